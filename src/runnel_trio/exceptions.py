@@ -1,0 +1,121 @@
+"""The error tree, ordered by who is to blame; every text says what is wrong and what to do.
+
+    RunnelError
+    ├── Misconfigured          you: a setting, a name, a declaration, a call that cannot work
+    ├── RecordInvalid          you: a record whose values do not fit its types (at `send`)
+    ├── DeserializationError   the sender: a stored entry that does not fit the record (at `records()`)
+    ├── StreamFull             the load: no room left in a partition, and `overflow="error"`
+    ├── LeaseLost              the cluster: somebody else owns the partition now
+    ├── BrokerUnavailable      outside: the server cannot be reached or answers nothing useful
+    ├── BrokerRefused          outside: the server refuses for good (password, permission, wrong type)
+    └── InternalError          us: please report it
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BrokerRefused",
+    "BrokerUnavailable",
+    "DeserializationError",
+    "InternalError",
+    "LeaseLost",
+    "Misconfigured",
+    "RecordInvalid",
+    "RunnelError",
+    "StreamFull",
+]
+
+
+class RunnelError(Exception):
+    """The root of everything that runnel-trio raises on its own account.
+
+    What a processor function raises is *not* one: it reaches the caller as it is.
+    """
+
+
+class Misconfigured(RunnelError):
+    """A declaration, setting or call that cannot work as written; nothing was started or sent."""
+
+
+class RecordInvalid(RunnelError, ValueError):
+    """A record does not fit its own type annotations; raised before anything is sent.
+
+    Attributes:
+        record: name of the Record class.
+        path: where the value stands, as in ``items[2].price``.
+        reason: what is wrong with it.
+    """
+
+    def __init__(self, record: str, path: str, reason: str) -> None:
+        super().__init__(f"{record}.{path}: {reason}" if path else f"{record}: {reason}")
+        self.record = record
+        self.path = path
+        self.reason = reason
+
+
+class DeserializationError(RunnelError):
+    """A stored entry cannot be read as the stream's Record; the exception policy decides what follows.
+
+    Attributes:
+        stream: name of the stream.
+        partition: number of the partition.
+        xid: Redis stream id of the entry.
+        field: where the trouble is, as in ``items[2].price``; empty when it is the entry as a whole.
+        reason: what is wrong.
+    """
+
+    def __init__(self, stream: str, partition: int, xid: str, field: str, reason: str) -> None:
+        where = f"{stream}[{partition}] {xid}"
+        super().__init__(f"cannot read entry {where}: {f'{field}: ' if field else ''}{reason}")
+        self.stream = stream
+        self.partition = partition
+        self.xid = xid
+        self.field = field
+        self.reason = reason
+
+
+class StreamFull(RunnelError):
+    """A partition has no room and the stream was declared with ``overflow="error"``.
+
+    Attributes:
+        stream: name of the stream.
+        partition: the first partition without room.
+        size: its `partition_size`, in events.
+        unsent: positions, among the records given to `send`, of those that were *not* stored.
+    """
+
+    def __init__(self, stream: str, partition: int, size: int, unsent: tuple[int, ...]) -> None:
+        super().__init__(
+            f"{stream}[{partition}] is full ({size} events); {len(unsent)} record(s) were not stored. "
+            "Run more workers, raise partition_size, or declare the stream with overflow='block'."
+        )
+        self.stream = stream
+        self.partition = partition
+        self.size = size
+        self.unsent = unsent
+
+
+class LeaseLost(RunnelError):
+    """Another member owns the partition now; what this one would still write is refused.
+
+    Attributes:
+        partition: number of the partition.
+        epoch: the lost lease's epoch.
+    """
+
+    def __init__(self, partition: int, epoch: int) -> None:
+        super().__init__(f"partition {partition}: the lease with epoch {epoch} was taken over")
+        self.partition = partition
+        self.epoch = epoch
+
+
+class BrokerUnavailable(RunnelError):
+    """The server cannot be reached, or cannot serve now; trying again later can succeed."""
+
+
+class BrokerRefused(RunnelError):
+    """The server refuses in a way that waiting does not heal (password, permission, wrong type of key)."""
+
+
+class InternalError(RunnelError):
+    """A promise of this library does not hold; please report it with the traceback."""

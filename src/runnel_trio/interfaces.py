@@ -1,0 +1,98 @@
+"""The three seams for user code: how events are stored, compressed, and what runs around a processor."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import AsyncIterator
+from typing import Any
+
+__all__ = ["Compressor", "Middleware", "Serializer"]
+
+
+class Compressor(abc.ABC):
+    """Turns bytes into fewer bytes and back.
+
+    Example:
+        >>> import zlib
+        >>> from runnel_trio.interfaces import Compressor
+        >>> class Zlib(Compressor):
+        ...     def compress(self, value):
+        ...         return zlib.compress(value)
+        ...
+        ...     def decompress(self, value):
+        ...         return zlib.decompress(value)
+        >>> Zlib().decompress(Zlib().compress(b"a" * 50)) == b"a" * 50
+        True
+    """
+
+    @abc.abstractmethod
+    def compress(self, value: bytes) -> bytes:
+        """The compressed form of ``value``."""
+
+    @abc.abstractmethod
+    def decompress(self, value: bytes) -> bytes:
+        """What `compress` was given. May raise anything: it becomes a `DeserializationError`."""
+
+
+class Serializer(abc.ABC):
+    """Turns a record's plain form (dicts, lists, str, int, float, bool, None) into bytes and back.
+
+    Attributes:
+        compressor: applied after `dumps` and before `loads`; None stores the bytes as they are.
+
+    Example:
+        >>> import json
+        >>> from runnel_trio.interfaces import Serializer
+        >>> class Pretty(Serializer):
+        ...     def dumps(self, value):
+        ...         return json.dumps(value, indent=2).encode()
+        ...
+        ...     def loads(self, value):
+        ...         return json.loads(value)
+        >>> Pretty().loads(Pretty().dumps({"a": 1}))
+        {'a': 1}
+    """
+
+    compressor: Compressor | None = None
+
+    def __init__(self, compressor: Compressor | None = None) -> None:
+        self.compressor = compressor
+
+    @abc.abstractmethod
+    def dumps(self, value: Any) -> bytes:
+        """The stored form of ``value``."""
+
+    @abc.abstractmethod
+    def loads(self, value: bytes) -> Any:
+        """The plain form that `dumps` was given. May raise anything: it becomes a `DeserializationError`."""
+
+
+class Middleware:
+    """A link between the source of a partition's events and the processor function.
+
+    `handler` is an async generator: it iterates over ``parent`` and yields what it gets, events or,
+    after `take`, lists of events. What stands behind the ``yield`` runs when the processor asks for
+    the next item; if the processor failed, was cancelled or left its loop, ``GeneratorExit`` is
+    thrown in at the ``yield`` instead, and ``events.exception`` tells the cause (None after a plain
+    ``break`` or ``return``).
+
+    Rules of Trio: never yield inside a nursery or a cancel scope.
+
+    Example:
+        >>> from runnel_trio.interfaces import Middleware
+        >>> class Printer(Middleware):
+        ...     async def handler(self, parent, **kwargs):
+        ...         async for x in parent:
+        ...             print(x)
+        ...             yield x
+    """
+
+    def handler(self, parent: AsyncIterator[Any], **kwargs: Any) -> AsyncIterator[Any]:
+        """Iterate over ``parent``, yield each item on.
+
+        Args:
+            parent: the link before, an async iterator of `Event` or ``list[Event]``.
+            **kwargs: ``events``, the `Events` object of this run (``events.exception``,
+                ``events.partition``). Accept ``**kwargs``: more may be added.
+        """
+        raise TypeError(f"{type(self).__name__} must define `async def handler(self, parent, **kwargs)`")
