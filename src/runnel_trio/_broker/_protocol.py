@@ -152,7 +152,7 @@ class Reader(Protocol):
 class Broker(Protocol):
     """The verbs. Each one raises `BrokerRefused` for what cannot heal."""
 
-    #: The clock (seconds) by which an owner's trust in its leases runs out; suspended machines do not stop it.
+    #: The clock (seconds) by which an owner's trust in its leases runs out; suspension does not stop it.
     clock: Callable[[], float]
     #: Where the server is, for clients of user code.
     url: str
@@ -169,7 +169,9 @@ class Broker(Protocol):
         """
         ...
 
-    async def append(self, stream: StreamSpec, batches: Mapping[int, Sequence[NewEntry]]) -> Mapping[int, int]:
+    async def append(
+        self, stream: StreamSpec, batches: Mapping[int, Sequence[NewEntry]]
+    ) -> Mapping[int, int]:
         """Store entries, in order within each partition, none of them twice.
 
         Returns:

@@ -1,0 +1,40 @@
+"""Where everything is kept in Redis.
+
+Partition N of every stream of an app shares one hash tag, so that one script can touch a partition's log
+and leases together on Redis Cluster too; the coordination of one processor shares another.
+"""
+
+from __future__ import annotations
+
+from runnel_trio._broker._protocol import ProcessorSpec, StreamSpec
+
+__all__ = ["lease", "log", "members", "meta", "producers"]
+
+
+def _partition(stream: StreamSpec, number: int) -> str:
+    return f"runnel:{{{stream.app}:{number}}}:{stream.name}"
+
+
+def log(stream: StreamSpec, number: int) -> str:
+    """The stream that holds a partition's entries."""
+    return f"{_partition(stream, number)}:log"
+
+
+def producers(stream: StreamSpec, number: int) -> str:
+    """The hash of each producer's last sequence."""
+    return f"{_partition(stream, number)}:producers"
+
+
+def lease(processor: ProcessorSpec, number: int) -> str:
+    """The hash that says who owns a partition."""
+    return f"{_partition(processor.stream, number)}:lease:{processor.name}"
+
+
+def meta(stream: StreamSpec) -> str:
+    """The hash of what must never change about a stream."""
+    return f"runnel:{{{stream.app}}}:{stream.name}:meta"
+
+
+def members(processor: ProcessorSpec) -> str:
+    """The hash of a processor's members."""
+    return f"runnel:{{{processor.stream.app}/{processor.stream.name}/{processor.name}}}:members"

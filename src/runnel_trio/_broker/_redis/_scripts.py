@@ -1,0 +1,93 @@
+"""The scripts, and the one way in which they are called.
+
+A script travels by its digest; where the server does not know it (restarted, flushed), the text follows at
+once on the same connection. redis-py's own helper loads the script and then calls it, and loses when it is
+flushed between the two.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import attrs
+from redis.connection import AbstractConnection
+from redis.exceptions import NoScriptError, ResponseError
+
+__all__ = ["Call", "exchange"]
+
+#: What each script needs in front of its own text.
+_PARTS = {
+    "send": ("_ids", "_state"),
+    "acquire": ("_state",),
+    "commit": ("_state",),
+    "release": (),
+}
+
+
+def _text(name: str) -> str:
+    return resources.files(__package__).joinpath("scripts", f"{name}.lua").read_text(encoding="utf-8")
+
+
+@cache
+def source(name: str) -> str:
+    """The whole text of a script; its flags, if any, come first as the server demands."""
+    own = _text(name)
+    flags = own[: own.index("\n") + 1] if own.startswith("#!lua") else ""
+    return flags + "".join(map(_text, _PARTS[name])) + own[len(flags) :]
+
+
+@cache
+def digest(name: str) -> str:
+    """The SHA-1 by which the server knows the script."""
+    return hashlib.sha1(source(name).encode(), usedforsecurity=False).hexdigest()
+
+
+@attrs.frozen
+class Call:
+    """One call of a script: its name, the keys it touches, and its arguments."""
+
+    script: str
+    keys: Sequence[str]
+    arguments: Sequence[bytes | str | int]
+
+    def by_digest(self) -> tuple[Any, ...]:
+        """As a command that names the script."""
+        return "EVALSHA", digest(self.script), len(self.keys), *self.keys, *self.arguments
+
+    def by_text(self) -> tuple[Any, ...]:
+        """As a command that carries the script."""
+        return "EVAL", source(self.script), len(self.keys), *self.keys, *self.arguments
+
+
+def _round_trip(connection: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+    # Any: redis-py types these three methods only in part.
+    connection.send_packed_command(connection.pack_commands(commands))
+    replies = []
+    for _ in commands:
+        try:
+            replies.append(connection.read_response())
+        except ResponseError as refused:
+            replies.append(refused)
+    return replies
+
+
+def exchange(connection: AbstractConnection, calls: Sequence[Call]) -> list[Any]:
+    """Carry calls in one round trip (two when the server has forgotten a script).
+
+    Returns:
+        For each call its reply, or the ResponseError with which the server refused it.
+
+    Raises:
+        ConnectionError: the connection broke; which calls took effect is not known.
+    """
+    replies = _round_trip(connection, [call.by_digest() for call in calls])
+    unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+    if unknown:
+        again = _round_trip(connection, [calls[i].by_text() for i in unknown])
+        for i, reply in zip(unknown, again, strict=True):
+            replies[i] = reply
+    return replies

@@ -1,0 +1,69 @@
+-- Append entries to one partition: none twice, none beyond its size unless the oldest may go.
+-- KEYS log, producers
+-- ARGV producer, sequence, size, overflow, explicit ids (0/1), width, then per entry [id] and width fields and values
+-- Answers how many entries were stored, from the front.
+local log, producers = KEYS[1], KEYS[2]
+local producer, sequence, size, overflow = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
+local explicit, width = ARGV[5] == '1', tonumber(ARGV[6])
+local kind = type_of(log)
+if kind ~= 'stream' and kind ~= 'none' then return redis.error_reply('WRONGTYPE ' .. log .. ' is a ' .. kind) end
+kind = type_of(producers)
+if kind ~= 'hash' and kind ~= 'none' then return redis.error_reply('WRONGTYPE ' .. producers .. ' is a ' .. kind) end
+
+local done = redis.call('HGET', producers, producer)
+if done then
+  local last, stored = string.match(done, '^(%d+) (%d+)')
+  if sequence == last then return tonumber(stored) end
+  if tonumber(sequence) < tonumber(last) then return redis.error_reply('STALE ' .. last) end
+end
+
+local step = width + (explicit and 1 or 0)
+local offered = (#ARGV - 6) / step
+if explicit then
+  local last = '0-0'
+  if type_of(log) == 'stream' then last = as_table(redis.call('XINFO', 'STREAM', log))['last-generated-id'] end
+  for i = 0, offered - 1 do
+    local id = ARGV[7 + i * step]
+    if not id_before(last, id) then return redis.error_reply('BADID ' .. id .. ' is not above ' .. last) end
+    last = id
+  end
+end
+
+local take = offered
+if overflow ~= 'trim' then
+  local room = size - redis.call('XLEN', log)
+  if room < offered and type_of(log) == 'stream' then
+    local slowest
+    for _, flat in ipairs(redis.call('XINFO', 'GROUPS', log)) do
+      local id = as_table(flat)['last-delivered-id']
+      if not slowest or id_before(id, slowest) then slowest = id end
+    end
+    if slowest then
+      -- Up to and with the slowest cursor; a sequence too large for Lua's numbers keeps that one entry.
+      local ms, seq = split(slowest)
+      if #seq < 16 then slowest = ms .. '-' .. string.format('%.0f', tonumber(seq) + 1) end
+      redis.call('XTRIM', log, 'MINID', '=', slowest)
+      room = size - redis.call('XLEN', log)
+    end
+  end
+  take = math.max(0, math.min(offered, room))
+end
+if take == 0 then return 0 end
+
+local now = redis.call('TIME')
+if not done and redis.call('HLEN', producers) > 100 then
+  local all = redis.call('HGETALL', producers)
+  for i = 1, #all, 2 do
+    local at = tonumber(string.match(all[i + 1], ' (%d+)$'))
+    if at + 3600 < tonumber(now[1]) then redis.call('HDEL', producers, all[i]) end
+  end
+end
+for i = 0, take - 1 do
+  local at = 7 + i * step
+  local id = '*'
+  if explicit then id = ARGV[at]; at = at + 1 end
+  redis.call('XADD', log, id, unpack(ARGV, at, at + width - 1))
+end
+if overflow == 'trim' then redis.call('XTRIM', log, 'MAXLEN', '~', size) end
+redis.call('HSET', producers, producer, sequence .. ' ' .. string.format('%.0f', take) .. ' ' .. now[1])
+return take

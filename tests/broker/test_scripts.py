@@ -1,0 +1,193 @@
+"""The scripts on a real server: what each guard lets through and what it refuses."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import redis
+from redis.exceptions import OutOfMemoryError, ResponseError
+
+from runnel_trio._broker._redis._scripts import Call, exchange
+from runnel_trio._broker._redis._server import embedded_server
+
+LOG, PRODUCERS, LEASE = "log", "producers", "lease"
+
+
+class Server:
+    """One connection for the scripts, one client to look at what they did."""
+
+    def __init__(self, url: str) -> None:
+        self.client = redis.Redis.from_url(url, decode_responses=True, protocol=2)
+        pool = redis.ConnectionPool.from_url(url, decode_responses=True, protocol=2)
+        self._connection = pool.make_connection()
+        self._connection.connect()
+
+    def close(self) -> None:
+        self._connection.disconnect()
+        self.client.close()
+        self.client.connection_pool.disconnect()
+
+    def call(self, script: str, keys: list[str], *arguments: Any) -> Any:
+        (reply,) = exchange(self._connection, [Call(script, keys, arguments)])
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+    def send(self, *values: str, seq: int = 1, size: int = 100, overflow: str = "block") -> int:
+        rows = [part for value in values for part in ("data", value)]
+        return int(self.call("send", [LOG, PRODUCERS], "P", seq, size, overflow, 0, 2, *rows))
+
+    def acquire(self, member: str, observed: tuple[str, str] = ("", "")) -> Any:
+        return self.call("acquire", [LOG, LEASE], "g", member, *observed)
+
+    def commit(self, owner: str, epoch: str, previous: str, last: str, read: int) -> Any:
+        return self.call("commit", [LOG, LEASE], "g", owner, epoch, previous, last, read, last)
+
+    def stored(self) -> list[str]:
+        return [fields["data"] for _, fields in self.client.xrange(LOG)]
+
+    def ids(self) -> list[str]:
+        return [xid for xid, _ in self.client.xrange(LOG)]
+
+    def group(self) -> Any:
+        (group,) = self.client.xinfo_groups(LOG)
+        return group
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Server]:
+    async with embedded_server("embedded://") as url:
+        server = Server(url)
+        yield server
+        server.close()
+
+
+async def test_a_repeated_send_stores_nothing_twice(server: Server) -> None:
+    assert server.send("a", "b", seq=1) == 2
+    assert server.send("a", "b", seq=1) == 2
+    assert server.send("c", seq=2) == 1
+    assert server.stored() == ["a", "b", "c"]
+
+
+async def test_a_late_send_with_an_old_sequence_is_refused(server: Server) -> None:
+    server.send("new", seq=5)
+    with pytest.raises(ResponseError, match="STALE 5"):
+        server.send("late", seq=4)
+    assert server.stored() == ["new"]
+
+
+async def test_a_full_partition_takes_what_fits_and_nothing_more(server: Server) -> None:
+    assert server.send("a", "b", "c", seq=1, size=2) == 2
+    assert server.send("c", seq=2, size=2) == 0
+    assert server.stored() == ["a", "b"]
+
+
+async def test_room_is_made_only_behind_the_slowest_cursor(server: Server) -> None:
+    server.send("a", "b", "c", seq=1, size=3)
+    epoch = server.acquire("m")[1]
+    server.client.xgroup_create(LOG, "slow", "0")
+    assert server.commit("m", epoch, "0-0", server.ids()[1], 2) == "COMMITTED"
+    assert server.send("d", seq=2, size=3) == 0
+    server.client.xgroup_setid(LOG, "slow", server.ids()[0])
+    assert server.send("d", "e", seq=3, size=3) == 1
+    assert server.stored() == ["b", "c", "d"]
+
+
+async def test_trim_lets_the_oldest_go(server: Server) -> None:
+    for seq in range(1, 4):
+        assert server.send(*(f"{seq}-{i}" for i in range(200)), seq=seq, size=100, overflow="trim") == 200
+    assert len(server.stored()) < 300
+    assert server.stored()[-1] == "3-199"
+
+
+async def test_explicit_ids_are_checked_before_anything_is_stored(server: Server) -> None:
+    def send(seq: int, *rows: str) -> Any:
+        return server.call("send", [LOG, PRODUCERS], "P", seq, 100, "block", 1, 2, *rows)
+
+    assert send(1, "5-0", "data", "a", "5-18446744073709551615", "data", "b") == 2
+    with pytest.raises(ResponseError, match="BADID 6-1 is not above 6-1"):
+        send(2, "6-1", "data", "c", "6-1", "data", "d")
+    assert server.stored() == ["a", "b"]
+
+
+async def test_a_key_of_another_type_is_refused_before_anything_is_written(server: Server) -> None:
+    server.client.set(PRODUCERS, "x")
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
+        server.send("a")
+    assert not server.client.exists(LOG)
+
+
+async def test_a_lease_has_one_owner_and_a_rising_epoch(server: Server) -> None:
+    granted, first, *_ = server.acquire("a")
+    assert granted == 1
+    assert server.acquire("b") == [0, "a", first]
+    again = server.acquire("a")[1]
+    assert int(again) > int(first)
+    assert server.acquire("b", ("a", first)) == [0, "a", again]
+    assert server.acquire("b", ("a", again))[0] == 1
+    assert server.call("release", [LEASE], "a", again) == 0
+    assert server.client.hget(LEASE, "owner") == "b"
+
+
+async def test_the_epoch_survives_a_release(server: Server) -> None:
+    epoch = server.acquire("a")[1]
+    assert server.call("release", [LEASE], "a", epoch) == 1
+    assert int(server.acquire("b")[1]) > int(epoch)
+
+
+async def test_a_commit_moves_the_cursor_and_keeps_the_lag_exact(server: Server) -> None:
+    server.send("a", "b", "c")
+    epoch = server.acquire("m")[1]
+    assert server.commit("m", epoch, "0-0", server.ids()[1], 2) == "COMMITTED"
+    assert server.group()["lag"] == 1
+    assert server.group()["pending"] == 0
+
+
+async def test_a_repeated_commit_is_already_done(server: Server) -> None:
+    server.send("a")
+    epoch = server.acquire("m")[1]
+    last = server.ids()[0]
+    assert server.commit("m", epoch, "0-0", last, 1) == "COMMITTED"
+    assert server.commit("m", epoch, "0-0", last, 1) == "COMMITTED"
+
+
+async def test_a_commit_of_a_former_owner_is_fenced(server: Server) -> None:
+    server.send("a")
+    old = server.acquire("a")[1]
+    server.acquire("b", ("a", old))
+    assert server.commit("a", old, "0-0", server.ids()[0], 1) == "FENCED"
+    assert server.group()["last-delivered-id"] == "0-0"
+
+
+async def test_a_late_commit_of_the_same_owner_does_not_move_the_cursor_back(server: Server) -> None:
+    server.send("a", "b")
+    epoch = server.acquire("m")[1]
+    first, second = server.ids()
+    assert server.commit("m", epoch, "0-0", second, 2) == "COMMITTED"
+    assert server.commit("m", epoch, "0-0", first, 1) == "REWOUND"
+    assert server.group()["last-delivered-id"] == second
+
+
+async def test_a_full_server_can_still_be_drained(server: Server) -> None:
+    server.send("a")
+    server.client.config_set("maxmemory", 1)
+    epoch = server.acquire("m")[1]
+    assert server.commit("m", epoch, "0-0", server.ids()[0], 1) == "COMMITTED"
+    assert server.call("release", [LEASE], "m", epoch) == 1
+    with pytest.raises(OutOfMemoryError):
+        server.send("b", seq=2)
+
+
+async def test_a_group_made_after_trimming_has_an_exact_lag(server: Server) -> None:
+    server.send("a", "b", "c")
+    server.client.xtrim(LOG, maxlen=1, approximate=False)
+    server.acquire("m")
+    assert server.group()["lag"] == 1
+
+
+async def test_scripts_survive_a_flush(server: Server) -> None:
+    for seq in range(1, 20):
+        server.client.script_flush()
+        assert server.send("x", seq=seq) == 1
