@@ -1,0 +1,124 @@
+"""The gateway: few hops, nothing abandoned, nothing forgotten."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+import outcome
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from runnel_trio._broker._redis._gateway import Gateway
+from runnel_trio.exceptions import BrokerUnavailable
+
+
+class Carrier:
+    """Doubles numbers; stands at a gate when told to; remembers its batches."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def __call__(self, requests: Sequence[int]) -> Sequence[outcome.Outcome[int]]:
+        self.batches.append(list(requests))
+        assert self.gate.wait(10)
+        if -1 in requests:
+            raise ValueError("refused")
+        return [outcome.Value(2 * number) for number in requests]
+
+
+async def carried(carrier: Carrier, batches: int) -> None:
+    """Wait until so many batches are under way or done."""
+    with trio.fail_after(10):
+        while len(carrier.batches) < batches:
+            await trio.lowlevel.checkpoint()
+
+
+async def test_requests_that_come_during_a_batch_leave_together(nursery: trio.Nursery) -> None:
+    carrier, answers = Carrier(), {}
+    gateway: Gateway[int, int] = Gateway(carry=carrier)
+    await nursery.start(gateway.run)
+
+    async def ask(number: int) -> None:
+        answers[number] = await gateway.call(number)
+
+    carrier.gate.clear()
+    async with trio.open_nursery() as askers:
+        askers.start_soon(ask, 0)
+        await carried(carrier, 1)
+        for number in range(1, 100):
+            askers.start_soon(ask, number)
+        await wait_all_tasks_blocked()
+        carrier.gate.set()
+    assert answers == {number: 2 * number for number in range(100)}
+    assert [len(batch) for batch in carrier.batches] == [1, 99]
+
+
+async def test_a_waiting_request_is_withdrawn_when_cancelled(nursery: trio.Nursery) -> None:
+    carrier = Carrier()
+    gateway: Gateway[int, int] = Gateway(carry=carrier)
+    await nursery.start(gateway.run)
+    carrier.gate.clear()
+    async with trio.open_nursery() as askers:
+        askers.start_soon(gateway.call, 1)
+        await carried(carrier, 1)
+        with trio.move_on_after(0):
+            await gateway.call(2)
+        carrier.gate.set()
+    assert carrier.batches == [[1]]
+
+
+async def test_a_request_under_way_is_waited_for_and_its_outcome_kept(nursery: trio.Nursery) -> None:
+    carrier, answers = Carrier(), []
+    gateway: Gateway[int, int] = Gateway(carry=carrier)
+    await nursery.start(gateway.run)
+    carrier.gate.clear()
+    scope = trio.CancelScope()
+
+    async def ask() -> None:
+        with scope:
+            answers.append(await gateway.call(1))
+
+    async with trio.open_nursery() as askers:
+        askers.start_soon(ask)
+        await carried(carrier, 1)
+        scope.cancel()
+        await wait_all_tasks_blocked()
+        assert answers == []
+        carrier.gate.set()
+    assert answers == [2]
+
+
+async def test_a_failure_reaches_each_request_of_its_batch_and_no_other(nursery: trio.Nursery) -> None:
+    gateway: Gateway[int, int] = Gateway(carry=Carrier())
+    await nursery.start(gateway.run)
+    with pytest.raises(ValueError, match="refused"):
+        await gateway.call(-1)
+    assert await gateway.call(4) == 8
+
+
+async def test_closing_finishes_what_is_under_way_and_refuses_the_rest() -> None:
+    carrier = Carrier()
+    gateway: Gateway[int, int] = Gateway(carry=carrier)
+    carrier.gate.clear()
+    ends: dict[int, outcome.Outcome[int]] = {}
+
+    async def ask(number: int) -> None:
+        ends[number] = await outcome.acapture(gateway.call, number)
+
+    async with trio.open_nursery() as askers, trio.open_nursery() as nursery:
+        await nursery.start(gateway.run)
+        askers.start_soon(ask, 1)
+        await carried(carrier, 1)
+        askers.start_soon(ask, 2)
+        await wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+        carrier.gate.set()
+    assert ends[1].unwrap() == 2
+    with pytest.raises(BrokerUnavailable, match="not sent"):
+        ends[2].unwrap()
+    with pytest.raises(BrokerUnavailable, match="closed"):
+        await gateway.call(3)
