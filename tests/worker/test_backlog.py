@@ -1,0 +1,104 @@
+"""The backlog: bounded, in order, and nothing falls out between the steps."""
+
+from __future__ import annotations
+
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+from trio.testing import wait_all_tasks_blocked
+
+from runnel_trio._worker._member._backlog import Backlog
+
+
+def entries(first: int, count: int) -> list[tuple[bytes, list[bytes]]]:
+    return [(b"%d-0" % n, [b"data", b"x"]) for n in range(first, first + count)]
+
+
+def backlog(capacity: int = 10, rooms: list[int] | None = None) -> Backlog:
+    seen = [] if rooms is None else rooms
+    return Backlog(
+        number=3, capacity=capacity, position=b"0-0", committed=b"0-0", on_room=lambda: seen.append(1)
+    )
+
+
+def test_room_is_told_once_when_a_chunk_fits_again() -> None:
+    rooms: list[int] = []
+    log = backlog(10, rooms)
+    log.offer(entries(1, 5))
+    assert log.has_room
+    log.offer(entries(6, 5))
+    assert not log.has_room
+    for taken in range(1, 11):
+        log.take()
+        assert len(rooms) == (taken >= 5)
+    assert log.position == b"10-0"
+
+
+def test_entries_left_out_on_the_way_are_done_with_the_next() -> None:
+    log = backlog()
+    log.offer(entries(1, 4))
+    for _ in range(3):
+        log.take()
+    log.done(b"3-0")
+    assert (log.processed, log.unacknowledged) == (b"3-0", 3)
+    log.acknowledged(b"3-0", 3)
+    assert (log.committed, log.unacknowledged) == (b"3-0", 0)
+
+
+def test_a_closed_backlog_hands_out_nothing_and_takes_nothing() -> None:
+    log = backlog()
+    log.offer(entries(1, 4))
+    log.close()
+    log.offer(entries(5, 1))
+    assert len(log) == 0
+    assert not log.has_room
+    assert log.position == b"4-0"
+
+
+def test_a_batch_larger_than_the_capacity_makes_it_grow() -> None:
+    rooms: list[int] = []
+    log = backlog(2, rooms)
+    log.offer(entries(1, 2))
+    log.grow(8)
+    assert log.has_room
+    assert rooms == [1]
+
+
+@given(st.lists(st.sampled_from(["offer", "take", "done", "give_back"]), max_size=60))
+def test_whatever_happens_the_order_holds_and_each_entry_is_done_once(steps: list[str]) -> None:
+    log, offered, done = backlog(1000), 0, 0
+    in_hand: list[bytes] = []
+    for step in steps:
+        if step == "offer":
+            log.offer(entries(offered + 1, 2))
+            offered += 2
+        elif step == "take" and len(log):
+            in_hand.append(bytes(log.take()[0]))  # type: ignore[arg-type]  # an entry begins with its id
+        elif step == "done" and in_hand:
+            log.done(in_hand[-1])
+            done += len(in_hand)
+            in_hand.clear()
+        elif step == "give_back":
+            log.give_back()
+            in_hand.clear()
+        assert in_hand == [b"%d-0" % n for n in range(done + 1, done + len(in_hand) + 1)]
+        assert log.unacknowledged == done
+        assert len(log) == offered - done - len(in_hand)
+
+
+async def test_a_waiting_source_is_woken_by_an_offer_and_by_the_end() -> None:
+    log, woken = backlog(), []
+
+    async def source() -> None:
+        for _ in range(2):
+            await log.changed()
+            woken.append(len(log))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(source)
+        await wait_all_tasks_blocked()
+        log.offer(entries(1, 1))
+        await wait_all_tasks_blocked()
+        assert woken == [1]
+        log.close()
+    assert woken == [1, 0]
