@@ -191,3 +191,33 @@ async def test_scripts_survive_a_flush(server: Server) -> None:
     for seq in range(1, 20):
         server.client.script_flush()
         assert server.send("x", seq=seq) == 1
+
+
+MEMBERS, META = "members", "meta"
+
+
+async def test_members_are_told_oldest_first_and_each_change_raises_the_generation(server: Server) -> None:
+    def beat(member: str) -> Any:
+        return server.call("beat", [MEMBERS], member, 60_000, "about it")
+
+    assert beat("b") == [1, "b"]
+    assert beat("a") == [2, "b", "a"]
+    assert beat("b") == [2, "b", "a"]
+    assert server.call("leave", [MEMBERS], "b") == 1
+    assert server.call("leave", [MEMBERS], "b") == 0
+    assert beat("a") == [3, "a"]
+    assert beat("b") == [4, "a", "b"]
+
+
+async def test_a_member_whose_time_is_over_is_removed_by_the_next_beat(server: Server) -> None:
+    assert server.call("beat", [MEMBERS], "dead", 60_000, "x") == [1, "dead"]
+    about = server.client.hget(MEMBERS, "m:dead")
+    assert isinstance(about, str)
+    server.client.hset(MEMBERS, "m:dead", about.replace(about.split()[0], "1"))
+    assert server.call("beat", [MEMBERS], "alive", 60_000, "y") == [2, "alive"]
+    assert server.call("beat", [MEMBERS], "dead", 60_000, "x") == [3, "alive", "dead"]
+
+
+async def test_the_first_declaration_of_a_stream_holds(server: Server) -> None:
+    assert server.call("declare", [META], 16, "Order", "blake3") == ["16", "Order", "blake3"]
+    assert server.call("declare", [META], 32, "Other", "mine") == ["16", "Order", "blake3"]

@@ -25,6 +25,9 @@ _PARTS = {
     "acquire": ("_state",),
     "commit": ("_state",),
     "release": (),
+    "beat": ("_members",),
+    "leave": (),
+    "declare": (),
 }
 
 
