@@ -1,0 +1,42 @@
+"""Between records and bytes: declaration, conversion, serialization, compression, hashing.
+
+A record goes through three steps, and comes back through their inverses::
+
+    Record ──converter──▶ plain form ──serializer──▶ bytes ──compressor──▶ bytes
+             (_converter)  dict, list,  (_serialization)     (_compression)
+                           str, int, …
+
+`RecordCodec` (_record_codec) joins them for one stream. A primitive record skips all three
+(_primitive). The hooks of the converter, by type: `_numbers`, `_scalars`, `_enums`, `_containers`,
+`_unions`, `_structures`; `_mismatch` says how a fault finds its path.
+"""
+
+from __future__ import annotations
+
+from runnel_trio._codec._compression import LZ4 as LZ4
+from runnel_trio._codec._compression import Gzip as Gzip
+from runnel_trio._codec._converter import configure_converter as configure_converter
+from runnel_trio._codec._converter import make_converter as make_converter
+from runnel_trio._codec._hashing import blake3_hasher as blake3_hasher
+from runnel_trio._codec._hashing import canonical_key as canonical_key
+from runnel_trio._codec._record import Record as Record
+from runnel_trio._codec._record_codec import DecodeError as DecodeError
+from runnel_trio._codec._record_codec import RecordCodec as RecordCodec
+from runnel_trio._codec._serialization import FastJSONSerializer as FastJSONSerializer
+from runnel_trio._codec._serialization import JSONSerializer as JSONSerializer
+from runnel_trio._codec._serialization import default_serializer as default_serializer
+
+__all__ = [
+    "LZ4",
+    "DecodeError",
+    "FastJSONSerializer",
+    "Gzip",
+    "JSONSerializer",
+    "Record",
+    "RecordCodec",
+    "blake3_hasher",
+    "canonical_key",
+    "configure_converter",
+    "default_serializer",
+    "make_converter",
+]

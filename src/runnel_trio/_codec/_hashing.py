@@ -1,0 +1,119 @@
+"""From a partition key to a number that is the same in every process, on every platform, for ever.
+
+A key is written in one canonical way, a tag and a payload, and that is hashed with BLAKE3. The rule and
+test vectors are published in ``docs/hashing.rst``: producers in other languages depend on them, and a
+change here would move keys to other partitions and break their order.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+import struct
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from blake3 import blake3
+
+from runnel_trio.exceptions import Misconfigured
+
+__all__ = ["blake3_hasher", "canonical_key"]
+
+_EPOCH = datetime(1970, 1, 1)  # the arithmetic below subtracts the offset itself
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def blake3_hasher(key: Any) -> int:
+    """The first eight bytes of the BLAKE3 hash of the key's canonical form, as a big-endian number.
+
+    Raises:
+        Misconfigured: the key is of a type that has no canonical form.
+
+    Example:
+        >>> blake3_hasher("N14228") % 16
+        1
+    """
+    return int.from_bytes(blake3(canonical_key(key)).digest(8), "big")
+
+
+def canonical_key(key: Any) -> bytes:
+    """One byte that tells the type, then the value; keys that Python calls equal, of one type, are equal.
+
+    Raises:
+        Misconfigured: the key is of a type that has no canonical form.
+
+    Example:
+        >>> [canonical_key(x) for x in (1, "1", b"1", True, None)]
+        [b'i1', b's1', b'b1', b'B1', b'N']
+    """
+    form = _FORMS.get(key.__class__)
+    return form(key) if form is not None else _inherited_form(key)
+
+
+def _inherited_form(key: Any) -> bytes:
+    """Enum members by name; an instance of a subclass as one of its base."""
+    if isinstance(key, enum.Enum):
+        return _enum(key)
+    for base in type(key).__mro__:
+        if base in _FORMS:
+            return _FORMS[base](key)
+    raise Misconfigured(
+        f"a partition key of type {type(key).__name__} has no canonical form. Keys can be None, bool, int, "
+        "float, str, bytes, Decimal, UUID, datetime, date, enum members, and tuples of these; for anything "
+        "else give partition_by a callable, as in partition_by=lambda record: str(record.key)."
+    )
+
+
+def _float(key: float) -> bytes:
+    if key == 0:
+        key = 0.0  # equal to -0.0
+    return b"f" + struct.pack(">d", math.nan if math.isnan(key) else key)
+
+
+def _decimal(key: Decimal) -> bytes:
+    sign, digits, exponent = key.as_tuple()
+    if not isinstance(exponent, int):
+        return b"d" + Decimal.__str__(key).encode()
+    text = "".join(map(str, digits)).lstrip("0")
+    significant = text.rstrip("0")
+    if not significant:
+        return b"d0"
+    return f"d{'-' if sign else ''}{significant}E{exponent + len(text) - len(significant)}".encode()
+
+
+def _datetime(key: datetime) -> bytes:
+    offset = key.utcoffset()
+    if offset is None:
+        return b"T" + datetime.isoformat(key, timespec="microseconds").encode()
+    return b"t%d" % ((key.replace(tzinfo=None) - _EPOCH - offset) // _MICROSECOND)
+
+
+def _enum(key: enum.Enum) -> bytes:
+    value = canonical_key(key.value) if isinstance(key, enum.Flag) else canonical_key(key.name)
+    return b"e" + _prefixed(type(key).__name__.encode()) + _prefixed(value)
+
+
+def _tuple(key: tuple[Any, ...]) -> bytes:
+    return b"(" + b"".join(_prefixed(canonical_key(x)) for x in key)
+
+
+def _prefixed(value: bytes) -> bytes:
+    return len(value).to_bytes(4, "big") + value
+
+
+_FORMS: dict[type, Callable[[Any], bytes]] = {
+    type(None): lambda _: b"N",
+    bool: lambda key: b"B1" if key else b"B0",
+    int: lambda key: b"i%d" % key,
+    float: _float,
+    str: lambda key: b"s" + str.encode(key, "utf-8", "surrogatepass"),
+    bytes: lambda key: b"b" + key,
+    Decimal: _decimal,
+    UUID: lambda key: b"u" + key.bytes,
+    datetime: _datetime,
+    date: lambda key: b"D" + date.isoformat(key).encode(),
+    tuple: _tuple,
+}

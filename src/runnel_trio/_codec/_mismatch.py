@@ -1,0 +1,128 @@
+"""What the hooks of the converter have in common: their faults, their traits, and the search for a fault.
+
+The hooks that run for every event keep no record of where they are: that would cost more than the
+work itself. They raise, without a path; then, and only then, `locate` walks down the same value with
+the same hooks and finds the part whose own hook fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from typing import Any, TypeAlias, TypeVar
+
+import attrs
+
+__all__ = ["Hook", "Mismatch", "Part", "Traits", "Unsupported", "locate", "refuse", "trait", "traits_of"]
+
+#: Converts one value, in one direction; raises anything when it cannot.
+Hook: TypeAlias = Callable[..., Any]
+#: A step such as ``.price`` or ``[2]``, the value that stands there, the hook for it.
+Part: TypeAlias = tuple[str, Any, Hook]
+
+_H = TypeVar("_H", bound=Hook)
+
+
+class Mismatch(Exception):
+    """A value does not fit its type; ``step`` leads to where it should be."""
+
+    def __init__(self, reason: str, step: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.step = step
+
+
+class Unsupported(Exception):
+    """A type that no hook can convert; ``path`` leads to its annotation."""
+
+    def __init__(self, reason: str, path: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.path = path
+
+    def below(self, step: str) -> Unsupported:
+        """The same, seen from one level up."""
+        return Unsupported(self.reason, step + self.path)
+
+
+def refuse(expected: str, value: Any) -> Mismatch:
+    """The usual fault, as in ``expected int, got str 'x'``."""
+    return Mismatch(f"expected {expected}, got {shown(value)}")
+
+
+def shown(value: Any, limit: int = 60) -> str:
+    """Type and (shortened) text of a value."""
+    if value is None:
+        return "None"
+    try:
+        text = repr(value)
+    except Exception:  # a message must not fail because of a user's repr
+        text = "..."
+    return f"{type(value).__name__} {text if len(text) <= limit else text[:limit] + '...'}"
+
+
+@attrs.frozen(kw_only=True)
+class Traits:
+    """What this library knows of a hook of its own; users' hooks have none.
+
+    Attributes:
+        exact: the scalar type that it stands for. Subclasses find it by inheritance, and must not use it.
+        bare: the same hook without what only calls from outside need.
+        inline: source of a condition on ``{v}`` under which a value converts to itself, for generated
+            code; names in it are those of `_classes.NAMES`.
+        elements: as ``plain``, for the elements of a list that this hook converts: if it says so, a list
+            converts to itself.
+        plain: tells in one pass at C speed whether every element of a collection converts to itself.
+        parts: the parts of a value, for `locate`. May raise `Mismatch`.
+    """
+
+    exact: type | None = None
+    bare: Hook | None = None
+    inline: str | None = None
+    elements: Callable[[Collection[Any]], bool] | None = None
+    plain: Callable[[Collection[Any]], bool] | None = None
+    parts: Callable[[Any], Iterator[Part]] = attrs.field(default=lambda _: iter(()))
+
+
+def trait(**values: Any) -> Callable[[_H], _H]:
+    """Decorator: mark a hook as one of ours. It then takes the value alone as argument, if need be."""
+    traits = Traits(**values)
+
+    def mark(hook: _H) -> _H:
+        vars(hook)["runnel_traits"] = traits
+        return hook
+
+    return mark
+
+
+def traits_of(hook: Hook) -> Traits | None:
+    """The traits of a hook of ours; None for a user's."""
+    found = getattr(hook, "runnel_traits", None)
+    return found if isinstance(found, Traits) else None
+
+
+def locate(hook: Hook, value: Any, path: str = "") -> tuple[str, str] | None:
+    """Path and reason of the first part of ``value`` that ``hook`` cannot convert; None if it can."""
+    try:
+        hook(value)
+    except Exception as error:  # hooks are users' code too
+        return _within(hook, value, path) or _here(error, path)
+    return None
+
+
+def _within(hook: Hook, value: Any, path: str) -> tuple[str, str] | None:
+    traits = traits_of(hook)
+    if traits is None:
+        return None
+    try:
+        for step, part, part_hook in traits.parts(value):
+            if found := locate(part_hook, part, path + step):
+                return found
+    except Mismatch as error:
+        return _here(error, path)
+    return None
+
+
+def _here(error: Exception, path: str) -> tuple[str, str]:
+    if isinstance(error, Mismatch):
+        return path + error.step, error.reason
+    return path, f"{type(error).__name__}: {error}"

@@ -1,0 +1,191 @@
+"""Hooks for int, float, bool, str, None: what JSON has itself, and strictly so.
+
+Two kinds of numbers have no JSON form that every reader understands, and are stored as strings: ints
+beyond 64 bits signed, and the floats that are not finite.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from array import array
+from collections.abc import Collection
+from typing import Any
+
+from runnel_trio._codec._mismatch import Hook, Mismatch, refuse, trait
+
+__all__ = [
+    "INT_MAX",
+    "INT_MIN",
+    "NATIVE",
+    "exact_float",
+    "exact_int",
+    "read_bool",
+    "read_float",
+    "read_int",
+    "read_none",
+    "read_str",
+    "write_bool",
+    "write_float",
+    "write_int",
+    "write_none",
+    "write_str",
+]
+
+INT_MIN, INT_MAX = -(2**63), 2**63 - 1
+# Below this length a loop is quicker than the two passes at C speed.
+_SHORT = 8
+_BIG = re.compile(r"-?[1-9][0-9]{18,}")
+_NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+_all_ints = frozenset({int}).issuperset
+_all_floats = frozenset({float}).issuperset
+_all_bools = frozenset({bool}).issuperset
+_all_strs = frozenset({str}).issuperset
+
+
+def plain_ints(values: Collection[Any]) -> bool:
+    """Whether all are ints of at most 64 bits."""
+    if len(values) < _SHORT:
+        for x in values:  # noqa: SIM110 (all() over a generator takes twice as long)
+            if x.__class__ is not int or not INT_MIN <= x <= INT_MAX:
+                return False
+        return True
+    if not _all_ints(map(type, values)):
+        return False
+    try:
+        array("q", values)  # 64 bits signed
+    except OverflowError:
+        return False
+    return True
+
+
+def plain_floats(values: Collection[Any]) -> bool:
+    """Whether all are finite floats."""
+    return _all_floats(map(type, values)) and all(map(math.isfinite, values))
+
+
+def plain_bools(values: Collection[Any]) -> bool:
+    """Whether all are bools."""
+    return _all_bools(map(type, values))
+
+
+def plain_strs(values: Collection[Any]) -> bool:
+    """Whether all are strings."""
+    return _all_strs(map(type, values))
+
+
+@trait(
+    exact=int,
+    inline=f"{{v}}.__class__ is int and {INT_MIN} <= {{v}} <= {INT_MAX}",
+    plain=plain_ints,
+)
+def write_int(value: Any) -> int | str:
+    """An int as itself, or as a string when it needs more than 64 bits."""
+    if value.__class__ is not int:
+        value = exact_int(value)
+    return value if INT_MIN <= value <= INT_MAX else str(value)
+
+
+def exact_int(value: Any) -> int:
+    """An int, of whatever subclass but bool."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise refuse("int", value)
+    return int.__index__(value)
+
+
+@trait(exact=int, inline="{v}.__class__ is int", plain=lambda values: _all_ints(map(type, values)))
+def read_int(value: Any, _: Any = None) -> int:
+    """The inverse of `write_int`."""
+    if value.__class__ is int:
+        return value
+    if value.__class__ is str and _BIG.fullmatch(value) and not INT_MIN <= (big := int(value)) <= INT_MAX:
+        return big
+    raise refuse("int", value)
+
+
+@trait(exact=float, inline="{v}.__class__ is float and -1e999 < {v} < 1e999", plain=plain_floats)
+def write_float(value: Any) -> float | str:
+    """A float as itself, or as a string when it is not finite; an int that is exactly a float, too."""
+    number = exact_float(value)
+    if math.isfinite(number):
+        return number
+    return "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"
+
+
+def exact_float(value: Any) -> float:
+    """A float, of whatever subclass, or an int that has an exact float."""
+    if isinstance(value, float):
+        return float.__float__(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise refuse("float", value)
+    try:
+        converted = float(value)
+    except OverflowError:
+        raise Mismatch("expected float, got an int that is too large for one") from None
+    if converted != value:
+        raise Mismatch(f"expected float, got int {value}, which no float equals; annotate the field as int")
+    return converted
+
+
+@trait(exact=float, inline="{v}.__class__ is float", plain=lambda values: _all_floats(map(type, values)))
+def read_float(value: Any, _: Any = None) -> float:
+    """The inverse of `write_float`; a JSON number without fraction is a float as well."""
+    if value.__class__ is float:
+        return value
+    if value.__class__ is int:
+        return float(value)
+    if value.__class__ is str and value in _NOT_FINITE:
+        return _NOT_FINITE[value]
+    raise refuse("float", value)
+
+
+@trait(exact=bool, inline="{v}.__class__ is bool", plain=plain_bools)
+def write_bool(value: Any) -> bool:
+    """Only True and False."""
+    if value.__class__ is bool:
+        return value
+    raise refuse("bool", value)
+
+
+@trait(exact=bool, inline="{v}.__class__ is bool", plain=plain_bools)
+def read_bool(value: Any, _: Any = None) -> bool:
+    """Only true and false."""
+    return write_bool(value)
+
+
+@trait(exact=str, inline="{v}.__class__ is str", plain=plain_strs)
+def write_str(value: Any) -> str:
+    """Only strings; one of a subclass becomes a plain string."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    raise refuse("str", value)
+
+
+@trait(exact=str, inline="{v}.__class__ is str", plain=plain_strs)
+def read_str(value: Any, _: Any = None) -> str:
+    """Only strings."""
+    return write_str(value)
+
+
+@trait(exact=type(None), inline="{v} is None")
+def write_none(value: Any) -> None:
+    """Only None."""
+    if value is not None:
+        raise refuse("None", value)
+
+
+@trait(exact=type(None), inline="{v} is None")
+def read_none(value: Any, _: Any = None) -> None:
+    """Only null."""
+    write_none(value)
+
+
+#: type → (write, read); JSON tells these apart by itself.
+NATIVE: dict[type, tuple[Hook, Hook]] = {
+    type(None): (write_none, read_none),
+    bool: (write_bool, read_bool),
+    int: (write_int, read_int),
+    float: (write_float, read_float),
+    str: (write_str, read_str),
+}

@@ -1,0 +1,241 @@
+"""`RecordCodec`: between a record and the fields of its entry, the hottest code of the library."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeAlias, TypeVar
+
+import attrs
+from cattrs import Converter
+
+from runnel_trio._codec._fields_of import unresolved
+from runnel_trio._codec._lookup import native_datetimes, reader, writer
+from runnel_trio._codec._mismatch import Hook, Mismatch, Unsupported, locate, refuse, traits_of
+from runnel_trio._codec._primitive import primitive_hooks
+from runnel_trio._codec._record import Record, check_primitive, resolve_annotations
+from runnel_trio._codec._serialization import functions_of
+from runnel_trio.exceptions import Misconfigured, RecordInvalid
+from runnel_trio.interfaces import Serializer
+
+__all__ = ["DecodeError", "RecordCodec"]
+
+R = TypeVar("R", bound=Record)
+_Encode: TypeAlias = Callable[[R], tuple[bytes, ...]]
+_Decode: TypeAlias = Callable[[Sequence[bytes]], R]
+
+_DATA = b"data"
+
+
+class DecodeError(Exception):
+    """An entry cannot be read; the caller knows which one, and says so in a `DeserializationError`.
+
+    Attributes:
+        field: where the trouble is, as in ``items[2].price``; empty when it is the entry as a whole.
+        reason: what is wrong.
+    """
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}" if field else reason)
+        self.field = field
+        self.reason = reason
+
+
+@attrs.define(eq=False)
+class RecordCodec(Generic[R]):
+    """Turns records of one class into the fields of entries and back.
+
+    ``encode`` and ``decode`` are functions made for this record, serializer and converter: the hooks
+    that the converter has now are built in.
+
+    Attributes:
+        record: the class.
+        serializer: with its compressor; not used for a primitive record.
+        converter: as `make_converter` makes it, with users' hooks.
+        forbid_unknown: refuse a stored field that the record does not have, in nested records too. By
+            default it is ignored, so that producers can be deployed before consumers.
+        encode: record → ``(field, value, field, value, …)``. Raises RecordInvalid with the path of the
+            value that does not fit; a serializer or compressor that fails is the same error.
+        decode: the inverse. Raises DecodeError.
+
+    Raises:
+        Misconfigured: the class cannot be stored; names the field, and what to do.
+
+    Example:
+        >>> from runnel_trio._codec import JSONSerializer, Record, RecordCodec, make_converter
+        >>> class Order(Record):
+        ...     order_id: int
+        ...     item_ids: list[int]
+        >>> codec = RecordCodec(Order, JSONSerializer(), make_converter())
+        >>> codec.encode(Order(order_id=1, item_ids=[2, 3]))
+        (b'data', b'{"order_id":1,"item_ids":[2,3]}')
+        >>> codec.decode([b"data", b'{"order_id":1,"item_ids":[]}'])
+        Order(order_id=1, item_ids=[])
+        >>> codec.encode(Order(order_id=1, item_ids=[2, "3"]))
+        Traceback (most recent call last):
+        runnel_trio.exceptions.RecordInvalid: Order.item_ids[1]: expected int, got str '3'
+    """
+
+    record: type[R]
+    serializer: Serializer
+    converter: Converter
+    forbid_unknown: bool = attrs.field(default=False, kw_only=True)
+    encode: Callable[[R], tuple[bytes, ...]] = attrs.field(init=False, repr=False)
+    decode: Callable[[Sequence[bytes]], R] = attrs.field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        name = getattr(self.record, "__name__", repr(self.record))
+        if not isinstance(self.record, type) or not issubclass(self.record, Record):
+            raise Misconfigured(f"{name} is not a Record: declare it as `class {name}(Record):`.")
+        if not resolve_annotations(self.record):
+            raise Misconfigured(f"{name}: {unresolved(self.record)}")
+        check_primitive(self.record)
+        try:
+            self.encode, self.decode = _primitive(self) if self.record._primitive else _serialized(self)
+        except Unsupported as error:
+            raise Misconfigured(f"{name}{error.path}: {error.reason}.") from None
+
+
+def _primitive(codec: RecordCodec[R]) -> tuple[_Encode[R], _Decode[R]]:
+    write, read = primitive_hooks(codec.record, forbid_unknown=codec.forbid_unknown)
+    name = codec.record.__name__
+
+    def encode(record: R) -> tuple[bytes, ...]:
+        try:
+            found: tuple[bytes, ...] = write(record)
+        except Exception as error:
+            raise RecordInvalid(name, *_located(write, record, error)) from _foreign(error)
+        return found
+
+    def decode(fields: Sequence[bytes]) -> R:
+        try:
+            found: R = read(fields)
+        except Exception as error:
+            raise DecodeError(*_located(read, fields, error)) from _foreign(error)
+        return found
+
+    return encode, decode
+
+
+def _serialized(codec: RecordCodec[R]) -> tuple[_Encode[R], _Decode[R]]:
+    dumps, loads, native = functions_of(codec.serializer)
+    if not native:
+        dumps = _bytes_only(dumps)
+    compressor = getattr(codec.serializer, "compressor", None)
+    if compressor is not None:
+        dumps = _chained(dumps, _bytes_only(compressor.compress))
+        loads = _chained(compressor.decompress, loads)
+    return _encoder(codec, _writer(codec, native=native), dumps), _decoder(codec, loads)
+
+
+def _writer(codec: RecordCodec[R], *, native: bool) -> Hook:
+    # A copy, because the converter remembers the hooks that it has made, and these may be special.
+    converter = codec.converter.copy()
+    token = native_datetimes.set(native)
+    try:
+        write = writer(converter, codec.record)
+    finally:
+        native_datetimes.reset(token)
+    return write if traits_of(write) else _instances_only(codec.record, write)
+
+
+def _instances_only(record: type[Record], write: Hook) -> Hook:
+    """A user's hook for the whole record, which may take anything."""
+
+    def checked(value: Any) -> Any:
+        if not isinstance(value, record):
+            raise refuse(record.__name__, value)
+        return write(value)
+
+    return checked
+
+
+def _encoder(codec: RecordCodec[R], write: Hook, dumps: Callable[[Any], bytes]) -> _Encode[R]:
+    name, serializer = codec.record.__name__, type(codec.serializer).__name__
+
+    def encode(record: R) -> tuple[bytes, ...]:
+        try:
+            return (_DATA, dumps(write(record)))
+        except Exception as error:
+            found = _located(write, record, None) or _unserializable(serializer, write(record), dumps, error)
+            raise RecordInvalid(name, *found) from _foreign(error)
+
+    return encode
+
+
+def _decoder(codec: RecordCodec[R], loads: Callable[[bytes], Any]) -> _Decode[R]:
+    read = reader(codec.converter.copy(forbid_extra_keys=codec.forbid_unknown), codec.record)
+    serializer = type(codec.serializer).__name__
+
+    def decode(fields: Sequence[bytes]) -> R:
+        try:
+            payload = fields[1] if fields[0] == _DATA else _payload(fields)
+            found: R = read(loads(payload))
+        except Exception as error:
+            raise _unreadable(fields, error) from _foreign(error)
+        return found
+
+    def _unreadable(fields: Sequence[bytes], error: Exception) -> DecodeError:
+        try:
+            plain = loads(_payload(fields))
+        except Mismatch as missing:
+            return DecodeError("data", missing.reason)
+        except Exception as fault:  # a user's serializer may raise anything
+            return DecodeError("data", f"{serializer} cannot read it: {_described(fault)}")
+        return DecodeError(*_located(read, plain, error))
+
+    return decode
+
+
+def _payload(fields: Sequence[bytes]) -> bytes:
+    for name, value in zip(fields[::2], fields[1::2], strict=False):
+        if name == _DATA:
+            return value
+    raise Mismatch("the entry has no such field; was it written by something else?")
+
+
+def _located(hook: Hook, value: Any, error: Exception | None) -> Any:
+    """Path and reason of a fault; if it cannot be found again, those of ``error``, or None."""
+    try:
+        found = locate(hook, value)
+    except RecursionError:
+        return "", "nested too deeply, or contains itself"
+    if found is None:
+        return error and ("", _described(error))
+    return found[0].removeprefix("."), found[1]
+
+
+def _unserializable(
+    serializer: str, plain: Any, dumps: Callable[[Any], bytes], error: Exception
+) -> tuple[str, str]:
+    """The first field that cannot be written even alone."""
+    for name, value in plain.items() if isinstance(plain, dict) else ():
+        try:
+            dumps({name: value})
+        except Exception as fault:  # a user's serializer may raise anything
+            return str(name), f"{serializer} cannot write it: {_described(fault)}"
+    return "", f"{serializer} cannot write it: {_described(error)}"
+
+
+def _described(error: Exception) -> str:
+    return error.reason if isinstance(error, Mismatch) else f"{type(error).__name__}: {error}"
+
+
+def _foreign(error: Exception) -> Exception | None:
+    """The cause worth showing: not our own Mismatch, which has no more to say."""
+    return None if isinstance(error, Mismatch) else error
+
+
+def _chained(first: Callable[[Any], Any], second: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: second(first(value))
+
+
+def _bytes_only(function: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
+    """``function``, for which a user answers; a str would be found out only by the consumers."""
+
+    def checked(value: Any) -> bytes:
+        found = function(value)
+        if not isinstance(found, bytes):
+            raise Mismatch(f"{function.__qualname__} must return bytes, not {type(found).__name__}")
+        return found
+
+    return checked

@@ -1,0 +1,100 @@
+"""Serializers that come with the library. Both write the same JSON, so that a stream can change over."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import attrs
+
+from runnel_trio._codec._extras import imported
+from runnel_trio.exceptions import Misconfigured
+from runnel_trio.interfaces import Compressor, Serializer
+
+__all__ = ["FastJSONSerializer", "JSONSerializer", "default_serializer", "functions_of"]
+
+# Made once: json.dumps() with any option makes an encoder for each call. NaN is refused because other
+# readers refuse it; the converter stores it as a string.
+_encode = json.JSONEncoder(
+    ensure_ascii=False, separators=(",", ":"), allow_nan=False, check_circular=False
+).encode
+_decode = json.JSONDecoder().decode
+
+
+@attrs.frozen
+class JSONSerializer(Serializer):
+    """JSON by the standard library: compact, UTF-8.
+
+    Attributes:
+        compressor: applied to the JSON; None stores it as it is.
+
+    Example:
+        >>> from runnel_trio._codec import Gzip, JSONSerializer
+        >>> JSONSerializer().dumps({"name": "Zoë", "ids": [1, 2]}).decode()
+        '{"name":"Zoë","ids":[1,2]}'
+        >>> JSONSerializer(compressor=Gzip())
+        JSONSerializer(compressor=Gzip(level=6))
+    """
+
+    compressor: Compressor | None = None
+
+    def dumps(self, value: Any) -> bytes:
+        """JSON. A lone surrogate has no UTF-8, and raises UnicodeEncodeError."""
+        return _encode(value).encode()
+
+    def loads(self, value: bytes) -> Any:
+        """The value; raises ValueError for anything that is not JSON in UTF-8."""
+        return _decode(value.decode())
+
+
+@attrs.frozen
+class FastJSONSerializer(Serializer):
+    """JSON by orjson, many times faster. Needs the ``fast`` extra.
+
+    Attributes:
+        compressor: applied to the JSON; None stores it as it is.
+
+    Raises:
+        Misconfigured: the package ``orjson`` is not installed.
+
+    Example:
+        >>> from runnel_trio._codec import FastJSONSerializer
+        >>> FastJSONSerializer().loads(b'{"ids":[1,2]}')
+        {'ids': [1, 2]}
+    """
+
+    compressor: Compressor | None = None
+
+    def __attrs_post_init__(self) -> None:
+        _orjson()
+
+    def dumps(self, value: Any) -> bytes:
+        """JSON. A lone surrogate has no UTF-8, and raises TypeError."""
+        written: bytes = _orjson().dumps(value)
+        return written
+
+    def loads(self, value: bytes) -> Any:
+        """The value; raises ValueError for anything that is not JSON in UTF-8."""
+        return _orjson().loads(value)
+
+
+def _orjson() -> ModuleType:
+    return imported("orjson", "FastJSONSerializer")
+
+
+def default_serializer() -> Serializer:
+    """`FastJSONSerializer` where orjson is installed, else `JSONSerializer`."""
+    try:
+        return FastJSONSerializer()
+    except Misconfigured:
+        return JSONSerializer()
+
+
+def functions_of(serializer: Serializer) -> tuple[Callable[[Any], bytes], Callable[[bytes], Any], bool]:
+    """``dumps``, ``loads``, and whether ``dumps`` takes datetimes and writes them as the converter does."""
+    if type(serializer) is FastJSONSerializer:
+        orjson = _orjson()
+        return orjson.dumps, orjson.loads, True
+    return serializer.dumps, serializer.loads, False

@@ -1,0 +1,175 @@
+"""Hooks for classes with fields: generated code, one function per class and direction.
+
+A call costs more in Python than most conversions, so the code looks at a value in place and calls its
+hook only when it is not to be kept as it is. For ``class Order(Record): order_id: int; place: Place``::
+
+    def write(o):                                     def read(d, _=None):
+        if o.__class__ is not cls: check(o)               try: v0, v1, = get(d)
+        v0 = o.order_id                                   except (KeyError, TypeError): return sparse(d)
+        if not (v0.__class__ is int and ...):             if not (v0.__class__ is int): v0 = h0(v0)
+            v0 = h0(v0)                                   v1 = h1(v1)
+        v1 = h1(o.place)                                  return cls(order_id=v0, place=v1)
+        return {'order_id': v0, 'place': v1}
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+
+import attrs
+from cattrs import Converter
+
+from runnel_trio._codec._fields_of import Field, fields_of
+from runnel_trio._codec._lookup import Finder, below, reader, writer
+from runnel_trio._codec._mismatch import Hook, Mismatch, Part, refuse, trait, traits_of
+
+__all__ = ["Structure", "structure_reader", "structure_writer"]
+
+#: What the conditions of `Traits.inline` may name.
+NAMES: dict[str, Any] = {"datetime": datetime, "utc": UTC}
+
+_Parts: TypeAlias = Callable[[Any], Iterator[Part]]
+_building: ContextVar[frozenset[tuple[int, Finder, type]]] = ContextVar("building", default=frozenset())
+
+
+def _converted(hook: Hook, i: int, *, copied: bool) -> str:
+    """The statement that converts the variable ``v1`` in place, calling ``h1`` only if it must.
+
+    Args:
+        hook: what ``h1`` is.
+        i: the number of the variable.
+        copied: whether a list must not be kept itself.
+    """
+    traits = traits_of(hook)
+    if traits is not None and traits.inline is not None:
+        return f"if not ({traits.inline.format(v=f'v{i}')}): v{i} = h{i}(v{i})"
+    if traits is not None and traits.elements is not None:
+        kept = f"[*v{i}]" if copied else f"v{i}"
+        return f"v{i} = {kept} if v{i}.__class__ is list and p{i}(v{i}) else h{i}(v{i})"
+    return f"v{i} = h{i}(v{i})"
+
+
+def structure_writer(cls: type[Any], converter: Converter) -> Hook:
+    """Instances of ``cls`` to dicts."""
+    return _once(writer, cls, converter, lambda: Structure.of(writer, cls, converter).write_hook())
+
+
+def structure_reader(cls: type[Any], converter: Converter) -> Hook:
+    """Dicts to instances of ``cls``; unknown fields are ignored unless the converter forbids them."""
+    return _once(reader, cls, converter, lambda: Structure.of(reader, cls, converter).read_hook())
+
+
+def _once(find: Finder, cls: type[Any], converter: Converter, build: Callable[[], Hook]) -> Hook:
+    """``build()``; or, within that very call (a class that contains itself), a hook that looks up later."""
+    key = (id(converter), find, cls)
+    if key in _building.get():
+        return _late(find, cls, converter)
+    token = _building.set(_building.get() | {key})
+    try:
+        return build()
+    finally:
+        _building.reset(token)
+
+
+def _late(find: Finder, cls: type[Any], converter: Converter) -> Hook:
+    def parts(value: Any) -> Iterator[Part]:
+        yield "", value, find(converter, cls)
+
+    @trait(parts=parts)
+    def late(value: Any, _: Any = None) -> Any:
+        return find(converter, cls)(value)
+
+    return late
+
+
+@attrs.frozen
+class Structure:
+    """A class, its fields, and their hooks in one direction."""
+
+    cls: type[Any]
+    fields: list[Field]
+    hooks: list[Hook]
+    forbid_unknown: bool
+
+    @classmethod
+    def of(cls, find: Finder, structure: type[Any], converter: Converter) -> Structure:
+        fields = fields_of(structure)
+        hooks = [below(find, converter, x.annotation, f".{x.name}") for x in fields]
+        return cls(structure, fields, hooks, converter.forbid_extra_keys)
+
+    def write_hook(self) -> Hook:
+        lines = ["if o.__class__ is not cls: check(o)"]
+        for i, (field, hook) in enumerate(zip(self.fields, self.hooks, strict=True)):
+            lines += [f"v{i} = o.{field.name}", _converted(hook, i, copied=True)]
+        pairs = ", ".join(f"{x.name!r}: v{i}" for i, x in enumerate(self.fields))
+        return self.compiled("write", "o", [*lines, f"return {{{pairs}}}"], self.attributes, check=self.check)
+
+    def read_hook(self) -> Hook:
+        lines = [
+            f"try: {''.join(f'v{i}, ' for i in range(len(self.fields)))} = get(d)",
+            "except (KeyError, TypeError): return sparse(d)",
+        ]
+        if self.forbid_unknown:
+            lines.append(f"if len(d) != {len(self.fields)}: return sparse(d)")
+        lines += [_converted(hook, i, copied=False) for i, hook in enumerate(self.hooks)]
+        arguments = ", ".join(f"{x.argument}=v{i}" for i, x in enumerate(self.fields))
+        lines = [*lines, f"return cls({arguments})"] if self.fields else ["return sparse(d)"]
+        return self.compiled("read", "d, _=None", lines, self._items, get=self._getter(), sparse=self._sparse)
+
+    def compiled(self, name: str, arguments: str, lines: list[str], parts: _Parts, **names: Any) -> Hook:
+        """A function of these lines, which may use ``cls``, the hooks ``h0``…, and ``names``."""
+        source = f"def {name}({arguments}):\n" + "".join(f"    {x}\n" for x in lines)
+        names.update(NAMES, cls=self.cls)
+        for i, hook in enumerate(self.hooks):
+            names[f"h{i}"], names[f"p{i}"] = hook, getattr(traits_of(hook), "elements", None)
+        exec(compile(source, f"<{name} {self.cls.__qualname__}>", "exec"), names)
+        made: Hook = names[name]
+        return trait(parts=parts)(made)
+
+    def check(self, value: Any) -> None:
+        """Accept an instance of a subclass, but only if nothing of it is lost."""
+        if not isinstance(value, self.cls):
+            raise refuse(self.cls.__name__, value)
+        if lost := {x.name for x in fields_of(type(value))} - {x.name for x in self.fields}:
+            raise Mismatch(
+                f"expected {self.cls.__name__}, got its subclass {type(value).__name__}, whose "
+                f"{', '.join(sorted(lost))} would be lost"
+            )
+
+    def attributes(self, value: Any) -> Iterator[Part]:
+        if isinstance(value, self.cls):
+            for field, hook in zip(self.fields, self.hooks, strict=True):
+                if not hasattr(value, field.name):
+                    raise Mismatch("is not set", f".{field.name}")
+                yield f".{field.name}", getattr(value, field.name), hook
+
+    def _getter(self) -> Callable[[Any], Any]:
+        names = [x.name for x in self.fields]
+        if len(names) == 1:
+            return lambda value: (value[names[0]],)
+        return operator.itemgetter(*names) if names else operator.itemgetter("")
+
+    def _sparse(self, value: Any) -> Any:
+        """The slower way, for a dict that lacks fields with a default or has others besides."""
+        self.check_names(value)
+        present = [(x, hook) for x, hook in zip(self.fields, self.hooks, strict=True) if x.name in value]
+        return self.cls(**{x.argument: hook(value[x.name]) for x, hook in present})
+
+    def check_names(self, value: Any) -> None:
+        if not isinstance(value, dict):
+            raise refuse(f"{self.cls.__name__} as an object", value)
+        for field in self.fields:
+            if field.required and field.name not in value:
+                raise Mismatch("missing, and it has no default", f".{field.name}")
+        if self.forbid_unknown and (unknown := value.keys() - {x.name for x in self.fields}):
+            raise Mismatch(f"{self.cls.__name__} has no such field", f".{min(map(str, unknown))}")
+
+    def _items(self, value: Any) -> Iterator[Part]:
+        self.check_names(value)
+        for field, hook in zip(self.fields, self.hooks, strict=True):
+            if field.name in value:
+                yield f".{field.name}", value[field.name], hook
