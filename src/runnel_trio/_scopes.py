@@ -1,13 +1,13 @@
-"""Bounded cleanup: the only way to await inside a ``finally``."""
+"""The two scopes that this library adds to Trio's: bounded cleanup, and helpers that end with their body."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import trio
 
-__all__ = ["shielded"]
+__all__ = ["helpers", "shielded"]
 
 
 @contextmanager
@@ -19,3 +19,21 @@ def shielded(seconds: float) -> Iterator[trio.CancelScope]:
     """
     with trio.move_on_after(seconds, shield=True) as scope:
         yield scope
+
+
+@asynccontextmanager
+async def helpers() -> AsyncIterator[trio.Nursery]:
+    """A nursery for tasks that serve the body and end with it.
+
+    What the body raises leaves as it is, with no exception group around it: callers catch a user's own
+    error by its type. A helper that crashes is our fault, and arrives as a group.
+    """
+    carried: BaseException | None = None
+    async with trio.open_nursery() as nursery:
+        try:
+            yield nursery
+        except BaseException as error:  # by value, so that the nursery has nothing to wrap
+            carried = error
+        nursery.cancel_scope.cancel()
+    if carried is not None:
+        raise carried

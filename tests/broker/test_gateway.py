@@ -10,7 +10,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from runnel_trio._broker._redis._gateway import Gateway
+from runnel_trio._broker._redis._gateway import Gateway, Hop
 from runnel_trio.exceptions import BrokerUnavailable
 
 
@@ -22,7 +22,10 @@ class Carrier:
         self.gate = threading.Event()
         self.gate.set()
 
-    def __call__(self, requests: Sequence[int]) -> Sequence[outcome.Outcome[int]]:
+    async def __call__(self, requests: Sequence[int], hop: Hop) -> Sequence[outcome.Outcome[int]]:
+        return await hop(self._double, requests)
+
+    def _double(self, requests: Sequence[int]) -> Sequence[outcome.Outcome[int]]:
         self.batches.append(list(requests))
         assert self.gate.wait(10)
         if -1 in requests:
@@ -122,3 +125,23 @@ async def test_closing_finishes_what_is_under_way_and_refuses_the_rest() -> None
         ends[2].unwrap()
     with pytest.raises(BrokerUnavailable, match="closed"):
         await gateway.call(3)
+
+
+async def test_between_two_tries_a_request_can_be_cancelled(nursery: trio.Nursery) -> None:
+    waiting, again = trio.Event(), trio.Event()
+
+    async def stubborn(requests: Sequence[int], hop: Hop) -> Sequence[outcome.Outcome[int]]:
+        waiting.set()
+        await again.wait()
+        return [outcome.Value(await hop(int, number)) for number in requests]
+
+    gateway: Gateway[int, int] = Gateway(carry=stubborn)
+    await nursery.start(gateway.run)
+    with trio.move_on_after(10) as scope:
+        async with trio.open_nursery() as askers:
+            askers.start_soon(gateway.call, 1)
+            await waiting.wait()
+            scope.cancel()
+    assert scope.cancelled_caught
+    again.set()
+    assert await gateway.call(2) == 2

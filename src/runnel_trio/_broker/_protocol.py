@@ -152,10 +152,15 @@ class Reader(Protocol):
 class Broker(Protocol):
     """The verbs. Each one raises `BrokerRefused` for what cannot heal."""
 
-    #: The clock (seconds) by which an owner's trust in its leases runs out; suspension does not stop it.
-    clock: Callable[[], float]
-    #: Where the server is, for clients of user code.
-    url: str
+    @property
+    def clock(self) -> Callable[[], float]:
+        """The clock (seconds) by which an owner's trust in its leases runs out; suspension does not stop it."""
+        ...
+
+    @property
+    def url(self) -> str:
+        """Where the server is, for clients of user code."""
+        ...
 
     def log_key(self, stream: StreamSpec, partition: int) -> str:
         """The key of a partition's log."""
@@ -179,14 +184,14 @@ class Broker(Protocol):
 
         Raises:
             BrokerUnavailable: no answer for a while; whether entries were stored is not known.
-            RecordInvalid: an explicit id is not above the partition's last one.
+            Misconfigured: an explicit id is not above the partition's last one.
 
         Cancellation: entries under way are stored or not as a whole; their outcome is waited for.
         """
         ...
 
-    def reader(self, processor: ProcessorSpec) -> Reader:
-        """A new reader over the processor's partitions."""
+    def reader(self, processor: ProcessorSpec, block: float) -> Reader:
+        """A new reader over the processor's partitions, which waits ``block`` seconds at a time."""
         ...
 
     async def acquire(
@@ -199,8 +204,8 @@ class Broker(Protocol):
         """Move cursors, each one only if lease and cursor are as its owner believes."""
         ...
 
-    async def examine(self, processor: ProcessorSpec, partitions: Sequence[int]) -> Sequence[LogState]:
-        """What the server says about partitions that have a cursor of this processor."""
+    async def examine(self, processor: ProcessorSpec, partitions: Sequence[int]) -> Sequence[LogState | None]:
+        """What the server says about partitions; None where the processor has no cursor."""
         ...
 
     async def release(self, processor: ProcessorSpec, leases: Sequence[Lease]) -> None:

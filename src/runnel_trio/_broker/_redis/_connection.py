@@ -7,24 +7,29 @@ that a server that stands still holds nobody for ever.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+import random
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
 import attrs
 import redis
+import trio
 from redis import exceptions as theirs
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from runnel_trio._broker._redis._scripts import Call, Plain, exchange
+from runnel_trio._telemetry import report
 from runnel_trio.exceptions import BrokerRefused, BrokerUnavailable, Misconfigured, RunnelError
 
-__all__ = ["Endpoint", "mapped", "redacted", "translate"]
+__all__ = ["Endpoint", "Line", "Outage", "mapped", "redacted", "translate"]
 
 #: What a server answers that passes by itself, by the first word.
 _PASSING = frozenset(
-    {"BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "MISCONF", "NOREPLICAS", "OOM", "READONLY"}
+    {"BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "MISCONF", "NOREPLICAS", "OOM", "READONLY", "UNBLOCKED"}
 )
 _PASSING_KINDS = (
     theirs.ConnectionError,
@@ -104,3 +109,52 @@ class Endpoint:
         with mapped(self.url):
             connection.connect()
         return connection
+
+
+@attrs.define(eq=False)
+class Line:
+    """One connection, made when it is needed and made anew after it broke. For one thread at a time."""
+
+    _endpoint: Endpoint
+    _connection: Any = None
+
+    def exchange(self, calls: Sequence[Call | Plain]) -> list[Any]:
+        """As `_scripts.exchange`, with our errors: in place of replies too."""
+        url = self._endpoint.url
+        try:
+            with mapped(url):
+                if self._connection is None:
+                    self._connection = self._endpoint.connect()
+                replies = exchange(self._connection, calls)
+        except BaseException:
+            self.close()
+            raise
+        return [translate(x, url) if isinstance(x, theirs.RedisError) else x for x in replies]
+
+    def close(self) -> None:
+        """Give the connection up: what may still be on its way in is not read as an answer to something else."""
+        if self._connection is not None:
+            self._connection.disconnect()
+            self._connection = None
+
+
+@attrs.define(eq=False, kw_only=True)
+class Outage:
+    """A server that is away: one log line when it goes, one when it is back, and pauses in between."""
+
+    url: str
+    _since: float | None = attrs.field(default=None, init=False)
+
+    async def pause(self, error: Exception, attempt: int) -> None:
+        """Wait before try number ``attempt`` (from 0): 50 ms, doubling up to a second, with jitter."""
+        if self._since is None:
+            self._since = trio.current_time()
+            report(logging.WARNING, "server-away", url=redacted(self.url), error=error)
+        await trio.sleep(min(1.0, 0.05 * 2**min(attempt, 10)) * random.uniform(0.5, 1.0))
+
+    def over(self) -> None:
+        """It answered."""
+        if self._since is not None:
+            away = round(trio.current_time() - self._since, 3)
+            self._since = None
+            report(logging.WARNING, "server-back", url=redacted(self.url), seconds=away)

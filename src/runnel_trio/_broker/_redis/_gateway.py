@@ -11,8 +11,8 @@ that task's next checkpoint. What bounds the wait is the socket's timeout, insid
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Generic, Protocol, TypeVar
 
 import attrs
 import outcome
@@ -20,16 +20,25 @@ import trio
 
 from runnel_trio.exceptions import BrokerUnavailable
 
-__all__ = ["Gateway"]
+__all__ = ["Gateway", "Hop"]
 
 _Request = TypeVar("_Request")
 _Reply = TypeVar("_Reply")
+_T = TypeVar("_T")
+
+
+class Hop(Protocol):
+    """Runs blocking work in a thread."""
+
+    async def __call__(self, work: Callable[..., _T], *arguments: Any) -> _T:
+        """The work's result."""
+        ...
 
 
 @attrs.define(eq=False)
 class _Ticket(Generic[_Request]):
     request: _Request
-    task: trio.lowlevel.Task
+    task: trio.lowlevel.Task | None
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -37,17 +46,19 @@ class Gateway(Generic[_Request, _Reply]):
     """Carries requests in batches, in the order in which they came.
 
     Attributes:
-        carry: does the work of one batch, in a thread: an outcome for each request, in order. What it
-            raises becomes the outcome of every request of the batch.
+        carry: does the work of one batch: an outcome for each request, in order. What it raises becomes
+            the outcome of every request of the batch. It is given `hop`, to work in a thread; while it
+            waits outside of a hop, its requests can be cancelled.
         limit: at most so many requests in a batch.
     """
 
-    carry: Callable[[Sequence[_Request]], Sequence[outcome.Outcome[_Reply]]]
+    carry: Callable[[Sequence[_Request], Hop], Awaitable[Sequence[outcome.Outcome[_Reply]]]]
     limit: int = 1024
     _queue: deque[_Ticket[_Request]] = attrs.field(factory=deque, init=False)
     _wake: trio.Event = attrs.field(factory=trio.Event, init=False)
     _limiter: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(1), init=False)
     _closed: bool = attrs.field(default=False, init=False)
+    _in_thread: bool = attrs.field(default=False, init=False)
 
     async def call(self, request: _Request) -> _Reply:
         """Have a request carried.
@@ -64,9 +75,12 @@ class Gateway(Generic[_Request, _Reply]):
         self._wake.set()
 
         def withdraw(_: Any) -> trio.lowlevel.Abort:
-            if ticket not in self._queue:
+            if ticket in self._queue:
+                self._queue.remove(ticket)
+            elif self._in_thread:
                 return trio.lowlevel.Abort.FAILED
-            self._queue.remove(ticket)
+            else:
+                ticket.task = None
             return trio.lowlevel.Abort.SUCCEEDED
 
         reply: _Reply = await trio.lowlevel.wait_task_rescheduled(withdraw)
@@ -91,17 +105,32 @@ class Gateway(Generic[_Request, _Reply]):
     def _take(self, most: int) -> list[_Ticket[_Request]]:
         return [self._queue.popleft() for _ in range(min(most, len(self._queue)))]
 
-    async def _carry_batch(self) -> None:
-        batch = self._take(self.limit)
-        requests = [ticket.request for ticket in batch]
-        outcomes: Sequence[outcome.Outcome[_Reply]]
+    async def hop(self, work: Callable[..., _T], *arguments: Any) -> _T:
+        """Do blocking work in a thread, not to be cut short; its socket timeout bounds it."""
+        self._in_thread = True
         try:
             with trio.CancelScope(shield=True):
-                outcomes = await trio.to_thread.run_sync(self.carry, requests, limiter=self._limiter)
+                done = await trio.to_thread.run_sync(work, *arguments, limiter=self._limiter)
+        finally:
+            self._in_thread = False
+        return done
+
+    async def _carry_batch(self) -> None:
+        batch = self._take(self.limit)
+        outcomes: Sequence[outcome.Outcome[Any]]
+        try:
+            outcomes = await self.carry([ticket.request for ticket in batch], self.hop)
         except Exception as error:
             outcomes = [outcome.Error(error) for _ in batch]
+        except trio.Cancelled:
+            unknown = BrokerUnavailable("the connection was closed; this may have been sent or not")
+            self._settle(batch, [outcome.Error(unknown) for _ in batch])
+            raise
         self._settle(batch, outcomes)
 
-    def _settle(self, batch: Sequence[_Ticket[_Request]], outcomes: Sequence[outcome.Outcome[Any]]) -> None:
+    def _settle(
+        self, batch: Sequence[_Ticket[_Request]], outcomes: Sequence[outcome.Outcome[Any]]
+    ) -> None:
         for ticket, result in zip(batch, outcomes, strict=True):
-            trio.lowlevel.reschedule(ticket.task, result)
+            if ticket.task is not None:
+                trio.lowlevel.reschedule(ticket.task, result)

@@ -17,13 +17,14 @@ import attrs
 from redis.connection import AbstractConnection
 from redis.exceptions import NoScriptError, ResponseError
 
-__all__ = ["Call", "exchange"]
+__all__ = ["Call", "Plain", "exchange"]
 
 #: What each script needs in front of its own text.
 _PARTS = {
     "send": ("_ids", "_state"),
     "acquire": ("_state",),
     "commit": ("_state",),
+    "examine": ("_state",),
     "release": (),
     "beat": ("_members",),
     "leave": (),
@@ -66,6 +67,21 @@ class Call:
         return "EVAL", source(self.script), len(self.keys), *self.keys, *self.arguments
 
 
+@attrs.frozen
+class Plain:
+    """A command that is no script."""
+
+    words: tuple[Any, ...]
+
+    def by_digest(self) -> tuple[Any, ...]:
+        """The command."""
+        return self.words
+
+    def by_text(self) -> tuple[Any, ...]:
+        """The command."""
+        return self.words
+
+
 def _round_trip(connection: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
     # Any: redis-py types these three methods only in part.
     connection.send_packed_command(connection.pack_commands(commands))
@@ -78,7 +94,7 @@ def _round_trip(connection: Any, commands: Sequence[tuple[Any, ...]]) -> list[An
     return replies
 
 
-def exchange(connection: AbstractConnection, calls: Sequence[Call]) -> list[Any]:
+def exchange(connection: AbstractConnection, calls: Sequence[Call | Plain]) -> list[Any]:
     """Carry calls in one round trip (two when the server has forgotten a script).
 
     Returns:

@@ -1,0 +1,35 @@
+"""Whether a server will do: new enough, and not one that throws keys away."""
+
+from __future__ import annotations
+
+from runnel_trio._broker._redis._connection import redacted
+from runnel_trio.exceptions import Misconfigured
+
+__all__ = ["check_fitness"]
+
+_OLDEST = (7, 0)
+
+
+def check_fitness(info: bytes | str, url: str) -> None:
+    """Refuse a server that cannot keep our promises.
+
+    Args:
+        info: its answer to INFO.
+        url: where it is.
+
+    Raises:
+        Misconfigured: it is older than Redis 7.0, or its maxmemory-policy may evict our keys.
+    """
+    text = info.decode() if isinstance(info, bytes) else info
+    facts = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+    version = facts.get("redis_version", "0").strip()
+    if tuple(int(x) for x in version.split(".")[:2]) < _OLDEST:
+        raise Misconfigured(
+            f"the server at {redacted(url)} is Redis {version}; runnel-trio needs Redis 7.0, Valkey 7.2 or newer"
+        )
+    policy = facts.get("maxmemory_policy", "noeviction").strip()
+    if policy.startswith("allkeys"):
+        raise Misconfigured(
+            f"the server at {redacted(url)} has maxmemory-policy {policy} and would throw whole partitions "
+            "away when memory is short; set it to noeviction"
+        )

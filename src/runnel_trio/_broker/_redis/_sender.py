@@ -1,0 +1,174 @@
+"""Sends: merged by partition, numbered, and repeated without storing anything twice.
+
+Many tasks' entries for one partition become one script call with one sequence number. At most one call per
+partition is under way, so that the script's rule is enough: a number not above the last is a repetition.
+
+A call whose answer was lost is repeated as it was, with its number, before anything else leaves. When no
+answer comes for `PATIENCE`, its senders are told that the outcome is not known. (Several numbered calls per
+partition in one batch would lose entries: the first refused as full, the second stored, and then the
+first's repetition taken for a duplicate.)
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+import outcome
+import trio
+
+from runnel_trio._broker._protocol import NewEntry, StreamSpec
+from runnel_trio._broker._redis import _keys
+from runnel_trio._broker._redis._connection import Line, Outage
+from runnel_trio._broker._redis._gateway import Hop
+from runnel_trio._broker._redis._scripts import Call
+from runnel_trio.exceptions import BrokerUnavailable, Misconfigured
+
+__all__ = ["PATIENCE", "Sender", "Shipment"]
+
+#: Seconds for which a send is repeated while the server is away.
+PATIENCE = 10.0
+
+
+@attrs.frozen(eq=False)
+class Shipment:
+    """What one send has for the partitions of one stream."""
+
+    stream: StreamSpec
+    batches: Mapping[int, Sequence[NewEntry]]
+
+
+@attrs.define(eq=False)
+class _Parcel:
+    """One script call: one partition's entries, of one or many shipments."""
+
+    stream: StreamSpec
+    partition: int
+    entries: list[NewEntry]
+    shares: list[tuple[int, int]]  # place of the shipment in its batch, number of its entries
+    explicit: bool
+    sequence: int = 0
+
+    def as_call(self, producer: str) -> Call:
+        stream, fields = self.stream, self.entries[0][1]
+        arguments: list[bytes | str | int] = [producer, self.sequence, stream.partition_size]
+        arguments += [stream.overflow.value, int(self.explicit), len(fields)]
+        for xid, row in self.entries:
+            if xid is not None:
+                arguments.append(xid)
+            arguments.extend(row)
+        keys = [_keys.log(stream, self.partition), _keys.producers(stream, self.partition)]
+        return Call("send", keys, arguments)
+
+
+@attrs.define(eq=False, kw_only=True)
+class Sender:
+    """Carries shipments for a `Gateway`: the reply to each is how many entries each partition took.
+
+    Attributes:
+        line: its own connection.
+        outage: shared with everything else that talks to the server.
+    """
+
+    line: Line
+    outage: Outage
+    _producer: str = attrs.field(factory=lambda: uuid.uuid4().hex, init=False)
+    _sequences: dict[tuple[str, int], int] = attrs.field(factory=dict, init=False)
+
+    async def carry(self, shipments: Sequence[Shipment], hop: Hop) -> list[outcome.Outcome[dict[int, int]]]:
+        """Store what the shipments hold, in their order."""
+        stored: list[dict[int, int]] = [dict.fromkeys(shipment.batches, 0) for shipment in shipments]
+        failed: dict[int, Exception] = {}
+        for parcels in _rounds(shipments):
+            await self._deliver(parcels, hop, stored, failed)
+        return [
+            outcome.Error(failed[place]) if place in failed else outcome.Value(counts)
+            for place, counts in enumerate(stored)
+        ]
+
+    async def _deliver(
+        self, parcels: list[_Parcel], hop: Hop, stored: list[dict[int, int]], failed: dict[int, Exception]
+    ) -> None:
+        for parcel in parcels:
+            key = (_keys.meta(parcel.stream), parcel.partition)
+            parcel.sequence = self._sequences[key] = self._sequences.get(key, 0) + 1
+        try:
+            replies = await self._answered([parcel.as_call(self._producer) for parcel in parcels], hop)
+        except Exception as error:
+            replies = [error for _ in parcels]
+        for parcel, reply in zip(parcels, replies, strict=True):
+            _deal_out(parcel, reply, stored, failed)
+
+    async def _answered(self, calls: Sequence[Call], hop: Hop) -> list[Any]:
+        """The replies, after as many tries as it takes; what refuses only for now is tried again too."""
+        give_up = trio.current_time() + PATIENCE
+        attempt = 0
+        while True:
+            try:
+                replies = await hop(self.line.exchange, calls)
+                _raise_passing(replies)
+            except BrokerUnavailable as error:
+                if trio.current_time() >= give_up:
+                    raise BrokerUnavailable(
+                        f"{error}. No answer for {PATIENCE:.0f} s: the records may have been stored or not."
+                    ) from error
+                await self.outage.pause(error, attempt)
+                attempt += 1
+            else:
+                self.outage.over()
+                return replies
+
+
+def _raise_passing(replies: Sequence[Any]) -> None:
+    for reply in replies:
+        if isinstance(reply, BrokerUnavailable):
+            raise reply
+
+
+def _rounds(shipments: Sequence[Shipment]) -> list[list[_Parcel]]:
+    """Parcels in rounds: within a round each partition has one; what cannot be merged waits for the next.
+
+    Entries with given ids and entries whose ids the server gives do not go into one call, nor do rows of
+    different widths.
+    """
+    rounds: list[dict[tuple[str, int], _Parcel]] = []
+    last: dict[tuple[str, int], int] = {}
+    for place, shipment in enumerate(shipments):
+        for number, entries in shipment.batches.items():
+            key = (_keys.meta(shipment.stream), number)
+            at = last.get(key, -1)
+            parcel = rounds[at][key] if at >= 0 else None
+            explicit, width = entries[0][0] is not None, len(entries[0][1])
+            if parcel is None or explicit or parcel.explicit or len(parcel.entries[0][1]) != width:
+                last[key] = at = at + 1
+                if at == len(rounds):
+                    rounds.append({})
+                parcel = rounds[at][key] = _Parcel(shipment.stream, number, [], [], explicit)
+            parcel.entries.extend(entries)
+            parcel.shares.append((place, len(entries)))
+    return [list(parcels.values()) for parcels in rounds]
+
+
+def _deal_out(
+    parcel: _Parcel, reply: Any, stored: list[dict[int, int]], failed: dict[int, Exception]
+) -> None:
+    if isinstance(reply, Exception):
+        failed.update({place: _explained(reply, parcel) for place, _ in parcel.shares})
+        return
+    left = int(reply)
+    for place, count in parcel.shares:
+        stored[place][parcel.partition] = min(left, count)
+        left -= min(left, count)
+
+
+def _explained(error: Exception, parcel: _Parcel) -> Exception:
+    said = str(error)
+    if "BADID" not in said:
+        return error
+    where = f"{parcel.stream.name}[{parcel.partition}]"
+    return Misconfigured(
+        f"{where}: stream id {said.partition('BADID ')[2]}; ids must rise within a partition. "
+        "Of this partition nothing was stored."
+    )
