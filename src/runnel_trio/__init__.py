@@ -9,10 +9,31 @@ The nursery tree, which is also the file tree (see docs/architecture.rst):
           ├─ Committer                one per processor: coalesces what partitions have processed
           └─ PartitionExecutor        one per owned partition, in a cancel scope of its own
              └─ middleware chain → processor function
+
+Rooms, from the bottom; imports only go down:
+
+     0  constants exceptions _scopes            6  _worker/_member/_events
+     1  interfaces settings _telemetry _rules   7  _worker/_member/ _fetcher _committer _partition
+     2  _codec _event                           8  _worker/_member/_rebalancer
+     3  _broker                                 9  _worker/_worker
+     4  _stream                                10  _app
+     5  _processor middleware _backlog _source 11  _cli testing
 """
 
 from __future__ import annotations
 
+from runnel_trio._app import App as App
+from runnel_trio._codec import LZ4 as LZ4
+from runnel_trio._codec import FastJSONSerializer as FastJSONSerializer
+from runnel_trio._codec import Gzip as Gzip
+from runnel_trio._codec import JSONSerializer as JSONSerializer
+from runnel_trio._codec import Record as Record
+from runnel_trio._event import Event as Event
+from runnel_trio._event import Partition as Partition
+from runnel_trio._processor import Processor as Processor
+from runnel_trio._stream import Stream as Stream
+from runnel_trio._worker._member._events import Events as Events
+from runnel_trio._worker._worker import Worker as Worker
 from runnel_trio.constants import ExceptionPolicy as ExceptionPolicy
 from runnel_trio.constants import Overflow as Overflow
 from runnel_trio.exceptions import BrokerRefused as BrokerRefused
@@ -27,3 +48,46 @@ from runnel_trio.exceptions import StreamFull as StreamFull
 from runnel_trio.interfaces import Compressor as Compressor
 from runnel_trio.interfaces import Middleware as Middleware
 from runnel_trio.interfaces import Serializer as Serializer
+from runnel_trio.settings import Settings as Settings
+
+__all__ = [
+    "LZ4",
+    "App",
+    "BrokerRefused",
+    "BrokerUnavailable",
+    "Compressor",
+    "DeserializationError",
+    "Event",
+    "Events",
+    "ExceptionPolicy",
+    "FastJSONSerializer",
+    "Gzip",
+    "InternalError",
+    "JSONSerializer",
+    "LeaseLost",
+    "Middleware",
+    "Misconfigured",
+    "Overflow",
+    "Partition",
+    "Processor",
+    "Record",
+    "RecordInvalid",
+    "RunnelError",
+    "Serializer",
+    "Settings",
+    "Stream",
+    "StreamFull",
+    "Worker",
+]
+
+
+def _named_here() -> None:
+    """Let tracebacks and docs name what is public by where it is public."""
+    for name in __all__:
+        thing = globals()[name]
+        if thing.__module__.startswith(f"{__name__}._"):
+            thing.__module__ = __name__
+
+
+_named_here()
+del _named_here

@@ -87,12 +87,12 @@ class Middleware:
         ...             yield x
     """
 
-    def handler(self, parent: AsyncIterator[Any], **kwargs: Any) -> AsyncIterator[Any]:
+    def handler(self, parent: AsyncIterator[Any], *, events: Any, **kwargs: Any) -> AsyncIterator[Any]:
         """Iterate over ``parent``, yield each item on.
 
         Args:
             parent: the link before, an async iterator of `Event` or ``list[Event]``.
-            **kwargs: ``events``, the `Events` object of this run (``events.exception``,
-                ``events.partition``). Accept ``**kwargs``: more may be added.
+            events: the `Events` object of this run (``events.exception``, ``events.partition``).
+            **kwargs: accept them: more may be added.
         """
         raise TypeError(f"{type(self).__name__} must define `async def handler(self, parent, **kwargs)`")

@@ -45,11 +45,11 @@ def rows(*values: str) -> list[NewEntry]:
 
 
 def values(entries: Sequence[Entry]) -> list[str]:
-    return [bytes(entry[1][1]).decode() for entry in entries]  # type: ignore[arg-type]  # its fields
+    return [entry[1][1].decode() for entry in entries]
 
 
 def ids(entries: Sequence[Entry]) -> list[bytes]:
-    return [bytes(entry[0]) for entry in entries]  # type: ignore[arg-type]  # its id
+    return [entry[0] for entry in entries]
 
 
 async def read(broker: Broker, after: bytes = ORIGIN, number: int = 0) -> Sequence[Entry]:

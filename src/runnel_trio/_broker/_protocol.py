@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 #: A stored entry: its id, and its fields and values in turn.
-Entry = Sequence[bytes | Sequence[bytes]]
+Entry = tuple[bytes, Sequence[bytes]]
 #: An entry to be stored: its id (None: the server chooses), and its fields and values in turn.
 NewEntry = tuple[bytes | None, Sequence[bytes]]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import typing
-from typing import Any, ClassVar
+from typing import Any
 
 import attrs
 
@@ -48,7 +48,9 @@ class Record:
         ...     type: str
     """
 
-    _primitive: ClassVar[bool] = False
+    # No annotation: tools that resolve a record's annotations would look its name up in the module that the
+    # class is public in.
+    _primitive = False
 
     def __init_subclass__(cls, *, primitive: bool | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

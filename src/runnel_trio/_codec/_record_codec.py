@@ -94,6 +94,19 @@ class RecordCodec(Generic[R]):
         except Unsupported as error:
             raise Misconfigured(f"{name}{error.path}: {error.reason}.") from None
 
+    def from_plain(self, plain: Any) -> R:
+        """A record from its plain form, as a JSON document holds it; for a primitive record too.
+
+        Raises:
+            RecordInvalid: it does not fit; names the path of the value that does not.
+        """
+        read = reader(self.converter.copy(forbid_extra_keys=self.forbid_unknown), self.record)
+        try:
+            found: R = read(plain)
+        except Exception as error:
+            raise RecordInvalid(self.record.__name__, *_located(read, plain, error)) from _foreign(error)
+        return found
+
 
 def _primitive(codec: RecordCodec[R]) -> tuple[_Encode[R], _Decode[R]]:
     write, read = primitive_hooks(codec.record, forbid_unknown=codec.forbid_unknown)

@@ -1,0 +1,11 @@
+"""What runs, box by box; folder depth is nursery depth.
+
+    Worker               _worker.py              one per process
+    └─ Rebalancer        _member/_rebalancer.py  one per processor: membership, heartbeat, assignment
+       ├─ Fetcher        _member/_fetcher.py     the only reader of its partitions
+       ├─ Committer      _member/_committer.py   coalesces what partitions have processed
+       └─ PartitionExecutor  _member/_partition.py   one per owned partition, in a cancel scope of its own
+
+One event's way: `_broker/_redis/_reader` → `_member/_fetcher` → `_member/_backlog` → `_member/_events`
+(its source in `_member/_source`) → `_member/_committer`.
+"""

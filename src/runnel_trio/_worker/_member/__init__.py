@@ -1,0 +1,1 @@
+"""What each processor has once in a process."""

@@ -15,9 +15,13 @@ from collections.abc import Callable, Sequence
 import attrs
 import trio
 
-from runnel_trio._broker._protocol import Entry
+from runnel_trio._broker._protocol import Commit, Entry, Lease
 
 __all__ = ["Backlog"]
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -25,25 +29,34 @@ class Backlog:
     """One owned partition's entries.
 
     Attributes:
-        number: which partition.
         capacity: at most so many entries wait.
         position: id behind which to read next.
         committed: the cursor, as this owner knows it.
+        entries_read: how many entries stand at or before it; -1 when that is not known.
+        lease: on whose strength it is committed.
         on_room: called when there is room for a chunk again.
+        on_lost: called when the partition is no longer this owner's, or is not where it was left.
         processed: id of the last entry that is done.
         unacknowledged: how many entries are done and not yet committed.
         closed: whether the source has ended: nothing is handed out any more.
+        lost: whether it ended because the partition was lost: nothing is committed any more.
+        progress: how many entries were ever handed out and not given back.
+        waiting: the entries that wait, in order.
     """
 
-    number: int
     capacity: int
     position: bytes
     committed: bytes
-    on_room: Callable[[], None]
+    lease: Lease
+    entries_read: int = 0
+    on_room: Callable[[], None] = _nothing
+    on_lost: Callable[[], None] = _nothing
     processed: bytes = attrs.field(init=False)
     unacknowledged: int = attrs.field(default=0, init=False)
     closed: bool = attrs.field(default=False, init=False)
-    _waiting: deque[Entry] = attrs.field(factory=deque, init=False)
+    lost: bool = attrs.field(default=False, init=False)
+    progress: int = attrs.field(default=0, init=False)
+    waiting: deque[Entry] = attrs.field(factory=deque, init=False)
     _taken: deque[Entry] = attrs.field(factory=deque, init=False)
     _changed: trio.Event | None = attrs.field(default=None, init=False)
 
@@ -51,9 +64,15 @@ class Backlog:
     def _at_the_cursor(self) -> bytes:
         return self.committed
 
-    def __len__(self) -> int:
-        """How many entries wait."""
-        return len(self._waiting)
+    @property
+    def number(self) -> int:
+        """Which partition."""
+        return self.lease.partition
+
+    @property
+    def taken(self) -> bool:
+        """Whether anything was taken that is not done."""
+        return bool(self._taken)
 
     @property
     def chunk(self) -> int:
@@ -63,15 +82,15 @@ class Backlog:
     @property
     def has_room(self) -> bool:
         """Whether a whole chunk fits."""
-        return not self.closed and self.capacity - len(self._waiting) >= self.chunk
+        return not self.closed and self.capacity - len(self.waiting) >= self.chunk
 
     def offer(self, entries: Sequence[Entry]) -> None:
         """Add what was read behind `position`, which moves on."""
         if not entries or self.closed:
             return
-        self._waiting.extend(entries)
-        self.position = _id_of(entries[-1])
-        self._announce()
+        self.waiting.extend(entries)
+        self.position = entries[-1][0]
+        self.announce()
 
     def take(self) -> Entry:
         """The next entry; it stays remembered until it is done.
@@ -79,9 +98,10 @@ class Backlog:
         Raises:
             IndexError: none waits.
         """
-        entry = self._waiting.popleft()
+        entry = self.waiting.popleft()
         self._taken.append(entry)
-        if self.capacity - len(self._waiting) == self.chunk:
+        self.progress += 1
+        if self.capacity - len(self.waiting) == self.chunk:
             self.on_room()
         return entry
 
@@ -94,15 +114,40 @@ class Backlog:
                 break
         self.processed = xid
 
+    def all_done(self) -> None:
+        """Count as processed everything taken."""
+        if self._taken:
+            self.done(self._taken[-1][0])
+
     def give_back(self) -> None:
         """Put what was taken and is not done in front again, in its order."""
-        self._waiting.extendleft(reversed(self._taken))
+        self.progress -= len(self._taken)
+        self.waiting.extendleft(reversed(self._taken))
         self._taken.clear()
 
-    def acknowledged(self, xid: bytes, count: int) -> None:
-        """The cursor stands at ``xid`` now, ``count`` entries further."""
-        self.committed = xid
+    def commit(self) -> Commit:
+        """The commit of everything done so far."""
+        known = self.entries_read >= 0
+        return Commit(
+            self.lease,
+            self.committed,
+            self.processed,
+            self.entries_read + self.unacknowledged if known else -1,
+            self.position,
+        )
+
+    def acknowledged(self, commit: Commit, count: int) -> None:
+        """A commit that held ``count`` entries is on the server."""
+        self.committed = commit.last
+        self.entries_read = commit.entries_read
         self.unacknowledged -= count
+        self.announce()
+
+    def lose(self) -> None:
+        """The partition is another's, or has to be taken anew: hand out nothing, commit nothing."""
+        self.lost = True
+        self.close()
+        self.on_lost()
 
     def grow(self, capacity: int) -> None:
         """Hold at least ``capacity`` entries from now on: a batch must fit."""
@@ -113,11 +158,11 @@ class Backlog:
     def close(self) -> None:
         """End the source: what waits is left to the next owner."""
         self.closed = True
-        self._waiting.clear()
-        self._announce()
+        self.waiting.clear()
+        self.announce()
 
     async def changed(self) -> None:
-        """Wait until entries were offered or the source has ended.
+        """Wait until there is something to look at: entries, room for acknowledgements, trust, the end.
 
         Cancellation: nothing is taken, nothing is lost.
         """
@@ -125,14 +170,9 @@ class Backlog:
             self._changed = trio.Event()
         await self._changed.wait()
 
-    def _announce(self) -> None:
+    def announce(self) -> None:
+        """Let whoever waits in `changed` look again."""
         if self._changed is not None:
             self._changed.set()
             self._changed = None
 
-
-def _id_of(entry: Entry) -> bytes:
-    xid = entry[0]
-    if not isinstance(xid, bytes):
-        raise TypeError(f"an entry begins with its id, not with {xid!r}")
-    return xid

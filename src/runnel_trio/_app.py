@@ -1,0 +1,495 @@
+"""`App`: where streams and processors are declared, and from where they are run.
+
+Declaring does no I/O and makes no Trio object, so an app can be made at import, and be run many times.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from contextlib import asynccontextmanager
+from datetime import tzinfo
+from pathlib import Path
+from typing import Any, TypeVar, overload
+
+import attrs
+import trio
+from cattrs import Converter
+from croniter import croniter
+
+from runnel_trio._broker._protocol import StreamSpec
+from runnel_trio._broker._shared import SharedBroker
+from runnel_trio._codec import Record, RecordCodec, blake3_hasher, default_serializer, make_converter
+from runnel_trio._processor import Processor
+from runnel_trio._scopes import helpers
+from runnel_trio._stream import Stream
+from runnel_trio._telemetry import report
+from runnel_trio._worker._member._events import Events
+from runnel_trio._worker._worker import Worker
+from runnel_trio.constants import ExceptionPolicy, Overflow
+from runnel_trio.exceptions import BrokerUnavailable, Misconfigured
+from runnel_trio.interfaces import Middleware, Serializer
+from runnel_trio.settings import Settings
+
+__all__ = ["App", "Background"]
+
+R = TypeVar("R", bound=Record)
+_Task = TypeVar("_Task", bound=Callable[[], Awaitable[Any]])
+
+#: Names become parts of Redis keys: these would let one name reach into another's key.
+_FORBIDDEN = set("{}:/")
+_LONGEST_NAME = 128
+
+
+@attrs.frozen
+class Background:
+    """A function registered with `App.task`, `App.timer` or `App.crontab`.
+
+    Attributes:
+        function: what runs.
+        on_leader: only on the lead worker.
+        interval: seconds from run to run, for a timer.
+        spec: when, for a crontab.
+        timezone: by which ``spec`` is read.
+    """
+
+    function: Callable[[], Awaitable[Any]]
+    on_leader: bool = False
+    interval: float | None = None
+    spec: str | None = None
+    timezone: tzinfo | None = None
+
+
+class App:
+    """Streams and processors under one name, with one server.
+
+    Args:
+        name: part of every Redis key of the app.
+        **settings: any of `runnel_trio.settings.Settings`; they win over ``RUNNEL_*`` variables.
+
+    Attributes:
+        name: as given.
+        settings: all of them, checked.
+        converter: the cattrs converter of its records; register hooks on it before streams are declared.
+        streams: by name.
+        processors: by name.
+        background: what `task`, `timer` and `crontab` registered.
+
+    Raises:
+        Misconfigured: the name or a setting cannot be used.
+
+    Example:
+        >>> from runnel_trio import App, Record
+        >>> app = App(name="example", log_level="info", redis_url="127.0.0.1:6379")
+        >>> class Order(Record):
+        ...     order_id: int
+        ...     amount: int
+        >>> orders = app.stream("orders", record=Order, partition_by="order_id")
+        >>> @app.processor(orders)
+        ... async def printer(events):
+        ...     async for order in events.records():
+        ...         print(order.amount)
+        >>> app.processors["printer"]
+        <Processor example.orders/printer>
+    """
+
+    def __init__(self, name: str, **settings: Any) -> None:
+        self.name = _checked_name("app", name)
+        self.settings = Settings(**settings)
+        self.converter: Converter = make_converter()
+        self.streams: dict[str, Stream[Any]] = {}
+        self.processors: dict[str, Processor] = {}
+        self.background: list[Background] = []
+        self._shared = SharedBroker(self.settings.redis_url)
+
+    def __repr__(self) -> str:
+        return f"<App {self.name}: {len(self.streams)} streams, {len(self.processors)} processors>"
+
+    def stream(
+        self,
+        name: str,
+        record: type[R],
+        partition_by: str | Callable[[R], Any],
+        serializer: Serializer | None = None,
+        partition_count: int | None = None,
+        partition_size: int | None = None,
+        hasher: Callable[[Any], int] | None = None,
+        overflow: Overflow | str | None = None,
+    ) -> Stream[R]:
+        """Declare a stream. What is not given is taken from the ``default_…`` settings.
+
+        Args:
+            name: part of its Redis keys.
+            record: the class of its records.
+            partition_by: attribute, or function of a record, that gives the key; the events of one key are
+                handled in order.
+            serializer: how records are stored.
+            partition_count: how many partitions; fixed once something was sent.
+            partition_size: events that a partition holds, at most.
+            hasher: key → whole number; by default blake3 over a canonical encoding (see docs/hashing).
+            overflow: what `send` does when a partition is full: "block", "error" or "trim".
+
+        Raises:
+            Misconfigured: a value that cannot be used, or a stream of this name exists.
+
+        Example:
+            >>> from runnel_trio import App, JSONSerializer, Record
+            >>> class Order(Record):
+            ...     order_id: int
+            >>> app = App("example")
+            >>> app.stream("orders", Order, "order_id", partition_count=4, serializer=JSONSerializer())
+            <Stream example.orders of Order, 4 partitions>
+        """
+        _checked_name("stream", name)
+        if name in self.streams:
+            raise Misconfigured(f"app {self.name!r} has a stream named {name!r} already")
+        _check_key(record, partition_by)
+        resolve = self.settings.resolve
+        chosen = resolve("serializer", serializer) or default_serializer()
+        hashed = resolve("hasher", hasher) or blake3_hasher
+        stream: Stream[R] = Stream(
+            spec=StreamSpec(
+                app=self.name,
+                name=name,
+                partition_count=resolve("partition_count", partition_count),
+                record=record.__name__,
+                hasher="blake3" if hashed is blake3_hasher else _name_of(hashed),
+                partition_size=resolve("partition_size", partition_size),
+                overflow=resolve("overflow", overflow),
+            ),
+            record=record,
+            partition_by=partition_by,
+            hasher=hashed,
+            codec=RecordCodec(record, chosen, self.converter),
+            connect=self._shared.declared,
+        )
+        self.streams[name] = stream
+        return stream
+
+    def processor(
+        self,
+        stream: Stream[R],
+        *,
+        name: str | None = None,
+        exception_policy: ExceptionPolicy | str | None = None,
+        middleware: Sequence[Middleware] | None = None,
+        lock_expiry: float | None = None,
+        read_timeout: int | None = None,
+        prefetch_count: int | None = None,
+        assignment_attempts: int | None = None,
+        assignment_sleep: float | None = None,
+        grace_period: float | None = None,
+        pool_size: int | None = None,
+        join_delay: float | None = None,
+        max_unacked: int | None = None,
+    ) -> Callable[[Callable[[Events[R]], Awaitable[None]]], Processor]:
+        """Declare the decorated async function a processor of ``stream``.
+
+        It is called for each partition, with that partition's `Events`. What is not given is taken from
+        the ``default_…`` settings; `Processor` says what each one means.
+
+        Raises:
+            Misconfigured: a value that cannot be used, a function that is not async, or a processor of
+                this name exists.
+
+        Example:
+            >>> from runnel_trio import App, Record
+            >>> class Order(Record):
+            ...     order_id: int
+            >>> app = App("example")
+            >>> orders = app.stream("orders", Order, partition_by="order_id")
+            >>> @app.processor(orders, lock_expiry=30, prefetch_count=100)
+            ... async def printer(events):
+            ...     async for orders in events.take(10, within=1).records():
+            ...         print(len(orders))
+        """
+        resolve = self.settings.resolve
+        options = {
+            "exception_policy": resolve("exception_policy", exception_policy),
+            "lock_expiry": resolve("lock_expiry", lock_expiry),
+            "read_timeout": resolve("read_timeout", read_timeout),
+            "prefetch_count": resolve("prefetch_count", prefetch_count),
+            "assignment_attempts": resolve("assignment_attempts", assignment_attempts),
+            "assignment_sleep": resolve("assignment_sleep", assignment_sleep),
+            "grace_period": resolve("grace_period", grace_period),
+            "pool_size": resolve("pool_size", pool_size),
+            "join_delay": resolve("join_delay", join_delay),
+            "max_unacked": resolve("max_unacked", max_unacked),
+        }
+        if not isinstance(stream, Stream):
+            raise Misconfigured(f"a processor needs a stream of `app.stream(…)`, not {stream!r}")
+
+        def register(function: Callable[[Events[R]], Awaitable[None]]) -> Processor:
+            own = _checked_name("processor", name or _name_of(function))
+            if own in self.processors:
+                raise Misconfigured(
+                    f"app {self.name!r} has a processor named {own!r} already: give it a `name=`"
+                )
+            links = tuple(middleware or ())
+            declared = Processor(stream=stream, function=function, name=own, middleware=links, **options)
+            self.processors[own] = declared
+            return declared
+
+        return register
+
+    @overload
+    def task(self, func: _Task) -> _Task: ...
+    @overload
+    def task(self, func: None = None, *, on_leader: bool = False) -> Callable[[_Task], _Task]: ...
+
+    def task(self, func: Any = None, *, on_leader: bool = False) -> Any:
+        """Register an async function to run when a worker starts.
+
+        Args:
+            func: the function.
+            on_leader: on the lead worker only.
+
+        Raises:
+            Misconfigured: it is not an async function.
+
+        Example:
+            >>> from runnel_trio import App
+            >>> app = App("example")
+            >>> @app.task
+            ... async def on_startup():
+            ...     print("starting")
+            >>> @app.task(on_leader=True)
+            ... async def once():
+            ...     print("running once")
+        """
+
+        def register(function: _Task) -> _Task:
+            self._register(function, on_leader=on_leader)
+            return function
+
+        return register if func is None else register(func)
+
+    def timer(self, *, interval: float, on_leader: bool = False) -> Callable[[_Task], _Task]:
+        """Register an async function to run every ``interval`` seconds.
+
+        Args:
+            interval: seconds.
+            on_leader: on the lead worker only.
+
+        Raises:
+            Misconfigured: no positive interval, or not an async function.
+
+        Example:
+            >>> from runnel_trio import App
+            >>> app = App("example")
+            >>> @app.timer(interval=10)
+            ... async def every_10_seconds():
+            ...     print("10 seconds passed")
+        """
+        if not interval > 0:
+            raise Misconfigured(f"timer: interval={interval!r} must be more than 0 seconds")
+
+        def register(function: _Task) -> _Task:
+            self._register(function, on_leader=on_leader, interval=float(interval))
+            return function
+
+        return register
+
+    def crontab(
+        self, spec: str, *, timezone: tzinfo | None = None, on_leader: bool = False
+    ) -> Callable[[_Task], _Task]:
+        """Register an async function to run at fixed times.
+
+        Args:
+            spec: a cron expression.
+            timezone: by which it is read; default: the setting ``timezone``.
+            on_leader: on the lead worker only.
+
+        Raises:
+            Misconfigured: ``spec`` is no cron expression, or not an async function.
+
+        Example:
+            >>> from runnel_trio import App
+            >>> app = App("example")
+            >>> @app.crontab("45 17 * * *")
+            ... async def every_5_45_pm():
+            ...     print("It is 5:45pm UTC")
+        """
+        if not croniter.is_valid(spec):
+            raise Misconfigured(
+                f"crontab: {spec!r} is no cron expression, such as '45 17 * * *' or '@hourly'"
+            )
+        zone = timezone or self.settings.timezone
+
+        def register(function: _Task) -> _Task:
+            self._register(function, on_leader=on_leader, spec=spec, timezone=zone)
+            return function
+
+        return register
+
+    async def run(
+        self,
+        *,
+        processors: Collection[str] | None = None,
+        task_status: trio.TaskStatus[Worker] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Run a worker until it is cancelled or stopped.
+
+        ``worker = await nursery.start(app.run)`` returns when the worker has joined and owns its
+        partitions (or stands by, while another worker owns them).
+
+        Args:
+            processors: names of those to run; all by default.
+
+        Raises:
+            Misconfigured: nothing to run, an unknown name, a stream declared differently before, or a
+                server that will not do.
+            BrokerUnavailable: the server cannot be reached at the start; later it is waited for.
+            Exception: what a processor function raised under ``ExceptionPolicy.HALT``, as it is.
+
+        Cancellation: graceful; every partition ends the event in hand, within ``grace_period``, and
+            everything handled is committed.
+        """
+        chosen = self._chosen(processors)
+        async with self._shared.used() as broker:
+            for stream in {processor.stream.name: processor.stream for processor in chosen}.values():
+                await broker.declare(stream.spec)
+            await Worker(broker=broker, processors=chosen).run(task_status=task_status)
+
+    @asynccontextmanager
+    async def worker(self, processors: Collection[str] | None = None) -> AsyncIterator[Worker]:
+        """A worker for the body of an ``async with``; drained at its end.
+
+        Args:
+            processors: names of those to run; all by default.
+
+        Raises:
+            As `run`. What a processor raises under HALT cancels the body, and is raised.
+        """
+        failed: list[BaseException] = []
+
+        async def supervised(task_status: trio.TaskStatus[Worker]) -> None:
+            try:
+                await self.run(processors=processors, task_status=task_status)
+            except Exception as error:
+                if not begun:
+                    raise
+                failed.append(error)
+            body.cancel()
+
+        begun = False
+        body = trio.CancelScope()
+        async with helpers() as nursery:
+            worker: Worker = await nursery.start(supervised)
+            begun = True
+            with body:
+                yield worker
+        if failed:
+            raise failed[0]
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[App]:
+        """Hold the connection to the server, and an embedded server with it, for code that only sends.
+
+        Sending works without it too; then the connection lasts until the Trio run ends.
+
+        Raises:
+            BrokerUnavailable: the server cannot be reached.
+        """
+        async with self._shared.used():
+            yield self
+
+    @property
+    def server_url(self) -> str:
+        """The URL of the server in use, with password, for a Redis client of your own.
+
+        Raises:
+            BrokerUnavailable: not connected: there is one inside `run`, `worker` and `session`.
+        """
+        broker = self._shared.current()
+        if broker is None:
+            raise BrokerUnavailable(
+                f"app {self.name!r} is not connected: use server_url in a processor, or inside "
+                "`async with app.worker():` or `async with app.session():`"
+            )
+        return broker.url
+
+    def use_server(self, url: str) -> None:
+        """Use another server than the settings say, from the next run on; for the command line.
+
+        Args:
+            url: as the setting ``redis_url``.
+
+        Raises:
+            Misconfigured: it is no such URL.
+        """
+        given = attrs.asdict(self.settings, recurse=False)
+        self.settings = Settings(**{**given, "redis_url": url})
+        self._shared.url = self.settings.redis_url
+
+    def discover(self) -> None:
+        """Import the modules that the setting ``autodiscover`` names, relative to the current directory.
+
+        Raises:
+            Misconfigured: nothing matches.
+        """
+        pattern = self.settings.autodiscover
+        if pattern is None:
+            return
+        found = sorted(path for path in Path().glob(pattern) if path.suffix == ".py")
+        if not found:
+            raise Misconfigured(f"autodiscover={pattern!r} matches no module below {Path().resolve()}")
+        for path in found:
+            parts = path.with_suffix("").parts
+            importlib.import_module(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
+
+    def _register(self, function: Any, **options: Any) -> None:
+        if not inspect.iscoroutinefunction(function):
+            raise Misconfigured(f"{_name_of(function)} must be an async function: `async def …`")
+        self.background.append(Background(function, **options))
+
+    def _chosen(self, names: Collection[str] | None) -> list[Processor]:
+        self.discover()
+        unknown = sorted(set(names or ()) - self.processors.keys())
+        known = ", ".join(sorted(self.processors)) or "none"
+        if unknown:
+            raise Misconfigured(f"app {self.name!r} has no processor {', '.join(unknown)}; it has: {known}")
+        if not self.processors:
+            raise Misconfigured(
+                f"app {self.name!r} has no processor to run; declare one with @app.processor(stream)"
+            )
+        for background in self.background:
+            report(
+                logging.WARNING,
+                "not-run",
+                function=_name_of(background.function),
+                reason="not in this release",
+            )
+        return [x for name, x in self.processors.items() if names is None or name in names]
+
+
+def _checked_name(kind: str, name: Any) -> str:
+    if not isinstance(name, str) or not name:
+        raise Misconfigured(f"the name of a {kind} must be a text that is not empty, not {name!r}")
+    wrong = sorted({c for c in name if c in _FORBIDDEN or c.isspace() or not c.isprintable()})
+    if wrong:
+        raise Misconfigured(
+            f"{kind} name {name!r}: {', '.join(map(repr, wrong))} cannot be part of a Redis key here"
+        )
+    if len(name.encode()) > _LONGEST_NAME:
+        raise Misconfigured(f"{kind} name {name[:20]!r}… is longer than {_LONGEST_NAME} bytes")
+    return name
+
+
+def _check_key(record: Any, partition_by: Any) -> None:
+    if callable(partition_by):
+        return
+    if not isinstance(partition_by, str):
+        raise Misconfigured(f"partition_by must be a field's name or a function, not {partition_by!r}")
+    if attrs.has(record) and not hasattr(record, partition_by):
+        fields = [field.name for field in attrs.fields(record)]
+        if partition_by not in fields:
+            raise Misconfigured(
+                f"partition_by={partition_by!r}: {record.__name__} has no such field; it has {', '.join(fields)}"
+            )
+
+
+def _name_of(function: Any) -> str:
+    return getattr(function, "__name__", None) or type(function).__name__

@@ -1,0 +1,124 @@
+"""One broker for everybody in a run of Trio who uses the same app.
+
+Opened by the first user, closed when the last has left; a plain `Stream.send` outside of any worker keeps
+it until the run ends. It lives in a system task: a user that leaves early, or is cancelled, does not take
+it away from the others, and Trio ends it with the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import attrs
+import trio
+
+from runnel_trio._broker import open_broker
+from runnel_trio._broker._protocol import Broker, StreamSpec
+from runnel_trio._scopes import shielded
+from runnel_trio.exceptions import BrokerUnavailable
+
+__all__ = ["SharedBroker"]
+
+#: Seconds that closing may take; an embedded server has to write its data first.
+_CLOSING = 20.0
+
+
+@attrs.define(eq=False)
+class _Opened:
+    """An open broker and its users."""
+
+    users: int = 0
+    ready: trio.Event = attrs.field(factory=trio.Event)
+    unused: trio.Event = attrs.field(factory=trio.Event)
+    closed: trio.Event = attrs.field(factory=trio.Event)
+    broker: Broker | None = None
+    error: Exception | None = None
+    declared: set[StreamSpec] = attrs.field(factory=set)
+
+    async def hold(self, url: str) -> None:
+        """Open, tell, keep open until nobody uses it."""
+        try:
+            async with open_broker(url) as broker:
+                self.broker = broker
+                self.ready.set()
+                await self.unused.wait()
+        except Exception as error:
+            if self.ready.is_set():
+                raise
+            self.error = error
+        finally:
+            self.ready.set()
+            self.closed.set()
+
+
+@attrs.define(eq=False)
+class SharedBroker:
+    """The broker at a URL, for each run of Trio its own."""
+
+    url: str
+    _run: trio.lowlevel.RunVar[_Opened | None] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._run = trio.lowlevel.RunVar("runnel_trio_broker", None)
+
+    @asynccontextmanager
+    async def used(self) -> AsyncIterator[Broker]:
+        """The broker, open for the body at least.
+
+        Raises:
+            BrokerUnavailable, BrokerRefused, Misconfigured: it cannot be opened.
+        """
+        opened, broker = await self._join()
+        try:
+            yield broker
+        finally:
+            await self._leave(opened)
+
+    async def get(self) -> Broker:
+        """The broker; opened for the rest of the run when nobody uses it yet."""
+        opened = self._run.get()
+        if opened is None or opened.broker is None:
+            _, broker = await self._join()
+            return broker
+        return opened.broker
+
+    async def declared(self, stream: StreamSpec) -> Broker:
+        """The broker, after the stream was declared to it once."""
+        broker = await self.get()
+        opened = self._run.get()
+        if opened is not None and stream not in opened.declared:
+            await broker.declare(stream)
+            opened.declared.add(stream)
+        return broker
+
+    def current(self) -> Broker | None:
+        """The broker, if it is open in this run."""
+        opened = self._run.get()
+        return opened.broker if opened is not None else None
+
+    async def _join(self) -> tuple[_Opened, Broker]:
+        opened = self._run.get()
+        if opened is None:
+            opened = _Opened()
+            self._run.set(opened)
+            trio.lowlevel.spawn_system_task(opened.hold, self.url, name=f"broker {self.url.partition(':')[0]}")
+        opened.users += 1
+        try:
+            await opened.ready.wait()
+            if opened.broker is None:
+                raise opened.error or BrokerUnavailable("the connection was closed while it was being opened")
+            return opened, opened.broker
+        except BaseException:
+            await self._leave(opened)
+            raise
+
+    async def _leave(self, opened: _Opened) -> None:
+        opened.users -= 1
+        if opened.users:
+            return
+        if self._run.get() is opened:
+            self._run.set(None)
+        opened.unused.set()
+        with shielded(_CLOSING):
+            await opened.closed.wait()

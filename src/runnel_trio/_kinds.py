@@ -1,0 +1,200 @@
+"""Kinds of values that settings have: what is expected, and how a value is read and checked.
+
+`Kind.accept` takes what a program gives, `Kind.read` turns text of the environment into that. Both refuse
+by ValueError, TypeError or LookupError; `Kind.checked` makes one sentence of it.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+import os
+import re
+from collections.abc import Callable
+from datetime import UTC, tzinfo
+from typing import Any
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+import attrs
+from dateutil import tz
+
+from runnel_trio.exceptions import Misconfigured
+
+__all__ = [
+    "Kind",
+    "boolean",
+    "choice",
+    "importable",
+    "member",
+    "number",
+    "pattern",
+    "redacted",
+    "url",
+    "whole",
+    "zone",
+]
+
+SCHEMES = frozenset({"redis", "rediss", "unix", "embedded", "memory"})
+TRUE = frozenset({"1", "true", "yes", "on"})
+FALSE = frozenset({"0", "false", "no", "off"})
+#: Rather too much than too little: a password that should have been quoted may have any character.
+PASSWORD = re.compile(r"^((?:[\w+.-]*://)?[^:/@]*:).*(?=@)|([?&]password=)[^&]*")
+DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*([.:][^\W\d]\w*)(\.[^\W\d]\w*)*")
+
+
+def refuse() -> Any:
+    """The end of a check that failed."""
+    raise ValueError
+
+
+def redacted(url: object) -> str:
+    """A URL, or what was given for one, without its password."""
+    return PASSWORD.sub(r"\1\2***", str(url))
+
+
+@attrs.frozen(kw_only=True)
+class Kind:
+    """A kind of value.
+
+    Attributes:
+        expected: what is expected, in words that follow "expected".
+        accept: the value to use for one that a program gave.
+        read: what `accept` takes, for text of the environment.
+        show: how a refused value is shown.
+    """
+
+    expected: str
+    accept: Callable[[Any], Any]
+    read: Callable[[str], Any] = lambda text: text
+    show: Callable[[Any], str] = repr
+
+    def checked(self, name: str, value: Any, *, text: bool = False) -> Any:
+        """The value to use.
+
+        Args:
+            name: the keyword argument or variable that had it.
+            value: what was given.
+            text: whether it comes from the environment.
+
+        Raises:
+            Misconfigured: it cannot be used; the message has name, value and what is expected.
+        """
+        try:
+            return self.accept(self.read(value) if text else value)
+        except (ValueError, TypeError, LookupError, OverflowError):
+            shown = self.show(value)
+        raise Misconfigured(f"{name}={shown} cannot be used: expected {self.expected}")
+
+
+def number(expected: str, *, above: bool = False) -> Kind:
+    """A finite number, from 0 or above it."""
+
+    def accept(value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise TypeError
+        return float(value) if value > 0 or (value == 0 and not above) else refuse()
+
+    return Kind(expected=expected, accept=accept, read=float)
+
+
+def whole(expected: str, *, most: int = 2**53) -> Kind:
+    """A whole number, from 1 to ``most``."""
+
+    def accept(value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
+            raise TypeError
+        return int(value) if 1 <= value <= most else refuse()
+
+    return Kind(expected=expected, accept=accept, read=int)
+
+
+def choice(*words: str) -> Kind:
+    """One of some words, whatever its case."""
+    return Kind(
+        expected=f"one of {', '.join(words)}",
+        accept=lambda value: words[words.index(value.lower() if isinstance(value, str) else value)],
+    )
+
+
+def member(kind: type[enum.Enum]) -> Kind:
+    """A member of an enumeration, or its value as text, whatever the case."""
+    return Kind(
+        expected=f"{kind.__name__}, or one of {', '.join(x.value for x in kind)}",
+        accept=lambda value: kind(value.lower() if isinstance(value, str) else value),
+    )
+
+
+def boolean() -> Kind:
+    """True or False."""
+
+    def read(text: str) -> bool:
+        word = text.strip().lower()
+        return word in TRUE if word in TRUE | FALSE else refuse()
+
+    return Kind(
+        expected="True or False, in the environment true or false",
+        accept=lambda value: value if isinstance(value, bool) else refuse(),
+        read=read,
+    )
+
+
+def url() -> Kind:
+    """Where the server is."""
+    return Kind(
+        expected="HOST:PORT, redis://…, rediss://…, unix://PATH, embedded://[DIRECTORY] or memory://",
+        accept=_with_scheme,
+        show=lambda value: repr(redacted(value)),
+    )
+
+
+def _with_scheme(value: str) -> str:
+    """Host and port alone mean ``redis://``."""
+    given = value if "://" in value else f"redis://{value}"
+    parts = urlsplit(given)
+    if parts.scheme not in SCHEMES or "\0" in given:
+        raise ValueError
+    if parts.scheme in {"redis", "rediss"}:
+        _ = parts.port  # raises ValueError where it is none
+    if (given != value and not parts.hostname) or (parts.scheme == "unix" and not parts.path):
+        raise ValueError
+    return given
+
+
+def zone() -> Kind:
+    """A tzinfo as it is, or the zone of a name."""
+    return Kind(
+        expected="a tzinfo object, or the name of a time zone as in 'Europe/Berlin'",
+        accept=lambda value: value if isinstance(value, tzinfo) else _zone(value),
+    )
+
+
+def _zone(name: str) -> tzinfo:
+    """The zone of a name; dateutil brings the zones where the system has none."""
+    if not isinstance(name, str) or not name:
+        raise TypeError
+    if name.upper() == "UTC":
+        return UTC
+    try:
+        return ZoneInfo(name)
+    except (LookupError, OSError):
+        found = tz.gettz(name)
+    return found if found is not None else refuse()
+
+
+def pattern() -> Kind:
+    """What `pathlib.Path.glob` takes."""
+    return Kind(
+        expected="a pattern as in 'myproj/**/streams.py', relative to the current directory",
+        accept=lambda value: value if value and not os.path.isabs(value) else refuse(),
+    )
+
+
+def importable(noun: str, fits: Callable[[Any], bool]) -> Kind:
+    """An object that fits, or text that names one, which is imported when it is needed."""
+    return Kind(
+        expected=f"{noun}, or its name as in 'package.module:name'",
+        accept=lambda value: (
+            value if (DOTTED.fullmatch(value) if isinstance(value, str) else fits(value)) else refuse()
+        ),
+    )

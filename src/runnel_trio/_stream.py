@@ -1,0 +1,207 @@
+"""Streams: declared once, sent to from anywhere in a Trio program.
+
+A send encodes everything first, so that a record which does not fit its types is refused before anything
+leaves. Then each partition's records leave in chunks, one chunk of a partition at a time: the next one goes
+when the one before is stored, whatever happened on the way, so that order holds within a partition.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, Generic, TypeVar
+
+import attrs
+import trio
+
+from runnel_trio._broker._protocol import Broker, NewEntry, StreamSpec
+from runnel_trio._codec import DecodeError, Record, RecordCodec
+from runnel_trio._event import Event
+from runnel_trio._telemetry import report
+from runnel_trio.constants import Overflow
+from runnel_trio.exceptions import DeserializationError, Misconfigured, StreamFull
+
+__all__ = ["Stream"]
+
+R = TypeVar("R", bound=Record)
+
+#: What one script call may carry: more would hold up everybody else on the server.
+_CHUNK_RECORDS = 1000
+_CHUNK_BYTES = 1 << 20
+#: Seconds between two looks for room: doubling from the first to the second.
+_FIRST_LOOK, _LAST_LOOK = 0.005, 0.25
+#: Looks without room after which it is told.
+_PATIENT_LOOKS = 8
+
+_ID = re.compile(r"\d{1,20}-\d{1,20}")
+
+
+@attrs.define(eq=False, kw_only=True)
+class Stream(Generic[R]):
+    """A set of partitions, together one stream of events. Made by `App.stream`.
+
+    Attributes:
+        spec: what the broker knows of it.
+        record: the class of its records.
+        partition_by: attribute, or function of a record, that gives the partition key.
+        hasher: partition key → whole number.
+        codec: between records and entries.
+        connect: the broker, with this stream declared to it.
+    """
+
+    spec: StreamSpec
+    record: type[R]
+    partition_by: str | Callable[[R], Any]
+    hasher: Callable[[Any], int]
+    codec: RecordCodec[R]
+    connect: Callable[[StreamSpec], Awaitable[Broker]] = attrs.field(repr=False)
+    _key: Callable[[R], Any] = attrs.field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._key = _key_function(self.partition_by)
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.spec.name
+
+    @property
+    def partition_count(self) -> int:
+        """How many partitions it has."""
+        return self.spec.partition_count
+
+    def __repr__(self) -> str:
+        return f"<Stream {self.spec.app}.{self.name} of {self.record.__name__}, {self.partition_count} partitions>"
+
+    def partition_of(self, record: R) -> int:
+        """The number of the partition that a record belongs to.
+
+        Example:
+            >>> from runnel_trio import App, Record
+            >>> class Order(Record):
+            ...     order_id: int
+            >>> orders = App("example").stream("orders", Order, partition_by="order_id", partition_count=16)
+            >>> orders.partition_of(Order(order_id=7)) == orders.partition_of(Order(order_id=7))
+            True
+
+        Raises:
+            Misconfigured: the partition key cannot be had, or not be hashed.
+        """
+        return self.hasher(self._key(record)) % self.spec.partition_count
+
+    async def send(self, *records: R, stream_ids: Iterable[str | bytes] | None = None) -> None:
+        """Store records, each in the partition of its key, in the order given.
+
+        A retry after a lost connection stores nothing twice. When a partition is full, `overflow` decides:
+        ``"block"`` waits for room (bound it with a Trio timeout), ``"error"`` raises, ``"trim"`` lets the
+        oldest events go.
+
+        Args:
+            *records: instances of the stream's record class.
+            stream_ids: ids for the records (``"<milliseconds>-<sequence>"``, rising within a partition, or
+                ``"*"``), as many as there are records. By default the server gives them.
+
+        Raises:
+            RecordInvalid: a record does not fit its types; nothing was sent.
+            StreamFull: no room, with ``overflow="error"``; says which records were not stored.
+            Misconfigured: bad ``stream_ids``, or the stream exists with another partition count.
+            BrokerUnavailable: no answer for a while; the records may have been stored or not.
+
+        Cancellation: what is under way to the server is waited for; records of the same call that had not
+        left are not sent, those stored before stay.
+        """
+        pending = self._sorted(records, stream_ids)
+        broker = await self.connect(self.spec)
+        looks = 0
+        while pending:
+            chunks = {number: _chunk(entries) for number, entries in pending.items()}
+            stored = await broker.append(self.spec, chunks)
+            full = [number for number, chunk in chunks.items() if stored[number] < len(chunk)]
+            pending = _rest(pending, stored)
+            looks = 0 if any(stored.values()) else looks + 1
+            if full:
+                await self._no_room(full[0], pending, looks)
+
+    def structure(self, plain: Any) -> R:
+        """A record from its plain form: what a JSON document holds.
+
+        Raises:
+            RecordInvalid: it does not fit, with the path of the value that does not.
+        """
+        return self.codec.from_plain(plain)
+
+    def decode(self, event: Event) -> R:
+        """An event as a record.
+
+        Raises:
+            DeserializationError: it cannot be read as one; names the place and the field.
+        """
+        try:
+            return self.codec.decode(event._fields)
+        except DecodeError as error:
+            raise DeserializationError(
+                self.name, event.partition.number, event.xid.decode(), error.field, error.reason
+            ) from error.__cause__
+
+    def _sorted(
+        self, records: tuple[R, ...], stream_ids: Iterable[str | bytes] | None
+    ) -> dict[int, list[tuple[int, NewEntry]]]:
+        """The records' places and entries, by partition."""
+        pending: dict[int, list[tuple[int, NewEntry]]] = {}
+        encode, partition_of = self.codec.encode, self.partition_of
+        ids = _checked_ids(stream_ids, len(records))
+        for place, record in enumerate(records):
+            entry = (ids[place] if ids else None, encode(record))
+            pending.setdefault(partition_of(record), []).append((place, entry))
+        return pending
+
+    async def _no_room(
+        self, number: int, pending: Mapping[int, list[tuple[int, NewEntry]]], looks: int
+    ) -> None:
+        size = self.spec.partition_size
+        if self.spec.overflow is Overflow.ERROR:
+            unsent = sorted(place for entries in pending.values() for place, _ in entries)
+            raise StreamFull(self.name, number, size, tuple(unsent))
+        if looks == _PATIENT_LOOKS:
+            report(logging.WARNING, "stream-full", stream=self.name, partition=number, partition_size=size)
+        await trio.sleep(min(_LAST_LOOK, _FIRST_LOOK * 2 ** min(looks, 10)) * random.uniform(0.5, 1.0))
+
+
+def _key_function(partition_by: str | Callable[[R], Any]) -> Callable[[R], Any]:
+    if callable(partition_by):
+        return partition_by
+    return lambda record: getattr(record, partition_by)
+
+
+def _checked_ids(stream_ids: Iterable[str | bytes] | None, count: int) -> list[bytes | None]:
+    if stream_ids is None:
+        return []
+    ids = [xid.decode() if isinstance(xid, bytes) else str(xid) for xid in stream_ids]
+    if len(ids) != count:
+        raise Misconfigured(f"send() was given {count} record(s) and {len(ids)} stream_ids: it takes one for each")
+    for xid in ids:
+        if xid != "*" and not _ID.fullmatch(xid):
+            raise Misconfigured(f"{xid!r} is no stream id: write '<milliseconds>-<sequence>', or '*'")
+    return [None if xid == "*" else xid.encode() for xid in ids]
+
+
+def _chunk(entries: list[tuple[int, NewEntry]]) -> list[NewEntry]:
+    """What goes first: entries alike in whether their ids are given, as many as one call may carry."""
+    given = entries[0][1][0] is not None
+    chunk: list[NewEntry] = []
+    size = 0
+    for _, entry in entries:
+        size += len(entry[1][-1])
+        if chunk and (len(chunk) >= _CHUNK_RECORDS or size > _CHUNK_BYTES or (entry[0] is not None) != given):
+            break
+        chunk.append(entry)
+    return chunk
+
+
+def _rest(
+    pending: Mapping[int, list[tuple[int, NewEntry]]], stored: Mapping[int, int]
+) -> dict[int, list[tuple[int, NewEntry]]]:
+    rest = {number: entries[stored[number] :] for number, entries in pending.items()}
+    return {number: entries for number, entries in rest.items() if entries}

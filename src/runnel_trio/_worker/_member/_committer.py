@@ -1,0 +1,86 @@
+"""Acknowledgements leave here, coalesced: one round trip commits whatever all partitions have processed.
+
+Nothing waits for it in the ordinary way, so it rests a little between two commits: at full speed a commit
+then carries hundreds of events, and the server and its replicas hear of it once. Who must wait
+(`max_unacked`, a drain) hurries it.
+
+Why a commit needs two guards: the lease's owner and epoch refuse an owner that was replaced; comparing the
+cursor with the one that this owner left refuses its *own* commit that was delayed on the way and would move
+the cursor back, and notices an operator's rewind and a server that lost its last writes. Each of the two
+was seen to let a real fault through alone.
+"""
+
+from __future__ import annotations
+
+import attrs
+import trio
+
+from runnel_trio._broker._protocol import Broker, CommitOutcome, ProcessorSpec
+from runnel_trio._worker._member._backlog import Backlog
+
+__all__ = ["Committer"]
+
+#: Seconds from one commit to the next when nobody is waiting.
+_REST = 0.02
+
+
+@attrs.define(eq=False, kw_only=True)
+class Committer:
+    """Commits what backlogs have done."""
+
+    broker: Broker
+    processor: ProcessorSpec
+    _dirty: dict[int, Backlog] = attrs.field(factory=dict, init=False)
+    _urgent: bool = attrs.field(default=False, init=False)
+    _called: trio.Event | None = attrs.field(default=None, init=False)
+
+    def mark(self, backlog: Backlog) -> None:
+        """It has processed something: commit it with the next batch."""
+        dirty = self._dirty
+        if backlog.number not in dirty:
+            dirty[backlog.number] = backlog
+            if self._called is not None and len(dirty) == 1:
+                self._called.set()
+
+    def hurry(self, backlog: Backlog) -> None:
+        """Somebody waits for it: commit now."""
+        if backlog.unacknowledged and not backlog.lost:
+            self._urgent = True
+            self._dirty[backlog.number] = backlog
+            if self._called is not None:
+                self._called.set()
+
+    async def settle(self, backlog: Backlog) -> None:
+        """Wait until everything that is done is on the server, or can no longer get there."""
+        while backlog.unacknowledged and not backlog.lost:
+            self.hurry(backlog)
+            await backlog.changed()
+
+    async def run(self) -> None:
+        """Commit until cancelled."""
+        while True:
+            if not self._dirty:
+                await self._call()
+            self._urgent = False
+            await self._commit()
+            if not self._urgent:
+                with trio.move_on_after(_REST):
+                    while not self._urgent:
+                        await self._call()
+
+    async def _call(self) -> None:
+        self._called = trio.Event()
+        await self._called.wait()
+        self._called = None
+
+    async def _commit(self) -> None:
+        backlogs = [x for x in self._dirty.values() if x.unacknowledged and not x.lost]
+        self._dirty = {}
+        counts = [backlog.unacknowledged for backlog in backlogs]
+        commits = [backlog.commit() for backlog in backlogs]
+        outcomes = await self.broker.commit(self.processor, commits)
+        for backlog, commit, count, outcome in zip(backlogs, commits, counts, outcomes, strict=True):
+            if outcome is CommitOutcome.COMMITTED:
+                backlog.acknowledged(commit, count)
+            else:
+                backlog.lose()

@@ -1,0 +1,171 @@
+"""The chain around one call of a processor function, and what the function sees of it.
+
+    source → middleware … → acknowledge → deserialize → the function's `async for`
+
+Each link is an async generator over the one before. They are closed explicitly, from the function's end
+towards the source, in the task that ran them, because Python would close an abandoned one somewhere else,
+some time later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, Generic, Protocol, TypeVar, cast
+
+import attrs
+
+from runnel_trio._event import Event, Partition
+from runnel_trio._worker._member._source import Source
+from runnel_trio.exceptions import Misconfigured
+from runnel_trio.interfaces import Middleware
+from runnel_trio.middleware._acknowledge import Acknowledge
+from runnel_trio.middleware._deserialize import Deserialize
+
+__all__ = ["Batches", "Events"]
+
+R = TypeVar("R")
+
+
+class Batches(Protocol[R]):
+    """What `Events.take` returns: lists of events, or with `records` lists of records."""
+
+    def records(self) -> AsyncIterator[list[R]]:
+        """Lists of records instead."""
+        ...
+
+    def __aiter__(self) -> AsyncIterator[list[Event]]: ...
+
+
+@attrs.define(eq=False, kw_only=True)
+class Events(Generic[R]):
+    """One partition's events, for one call of a processor function: iterate over it, once.
+
+    An event is acknowledged when its iteration of the loop ends: when the next one is asked for, or when the
+    function leaves the loop by ``break`` or ``return``. The function is then called again for what follows.
+    When it raises, the event in hand is not acknowledged and the exception policy decides; when it is
+    cancelled, the event is handled again later. After `aclose` the iteration ends; the event in hand counts
+    as with ``break``.
+
+    Attributes:
+        partition: the partition, with the epoch of its present ownership.
+        exception: what made this call end: the function's, a link's or the decoder's exception, or Trio's
+            Cancelled; None as long as nothing did. For middleware, which otherwise sees GeneratorExit.
+
+    Example:
+        Inside ``@app.processor(orders)``::
+
+            async def printer(events):
+                async for order in events.records():
+                    print(order.amount)
+    """
+
+    _source: Source
+    _middleware: Sequence[Middleware]
+    exception: BaseException | None = attrs.field(default=None, init=False)
+    _deserialize: bool = attrs.field(default=False, init=False)
+    _links: list[Any] = attrs.field(factory=list, init=False)
+    _next: Callable[[], Awaitable[Any]] | None = attrs.field(default=None, init=False)
+    _in_hand: Any = attrs.field(default=None, init=False)
+
+    @property
+    def partition(self) -> Partition:
+        """The partition that the events come from."""
+        return self._source.partition
+
+    def take(self, n: int, within: float) -> Batches[R]:
+        """Iterate over lists of up to ``n`` events, acknowledged as one.
+
+        Args:
+            n: how many events make a full list.
+            within: seconds to wait for them, once there is a first; then the list is what there is.
+
+        Raises:
+            Misconfigured: bad numbers, or the iteration has begun.
+
+        Example:
+            Inside a processor function::
+
+                async for orders in events.take(10, within=1).records():
+                    assert 1 <= len(orders) <= 10
+        """
+        self._refuse_when_begun("take")
+        if n < 1 or within < 0:
+            raise Misconfigured(f"take({n}, within={within}): n must be at least 1 and within at least 0 s")
+        self._source.batch = (n, within)
+        self._source.backlog.grow(n)
+        return cast("Batches[R]", self)
+
+    def records(self) -> AsyncIterator[R]:
+        """Iterate over records (lists of them after `take`) instead of events.
+
+        Raises:
+            DeserializationError: out of the loop, for an entry that cannot be read; the exception policy
+                applies to it even if the function catches it.
+        """
+        self._refuse_when_begun("records")
+        self._deserialize = True
+        return cast("AsyncIterator[R]", self)
+
+    def __aiter__(self) -> AsyncIterator[Event]:
+        return cast("AsyncIterator[Event]", self)
+
+    def __anext__(self) -> Awaitable[Any]:
+        if self._next is None:
+            self._next = self._built()
+        return self._next()
+
+    async def aclose(self) -> None:
+        """End the iteration: close the links, from the function's end towards the source.
+
+        What a link raises on the way becomes `exception`, unless there is one already; the others are
+        closed all the same.
+
+        Cancellation: may leave links unclosed; the framework calls it shielded.
+        """
+        self._next = _ended
+        while self._links:
+            link = self._links.pop()
+            try:
+                await link.aclose()
+            except Exception as error:
+                self.broken(error)
+
+    def hold(self, item: Event | list[Event]) -> None:
+        """For the acknowledging link: the function is given this."""
+        self._in_hand = item
+
+    def handled(self) -> None:
+        """For the acknowledging link, and at the end: the function is through with what it was given."""
+        item, self._in_hand = self._in_hand, None
+        if item is not None:
+            backlog = self._source.backlog
+            backlog.done(item.xid if isinstance(item, Event) else item[-1].xid)
+            self._source.processed(backlog)
+
+    def broken(self, error: Exception) -> None:
+        """For the links: what failed here was not the function."""
+        if self.exception is None:
+            self.exception = error
+
+    def __repr__(self) -> str:
+        return f"<Events of {self.partition.key}>"
+
+    def _built(self) -> Callable[[], Awaitable[Any]]:
+        chain: Any = self._source
+        ours = [Acknowledge(), *([Deserialize(self._source.decode)] if self._deserialize else [])]
+        for link in (*self._middleware, *ours):
+            chain = link.handler(chain, events=self)
+            if not hasattr(chain, "__anext__") or not hasattr(chain, "aclose"):
+                raise Misconfigured(
+                    f"{type(link).__name__}.handler must be an async generator: `async def` with a `yield`"
+                )
+            self._links.append(chain)
+        return cast("Callable[[], Awaitable[Any]]", chain.__anext__)
+
+    def _refuse_when_begun(self, method: str) -> None:
+        if self._next is not None:
+            raise Misconfigured(f"events.{method}() must come before the iteration begins")
+
+
+async def _ended() -> Any:
+    raise StopAsyncIteration

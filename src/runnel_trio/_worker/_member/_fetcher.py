@@ -1,0 +1,102 @@
+"""The only reader of a member's partitions: asks for those that have room, and offers what comes.
+
+Three demands: never hold more than `prefetch_count` events of a partition; never let a partition that has
+room wait for one that has not; cost the same whether many partitions are owned or few. So a read names only
+the partitions with room for a chunk, and is woken when another has room again; and partitions are dealt out
+to lanes, each with a reader of its own, because a read sends all its keys again.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import attrs
+import trio
+
+from runnel_trio._broker._protocol import Reader
+from runnel_trio._worker._member._backlog import Backlog
+
+__all__ = ["Fetcher", "lanes_for"]
+
+#: Partitions that one lane serves without strain.
+_KEYS_PER_LANE = 32
+
+
+def lanes_for(partition_count: int, pool_size: int) -> int:
+    """How many readers serve so many partitions."""
+    return max(1, min(pool_size, -(-partition_count // _KEYS_PER_LANE)))
+
+
+@attrs.define(eq=False)
+class _Lane:
+    reader: Reader
+    backlogs: dict[int, Backlog] = attrs.field(factory=dict)
+    asked: frozenset[int] | None = None
+    changed: trio.Event = attrs.field(factory=trio.Event)
+
+    def look(self, number: int) -> None:
+        """A partition has room, came or went."""
+        self.changed.set()
+        if self.asked is not None and (number not in self.asked or number not in self.backlogs):
+            self.reader.wake()
+
+    async def run(self) -> None:
+        try:
+            while True:
+                self.changed = trio.Event()
+                wanted = {number: x for number, x in self.backlogs.items() if x.has_room}
+                if wanted:
+                    await self._read(wanted)
+                else:
+                    await self.changed.wait()
+        finally:
+            await self.reader.aclose()
+
+    async def _read(self, wanted: dict[int, Backlog]) -> None:
+        positions = {number: backlog.position for number, backlog in wanted.items()}
+        self.asked = frozenset(wanted)
+        try:
+            found = await self.reader.read(positions, min(x.chunk for x in wanted.values()))
+        finally:
+            self.asked = None
+        for number, entries in found.items():
+            if self.backlogs.get(number) is wanted[number]:
+                wanted[number].offer(entries)
+
+
+@attrs.define(eq=False)
+class Fetcher:
+    """Fills the backlogs that it watches.
+
+    Attributes:
+        readers: one for each lane.
+    """
+
+    readers: list[Reader]
+    _lanes: list[_Lane] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._lanes = [_Lane(reader) for reader in self.readers]
+
+    def watch(self, backlog: Backlog) -> None:
+        """Fill this one too."""
+        lane = self._lane(backlog.number)
+        lane.backlogs[backlog.number] = backlog
+        backlog.on_room = partial(lane.look, backlog.number)
+        lane.look(backlog.number)
+
+    def forget(self, backlog: Backlog) -> None:
+        """Do not fill this one any more."""
+        lane = self._lane(backlog.number)
+        if lane.backlogs.get(backlog.number) is backlog:
+            del lane.backlogs[backlog.number]
+            lane.look(backlog.number)
+
+    async def run(self) -> None:
+        """Read until cancelled."""
+        async with trio.open_nursery() as nursery:
+            for lane in self._lanes:
+                nursery.start_soon(lane.run)
+
+    def _lane(self, number: int) -> _Lane:
+        return self._lanes[number % len(self._lanes)]

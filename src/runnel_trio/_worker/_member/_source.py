@@ -1,0 +1,129 @@
+"""The source of a partition's chain: hands out events, one by one or in batches, when that is safe.
+
+A class with ``__anext__`` and no generator: a cancellation that strikes while it waits, from a timeout of
+the user's around the iteration for example, leaves it as it was. An event is popped without any await
+between that and the return, so none is stranded.
+
+The test at the top runs once per event, and is all that one costs here beyond its construction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import trio
+
+from runnel_trio._event import Event, Partition
+from runnel_trio._rules._cursor import parse_id
+from runnel_trio._worker._member._backlog import Backlog
+from runnel_trio._worker._member._trust import Trust
+
+__all__ = ["Source"]
+
+#: Seconds of work after which other tasks get their turn: a checkpoint per event would double its price.
+_SLICE = 0.0015
+
+
+@attrs.define(eq=False, kw_only=True)
+class Source:
+    """An async iterator over one partition's backlog.
+
+    Attributes:
+        backlog: what it hands out.
+        partition: what the events say of where they come from.
+        group: the processor's consumer group.
+        decode: what the events decode themselves with.
+        recovering_to: events up to this id were read by an owner before.
+        max_unacked: at most so many handled events wait for their commit.
+        trust: until when anything may be handed out.
+        clock: by which `trust` runs out.
+        processed: have the backlog committed soon.
+        hurry: have it committed now.
+        batch: number of events and seconds to wait for them, None for single events.
+    """
+
+    backlog: Backlog
+    partition: Partition
+    group: bytes
+    decode: Callable[[Event], Any]
+    recovering_to: bytes
+    max_unacked: int
+    trust: Trust
+    clock: Callable[[], float]
+    processed: Callable[[Backlog], None]
+    hurry: Callable[[Backlog], None]
+    batch: tuple[int, float] | None = None
+    _recovering_to: tuple[int, int] | None = attrs.field(init=False)
+    _slice_end: float = attrs.field(default=0.0, init=False)
+    _pause_at: float = attrs.field(default=0.0, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._recovering_to = parse_id(self.recovering_to)
+
+    def __aiter__(self) -> Source:
+        return self
+
+    async def __anext__(self) -> Event | list[Event]:
+        if self.batch is not None:
+            return await self._next_batch(*self.batch)
+        backlog = self.backlog
+        if (
+            not backlog.waiting
+            or self.clock() >= self._pause_at
+            or backlog.unacknowledged >= self.max_unacked
+        ):
+            await self._clearance(1)
+        return self._event()
+
+    async def _next_batch(self, count: int, within: float) -> list[Event]:
+        backlog = self.backlog
+        await self._clearance(1)
+        with trio.move_on_after(within):
+            while len(backlog.waiting) < count and not backlog.closed:
+                await backlog.changed()
+        await self._clearance(count)
+        return [self._event() for _ in range(min(count, len(backlog.waiting)))]
+
+    async def _clearance(self, count: int) -> None:
+        """Wait until an item of up to ``count`` events may be handed out.
+
+        Raises:
+            StopAsyncIteration: nothing will be handed out any more.
+        """
+        backlog = self.backlog
+        while True:
+            if backlog.closed:
+                raise StopAsyncIteration
+            now = self.clock()
+            if not backlog.waiting:
+                pass
+            elif now >= self.trust.until:
+                self.trust.tell(backlog.announce)
+            elif self._over_limit(min(count, len(backlog.waiting))):
+                self.hurry(backlog)
+            elif now >= self._slice_end:
+                await trio.lowlevel.checkpoint()
+                self._slice_end = self.clock() + _SLICE
+                continue
+            else:
+                break
+            await backlog.changed()
+            self._slice_end = self.clock() + _SLICE
+        self._pause_at = min(self._slice_end, self.trust.until)
+
+    def _over_limit(self, count: int) -> bool:
+        unacknowledged = self.backlog.unacknowledged
+        return unacknowledged > 0 and unacknowledged + count > self.max_unacked
+
+    def _event(self) -> Event:
+        xid, fields = self.backlog.take()
+        recovering = self._recovering_to is not None and self._is_recovering(xid)
+        return Event(self.partition, xid, self.group, recovering, fields, self.decode)
+
+    def _is_recovering(self, xid: bytes) -> bool:
+        if self._recovering_to is not None and parse_id(xid) <= self._recovering_to:
+            return True
+        self._recovering_to = None
+        return False

@@ -1,0 +1,112 @@
+"""The outermost box: runs the members, and sees to it that everything ends well.
+
+The tree stands in a shielded scope, and its parent only waits. So a cancellation from outside reaches the
+wait, not the tree: the wait's end drains the tree, which ends by itself within the grace period, and only
+then does the cancellation go on.
+
+An exception of the user's that stops the worker (HALT) is carried by value: the tree is drained as for
+any other reason, and when it is gone the very exception is raised, with no group around it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import uuid
+from collections.abc import Sequence
+
+import attrs
+import trio
+
+from runnel_trio._broker._protocol import Broker
+from runnel_trio._processor import Processor
+from runnel_trio._telemetry import report
+from runnel_trio._worker._member._rebalancer import Rebalancer
+
+__all__ = ["Worker"]
+
+
+def _member_id() -> str:
+    return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+
+
+@attrs.define(eq=False, kw_only=True)
+class Worker:
+    """Runs processors until it is stopped. Made by `App.run` and `App.worker`.
+
+    Attributes:
+        broker: where everything is.
+        processors: which ones.
+        member: the id by which other workers know this one.
+    """
+
+    broker: Broker
+    processors: Sequence[Processor]
+    member: str = attrs.field(factory=_member_id)
+    _members: list[Rebalancer] = attrs.field(factory=list, init=False)
+    _halted: BaseException | None = attrs.field(default=None, init=False)
+    _ready: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _stopping: trio.Event = attrs.field(factory=trio.Event, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        about = json.dumps({"host": socket.gethostname(), "pid": os.getpid()})
+        for processor in self.processors:
+            self._members.append(
+                Rebalancer(
+                    broker=self.broker, processor=processor, member=self.member, about=about, halt=self.halt
+                )
+            )
+
+    def stop(self) -> None:
+        """End gracefully: every partition ends the event in hand, commits, and is given up."""
+        self._stopping.set()
+        for member in self._members:
+            member.drain()
+
+    def abort(self) -> None:
+        """End now: what is in hand is cancelled, what was handled is still committed."""
+        self._stopping.set()
+        for member in self._members:
+            member.abort()
+
+    def halt(self, error: BaseException) -> None:
+        """Stop, and raise this at the end. A second one is logged and noted on the first."""
+        if self._halted is None:
+            self._halted = error
+        elif error is not self._halted:
+            report(logging.ERROR, "failed-too", error=repr(error))
+            self._halted.add_note(f"While the worker was stopping, this was raised too: {error!r}")
+        self._stopping.set()
+
+    async def run(self, *, task_status: trio.TaskStatus[Worker] = trio.TASK_STATUS_IGNORED) -> None:
+        """Until stopped or cancelled. Started when every processor has joined.
+
+        Raises:
+            Exception: whatever a processor function raised under HALT.
+
+        Cancellation: drains as `stop` does, then goes on.
+        """
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._tree)
+            try:
+                await self._ready.wait()
+                if not self._stopping.is_set():
+                    report(logging.INFO, "started", member=self.member, processors=len(self._members))
+                if self._halted is None:
+                    task_status.started(self)
+                await self._stopping.wait()
+            finally:
+                self.stop()
+        report(logging.INFO, "stopped", member=self.member)
+        if self._halted is not None:
+            raise self._halted
+
+    async def _tree(self) -> None:
+        with trio.CancelScope(shield=True):
+            async with trio.open_nursery() as nursery:
+                async with trio.open_nursery() as joining:
+                    for member in self._members:
+                        joining.start_soon(nursery.start, member.run)
+                self._ready.set()

@@ -1,0 +1,362 @@
+"""Every setting, from keyword arguments, ``RUNNEL_*`` environment variables, or its default.
+
+A keyword argument wins over its variable, and both over the default. None, and only None, means "not
+given": 0 and False are values. Text from the environment is read, then checked like a keyword argument.
+What is wrong is refused here, before anything has started.
+
+Settings called ``default_…`` are what a stream or a processor uses unless it is told otherwise where it is
+declared; `Settings.resolve` checks both by the same rule.
+"""
+
+from __future__ import annotations
+
+import difflib
+import enum
+import os
+import pkgutil
+import textwrap
+import warnings
+from collections.abc import Callable, Mapping
+from datetime import UTC, tzinfo
+from typing import Any
+
+import attrs
+
+from runnel_trio._kinds import (
+    Kind,
+    boolean,
+    choice,
+    importable,
+    member,
+    number,
+    pattern,
+    redacted,
+    url,
+    whole,
+    zone,
+)
+from runnel_trio.constants import ExceptionPolicy, Overflow
+from runnel_trio.exceptions import Misconfigured
+from runnel_trio.interfaces import Serializer
+
+__all__ = ["Description", "Settings", "describe"]
+
+PREFIX = "RUNNEL_"
+#: Variables that are read elsewhere: the embedded server's binary.
+FOREIGN = frozenset({"RUNNEL_EMBEDDED_BINARY"})
+#: Four times the hash slots of a cluster: more could not be spread any further.
+MOST_PARTITIONS = 65_536
+
+
+SECONDS = number("a number of seconds, 0 or more")
+SECONDS_ABOVE = number("a number of seconds above 0", above=True)
+MILLISECONDS = whole("a whole number of milliseconds, 1 or more")
+COUNT = whole("a whole number, 1 or more")
+
+
+def _setting(default: Any, kind: Kind, unit: str, doc: str, **options: Any) -> Any:
+    """One setting: everything that is known about it, in one place."""
+    return attrs.field(default=default, metadata={"kind": kind, "unit": unit, "doc": doc}, **options)
+
+
+@attrs.frozen(kw_only=True, init=False)
+class Settings:
+    """The settings of an app: keyword arguments first, then ``RUNNEL_*`` variables, then defaults.
+
+    `App` takes the same keyword arguments. The variable of a setting is its name in capitals behind
+    ``RUNNEL_``, as in ``RUNNEL_LOG_LEVEL``.
+
+    Raises:
+        Misconfigured: a value cannot be used, or there is no such setting. The text tells the keyword or
+            variable, the value, and what is expected.
+
+    Example:
+        >>> from runnel_trio.settings import Settings
+        >>> settings = Settings(redis_url="127.0.0.1:6379", default_lock_expiry=5)
+        >>> settings.redis_url, settings.default_lock_expiry
+        ('redis://127.0.0.1:6379', 5.0)
+        >>> Settings(default_lock_expiry=0)
+        Traceback (most recent call last):
+        ...
+        runnel_trio.exceptions.Misconfigured: default_lock_expiry=0 cannot be used: expected a number of \
+seconds above 0
+    """
+
+    redis_url: str = _setting(
+        "redis://127.0.0.1:6379",
+        url(),
+        "",
+        "The server: ``HOST:PORT``, ``redis://``, ``rediss://`` (TLS) or ``unix://``; ``embedded://`` or "
+        "``embedded://DIRECTORY`` for a server of its own; ``memory://`` for none, in tests.",
+        repr=lambda value: repr(redacted(value)),
+    )
+    log_format: str = _setting(
+        "console",
+        choice("console", "json"),
+        "",
+        "How the command line writes its log: ``console`` for people, ``json`` for machines.",
+    )
+    log_level: str = _setting(
+        "info",
+        choice("debug", "info", "warning", "error", "critical"),
+        "",
+        "The least serious messages that the command line logs; ``debug``, ``info`` or ``warning`` is usual.",
+    )
+    autodiscover: str | None = _setting(
+        None,
+        pattern(),
+        "",
+        "Files that ``runnel-trio run`` imports before it starts, because they declare processors or tasks; "
+        "as for `pathlib.Path.glob`, relative to the current directory. None imports nothing more.",
+    )
+    timezone: tzinfo = _setting(
+        UTC,
+        zone(),
+        "",
+        "The time zone of `App.crontab` schedules: a tzinfo of any kind, or a name like ``Europe/Berlin``.",
+    )
+    leadership_poll_interval: int = _setting(
+        4000, MILLISECONDS, "ms", "The time between a worker's attempts to become the leader."
+    )
+    testing: bool = _setting(
+        False,
+        boolean(),
+        "",
+        "Says that a test suite is running. Kept for your own use: it changes nothing.",
+    )
+    stall_limit: float = _setting(
+        300.0,
+        SECONDS_ABOVE,
+        "s",
+        "How long a handler may block the event loop before the worker's partitions are given to others.",
+    )
+    default_partition_count: int = _setting(
+        16,
+        whole(f"a whole number from 1 to {MOST_PARTITIONS}", most=MOST_PARTITIONS),
+        "partitions",
+        "How many partitions a stream has. It cannot be changed once the stream has events.",
+    )
+    default_partition_size: int = _setting(
+        50_000,
+        COUNT,
+        "events",
+        "The room in each partition: how far processors may fall behind before ``overflow`` applies.",
+    )
+    default_overflow: Overflow = _setting(
+        Overflow.BLOCK,
+        member(Overflow),
+        "",
+        "What `Stream.send` does when a partition has no room: ``block``, ``error`` or ``trim``.",
+    )
+    default_serializer: Serializer | str | None = _setting(
+        None,
+        importable("an instance of a Serializer", lambda value: isinstance(value, Serializer)),
+        "",
+        "How records are stored: a `Serializer`, or the name of one or of its class. None takes "
+        "`FastJSONSerializer` where orjson is installed (the ``fast`` extra), else `JSONSerializer`.",
+    )
+    default_hasher: Callable[[Any], int] | str | None = _setting(
+        None,
+        importable("a callable", callable),
+        "",
+        "From a record's partition key to a number, which decides on the partition: a callable, or its name. "
+        "None takes BLAKE3 of the key's canonical form.",
+    )
+    default_exception_policy: ExceptionPolicy = _setting(
+        ExceptionPolicy.HALT,
+        member(ExceptionPolicy),
+        "",
+        "What happens when a processor raises: ``halt``, ``quarantine`` or ``ignore``.",
+    )
+    default_max_attempts: int = _setting(
+        3, COUNT, "attempts", "How often an event is tried, by whichever worker, before its policy applies."
+    )
+    default_lock_expiry: float = _setting(
+        10.0,
+        SECONDS_ABOVE,
+        "s",
+        "How long a worker may be silent before its partitions go to others: the longest pause that a crash "
+        "causes.",
+    )
+    default_read_timeout: int = _setting(
+        2000, MILLISECONDS, "ms", "How long one blocking read waits for events; the next follows at once."
+    )
+    default_prefetch_count: int = _setting(
+        1000, COUNT, "events", "How many events of each partition are read ahead, at most."
+    )
+    default_max_unacked: int = _setting(
+        1000,
+        COUNT,
+        "events",
+        "How many handled events of each partition may wait for their commit: what a crash can repeat. "
+        "With 1, each is committed before the next is handled.",
+    )
+    default_assignment_attempts: int = _setting(
+        32, COUNT, "attempts", "How often a worker tries to take the partitions it was assigned."
+    )
+    default_assignment_sleep: float = _setting(
+        2.0, SECONDS, "s", "The longest time between two such attempts; a release is noticed at once."
+    )
+    default_grace_period: float = _setting(
+        8.0, SECONDS, "s", "How long handlers may take to finish when a worker stops or gives partitions up."
+    )
+    default_pool_size: int = _setting(
+        16, COUNT, "connections", "How many connections a processor reads events with, at most."
+    )
+    default_join_delay: float = _setting(
+        0.0, SECONDS, "s", "How long a worker that joined waits for others before it takes partitions."
+    )
+
+    def __init__(self, **given: Any) -> None:
+        for name in given:
+            if name not in _FIELDS:
+                raise Misconfigured(_unknown(name))
+        _warn_of_near_misses(os.environ)
+        for name, field in _FIELDS.items():
+            object.__setattr__(self, name, _value(field, given.get(name)))
+
+    def resolve(self, name: str, given: Any = None) -> Any:
+        """The value that a stream or processor uses for one of its keyword arguments.
+
+        Args:
+            name: the keyword argument, as in ``lock_expiry``.
+            given: what was given for it; None takes the setting ``default_lock_expiry``.
+
+        Returns:
+            The checked value, in the type of the setting. A serializer or hasher that is named by text is
+            imported now; it is None where neither was chosen.
+
+        Raises:
+            Misconfigured: ``given`` cannot be used, or the text names nothing that can.
+
+        Example:
+            >>> Settings().resolve("lock_expiry", 30), Settings().resolve("lock_expiry")
+            (30.0, 10.0)
+        """
+        kind: Kind = _FIELDS[f"default_{name}"].metadata["kind"]
+        chosen = getattr(self, f"default_{name}") if given is None else kind.checked(name, given)
+        if isinstance(chosen, str):
+            return _imported(f"default_{name}" if given is None else name, chosen, kind)
+        return chosen
+
+
+_FIELDS: Mapping[str, attrs.Attribute[Any]] = attrs.fields_dict(Settings)
+
+
+def _variable(name: str) -> str:
+    return f"{PREFIX}{name.upper()}"
+
+
+def _value(field: attrs.Attribute[Any], given: Any) -> Any:
+    """Keyword argument, variable or default."""
+    kind: Kind = field.metadata["kind"]
+    if given is not None:
+        return kind.checked(field.name, given)
+    text = os.environ.get(_variable(field.name))
+    if text is not None:
+        return kind.checked(_variable(field.name), text, text=True)
+    return field.default
+
+
+def _imported(name: str, text: str, kind: Kind) -> Any:
+    """The object of a name; of a serializer's class, an instance."""
+    try:
+        found = pkgutil.resolve_name(text)
+        if isinstance(found, type) and issubclass(found, Serializer):
+            found = found()
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise Misconfigured(f"{name}={text!r} cannot be imported ({reason})") from error
+    if isinstance(found, str):
+        raise Misconfigured(f"{name}={text!r} names a text: expected {kind.expected}")
+    return kind.checked(f"{name}={text!r}: what it names,", found)
+
+
+def _closest(name: str) -> str | None:
+    """The setting that was probably meant."""
+    if f"default_{name}" in _FIELDS:
+        return f"default_{name}"
+    return next(iter(difflib.get_close_matches(name, _FIELDS, n=1, cutoff=0.75)), None)
+
+
+def _unknown(name: str) -> str:
+    meant = _closest(name)
+    hint = f"did you mean {meant}?" if meant else f"there are {', '.join(_FIELDS)}."
+    return f"there is no setting {name}: {hint}"
+
+
+def _warn_of_near_misses(environ: Mapping[str, str]) -> None:
+    """A misspelt variable would be ignored in silence."""
+    known = FOREIGN | {_variable(name) for name in _FIELDS}
+    for variable in environ:
+        if variable.upper().startswith(PREFIX) and variable not in known:
+            meant = _closest(variable[len(PREFIX) :].lower())
+            if meant:
+                warnings.warn(
+                    f"the variable {variable} is not a setting: did you mean {_variable(meant)}?",
+                    stacklevel=4,  # the line that makes the App
+                )
+
+
+@attrs.frozen(kw_only=True)
+class Description:
+    """What there is to know about one setting.
+
+    Attributes:
+        name: the keyword argument.
+        variable: the environment variable.
+        default: its default, as text.
+        unit: its unit; empty where it has none.
+        doc: what it does, in reStructuredText.
+    """
+
+    name: str
+    variable: str
+    default: str
+    unit: str
+    doc: str
+
+
+def describe() -> list[Description]:
+    """Every setting, in the order of `Settings`; the table in the documentation is made of it.
+
+    Example:
+        >>> from runnel_trio.settings import describe
+        >>> {x.name: x.default for x in describe()}["default_lock_expiry"]
+        '10'
+    """
+    return [
+        Description(
+            name=name,
+            variable=_variable(name),
+            default=_shown(field.default),
+            unit=field.metadata["unit"],
+            doc=field.metadata["doc"],
+        )
+        for name, field in _FIELDS.items()
+    ]
+
+
+def _shown(value: Any) -> str:
+    """A default, as it would be written in the environment where it can be."""
+    if isinstance(value, enum.Enum):
+        return str(value.value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _documented(doc: str) -> str:
+    """The docstring of `Settings` with its settings: their words stand in one place."""
+    lines = [
+        textwrap.fill(
+            f"{x.name}: {x.doc} Default: {x.default}{f' {x.unit}' if x.unit in {'s', 'ms'} else ''}.",
+            width=106,
+            initial_indent=" " * 8,
+            subsequent_indent=" " * 12,
+            break_on_hyphens=False,
+        )
+        for x in describe()
+    ]
+    return doc.replace("    Example:", "\n".join(["    Attributes:", *lines, "", "    Example:"]), 1)
+
+
+Settings.__doc__ = _documented(Settings.__doc__ or "")
