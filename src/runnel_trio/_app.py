@@ -96,8 +96,8 @@ class App:
     """
 
     def __init__(self, name: str, **settings: Any) -> None:
-        self.name = _checked_name("app", name)
-        self.settings = Settings(**settings)
+        self.name: str = _checked_name("app", name)
+        self.settings: Settings = Settings(**settings)
         self.converter: Converter = make_converter()
         self.streams: dict[str, Stream[Any]] = {}
         self.processors: dict[str, Processor] = {}
@@ -337,6 +337,7 @@ class App:
 
         Args:
             processors: names of those to run; all by default.
+            task_status: told the `Worker` once it owns its partitions or stands by.
 
         Raises:
             Misconfigured: nothing to run, an unknown name, a stream declared differently before, or a
@@ -435,7 +436,7 @@ class App:
             return
         found = sorted(path for path in Path().glob(pattern) if path.suffix == ".py")
         if not found:
-            raise Misconfigured(f"autodiscover={pattern!r} matches no module below {Path().resolve()}")
+            raise Misconfigured(f"autodiscover={pattern!r} matches no module below {Path.cwd()}")
         for path in found:
             parts = path.with_suffix("").parts
             importlib.import_module(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
@@ -487,7 +488,8 @@ def _check_key(record: Any, partition_by: Any) -> None:
         fields = [field.name for field in attrs.fields(record)]
         if partition_by not in fields:
             raise Misconfigured(
-                f"partition_by={partition_by!r}: {record.__name__} has no such field; it has {', '.join(fields)}"
+                f"partition_by={partition_by!r}: {record.__name__} has no such field; "
+                f"it has {', '.join(fields)}"
             )
 
 

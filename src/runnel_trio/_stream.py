@@ -73,7 +73,8 @@ class Stream(Generic[R]):
         return self.spec.partition_count
 
     def __repr__(self) -> str:
-        return f"<Stream {self.spec.app}.{self.name} of {self.record.__name__}, {self.partition_count} partitions>"
+        where = f"{self.spec.app}.{self.name}"
+        return f"<Stream {where} of {self.record.__name__}, {self.partition_count} partitions>"
 
     def partition_of(self, record: R) -> int:
         """The number of the partition that a record belongs to.
@@ -180,7 +181,9 @@ def _checked_ids(stream_ids: Iterable[str | bytes] | None, count: int) -> list[b
         return []
     ids = [xid.decode() if isinstance(xid, bytes) else str(xid) for xid in stream_ids]
     if len(ids) != count:
-        raise Misconfigured(f"send() was given {count} record(s) and {len(ids)} stream_ids: it takes one for each")
+        raise Misconfigured(
+            f"send() was given {count} record(s) and {len(ids)} stream_ids: it takes one for each"
+        )
     for xid in ids:
         if xid != "*" and not _ID.fullmatch(xid):
             raise Misconfigured(f"{xid!r} is no stream id: write '<milliseconds>-<sequence>', or '*'")

@@ -18,7 +18,11 @@ def entries(first: int, count: int) -> list[tuple[bytes, list[bytes]]]:
 def backlog(capacity: int = 10, rooms: list[int] | None = None) -> Backlog:
     seen = [] if rooms is None else rooms
     return Backlog(
-        capacity=capacity, position=b"0-0", committed=b"0-0", lease=Lease(3, "me", 1), on_room=lambda: seen.append(1)
+        capacity=capacity,
+        position=b"0-0",
+        committed=b"0-0",
+        lease=Lease(3, "me", 1),
+        on_room=lambda: seen.append(1),
     )
 
 

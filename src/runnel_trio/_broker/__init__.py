@@ -16,12 +16,12 @@ __all__ = ["open_broker"]
 
 @asynccontextmanager
 async def open_broker(url: str) -> AsyncIterator[Broker]:
-    """The broker at ``url`` (``redis://``, ``rediss://``, ``unix://``, ``embedded://``, ``memory://``), opened."""
+    """The broker at ``url``, opened: redis://, rediss://, unix://, embedded:// or memory://."""
     if url.startswith("memory://"):
         async with open_memory(url) as memory:
             yield memory
         return
-    from runnel_trio._broker._redis._broker import open_redis  # noqa: PLC0415 (its import is not for everybody)
+    from runnel_trio._broker._redis._broker import open_redis  # its import is not for everybody
 
     async with open_redis(url) as broker:
         yield broker

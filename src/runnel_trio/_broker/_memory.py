@@ -217,7 +217,9 @@ class MemoryBroker:
         """See `_protocol.Broker`."""
         await trio.lowlevel.checkpoint()
         logs = [self.store.log(self.log_key(processor.stream, number)) for number in partitions]
-        return [log.state(log.groups[processor.name]) if processor.name in log.groups else None for log in logs]
+        return [
+            log.state(log.groups[processor.name]) if processor.name in log.groups else None for log in logs
+        ]
 
     async def release(self, processor: ProcessorSpec, leases: Sequence[Lease]) -> None:
         """See `_protocol.Broker`."""

@@ -154,7 +154,7 @@ class Broker(Protocol):
 
     @property
     def clock(self) -> Callable[[], float]:
-        """The clock (seconds) by which an owner's trust in its leases runs out; suspension does not stop it."""
+        """The clock, in seconds, of an owner's trust in its leases; suspension does not stop it."""
         ...
 
     @property

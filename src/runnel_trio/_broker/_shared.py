@@ -102,7 +102,9 @@ class SharedBroker:
         if opened is None:
             opened = _Opened()
             self._run.set(opened)
-            trio.lowlevel.spawn_system_task(opened.hold, self.url, name=f"broker {self.url.partition(':')[0]}")
+            trio.lowlevel.spawn_system_task(
+                opened.hold, self.url, name=f"broker {self.url.partition(':')[0]}"
+            )
         opened.users += 1
         try:
             await opened.ready.wait()

@@ -27,7 +27,7 @@ class Hand(Protocol):
 
 
 class Acknowledge(Middleware):
-    """Told apart here: what user code raises leaves the item in hand, what a link raises never reached a hand."""
+    """Tells apart what user code raises (the item is in hand) from what a link raises (it never was)."""
 
     async def handler(self, parent: AsyncIterator[Any], *, events: Hand, **kwargs: Any) -> AsyncIterator[Any]:
         """See `Middleware.handler`."""

@@ -132,7 +132,7 @@ class Line:
         return [translate(x, url) if isinstance(x, theirs.RedisError) else x for x in replies]
 
     def close(self) -> None:
-        """Give the connection up: what may still be on its way in is not read as an answer to something else."""
+        """Give the connection up: what is still on its way in must answer nothing else."""
         if self._connection is not None:
             self._connection.disconnect()
             self._connection = None
@@ -150,7 +150,7 @@ class Outage:
         if self._since is None:
             self._since = trio.current_time()
             report(logging.WARNING, "server-away", url=redacted(self.url), error=error)
-        await trio.sleep(min(1.0, 0.05 * 2**min(attempt, 10)) * random.uniform(0.5, 1.0))
+        await trio.sleep(min(1.0, 0.05 * 2 ** min(attempt, 10)) * random.uniform(0.5, 1.0))
 
     def over(self) -> None:
         """It answered."""

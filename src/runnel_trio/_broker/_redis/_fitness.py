@@ -25,7 +25,8 @@ def check_fitness(info: bytes | str, url: str) -> None:
     version = facts.get("redis_version", "0").strip()
     if tuple(int(x) for x in version.split(".")[:2]) < _OLDEST:
         raise Misconfigured(
-            f"the server at {redacted(url)} is Redis {version}; runnel-trio needs Redis 7.0, Valkey 7.2 or newer"
+            f"the server at {redacted(url)} is Redis {version}; "
+            "runnel-trio needs Redis 7.0, Valkey 7.2 or newer"
         )
     policy = facts.get("maxmemory_policy", "noeviction").strip()
     if policy.startswith("allkeys"):

@@ -18,7 +18,7 @@ import attrs
 import outcome
 import trio
 
-from runnel_trio.exceptions import BrokerUnavailable
+from runnel_trio.exceptions import BrokerUnavailable, InternalError
 
 __all__ = ["Gateway", "Hop"]
 
@@ -110,10 +110,10 @@ class Gateway(Generic[_Request, _Reply]):
         self._in_thread = True
         try:
             with trio.CancelScope(shield=True):
-                done = await trio.to_thread.run_sync(work, *arguments, limiter=self._limiter)
+                return await trio.to_thread.run_sync(work, *arguments, limiter=self._limiter)
         finally:
             self._in_thread = False
-        return done
+        raise InternalError("a scope that nobody cancels was cancelled")
 
     async def _carry_batch(self) -> None:
         batch = self._take(self.limit)
@@ -128,9 +128,7 @@ class Gateway(Generic[_Request, _Reply]):
             raise
         self._settle(batch, outcomes)
 
-    def _settle(
-        self, batch: Sequence[_Ticket[_Request]], outcomes: Sequence[outcome.Outcome[Any]]
-    ) -> None:
+    def _settle(self, batch: Sequence[_Ticket[_Request]], outcomes: Sequence[outcome.Outcome[Any]]) -> None:
         for ticket, result in zip(batch, outcomes, strict=True):
             if ticket.task is not None:
                 trio.lowlevel.reschedule(ticket.task, result)

@@ -33,7 +33,11 @@ _PARTS = {
 
 
 def _text(name: str) -> str:
-    return resources.files(__package__).joinpath("scripts", f"{name}.lua").read_text(encoding="utf-8")
+    return (
+        resources.files(__name__.rpartition(".")[0])
+        .joinpath("scripts", f"{name}.lua")
+        .read_text(encoding="utf-8")
+    )
 
 
 @cache

@@ -24,6 +24,10 @@ def _nothing() -> None:
     """Nobody wants to know."""
 
 
+def _cursor(backlog: Backlog) -> bytes:
+    return backlog.committed
+
+
 @attrs.define(eq=False, kw_only=True)
 class Backlog:
     """One owned partition's entries.
@@ -51,7 +55,7 @@ class Backlog:
     entries_read: int = 0
     on_room: Callable[[], None] = _nothing
     on_lost: Callable[[], None] = _nothing
-    processed: bytes = attrs.field(init=False)
+    processed: bytes = attrs.field(init=False, default=attrs.Factory(_cursor, takes_self=True))
     unacknowledged: int = attrs.field(default=0, init=False)
     closed: bool = attrs.field(default=False, init=False)
     lost: bool = attrs.field(default=False, init=False)
@@ -59,10 +63,6 @@ class Backlog:
     waiting: deque[Entry] = attrs.field(factory=deque, init=False)
     _taken: deque[Entry] = attrs.field(factory=deque, init=False)
     _changed: trio.Event | None = attrs.field(default=None, init=False)
-
-    @processed.default
-    def _at_the_cursor(self) -> bytes:
-        return self.committed
 
     @property
     def number(self) -> int:
@@ -175,4 +175,3 @@ class Backlog:
         if self._changed is not None:
             self._changed.set()
             self._changed = None
-

@@ -59,8 +59,8 @@ class Events(Generic[R]):
                     print(order.amount)
     """
 
-    _source: Source
-    _middleware: Sequence[Middleware]
+    _source: Source = attrs.field(alias="source")
+    _middleware: Sequence[Middleware] = attrs.field(alias="middleware")
     exception: BaseException | None = attrs.field(default=None, init=False)
     _deserialize: bool = attrs.field(default=False, init=False)
     _links: list[Any] = attrs.field(factory=list, init=False)

@@ -83,7 +83,8 @@ class PartitionExecutor:
         backlog = self.backlog
         state = "LOST" if backlog.lost else "DRAINING" if backlog.closed else "RUNNING"
         where = f"{self.processor.stream.name}/{self.processor.name}[{backlog.number}]"
-        return f"<PartitionExecutor {where} {state} at {backlog.processed.decode()} backlog {len(backlog.waiting)}>"
+        at = backlog.processed.decode()
+        return f"<PartitionExecutor {where} {state} at {at} backlog {len(backlog.waiting)}>"
 
     async def _supervise(self) -> None:
         backlog = self.backlog
@@ -117,7 +118,13 @@ class PartitionExecutor:
         if self.policy is ExceptionPolicy.IGNORE and isinstance(failure, Exception) and self.backlog.taken:
             place = f"{self.processor.stream.name}[{self.backlog.number}]"
             self.backlog.all_done()
-            report(logging.ERROR, "ignored", place=place, xid=self.backlog.processed.decode(), error=repr(failure))
+            report(
+                logging.ERROR,
+                "ignored",
+                place=place,
+                xid=self.backlog.processed.decode(),
+                error=repr(failure),
+            )
             self.committer.mark(self.backlog)
             return
         self.halt(failure)

@@ -187,7 +187,13 @@ class Rebalancer:
     def _tell_of_held(self, attempts: int) -> None:
         if attempts == self.processor.assignment_attempts:
             owners = sorted({held.owner for held in self._held.values()})
-            report(logging.ERROR, "still-held", processor=self.processor.name, partitions=len(self._held), by=owners)
+            report(
+                logging.ERROR,
+                "still-held",
+                processor=self.processor.name,
+                partitions=len(self._held),
+                by=owners,
+            )
 
     async def _execute(self, executor: PartitionExecutor) -> None:
         number = executor.backlog.number
@@ -263,4 +269,3 @@ def _moved(backlog: Backlog, state: LogState | None) -> bool:
         or state.cursor != backlog.committed
         or is_after(backlog.position, max(state.last_id, state.cursor, key=parse_id))
     )
-

@@ -1,0 +1,69 @@
+"""What is called how: ``nox`` runs the checks, ``nox -l`` lists them all. CI and people call the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nox
+
+PYTHONS = ["3.11", "3.12", "3.13"]
+
+nox.needs_version = ">=2024.4.15"
+nox.options.sessions = ["lint", "types", "docs", "tests"]
+nox.options.error_on_missing_interpreters = False
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """The suite against the wheel, from outside the source tree: what is shipped is what is tested."""
+    dist = Path(session.create_tmp()).resolve()
+    session.install("build")
+    session.run("python", "-m", "build", "--wheel", "--outdir", str(dist), silent=True)
+    wheel = max(dist.glob("*.whl"), key=lambda path: path.stat().st_mtime)
+    session.install(f"{wheel}[test]")
+    root = Path.cwd()
+    session.chdir(dist)
+    # Docstrings are tested by `tox` and the README's command: here there are no sources to take them from.
+    session.run(
+        *("python", "-X", "dev", "-m", "pytest", "-c", str(root / "setup.cfg")),
+        *("--rootdir", str(root), str(root / "tests"), *session.posargs),
+    )
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Rules and format."""
+    session.install("ruff>=0.6")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Types inside, and the completeness of those that users see."""
+    session.install("-e", ".[dev]")
+    session.run("mypy")
+    session.run("pyright", "src")
+    session.run("pyright", "--verifytypes", "runnel_trio", "--ignoreexternal")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation; a warning is an error."""
+    session.install("-e", ".[docs]")
+    session.run("sphinx-build", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html")
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Which lines and branches the suite runs."""
+    session.install("-e", ".[test]", "coverage>=7")
+    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    session.run("coverage", "report")
+
+
+@nox.session
+def benchmarks(session: nox.Session) -> None:
+    """The table of docs/benchmarks; takes some minutes on a quiet machine."""
+    session.install("-e", ".[fast,embedded]")
+    session.run("python", "-m", "benchmarks", *session.posargs)

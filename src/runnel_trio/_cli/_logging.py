@@ -1,0 +1,54 @@
+"""The log of the command line, on stderr. Only here are handlers configured: a library has none."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+
+from runnel_trio.settings import Settings
+
+__all__ = ["Console", "JSONLines", "configure"]
+
+
+class Console(logging.Formatter):
+    """Time, level, logger if it is not ours, message: for people."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s.%(msecs)03d %(levelname)-7s %(place)s%(message)s", "%H:%M:%S")
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, and the traceback if there is one."""
+        record.place = "" if record.name.startswith("runnel_trio") else f"{record.name}: "
+        return super().format(record)
+
+
+class JSONLines(logging.Formatter):
+    """One JSON object a line: for machines. The values of a fact are keys of their own."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The object; what has no JSON is shown as text."""
+        fact = getattr(record, "fact", None)
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "event": fact if fact is not None else record.getMessage(),
+        }
+        values = {**getattr(record, "facts", {})}
+        if record.exc_info:
+            values["exception"] = self.formatException(record.exc_info)
+        line.update({f"{name}_" if name in line else name: value for name, value in values.items()})
+        return json.dumps(line, default=str, ensure_ascii=False)
+
+
+def configure(settings: Settings) -> None:
+    """Log to stderr as the settings say, unless the user's own modules have configured logging."""
+    root = logging.getLogger()
+    if root.handlers:
+        return
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JSONLines() if settings.log_format == "json" else Console())
+    root.addHandler(handler)
+    root.setLevel(settings.log_level.upper())

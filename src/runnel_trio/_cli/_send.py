@@ -1,0 +1,61 @@
+"""``runnel-trio send``: one event, or a few, from the command line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from runnel_trio._app import App
+from runnel_trio._cli._errors import Ended, Exit, tell
+from runnel_trio._cli._run import unavailable
+from runnel_trio._stream import Stream
+from runnel_trio.exceptions import BrokerUnavailable, RecordInvalid
+
+__all__ = ["BadRecord", "parsed", "send"]
+
+
+class BadRecord(Exception):
+    """Text that is no record of the stream; says why, with the path of the value."""
+
+
+def parsed(stream: Stream[Any], text: bytes | str) -> Any:
+    """A record from its JSON.
+
+    Raises:
+        BadRecord: it is no JSON, or does not fit the record.
+    """
+    try:
+        return stream.structure(json.loads(text if isinstance(text, str) else text.decode()))
+    except json.JSONDecodeError as error:
+        raise BadRecord(f"no JSON: {error.msg} at character {error.pos + 1}") from None
+    except UnicodeDecodeError as error:
+        raise BadRecord(f"no UTF-8: byte {error.start + 1}") from None
+    except RecordInvalid as error:
+        raise BadRecord(str(error)) from None
+    except RecursionError:
+        raise BadRecord("nested too deeply") from None
+    except ValueError as error:  # an int of too many digits
+        raise BadRecord(f"no JSON: {error}") from None
+
+
+async def send(app: App, stream: Stream[Any], texts: Sequence[str]) -> int:
+    """Send the records of some JSON documents; none if one of them is bad.
+
+    Raises:
+        Ended: one is bad, or there is no server.
+    """
+    records = []
+    for number, text in enumerate(texts, 1):
+        try:
+            records.append(parsed(stream, text))
+        except BadRecord as error:
+            which = f"document {number}: " if len(texts) > 1 else ""
+            raise Ended(Exit.DATA, f"{which}{error}. Nothing was sent.") from None
+    try:
+        async with app.session():
+            await stream.send(*records)
+    except BrokerUnavailable as error:
+        raise unavailable(app, error) from error
+    tell(f"Sent {len(records):,} event{'s' if len(records) != 1 else ''} to {stream.name}.")
+    return Exit.OK

@@ -1,0 +1,246 @@
+"""``runnel-trio sendmany``: a file of JSON lines into a stream, with an exact account at every end.
+
+Lines are sent in batches, in order, and the next batch is read when the last one is stored. So at any end
+all lines up to one are settled (sent, or skipped because they are bad) and those after the batch in hand
+have not been touched. Only for the batch in hand there can be doubt, when the server was lost or a second
+signal came while it was under way; then the account says so.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import attrs
+import trio
+
+from runnel_trio._app import App
+from runnel_trio._cli._errors import Ended, Exit
+from runnel_trio._cli._lines import LONGEST, Line, Lines, Unreadable
+from runnel_trio._cli._progress import Progress, rate
+from runnel_trio._cli._run import unavailable
+from runnel_trio._cli._send import BadRecord, parsed
+from runnel_trio._cli._signals import obey
+from runnel_trio._stream import Stream
+from runnel_trio.exceptions import (
+    BrokerRefused,
+    BrokerUnavailable,
+    InternalError,
+    RunnelError,
+    StreamFull,
+)
+
+__all__ = ["Sending"]
+
+
+@attrs.define(eq=False, kw_only=True)
+class Sending:
+    """A file on its way into a stream.
+
+    Attributes:
+        app: the app of the stream.
+        stream: where to.
+        lines: where from.
+        progress: the bar, and whatever is told.
+        skip: leave bad lines out, instead of stopping at the first.
+        first: the number of the first line to send.
+        sent: how many events are stored for certain.
+        skipped: how many lines were bad.
+        settled: the number of the last line up to which all are sent or skipped.
+        doubt: what is to be said of the lines of the last batch.
+    """
+
+    app: App
+    stream: Stream[Any]
+    lines: Lines
+    progress: Progress
+    skip: bool
+    first: int
+    sent: int = 0
+    skipped: int = 0
+    settled: int = 0
+    doubt: str = ""
+    _reading: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    _everything: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    _signal: int = 0
+    _complete: bool = False
+
+    async def run(self) -> int:
+        """Send it all, or as much as is possible, and tell what was sent and what not.
+
+        Returns:
+            The exit code: 0, or 128 + the number of the signal that ended it before its end.
+
+        Raises:
+            Ended, RunnelError: why it ended before its end.
+        """
+        error: Exception | None = None
+        async with trio.open_nursery() as nursery:
+            await nursery.start(obey, self._stop, self._abort)
+            try:
+                with self._everything:
+                    await self._connected()
+            except Exception as raised:  # kept, so that the nursery puts no group around it
+                error = raised
+            nursery.cancel_scope.cancel()
+
+        self.progress.tell(self._account())
+        if error is not None:
+            raise error
+        return Exit.OK if self._complete else 128 + self._signal
+
+    def _stop(self, number: int) -> None:
+        self._signal = number
+        self.progress.tell(
+            f"{signal.Signals(number).name}: ending after this batch; once more to stop at once"
+        )
+        self._reading.cancel()
+
+    def _abort(self, number: int) -> None:
+        self._signal = number
+        self._everything.cancel()
+
+    async def _connected(self) -> None:
+        self.settled = self.first - 1
+        started = False
+        try:
+            async with self.app.session():
+                started = True
+                await self._batches()
+        except BrokerUnavailable as error:
+            if started:
+                raise
+            raise unavailable(self.app, error) from error
+
+    async def _batches(self) -> None:
+        while batch := await self._read():
+            await self._send([line for line in batch if line.number >= self.first])
+            self.progress.draw(self.sent)
+        self._complete = not self._signal
+
+    async def _read(self) -> list[Line]:
+        """The next batch; none at the end, or after a signal. Lines that are dropped by it were not sent."""
+        if self._signal:
+            return []
+        with trio.CancelScope() as self._reading:
+            return await trio.to_thread.run_sync(self._next, abandon_on_cancel=True)
+        return []
+
+    def _next(self) -> list[Line]:
+        try:
+            return self.lines.batch()
+        except Unreadable as error:
+            raise Ended(Exit.IO, f"reading failed: {error}") from error
+
+    async def _send(self, batch: Sequence[Line]) -> None:
+        """Send the good lines; at a bad one, skip it, or send what stands before it and end."""
+        records: dict[int, Any] = {}
+        for line in batch:
+            try:
+                records[line.number] = self._record(line)
+            except BadRecord as error:
+                if not self.skip:
+                    await self._store(records)
+                    self.settled = line.number - 1
+                    raise self._bad(line.number, error) from None
+                self._skip(line.number, error)
+        await self._store(records)
+        if batch:
+            self.settled = batch[-1].number
+
+    def _record(self, line: Line) -> Any:
+        if line.text is None:
+            raise BadRecord(f"longer than {LONGEST:,} bytes")
+        return parsed(self.stream, line.text)
+
+    def _bad(self, number: int, error: Exception) -> Ended:
+        return Ended(Exit.DATA, f"{self.lines.name}, line {number}: {error}")
+
+    def _skip(self, number: int, error: Exception) -> None:
+        self.skipped += 1
+        self.progress.tell(f"skipped line {number}: {error}")
+
+    async def _store(self, records: dict[int, Any]) -> None:
+        """Send a batch.
+
+        What cannot be stored, though it could be read (a text that has no UTF-8, a key that cannot be
+        hashed), is found out by `Stream.send` for all of them, before anything has left.
+        """
+        try:
+            await self._deliver(records)
+        except RunnelError as error:
+            if isinstance(error, BrokerUnavailable | BrokerRefused | StreamFull | InternalError):
+                raise
+            await self._sifted(records, error)
+        except Exception as error:
+            await self._sifted(records, error)
+
+    async def _sifted(self, records: dict[int, Any], error: Exception) -> None:
+        """Find what was refused: skip it, or send what stands before it and end."""
+        good: dict[int, Any] = {}
+        for number, record in records.items():
+            try:
+                self.stream.codec.encode(record)
+                self.stream.partition_of(record)
+            except Exception as reason:
+                if not self.skip:
+                    await self._deliver(good)
+                    self.settled = number - 1
+                    raise self._bad(number, reason) from reason
+                self._skip(number, reason)
+            else:
+                good[number] = record
+        if len(good) == len(records):
+            raise error
+        await self._deliver(good)
+
+    async def _deliver(self, records: dict[int, Any]) -> None:
+        if not records:
+            return
+        numbers = list(records)
+        self.doubt = f"Of lines {_ranges(numbers)}, any may be stored or not"
+        try:
+            await self.stream.send(*records.values())
+        except StreamFull as error:
+            unsent = [numbers[place] for place in error.unsent]
+            self.sent += len(numbers) - len(unsent)
+            self.doubt = f"Of lines {numbers[0]} to {numbers[-1]}, these are not stored: {_ranges(unsent)}"
+            raise
+        self.doubt = ""
+        self.sent += len(numbers)
+
+    def _account(self) -> str:
+        """What was sent, and what was not."""
+        seconds = time.monotonic() - self.progress.began
+        told = f"{_counted(self.sent, 'event')} sent to {self.stream.name}"
+        if self.skipped:
+            told += f", {_counted(self.skipped, 'bad line')} skipped"
+        told += f", in {seconds:.1f} s ({rate(self.sent, seconds)})."
+        if self._complete:
+            return told
+        following = self.settled + 1
+        if self.doubt:
+            told += (
+                f" {self.doubt}; nothing after them was sent. To continue: --from-line {following}, "
+                "which sends twice what is stored of these."
+            )
+        else:
+            told += f" Nothing from line {following} on was sent. To continue: --from-line {following}"
+        return told
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'s' if number != 1 else ''}"
+
+
+def _ranges(numbers: Iterable[int]) -> str:
+    """Rising numbers, as in ``1 to 3, 7``."""
+    ranges: list[list[int]] = []
+    for number in numbers:
+        if ranges and ranges[-1][1] == number - 1:
+            ranges[-1][1] = number
+        else:
+            ranges.append([number, number])
+    return ", ".join(f"{a} to {b}" if a != b else str(a) for a, b in ranges)
