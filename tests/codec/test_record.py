@@ -63,7 +63,7 @@ def test_the_class_is_not_replaced() -> None:
         x: int
 
         def cell(self) -> Any:
-            return __class__  # type: ignore[name-defined]  # noqa: F821
+            return __class__  # type: ignore[name-defined]
 
     assert seen == [Child]
     assert Child(x=1).cell() is Child
