@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -71,14 +73,26 @@ async def test_a_directory_of_somebody_else_is_refused(tmp_path: Path) -> None:
             pass
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-async def test_a_directory_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
+@pytest.fixture
+def read_only() -> Iterator[str]:
+    """A directory of ours that we may not write; root, who may write everywhere, is somebody else meanwhile."""
+    with tempfile.TemporaryDirectory() as name:
+        ours = os.geteuid()
+        if ours == 0:
+            os.chown(name, 12345, -1)
+            os.setresuid(12345, 12345, 0)
+        Path(name).chmod(0o500)
+        yield name
+        if ours == 0:
+            os.setresuid(0, 0, 0)
+
+
+async def test_a_directory_that_cannot_be_written_is_refused(read_only: str) -> None:
     with pytest.raises(Misconfigured, match="is not writable: chmod"):
-        async with embedded_server(f"embedded://{tmp_path}"):
+        async with embedded_server(f"embedded://{read_only}"):
             pass
     with pytest.raises(Misconfigured, match="cannot be made"):
-        async with embedded_server(f"embedded://{tmp_path}/below"):
+        async with embedded_server(f"embedded://{read_only}/below"):
             pass
 
 
