@@ -90,7 +90,10 @@ class Stream(Generic[R]):
         Raises:
             Misconfigured: the partition key cannot be had, or not be hashed.
         """
-        return self.hasher(self._key(record)) % self.spec.partition_count
+        hashed = self.hasher(self._key(record))
+        if not isinstance(hashed, int):
+            raise Misconfigured(f"stream {self.name!r}: its hasher must give a whole number, not {hashed!r}")
+        return hashed % self.spec.partition_count
 
     async def send(self, *records: R, stream_ids: Iterable[str | bytes] | None = None) -> None:
         """Store records, each in the partition of its key, in the order given.
