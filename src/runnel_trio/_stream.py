@@ -11,12 +11,14 @@ import logging
 import random
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from itertools import takewhile
+from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
 import attrs
 import trio
 
-from runnel_trio._broker._protocol import Broker, NewEntry, StreamSpec
+from runnel_trio._broker._protocol import Batch, Broker, StreamSpec
 from runnel_trio._codec import DecodeError, Record, RecordCodec
 from runnel_trio._event import Event
 from runnel_trio._telemetry import report
@@ -120,10 +122,12 @@ class Stream(Generic[R]):
         broker = await self.connect(self.spec)
         looks = 0
         while pending:
-            chunks = {number: _chunk(entries) for number, entries in pending.items()}
+            chunks = {number: entries.chunk() for number, entries in pending.items()}
             stored = await broker.append(self.spec, chunks)
             full = [number for number, chunk in chunks.items() if stored[number] < len(chunk)]
-            pending = _rest(pending, stored)
+            for number, count in stored.items():
+                pending[number].drop(count)
+            pending = {number: entries for number, entries in pending.items() if entries.places}
             looks = 0 if any(stored.values()) else looks + 1
             if full:
                 await self._no_room(full[0], pending, looks)
@@ -151,22 +155,27 @@ class Stream(Generic[R]):
 
     def _sorted(
         self, records: tuple[R, ...], stream_ids: Iterable[str | bytes] | None
-    ) -> dict[int, list[tuple[int, NewEntry]]]:
-        """The records' places and entries, by partition."""
-        pending: dict[int, list[tuple[int, NewEntry]]] = {}
+    ) -> dict[int, _Pending]:
+        """What goes to each partition."""
+        pending: dict[int, _Pending] = {}
         encode, partition_of = self.codec.encode, self.partition_of
         ids = _checked_ids(stream_ids, len(records))
         for place, record in enumerate(records):
-            entry = (ids[place] if ids else None, encode(record))
-            pending.setdefault(partition_of(record), []).append((place, entry))
+            row = encode(record)
+            number = partition_of(record)
+            if number not in pending:
+                pending[number] = _Pending(row[::2])
+            entries = pending[number]
+            entries.places.append(place)
+            entries.values += row[1::2]
+            if ids:
+                entries.ids.append(ids[place])
         return pending
 
-    async def _no_room(
-        self, number: int, pending: Mapping[int, list[tuple[int, NewEntry]]], looks: int
-    ) -> None:
+    async def _no_room(self, number: int, pending: Mapping[int, _Pending], looks: int) -> None:
         size = self.spec.partition_size
         if self.spec.overflow is Overflow.ERROR:
-            unsent = sorted(place for entries in pending.values() for place, _ in entries)
+            unsent = sorted(place for entries in pending.values() for place in entries.places)
             raise StreamFull(self.name, number, size, tuple(unsent))
         if looks == _PATIENT_LOOKS:
             report(logging.WARNING, "stream-full", stream=self.name, partition=number, partition_size=size)
@@ -176,7 +185,7 @@ class Stream(Generic[R]):
 def _key_function(partition_by: str | Callable[[R], Any]) -> Callable[[R], Any]:
     if callable(partition_by):
         return partition_by
-    return lambda record: getattr(record, partition_by)
+    return attrgetter(partition_by)
 
 
 def _checked_ids(stream_ids: Iterable[str | bytes] | None, count: int) -> list[bytes | None]:
@@ -193,21 +202,37 @@ def _checked_ids(stream_ids: Iterable[str | bytes] | None, count: int) -> list[b
     return [None if xid == "*" else xid.encode() for xid in ids]
 
 
-def _chunk(entries: list[tuple[int, NewEntry]]) -> list[NewEntry]:
-    """What goes first: entries alike in whether their ids are given, as many as one call may carry."""
-    given = entries[0][1][0] is not None
-    chunk: list[NewEntry] = []
-    size = 0
-    for _, entry in entries:
-        size += len(entry[1][-1])
-        if chunk and (len(chunk) >= _CHUNK_RECORDS or size > _CHUNK_BYTES or (entry[0] is not None) != given):
-            break
-        chunk.append(entry)
-    return chunk
+@attrs.define(eq=False)
+class _Pending:
+    """What one `Stream.send` has left for a partition: in columns, since it may be very much.
 
+    Attributes:
+        names: of the entries' fields.
+        places: of the records among those given.
+        values: of the fields, entry by entry.
+        ids: of the entries, None for one that the server gives; empty if it gives them all.
+    """
 
-def _rest(
-    pending: Mapping[int, list[tuple[int, NewEntry]]], stored: Mapping[int, int]
-) -> dict[int, list[tuple[int, NewEntry]]]:
-    rest = {number: entries[stored[number] :] for number, entries in pending.items()}
-    return {number: entries for number, entries in rest.items() if entries}
+    names: tuple[bytes, ...]
+    places: list[int] = attrs.field(factory=list)
+    values: list[bytes] = attrs.field(factory=list)
+    ids: list[bytes | None] = attrs.field(factory=list)
+
+    def chunk(self) -> Batch:
+        """What goes first: as much as one call may carry."""
+        count = min(len(self.places), _CHUNK_RECORDS)
+        ids = None
+        if self.ids:
+            given = self.ids[0] is not None
+            alike = takewhile(lambda xid: (xid is not None) == given, self.ids[:count])
+            found = [xid or b"" for xid in alike]
+            count = len(found)
+            ids = found if given else None
+        width = len(self.names)
+        while count > 1 and sum(map(len, self.values[: count * width])) > _CHUNK_BYTES:
+            count //= 2
+        return Batch(self.names, self.values[: count * width], ids and ids[:count])
+
+    def drop(self, count: int) -> None:
+        """So many from the front are stored."""
+        del self.places[:count], self.ids[:count], self.values[: count * len(self.names)]

@@ -12,13 +12,13 @@ from trio.testing import wait_all_tasks_blocked
 from runnel_trio._broker import open_broker
 from runnel_trio._broker._protocol import (
     Acquired,
+    Batch,
     Broker,
     Commit,
     CommitOutcome,
     Entry,
     Held,
     Lease,
-    NewEntry,
     ProcessorSpec,
     StreamSpec,
 )
@@ -40,8 +40,8 @@ async def broker(request: pytest.FixtureRequest) -> AsyncIterator[Broker]:
         yield broker
 
 
-def rows(*values: str) -> list[NewEntry]:
-    return [(None, (b"data", value.encode())) for value in values]
+def rows(*values: str) -> Batch:
+    return Batch((b"data",), [value.encode() for value in values])
 
 
 def values(entries: Sequence[Entry]) -> list[str]:
@@ -174,10 +174,10 @@ async def test_with_trim_the_oldest_go(broker: Broker) -> None:
 
 
 async def test_given_ids_are_kept_and_must_rise(broker: Broker) -> None:
-    await broker.append(STREAM, {0: [(b"5-1", (b"data", b"a")), (b"7-0", (b"data", b"b"))]})
+    await broker.append(STREAM, {0: Batch((b"data",), [b"a", b"b"], ids=[b"5-1", b"7-0"])})
     assert ids(await read(broker)) == [b"5-1", b"7-0"]
     with pytest.raises(Misconfigured, match="7-0 is not above 7-0"):
-        await broker.append(STREAM, {0: [(b"7-0", (b"data", b"c"))]})
+        await broker.append(STREAM, {0: Batch((b"data",), [b"c"], ids=[b"7-0"])})
     await broker.append(STREAM, {0: rows("d")})
     assert values(await read(broker)) == ["a", "b", "d"]
 

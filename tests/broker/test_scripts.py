@@ -36,8 +36,7 @@ class Server:
         return reply
 
     def send(self, *values: str, seq: int = 1, size: int = 100, overflow: str = "block") -> int:
-        rows = [part for value in values for part in ("data", value)]
-        return int(self.call("send", [LOG, PRODUCERS], "P", seq, size, overflow, 0, 2, *rows))
+        return int(self.call("send", [LOG, PRODUCERS], "P", seq, size, overflow, 1, "data", 0, *values))
 
     def acquire(self, member: str, observed: tuple[str, str] = ("", "")) -> Any:
         return self.call("acquire", [LOG, LEASE], "g", member, *observed)
@@ -103,13 +102,21 @@ async def test_trim_lets_the_oldest_go(server: Server) -> None:
 
 
 async def test_explicit_ids_are_checked_before_anything_is_stored(server: Server) -> None:
-    def send(seq: int, *rows: str) -> Any:
-        return server.call("send", [LOG, PRODUCERS], "P", seq, 100, "block", 1, 2, *rows)
+    def send(seq: int, *ids_and_values: str) -> Any:
+        return server.call("send", [LOG, PRODUCERS], "P", seq, 100, "block", 1, "data", 1, *ids_and_values)
 
-    assert send(1, "5-0", "data", "a", "5-18446744073709551615", "data", "b") == 2
+    assert send(1, "5-0", "5-18446744073709551615", "a", "b") == 2
     with pytest.raises(ResponseError, match="BADID 6-1 is not above 6-1"):
-        send(2, "6-1", "data", "c", "6-1", "data", "d")
+        send(2, "6-1", "6-1", "c", "d")
     assert server.stored() == ["a", "b"]
+
+
+@pytest.mark.parametrize("ids", [(), ("5-0", "5-1")])
+async def test_entries_of_several_fields_keep_them_together(server: Server, ids: tuple[str, ...]) -> None:
+    head = ["P", 1, 100, "block", 2, "user", "kind", int(bool(ids))]
+    assert server.call("send", [LOG, PRODUCERS], *head, *ids, "7", "a", "8", "b") == 2
+    found = [fields for _, fields in server.client.xrange(LOG)]
+    assert found == [{"user": "7", "kind": "a"}, {"user": "8", "kind": "b"}]
 
 
 async def test_a_key_of_another_type_is_refused_before_anything_is_written(server: Server) -> None:

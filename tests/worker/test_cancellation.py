@@ -13,7 +13,7 @@ from trio.testing import MockClock
 from runnel_trio import App, Stream
 from runnel_trio._broker import _shared
 from runnel_trio._broker._memory import MemoryBroker
-from runnel_trio._broker._protocol import Broker, Entry, Reader
+from runnel_trio._broker._protocol import Batch, Broker, Entry, Reader
 from runnel_trio._rules._cursor import LogState
 
 VERBS = ["declare", "append", "read", "acquire", "commit", "release", "examine", "beat", "leave"]
@@ -155,11 +155,11 @@ async def test_a_worker_cancelled_at_any_await_loses_and_reorders_nothing(
     assert set(seen) == {"0", "1", "2", "3", "4"}
 
 
-def _batches(orders: Stream[Any], records: list[Any]) -> dict[int, list[tuple[None, tuple[bytes, ...]]]]:
-    batches: dict[int, list[tuple[None, tuple[bytes, ...]]]] = {}
+def _batches(orders: Stream[Any], records: list[Any]) -> dict[int, Batch]:
+    values: dict[int, list[bytes]] = {}
     for record in records:
-        batches.setdefault(orders.partition_of(record), []).append((None, orders.codec.encode(record)))
-    return batches
+        values.setdefault(orders.partition_of(record), []).append(orders.codec.encode(record)[1])
+    return {number: Batch((b"data",), found) for number, found in values.items()}
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])

@@ -11,6 +11,7 @@ import trio.lowlevel
 from trio.testing import MockClock
 
 from runnel_trio import App, DeserializationError, Event, ExceptionPolicy, Middleware, Misconfigured, Stream
+from runnel_trio._broker._protocol import Batch
 
 Wait = Callable[[Any], Awaitable[None]]
 Count = Callable[[Any], Awaitable[int]]
@@ -201,7 +202,9 @@ async def test_an_entry_that_cannot_be_read_halts_even_if_the_function_catches_i
     await orders.send(order(key="a", n=1))
     async with app._shared.used() as broker:
         number = orders.partition_of(order(key="a", n=1))
-        await broker.append(orders.spec, {number: [(b"9999999999999-1", (b"data", b'{"key":"a","n":"x"}'))]})
+        await broker.append(
+            orders.spec, {number: Batch((b"data",), [b'{"key":"a","n":"x"}'], ids=[b"9999999999999-1"])}
+        )
         with pytest.raises(DeserializationError) as caught:
             await app.run()
         assert await lag(careless) == 1

@@ -15,13 +15,13 @@ import trio
 
 from runnel_trio._broker._protocol import (
     Acquired,
+    Batch,
     Commit,
     CommitOutcome,
     Entry,
     Held,
     Lease,
     Membership,
-    NewEntry,
     ProcessorSpec,
     Reader,
     StreamSpec,
@@ -147,16 +147,14 @@ class MemoryBroker:
                     f"{getattr(there, what)}, and is now declared with {getattr(stream, what)}"
                 )
 
-    async def append(
-        self, stream: StreamSpec, batches: Mapping[int, Sequence[NewEntry]]
-    ) -> Mapping[int, int]:
+    async def append(self, stream: StreamSpec, batches: Mapping[int, Batch]) -> Mapping[int, int]:
         """See `_protocol.Broker`."""
         await trio.lowlevel.checkpoint()
         stored = {number: self._append(stream, number, batch) for number, batch in batches.items()}
         self.store.announce()
         return stored
 
-    def _append(self, stream: StreamSpec, number: int, batch: Sequence[NewEntry]) -> int:
+    def _append(self, stream: StreamSpec, number: int, batch: Batch) -> int:
         log = self.store.log(self.log_key(stream, number))
         ids = _given_ids(stream, number, log, batch)
         count = len(batch)
@@ -164,7 +162,10 @@ class MemoryBroker:
             if accepted(count, len(log.entries), stream.partition_size) < count:
                 _make_room(log)
             count = accepted(count, len(log.entries), stream.partition_size)
-        for xid, (_, fields) in zip(ids[:count], batch, strict=False):
+        width = len(batch.names)
+        for place, xid in enumerate(ids[:count]):
+            values = batch.values[place * width : (place + 1) * width]
+            fields = [part for field in zip(batch.names, values, strict=True) for part in field]
             log.add(xid or _next_id(log), fields)
         if stream.overflow is Overflow.TRIM:
             log.drop(max(0, len(log.entries) - stream.partition_size))
@@ -297,18 +298,18 @@ async def _then_cancel(wait: Callable[[], object], scope: trio.CancelScope) -> N
     scope.cancel()
 
 
-def _given_ids(
-    stream: StreamSpec, number: int, log: _Log, batch: Sequence[NewEntry]
-) -> list[tuple[int, int] | None]:
-    ids = [None if xid is None else parse_id(xid) for xid, _ in batch]
+def _given_ids(stream: StreamSpec, number: int, log: _Log, batch: Batch) -> Sequence[tuple[int, int] | None]:
+    if batch.ids is None:
+        return [None] * len(batch)
+    ids = [parse_id(xid) for xid in batch.ids]
     last = log.last_id
     for xid in ids:
-        if xid is not None and xid <= last:
+        if xid <= last:
             raise Misconfigured(
                 f"{stream.name}[{number}]: stream id {xid[0]}-{xid[1]} is not above {last[0]}-{last[1]}; "
                 "ids must rise within a partition. Of this partition nothing was stored."
             )
-        last = xid or last
+        last = xid
     return ids
 
 

@@ -18,6 +18,7 @@ from runnel_trio.constants import Overflow
 
 __all__ = [
     "Acquired",
+    "Batch",
     "Broker",
     "Commit",
     "CommitOutcome",
@@ -25,7 +26,6 @@ __all__ = [
     "Held",
     "Lease",
     "Membership",
-    "NewEntry",
     "ProcessorSpec",
     "Reader",
     "StreamSpec",
@@ -33,8 +33,24 @@ __all__ = [
 
 #: A stored entry: its id, and its fields and values in turn.
 Entry = tuple[bytes, Sequence[bytes]]
-#: An entry to be stored: its id (None: the server chooses), and its fields and values in turn.
-NewEntry = tuple[bytes | None, Sequence[bytes]]
+
+
+@attrs.frozen
+class Batch:
+    """Entries to be stored in one partition, alike: in their fields, and in whether their ids are given.
+
+    Attributes:
+        names: of their fields.
+        values: of these fields, entry by entry.
+        ids: one for each entry; None lets the server choose them.
+    """
+
+    names: Sequence[bytes]
+    values: Sequence[bytes]
+    ids: Sequence[bytes] | None = None
+
+    def __len__(self) -> int:
+        return len(self.values) // len(self.names)
 
 
 @attrs.frozen(kw_only=True)
@@ -174,9 +190,7 @@ class Broker(Protocol):
         """
         ...
 
-    async def append(
-        self, stream: StreamSpec, batches: Mapping[int, Sequence[NewEntry]]
-    ) -> Mapping[int, int]:
+    async def append(self, stream: StreamSpec, batches: Mapping[int, Batch]) -> Mapping[int, int]:
         """Store entries, in order within each partition, none of them twice.
 
         Returns:

@@ -13,6 +13,7 @@ import struct
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -36,7 +37,16 @@ def blake3_hasher(key: Any) -> int:
         >>> blake3_hasher("N14228") % 16
         1
     """
+    return _remembered(key) if key.__class__ in _SIMPLE else _hash(key)
+
+
+def _hash(key: Any) -> int:
     return int.from_bytes(blake3(canonical_key(key)).digest(8), "big")
+
+
+#: Keys come again and again. Of these types, those that Python calls equal have one canonical form.
+_SIMPLE = frozenset({int, str, bytes})
+_remembered = lru_cache(maxsize=16384, typed=True)(_hash)
 
 
 def canonical_key(key: Any) -> bytes:

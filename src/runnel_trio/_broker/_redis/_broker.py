@@ -13,12 +13,12 @@ import outcome
 
 from runnel_trio._broker._protocol import (
     Acquired,
+    Batch,
     Commit,
     CommitOutcome,
     Held,
     Lease,
     Membership,
-    NewEntry,
     ProcessorSpec,
     Reader,
     StreamSpec,
@@ -113,9 +113,7 @@ class RedisBroker:
             if _text(stored) != given:
                 raise _declared_otherwise(stream, what, _text(stored), given)
 
-    async def append(
-        self, stream: StreamSpec, batches: Mapping[int, Sequence[NewEntry]]
-    ) -> Mapping[int, int]:
+    async def append(self, stream: StreamSpec, batches: Mapping[int, Batch]) -> Mapping[int, int]:
         """See `_protocol.Broker`."""
         return await self.sends.call(Shipment(stream, batches))
 

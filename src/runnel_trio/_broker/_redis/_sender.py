@@ -19,7 +19,7 @@ import attrs
 import outcome
 import trio
 
-from runnel_trio._broker._protocol import NewEntry, StreamSpec
+from runnel_trio._broker._protocol import Batch, StreamSpec
 from runnel_trio._broker._redis import _keys
 from runnel_trio._broker._redis._connection import Line, Outage
 from runnel_trio._broker._redis._gateway import Hop
@@ -37,7 +37,7 @@ class Shipment:
     """What one send has for the partitions of one stream."""
 
     stream: StreamSpec
-    batches: Mapping[int, Sequence[NewEntry]]
+    batches: Mapping[int, Batch]
 
 
 @attrs.define(eq=False)
@@ -46,19 +46,25 @@ class _Parcel:
 
     stream: StreamSpec
     partition: int
-    entries: list[NewEntry]
+    batches: list[Batch]
     shares: list[tuple[int, int]]  # place of the shipment in its batch, number of its entries
-    explicit: bool
     sequence: int = 0
 
+    def takes(self, batch: Batch) -> bool:
+        """Whether it may go along with those that are in here already."""
+        return self.batches[0].ids is None is batch.ids and self.batches[0].names == batch.names
+
     def as_call(self, producer: str) -> Call:
-        stream, fields = self.stream, self.entries[0][1]
-        arguments: list[bytes | str | int] = [producer, self.sequence, stream.partition_size]
-        arguments += [stream.overflow.value, int(self.explicit), len(fields)]
-        for xid, row in self.entries:
-            if xid is not None:
-                arguments.append(xid)
-            arguments.extend(row)
+        stream, first = self.stream, self.batches[0]
+        head: list[bytes | str | int] = [
+            producer,
+            self.sequence,
+            stream.partition_size,
+            stream.overflow.value,
+        ]
+        arguments = [*head, len(first.names), *first.names, int(first.ids is not None), *(first.ids or ())]
+        for batch in self.batches:
+            arguments += batch.values
         keys = [_keys.log(stream, self.partition), _keys.producers(stream, self.partition)]
         return Call("send", keys, arguments)
 
@@ -130,24 +136,22 @@ def _raise_passing(replies: Sequence[Any]) -> None:
 def _rounds(shipments: Sequence[Shipment]) -> list[list[_Parcel]]:
     """Parcels in rounds: within a round each partition has one; what cannot be merged waits for the next.
 
-    Entries with given ids and entries whose ids the server gives do not go into one call, nor do rows of
-    different widths.
+    Entries with given ids go alone, and so do entries of different fields.
     """
     rounds: list[dict[tuple[str, int], _Parcel]] = []
     last: dict[tuple[str, int], int] = {}
     for place, shipment in enumerate(shipments):
-        for number, entries in shipment.batches.items():
+        for number, batch in shipment.batches.items():
             key = (_keys.meta(shipment.stream), number)
             at = last.get(key, -1)
             parcel = rounds[at][key] if at >= 0 else None
-            explicit, width = entries[0][0] is not None, len(entries[0][1])
-            if parcel is None or explicit or parcel.explicit or len(parcel.entries[0][1]) != width:
+            if parcel is None or not parcel.takes(batch):
                 last[key] = at = at + 1
                 if at == len(rounds):
                     rounds.append({})
-                parcel = rounds[at][key] = _Parcel(shipment.stream, number, [], [], explicit)
-            parcel.entries.extend(entries)
-            parcel.shares.append((place, len(entries)))
+                parcel = rounds[at][key] = _Parcel(shipment.stream, number, [], [])
+            parcel.batches.append(batch)
+            parcel.shares.append((place, len(batch)))
     return [list(parcels.values()) for parcels in rounds]
 
 

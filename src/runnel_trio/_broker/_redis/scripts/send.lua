@@ -1,10 +1,11 @@
 -- Append entries to one partition: none twice, none beyond its size unless the oldest may go.
 -- KEYS log, producers
--- ARGV producer, sequence, size, overflow, explicit ids (0/1), width, then per entry [id] and width fields and values
+-- ARGV producer, sequence, size, overflow, width, width field names, explicit (0/1), [ids], then width values per entry
 -- Answers how many entries were stored, from the front.
 local log, producers = KEYS[1], KEYS[2]
 local producer, sequence, size, overflow = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
-local explicit, width = ARGV[5] == '1', tonumber(ARGV[6])
+local width = tonumber(ARGV[5])
+local explicit = ARGV[6 + width] == '1'
 local kind = type_of(log)
 if kind ~= 'stream' and kind ~= 'none' then return redis.error_reply('WRONGTYPE ' .. log .. ' is a ' .. kind) end
 kind = type_of(producers)
@@ -17,13 +18,13 @@ if done then
   if tonumber(sequence) < tonumber(last) then return redis.error_reply('STALE ' .. last) end
 end
 
-local step = width + (explicit and 1 or 0)
-local offered = (#ARGV - 6) / step
+local head = 6 + width
+local offered = (#ARGV - head) / (width + (explicit and 1 or 0))
 if explicit then
   local last = '0-0'
   if type_of(log) == 'stream' then last = as_table(redis.call('XINFO', 'STREAM', log))['last-generated-id'] end
-  for i = 0, offered - 1 do
-    local id = ARGV[7 + i * step]
+  for i = 1, offered do
+    local id = ARGV[head + i]
     if not id_before(last, id) then return redis.error_reply('BADID ' .. id .. ' is not above ' .. last) end
     last = id
   end
@@ -58,11 +59,18 @@ if not done and redis.call('HLEN', producers) > 100 then
     if at + 3600 < tonumber(now[1]) then redis.call('HDEL', producers, all[i]) end
   end
 end
-for i = 0, take - 1 do
-  local at = 7 + i * step
-  local id = '*'
-  if explicit then id = ARGV[at]; at = at + 1 end
-  redis.call('XADD', log, id, unpack(ARGV, at, at + width - 1))
+local values = head + (explicit and offered or 0)
+if width == 1 and not explicit then  -- nearly all sends, in a quarter of the time
+  local name = ARGV[6]
+  for i = values + 1, values + take do redis.call('XADD', log, '*', name, ARGV[i]) end
+else
+  local row = {}
+  for i = 0, take - 1 do
+    for field = 1, width do
+      row[2 * field - 1], row[2 * field] = ARGV[5 + field], ARGV[values + i * width + field]
+    end
+    redis.call('XADD', log, explicit and ARGV[head + i + 1] or '*', unpack(row))
+  end
 end
 if overflow == 'trim' then redis.call('XTRIM', log, 'MAXLEN', '~', size) end
 redis.call('HSET', producers, producer, sequence .. ' ' .. string.format('%.0f', take) .. ' ' .. now[1])
