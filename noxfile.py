@@ -63,6 +63,13 @@ def coverage(session: nox.Session) -> None:
 
 
 @nox.session
+def soak(session: nox.Session) -> None:
+    """Workers killed at many random moments, for about ten minutes."""
+    session.install("-e", ".[test]")
+    session.run("python", "-m", "pytest", "tests/processes", *session.posargs, env={"RUNNEL_SOAK": "50"})
+
+
+@nox.session
 def benchmarks(session: nox.Session) -> None:
     """The table of docs/benchmarks; takes some minutes on a quiet machine."""
     session.install("-e", ".[fast,embedded]")

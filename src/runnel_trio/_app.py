@@ -401,6 +401,8 @@ class App:
     def server_url(self) -> str:
         """The URL of the server in use, with password, for a Redis client of your own.
 
+        Known in the Trio run that uses it, and in the threads of its ``trio.to_thread.run_sync``.
+
         Raises:
             BrokerUnavailable: not connected: there is one inside `run`, `worker` and `session`.
         """

@@ -203,3 +203,13 @@ def test_a_missing_field_without_default_is_named() -> None:
 
     with pytest.raises(Exception, match=r"^amount: missing, and it has no default"):
         codec_of(Order).decode([b"data", b'{"order_id":1}'])
+
+
+def test_many_documents_become_records_with_hooks_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Place(Record):
+        number: int
+
+    codec = RecordCodec(Place, JSONSerializer(), make_converter())
+    assert codec.from_plain({"number": 1}) == Place(number=1)
+    monkeypatch.setattr(codec.converter, "copy", None)
+    assert codec.from_plain({"number": 2}) == Place(number=2)

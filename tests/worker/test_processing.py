@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -10,7 +11,16 @@ import trio
 import trio.lowlevel
 from trio.testing import MockClock
 
-from runnel_trio import App, DeserializationError, Event, ExceptionPolicy, Middleware, Misconfigured, Stream
+from runnel_trio import (
+    App,
+    BrokerUnavailable,
+    DeserializationError,
+    Event,
+    ExceptionPolicy,
+    Middleware,
+    Misconfigured,
+    Stream,
+)
 from runnel_trio._broker._protocol import Batch
 
 Wait = Callable[[Any], Awaitable[None]]
@@ -483,3 +493,24 @@ async def test_a_second_worker_stands_by_and_takes_over(
         nursery.cancel_scope.cancel()
     assert [n for n, _ in owners] == [1, 2, 3]
     assert owners[2][1] > owners[1][1]
+
+
+async def test_the_servers_url_is_known_in_the_run_and_its_threads(
+    app: App, orders: Stream[Any], order: Any, autojump_clock: MockClock
+) -> None:
+    with pytest.raises(BrokerUnavailable, match="is not connected"):
+        _ = app.server_url
+    async with app.session():
+        assert app.server_url == await trio.to_thread.run_sync(lambda: app.server_url) == "memory://"
+        outside: list[str] = []
+
+        def elsewhere() -> None:
+            try:
+                outside.append(app.server_url)
+            except BrokerUnavailable as error:
+                outside.append(str(error))
+
+        thread = threading.Thread(target=elsewhere)
+        thread.start()
+        await trio.to_thread.run_sync(thread.join)
+    assert "is not connected" in outside[0]

@@ -8,7 +8,7 @@ it away from the others, and Trio ends it with the run.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import attrs
 import trio
@@ -93,8 +93,13 @@ class SharedBroker:
         return broker
 
     def current(self) -> Broker | None:
-        """The broker, if it is open in this run."""
-        opened = self._run.get()
+        """The broker, if it is open in this run; in a thread that Trio started, in the run that did."""
+        if trio.lowlevel.in_trio_run():
+            opened = self._run.get()
+        else:
+            with suppress(RuntimeError):  # Trio knows nothing of this thread
+                return trio.from_thread.run_sync(self.current)
+            opened = None
         return opened.broker if opened is not None else None
 
     async def _join(self) -> tuple[_Opened, Broker]:

@@ -81,6 +81,7 @@ class RecordCodec(Generic[R]):
     forbid_unknown: bool = attrs.field(default=False, kw_only=True)
     encode: Callable[[R], tuple[bytes, ...]] = attrs.field(init=False, repr=False)
     decode: Callable[[Sequence[bytes]], R] = attrs.field(init=False, repr=False)
+    _read: Hook | None = attrs.field(default=None, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         name = getattr(self.record, "__name__", repr(self.record))
@@ -100,11 +101,13 @@ class RecordCodec(Generic[R]):
         Raises:
             RecordInvalid: it does not fit; names the path of the value that does not.
         """
-        read = reader(self.converter.copy(forbid_extra_keys=self.forbid_unknown), self.record)
+        if self._read is None:
+            self._read = reader(self.converter.copy(forbid_extra_keys=self.forbid_unknown), self.record)
         try:
-            found: R = read(plain)
+            found: R = self._read(plain)
         except Exception as error:
-            raise RecordInvalid(self.record.__name__, *_located(read, plain, error)) from _foreign(error)
+            where = _located(self._read, plain, error)
+            raise RecordInvalid(self.record.__name__, *where) from _foreign(error)
         return found
 
 

@@ -1,0 +1,1 @@
+"""Programs that show how runnel-trio is used; each has a README."""

@@ -1,0 +1,1 @@
+"""The histories of aircraft, kept in order; see README.md."""

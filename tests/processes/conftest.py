@@ -1,0 +1,85 @@
+"""Real workers as processes, and a server that outlives them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from redis import Redis
+
+from runnel_trio._broker._redis._server import embedded_server
+
+ROOT = Path(__file__).parents[2]
+
+Condition = Callable[[], Any]
+Until = Callable[[Condition], Awaitable[Any]]
+Start = Callable[..., subprocess.Popen[bytes]]
+
+
+@pytest.fixture
+async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
+    """A server's URL, which is also what every process of the test uses."""
+    async with embedded_server("embedded://") as url:
+        monkeypatch.setenv("RUNNEL_REDIS_URL", url)
+        yield url
+
+
+@pytest.fixture
+def redis(server: str) -> Iterator[Redis]:
+    """A client of the server."""
+    with Redis.from_url(server) as client:
+        yield client
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start the command line in a process of its own; its log is in the test's directory."""
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def begin(*arguments: str, **environment: str) -> subprocess.Popen[bytes]:
+        paths = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
+        with (tmp_path / f"process-{len(processes)}.log").open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "runnel_trio", *arguments],
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, "PYTHONPATH": paths, **environment},
+            )
+        processes.append(process)
+        return process
+
+    yield begin
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def until() -> Until:
+    """Wait for a condition, and return what made it true."""
+
+    async def wait(condition: Condition) -> Any:
+        with trio.fail_after(60):
+            while not (found := await trio.to_thread.run_sync(condition)):
+                await trio.sleep(0.01)
+        return found
+
+    return wait
+
+
+@pytest.fixture
+def groups(redis: Redis) -> Callable[[], list[dict[str, Any]]]:
+    """What XINFO GROUPS says of every stream on the server."""
+
+    def found() -> list[dict[str, Any]]:
+        streams: Any = redis.scan_iter(_type="stream")
+        return [group for key in streams for group in redis.xinfo_groups(key)]
+
+    return found
