@@ -307,7 +307,7 @@ def _given_ids(stream: StreamSpec, number: int, log: _Log, batch: Batch) -> Sequ
         if xid <= last:
             raise Misconfigured(
                 f"{stream.name}[{number}]: stream id {xid[0]}-{xid[1]} is not above {last[0]}-{last[1]}; "
-                "ids must rise within a partition. Of this partition nothing was stored."
+                "ids must rise within a partition. This entry and those behind it were not stored."
             )
         last = xid
     return ids

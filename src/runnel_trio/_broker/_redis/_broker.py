@@ -75,7 +75,7 @@ async def open_redis(url: str) -> AsyncIterator[RedisBroker]:
 
 
 async def _carry(line: Line, requests: Sequence[_Request], hop: Hop) -> list[outcome.Outcome[list[Any]]]:
-    replies = iter(await hop(line.exchange, [call for request in requests for call in request]))
+    replies = iter(await line.talk([call for request in requests for call in request], hop))
     outcomes: list[outcome.Outcome[list[Any]]] = []
     for request in requests:
         own = [next(replies) for _ in request]

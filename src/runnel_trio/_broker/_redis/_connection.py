@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import attrs
@@ -21,12 +21,15 @@ from redis import exceptions as theirs
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from runnel_trio._broker._redis._scripts import Call, Plain, exchange
+from runnel_trio._broker._redis._arrival import arrived, can_look
+from runnel_trio._broker._redis._scripts import Call, Plain, answers, exchange, packed, repeated
 from runnel_trio._telemetry import report
 from runnel_trio.exceptions import BrokerRefused, BrokerUnavailable, Misconfigured, RunnelError
 
 __all__ = ["Endpoint", "Line", "Outage", "mapped", "redacted", "translate"]
 
+#: Calls, and bytes, that are exchanged without a thread.
+_FEW, _SMALL = 8, 16_384
 #: What a server answers that passes by itself, by the first word.
 _PASSING = frozenset(
     {"BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "MISCONF", "NOREPLICAS", "OOM", "READONLY", "UNBLOCKED"}
@@ -111,25 +114,72 @@ class Endpoint:
         return connection
 
 
+class Hop(Protocol):
+    """As `_gateway.Hop`."""
+
+    async def __call__(self, work: Callable[..., list[Any]], *arguments: Any) -> list[Any]:
+        """See there."""
+        ...
+
+    def uncut(self) -> AbstractContextManager[None]:
+        """See there."""
+        ...
+
+
 @attrs.define(eq=False)
 class Line:
-    """One connection, made when it is needed and made anew after it broke. For one thread at a time."""
+    """One connection, made when it is needed and made anew after it broke. For one user at a time."""
 
     _endpoint: Endpoint
     _connection: Any = None
 
     def exchange(self, calls: Sequence[Call | Plain]) -> list[Any]:
-        """As `_scripts.exchange`, with our errors: in place of replies too."""
+        """As `_scripts.exchange`, with our errors: in place of replies too. It blocks."""
+        with self._given_up_on_error():
+            if self._connection is None:
+                self._connection = self._endpoint.connect()
+            return self._translated(exchange(self._connection, calls))
+
+    async def talk(self, calls: Sequence[Call | Plain], hop: Hop) -> list[Any]:
+        """As `exchange`, with a hop to a thread only for what is large: a hop costs 0.1 ms and more."""
+        if self._connection is None or len(calls) > _FEW:
+            return await hop(self.exchange, calls)
+        with self._given_up_on_error():
+            connection, count = self._connection, len(calls)
+            text = packed(connection, calls)
+            if sum(map(len, text)) > _SMALL or not can_look(connection):
+                return await hop(self.exchange, calls)
+            with hop.uncut():
+                connection.send_packed_command(text)  # into an empty buffer: it does not block
+                await self._readable()
+            if not arrived(connection, count):
+                replies = await hop(answers, connection, count)
+            else:
+                replies = answers(connection, count)
+            if any(isinstance(reply, theirs.NoScriptError) for reply in replies):
+                replies = await hop(repeated, connection, calls, replies)
+            return self._translated(replies)
+
+    async def _readable(self) -> None:
+        with trio.move_on_after(self._endpoint.timeout):
+            await trio.lowlevel.wait_readable(self._connection._get_socket())
+            return
+        raise BrokerUnavailable(
+            f"{redacted(self._endpoint.url)}: no answer within {self._endpoint.timeout:g} s"
+        )
+
+    def _translated(self, replies: list[Any]) -> list[Any]:
         url = self._endpoint.url
+        return [translate(x, url) if isinstance(x, theirs.RedisError) else x for x in replies]
+
+    @contextmanager
+    def _given_up_on_error(self) -> Iterator[None]:
         try:
-            with mapped(url):
-                if self._connection is None:
-                    self._connection = self._endpoint.connect()
-                replies = exchange(self._connection, calls)
+            with mapped(self._endpoint.url):
+                yield
         except BaseException:
             self.close()
             raise
-        return [translate(x, url) if isinstance(x, theirs.RedisError) else x for x in replies]
 
     def close(self) -> None:
         """Give the connection up: what is still on its way in must answer nothing else."""

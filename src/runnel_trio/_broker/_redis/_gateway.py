@@ -11,14 +11,15 @@ that task's next checkpoint. What bounds the wait is the socket's timeout, insid
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Generic, Protocol, TypeVar
 
 import attrs
 import outcome
 import trio
 
-from runnel_trio.exceptions import BrokerUnavailable, InternalError
+from runnel_trio.exceptions import BrokerUnavailable
 
 __all__ = ["Gateway", "Hop"]
 
@@ -28,10 +29,14 @@ _T = TypeVar("_T")
 
 
 class Hop(Protocol):
-    """Runs blocking work in a thread."""
+    """Ways to do what a batch needs."""
 
     async def __call__(self, work: Callable[..., _T], *arguments: Any) -> _T:
-        """The work's result."""
+        """Do blocking work in a thread; its result."""
+        ...
+
+    def uncut(self) -> AbstractContextManager[None]:
+        """What is awaited inside is not cut short, and must be bounded otherwise."""
         ...
 
 
@@ -47,8 +52,8 @@ class Gateway(Generic[_Request, _Reply]):
 
     Attributes:
         carry: does the work of one batch: an outcome for each request, in order. What it raises becomes
-            the outcome of every request of the batch. It is given `hop`, to work in a thread; while it
-            waits outside of a hop, its requests can be cancelled.
+            the outcome of every request of the batch. It is given a `Hop`; while it waits outside of
+            that, its requests can be cancelled.
         limit: at most so many requests in a batch.
     """
 
@@ -58,7 +63,7 @@ class Gateway(Generic[_Request, _Reply]):
     _wake: trio.Event = attrs.field(factory=trio.Event, init=False)
     _limiter: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(1), init=False)
     _closed: bool = attrs.field(default=False, init=False)
-    _in_thread: bool = attrs.field(default=False, init=False)
+    _under_way: bool = attrs.field(default=False, init=False)
 
     async def call(self, request: _Request) -> _Reply:
         """Have a request carried.
@@ -77,7 +82,7 @@ class Gateway(Generic[_Request, _Reply]):
         def withdraw(_: Any) -> trio.lowlevel.Abort:
             if ticket in self._queue:
                 self._queue.remove(ticket)
-            elif self._in_thread:
+            elif self._under_way:
                 return trio.lowlevel.Abort.FAILED
             else:
                 ticket.task = None
@@ -105,21 +110,26 @@ class Gateway(Generic[_Request, _Reply]):
     def _take(self, most: int) -> list[_Ticket[_Request]]:
         return [self._queue.popleft() for _ in range(min(most, len(self._queue)))]
 
-    async def hop(self, work: Callable[..., _T], *arguments: Any) -> _T:
-        """Do blocking work in a thread, not to be cut short; its socket timeout bounds it."""
-        self._in_thread = True
+    async def __call__(self, work: Callable[..., _T], *arguments: Any) -> _T:
+        """See `Hop`; the work's socket timeout bounds it."""
+        with self.uncut():
+            return await trio.to_thread.run_sync(work, *arguments, limiter=self._limiter)
+
+    @contextmanager
+    def uncut(self) -> Iterator[None]:
+        """See `Hop`."""
+        self._under_way = True
         try:
             with trio.CancelScope(shield=True):
-                return await trio.to_thread.run_sync(work, *arguments, limiter=self._limiter)
+                yield
         finally:
-            self._in_thread = False
-        raise InternalError("a scope that nobody cancels was cancelled")
+            self._under_way = False
 
     async def _carry_batch(self) -> None:
         batch = self._take(self.limit)
         outcomes: Sequence[outcome.Outcome[Any]]
         try:
-            outcomes = await self.carry([ticket.request for ticket in batch], self.hop)
+            outcomes = await self.carry([ticket.request for ticket in batch], self)
         except Exception as error:
             outcomes = [outcome.Error(error) for _ in batch]
         except trio.Cancelled:

@@ -1,6 +1,7 @@
 """The waiting read: XREAD BLOCK over many partitions, with no thread parked in it.
 
-The command is written, Trio waits until the socket is readable, and the reply is parsed in a thread. When
+The command is written, Trio waits until the socket is readable, and the reply is parsed: in a thread, unless
+it is small and all there. When
 other partitions become of interest, `wake` ends the wait: the same task then asks the server through another
 connection to unblock this one (CLIENT UNBLOCK), and the reply comes at once, empty or not. So there is
 never more than one answer on its way, and a reader that is cancelled closes its connection.
@@ -18,6 +19,7 @@ import attrs
 import trio
 
 from runnel_trio._broker._protocol import Entry
+from runnel_trio._broker._redis._arrival import arrived
 from runnel_trio._broker._redis._connection import Endpoint, Outage, mapped
 from runnel_trio.exceptions import BrokerUnavailable
 
@@ -83,7 +85,7 @@ class RedisReader:
         try:
             self._ask(list(keys), list(positions.values()), count)
             await self._readable()
-            reply = await self._hop(self._receive)
+            reply = self._receive() if arrived(self._connection) else await self._hop(self._receive)
         except BaseException:
             self._drop()
             raise

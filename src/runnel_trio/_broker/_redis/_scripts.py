@@ -14,10 +14,9 @@ from importlib import resources
 from typing import Any
 
 import attrs
-from redis.connection import AbstractConnection
 from redis.exceptions import NoScriptError, ResponseError
 
-__all__ = ["Call", "Plain", "exchange"]
+__all__ = ["Call", "Plain", "answers", "exchange", "packed", "repeated"]
 
 #: What each script needs in front of its own text.
 _PARTS = {
@@ -86,11 +85,17 @@ class Plain:
         return self.words
 
 
-def _round_trip(connection: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-    # Any: redis-py types these three methods only in part.
-    connection.send_packed_command(connection.pack_commands(commands))
+def packed(connection: Any, calls: Sequence[Call | Plain]) -> list[bytes]:
+    """Calls as bytes for the wire."""
+    # Any, here and below: redis-py types the methods of connections only in part.
+    text: list[bytes] = connection.pack_commands([call.by_digest() for call in calls])
+    return text
+
+
+def answers(connection: Any, count: int) -> list[Any]:
+    """So many replies, or ResponseErrors in their place."""
     replies = []
-    for _ in commands:
+    for _ in range(count):
         try:
             replies.append(connection.read_response())
         except ResponseError as refused:
@@ -98,7 +103,17 @@ def _round_trip(connection: Any, commands: Sequence[tuple[Any, ...]]) -> list[An
     return replies
 
 
-def exchange(connection: AbstractConnection, calls: Sequence[Call | Plain]) -> list[Any]:
+def repeated(connection: Any, calls: Sequence[Call | Plain], replies: list[Any]) -> list[Any]:
+    """The replies, after calls of scripts that the server has forgotten were repeated with their text."""
+    unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+    if unknown:
+        connection.send_packed_command(connection.pack_commands([calls[i].by_text() for i in unknown]))
+        for i, reply in zip(unknown, answers(connection, len(unknown)), strict=True):
+            replies[i] = reply
+    return replies
+
+
+def exchange(connection: Any, calls: Sequence[Call | Plain]) -> list[Any]:
     """Carry calls in one round trip (two when the server has forgotten a script).
 
     Returns:
@@ -107,10 +122,5 @@ def exchange(connection: AbstractConnection, calls: Sequence[Call | Plain]) -> l
     Raises:
         ConnectionError: the connection broke; which calls took effect is not known.
     """
-    replies = _round_trip(connection, [call.by_digest() for call in calls])
-    unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
-    if unknown:
-        again = _round_trip(connection, [calls[i].by_text() for i in unknown])
-        for i, reply in zip(unknown, again, strict=True):
-            replies[i] = reply
-    return replies
+    connection.send_packed_command(packed(connection, calls))
+    return repeated(connection, calls, answers(connection, len(calls)))

@@ -113,7 +113,7 @@ class Sender:
         attempt = 0
         while True:
             try:
-                replies = await hop(self.line.exchange, calls)
+                replies = await self.line.talk(calls, hop)
                 _raise_passing(replies)
             except BrokerUnavailable as error:
                 if trio.current_time() >= give_up:
@@ -174,5 +174,5 @@ def _explained(error: Exception, parcel: _Parcel) -> Exception:
     where = f"{parcel.stream.name}[{parcel.partition}]"
     return Misconfigured(
         f"{where}: stream id {said.partition('BADID ')[2]}; ids must rise within a partition. "
-        "Of this partition nothing was stored."
+        "This entry and those behind it were not stored."
     )

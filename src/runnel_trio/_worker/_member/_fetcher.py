@@ -62,6 +62,8 @@ class _Lane:
         for number, entries in found.items():
             if self.backlogs.get(number) is wanted[number]:
                 wanted[number].offer(entries)
+        # Handlers first: the next read can wait for as long as it takes to write it.
+        await trio.lowlevel.checkpoint()
 
 
 @attrs.define(eq=False)
@@ -93,10 +95,25 @@ class Fetcher:
             lane.look(backlog.number)
 
     async def run(self) -> None:
-        """Read until cancelled."""
+        """Read until cancelled.
+
+        Raises:
+            BrokerRefused: as it is, with no group around it.
+        """
+        failed: list[Exception] = []
+
+        async def read(lane: _Lane) -> None:
+            try:
+                await lane.run()
+            except Exception as error:  # by value, so that the nursery has nothing to wrap
+                failed.append(error)
+                nursery.cancel_scope.cancel()
+
         async with trio.open_nursery() as nursery:
             for lane in self._lanes:
-                nursery.start_soon(lane.run)
+                nursery.start_soon(read, lane)
+        if failed:
+            raise failed[0]
 
     def _lane(self, number: int) -> _Lane:
         return self._lanes[number % len(self._lanes)]
