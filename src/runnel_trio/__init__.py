@@ -12,12 +12,13 @@ The nursery tree, which is also the file tree (see docs/architecture.rst):
 
 Rooms, from the bottom; imports only go down:
 
-     0  constants exceptions _scopes            6  _worker/_member/_events
-     1  interfaces settings _telemetry _rules   7  _worker/_member/ _fetcher _committer _partition
-     2  _codec _event                           8  _worker/_member/_rebalancer
-     3  _broker                                 9  _worker/_worker
-     4  _stream                                10  _app
-     5  _processor middleware _backlog _source 11  _cli testing
+     0  constants exceptions _scopes               7  _worker/_member/ _events _committer _fetcher
+     1  interfaces _telemetry _rules _kinds        8  _worker/_member/_partition
+     2  settings _codec _event                     9  _worker/_member/_rebalancer
+     3  _broker                                   10  _worker/_worker
+     4  _stream                                   11  _app
+     5  _processor middleware _backlog _trust     12  _cli
+     6  _worker/_member/_source
 """
 
 from __future__ import annotations

