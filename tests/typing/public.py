@@ -1,0 +1,77 @@
+"""What type checkers see of the public API. Not run: mypy reads it (setup.cfg), in CI."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any, assert_type
+
+from runnel_trio import App, Event, Events, Middleware, Processor, Record, Stream, Worker
+
+
+class Order(Record):
+    order_id: int
+    note: str = ""
+
+
+class Key(Record, primitive=True):
+    name: str
+
+
+app = App("types")
+orders = app.stream("orders", Order, partition_by="order_id")
+keys = app.stream("keys", record=Key, partition_by=lambda key: key.name)
+assert_type(orders, Stream[Order])
+assert_type(keys, Stream[Key])
+
+
+@app.processor(orders)
+async def one_by_one(events: Events[Order]) -> None:
+    async for order in events.records():
+        assert_type(order, Order)
+
+
+@app.processor(orders)
+async def in_lists(events: Events[Order]) -> None:
+    async for some in events.take(10, within=1).records():
+        assert_type(some, list[Order])
+
+
+@app.processor(orders)
+async def raw(events: Events[Order]) -> None:
+    async for event in events:
+        assert_type(event, Event)
+        assert_type(event.xid, bytes)
+    async for batch in events.take(10, within=1):
+        assert_type(batch, list[Event])
+
+
+assert_type(one_by_one, Processor)
+
+
+class Link(Middleware):
+    async def handler(self, parent: AsyncIterator[Any], *, events: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        async for item in parent:
+            yield item
+
+
+@app.task
+async def once() -> None: ...
+
+
+@app.timer(interval=1)
+async def now_and_then() -> None: ...
+
+
+async def use() -> None:
+    await orders.send(Order(order_id=1), Order(order_id=2, note="x"), stream_ids=["*", "*"])
+    async with app.worker() as worker:
+        assert_type(worker, Worker)
+        worker.stop()
+    await once()
+
+
+async def mistakes() -> None:
+    # Each of these must be an error: an ignored line that is none is one for mypy --strict.
+    await orders.send(Key(name="x"))  # type: ignore[arg-type]
+    Order(1)  # type: ignore[call-arg]
+    Order(order_id="1")  # type: ignore[arg-type]
