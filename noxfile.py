@@ -23,7 +23,6 @@ def tests(session: nox.Session) -> None:
     session.install(f"{wheel}[test]")
     root = Path.cwd()
     session.chdir(dist)
-    # Docstrings are tested by `tox` and the README's command: here there are no sources to take them from.
     session.run(
         *("python", "-X", "dev", "-m", "pytest", "-c", str(root / "setup.cfg")),
         *("--rootdir", str(root), str(root / "tests"), *session.posargs),
