@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import random
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 from itertools import takewhile
 from operator import attrgetter
 from typing import Any, Generic, TypeVar
@@ -21,6 +22,7 @@ import trio
 from runnel_trio._broker._protocol import Batch, Broker, StreamSpec
 from runnel_trio._codec import DecodeError, Record, RecordCodec
 from runnel_trio._event import Event
+from runnel_trio._rules._cursor import ORIGIN, is_after
 from runnel_trio._telemetry import report
 from runnel_trio.constants import Overflow
 from runnel_trio.exceptions import DeserializationError, Misconfigured, StreamFull
@@ -37,7 +39,8 @@ _FIRST_LOOK, _LAST_LOOK = 0.005, 0.25
 #: Looks without room after which it is told.
 _PATIENT_LOOKS = 8
 
-_ID = re.compile(r"\d{1,20}-\d{1,20}")
+_ID = re.compile(r"([0-9]{1,20})-([0-9]{1,20})")
+_HIGHEST = 2**64 - 1
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -50,7 +53,7 @@ class Stream(Generic[R]):
         partition_by: attribute, or function of a record, that gives the partition key.
         hasher: partition key → whole number.
         codec: between records and entries.
-        connect: the broker, with this stream declared to it.
+        connect: holds the broker open, with this stream declared to it.
     """
 
     spec: StreamSpec
@@ -58,7 +61,7 @@ class Stream(Generic[R]):
     partition_by: str | Callable[[R], Any]
     hasher: Callable[[Any], int]
     codec: RecordCodec[R]
-    connect: Callable[[StreamSpec], Awaitable[Broker]] = attrs.field(repr=False)
+    connect: Callable[[StreamSpec], AbstractAsyncContextManager[Broker]] = attrs.field(repr=False)
     _key: Callable[[R], Any] = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -119,18 +122,11 @@ class Stream(Generic[R]):
         left are not sent, those stored before stay.
         """
         pending = self._sorted(records, stream_ids)
-        broker = await self.connect(self.spec)
-        looks = 0
-        while pending:
-            chunks = {number: entries.chunk() for number, entries in pending.items()}
-            stored = await broker.append(self.spec, chunks)
-            full = [number for number, chunk in chunks.items() if stored[number] < len(chunk)]
-            for number, count in stored.items():
-                pending[number].drop(count)
-            pending = {number: entries for number, entries in pending.items() if entries.places}
-            looks = 0 if any(stored.values()) else looks + 1
-            if full:
-                await self._no_room(full[0], pending, looks)
+        if not pending:
+            await trio.lowlevel.checkpoint()
+            return
+        async with self.connect(self.spec) as broker:
+            await self._deliver(broker, pending)
 
     def structure(self, plain: Any) -> R:
         """A record from its plain form: what a JSON document holds.
@@ -170,7 +166,22 @@ class Stream(Generic[R]):
             entries.values += row[1::2]
             if ids:
                 entries.ids.append(ids[place])
+        for number, entries in pending.items():
+            _refuse_falling(self.name, number, entries.ids)
         return pending
+
+    async def _deliver(self, broker: Broker, pending: dict[int, _Pending]) -> None:
+        looks = 0
+        while pending:
+            chunks = {number: entries.chunk() for number, entries in pending.items()}
+            stored = await broker.append(self.spec, chunks)
+            full = [number for number, chunk in chunks.items() if stored[number] < len(chunk)]
+            for number, count in stored.items():
+                pending[number].drop(count)
+            pending = {number: entries for number, entries in pending.items() if entries.places}
+            looks = 0 if any(stored.values()) else looks + 1
+            if full:
+                await self._no_room(full[0], pending, looks)
 
     async def _no_room(self, number: int, pending: Mapping[int, _Pending], looks: int) -> None:
         size = self.spec.partition_size
@@ -196,10 +207,30 @@ def _checked_ids(stream_ids: Iterable[str | bytes] | None, count: int) -> list[b
         raise Misconfigured(
             f"send() was given {count} record(s) and {len(ids)} stream_ids: it takes one for each"
         )
+    return [None if xid == "*" else _checked_id(xid) for xid in ids]
+
+
+def _checked_id(xid: str) -> bytes:
+    """The id in the server's own writing, so that two of them compare as they are written."""
+    found = _ID.fullmatch(xid)
+    parts = [int(part) for part in found.groups()] if found else []
+    if not found or max(parts) > _HIGHEST:
+        raise Misconfigured(f"{xid!r} is no stream id: write '<milliseconds>-<sequence>', or '*'")
+    return b"%d-%d" % tuple(parts)
+
+
+def _refuse_falling(name: str, number: int, ids: Iterable[bytes | None]) -> None:
+    """Before anything is sent; the server compares the first with what it has."""
+    last = ORIGIN
     for xid in ids:
-        if xid != "*" and not _ID.fullmatch(xid):
-            raise Misconfigured(f"{xid!r} is no stream id: write '<milliseconds>-<sequence>', or '*'")
-    return [None if xid == "*" else xid.encode() for xid in ids]
+        if xid is None:
+            continue
+        if not is_after(xid, last):
+            raise Misconfigured(
+                f"{name}[{number}]: stream id {xid.decode()} is not above {last.decode()}; "
+                "ids must rise within a partition. Nothing was sent."
+            )
+        last = xid
 
 
 @attrs.define(eq=False)

@@ -77,20 +77,21 @@ class SharedBroker:
 
     async def get(self) -> Broker:
         """The broker; opened for the rest of the run when nobody uses it yet."""
-        opened = self._run.get()
-        if opened is None or opened.broker is None:
-            _, broker = await self._join()
-            return broker
-        return opened.broker
-
-    async def declared(self, stream: StreamSpec) -> Broker:
-        """The broker, after the stream was declared to it once."""
-        broker = await self.get()
-        opened = self._run.get()
-        if opened is not None and stream not in opened.declared:
-            await broker.declare(stream)
-            opened.declared.add(stream)
+        _, broker = await self._opened()
         return broker
+
+    @asynccontextmanager
+    async def declared(self, stream: StreamSpec) -> AsyncIterator[Broker]:
+        """The broker as of `get`, after the stream was declared to it once; open for the body at least."""
+        opened, broker = await self._opened()
+        opened.users += 1
+        try:
+            if stream not in opened.declared:
+                await broker.declare(stream)
+                opened.declared.add(stream)
+            yield broker
+        finally:
+            await self._leave(opened)
 
     def current(self) -> Broker | None:
         """The broker, if it is open in this run; in a thread that Trio started, in the run that did."""
@@ -101,6 +102,12 @@ class SharedBroker:
                 return trio.from_thread.run_sync(self.current)
             opened = None
         return opened.broker if opened is not None else None
+
+    async def _opened(self) -> tuple[_Opened, Broker]:
+        opened = self._run.get()
+        if opened is None or opened.broker is None:
+            return await self._join()
+        return opened, opened.broker
 
     async def _join(self) -> tuple[_Opened, Broker]:
         opened = self._run.get()

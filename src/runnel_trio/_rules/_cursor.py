@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import attrs
 
-__all__ = ["ORIGIN", "LogState", "heal_entries_read", "is_after", "lost", "parse_id"]
+__all__ = ["ORIGIN", "LogState", "heal_entries_read", "is_after", "lost", "parse_id", "read_up_to"]
 
 #: The id before every entry.
 ORIGIN = b"0-0"
@@ -81,3 +81,11 @@ def heal_entries_read(state: LogState) -> int:
     if _nothing_before_cursor(state):
         return state.entries_added - state.length
     return state.entries_read
+
+
+def read_up_to(state: LogState, position: bytes, believed: int) -> int:
+    """How many entries were ever added at or before ``position``, up to which somebody has read.
+
+    More than ``believed`` (-1 when unknown) is what left the log before it was read.
+    """
+    return heal_entries_read(attrs.evolve(state, cursor=position, entries_read=believed))

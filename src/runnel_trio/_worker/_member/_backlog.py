@@ -75,6 +75,13 @@ class Backlog:
         return bool(self._taken)
 
     @property
+    def read(self) -> int:
+        """How many entries stand at or before `position`; -1 when that is not known."""
+        if self.entries_read < 0:
+            return -1
+        return self.entries_read + self.unacknowledged + len(self._taken) + len(self.waiting)
+
+    @property
     def chunk(self) -> int:
         """How many entries the fetcher asks for at a time: half the capacity, so that it can be early."""
         return max(1, self.capacity // 2)
@@ -142,6 +149,10 @@ class Backlog:
         self.entries_read = commit.entries_read
         self.unacknowledged -= count
         self.announce()
+
+    def recount(self, read: int) -> None:
+        """So many entries stand at or before `position`: some left the log before they were read."""
+        self.entries_read = read - self.unacknowledged - len(self._taken) - len(self.waiting)
 
     def lose(self) -> None:
         """The partition is another's, or has to be taken anew: hand out nothing, commit nothing."""

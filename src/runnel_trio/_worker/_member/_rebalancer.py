@@ -22,7 +22,15 @@ from runnel_trio._broker._protocol import Acquired, Broker, Held, Membership
 from runnel_trio._event import Partition
 from runnel_trio._processor import Processor
 from runnel_trio._rules._assignment import assigned
-from runnel_trio._rules._cursor import ORIGIN, LogState, heal_entries_read, is_after, lost, parse_id
+from runnel_trio._rules._cursor import (
+    ORIGIN,
+    LogState,
+    heal_entries_read,
+    is_after,
+    lost,
+    parse_id,
+    read_up_to,
+)
 from runnel_trio._rules._lease import trusted_until
 from runnel_trio._scopes import shielded
 from runnel_trio._telemetry import report
@@ -207,7 +215,7 @@ class Rebalancer:
 
     def _executor(self, granted: Acquired) -> PartitionExecutor:
         processor, state, lease = self.processor, granted.state, granted.lease
-        self._tell_of_loss(lease.partition, state)
+        self._tell_of_loss(lease.partition, lost(state))
         backlog = Backlog(
             capacity=processor.prefetch_count,
             position=state.cursor,
@@ -241,31 +249,49 @@ class Rebalancer:
             ),
         )
 
-    def _tell_of_loss(self, number: int, state: LogState) -> None:
-        gone = lost(state)
-        if gone:
+    def _tell_of_loss(self, number: int, count: int) -> None:
+        if count > 0:
             place = f"{self.processor.stream.name}[{number}]"
-            report(logging.ERROR, "events-lost", place=place, processor=self.processor.name, count=gone)
+            report(logging.ERROR, "events-lost", place=place, processor=self.processor.name, count=count)
 
     async def _resync(self) -> None:
-        """Notice what happened to partitions that have nothing to commit: those with commits are told."""
-        quiet = {
-            number: executor.backlog
-            for number, executor in self._running.items()
-            if not executor.backlog.unacknowledged and not executor.backlog.lost
-        }
-        before = {number: backlog.committed for number, backlog in quiet.items()}
-        states = await self.broker.examine(self.processor.spec, list(quiet))
-        for (number, backlog), state in zip(quiet.items(), states, strict=True):
-            if backlog.committed == before[number] and _moved(backlog, state):
-                report(logging.WARNING, "cursor-moved", place=f"{self.processor.stream.name}[{number}]")
+        """Notice what happened to the logs, and to the cursors where no commit would be told."""
+        before = [_Place.of(x.backlog) for x in self._running.values() if not x.backlog.closed]
+        states = await self.broker.examine(self.processor.spec, [place.backlog.number for place in before])
+        for place, state in zip(before, states, strict=True):
+            backlog = place.backlog
+            if place.cursor_moved(state):
+                report(
+                    logging.WARNING, "cursor-moved", place=f"{self.processor.stream.name}[{backlog.number}]"
+                )
                 backlog.lose()
+            elif state is not None and backlog.position == place.position and not backlog.closed:
+                read = read_up_to(state, place.position, backlog.read)
+                if backlog.entries_read >= 0:
+                    self._tell_of_loss(backlog.number, read - backlog.read)
+                if read >= 0:
+                    backlog.recount(read)
 
 
-def _moved(backlog: Backlog, state: LogState | None) -> bool:
-    """Whether the server's story is another than ours: an operator's doing, or a lost write."""
-    return (
-        state is None
-        or state.cursor != backlog.committed
-        or is_after(backlog.position, max(state.last_id, state.cursor, key=parse_id))
-    )
+@attrs.frozen
+class _Place:
+    """Where a backlog stood before the server was asked; what it says is of that time or later."""
+
+    backlog: Backlog
+    position: bytes
+    committed: bytes
+    quiet: bool
+
+    @classmethod
+    def of(cls, backlog: Backlog) -> _Place:
+        return cls(backlog, backlog.position, backlog.committed, not backlog.unacknowledged)
+
+    def cursor_moved(self, state: LogState | None) -> bool:
+        """Whether the server's story is another than ours: an operator's doing, or a lost write."""
+        if not self.quiet or self.backlog.closed or self.backlog.committed != self.committed:
+            return False
+        return (
+            state is None
+            or state.cursor != self.committed
+            or is_after(self.position, max(state.last_id, state.cursor, key=parse_id))
+        )
