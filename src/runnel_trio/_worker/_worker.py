@@ -88,20 +88,25 @@ class Worker:
 
         Cancellation: drains as `stop` does, then goes on.
         """
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._tree)
-            try:
-                await self._ready.wait()
-                if not self._stopping.is_set():
-                    report(logging.INFO, "started", member=self.member, processors=len(self._members))
-                if self._halted is None:
-                    task_status.started(self)
-                await self._stopping.wait()
-            finally:
-                self.stop()
-        report(logging.INFO, "stopped", member=self.member)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._tree)
+                try:
+                    await self._until_stopped(task_status)
+                finally:
+                    self.stop()
+        finally:
+            report(logging.INFO, "stopped", member=self.member)
         if self._halted is not None:
             raise self._halted
+
+    async def _until_stopped(self, task_status: trio.TaskStatus[Worker]) -> None:
+        await self._ready.wait()
+        if not self._stopping.is_set():
+            report(logging.INFO, "started", member=self.member, processors=len(self._members))
+        if self._halted is None:
+            task_status.started(self)
+        await self._stopping.wait()
 
     async def _tree(self) -> None:
         with trio.CancelScope(shield=True):
