@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -16,6 +17,10 @@ from redis import Redis
 from runnel_trio._broker._redis._server import embedded_server
 
 ROOT = Path(__file__).parents[2]
+SAMPLE = ROOT / "examples" / "flights" / "sample.jsonl.gz"
+MONTHS = (
+    sorted(Path(os.environ["RUNNEL_FLIGHTS"]).glob("*.jsonl.gz")) if "RUNNEL_FLIGHTS" in os.environ else []
+)
 
 Condition = Callable[[], Any]
 Until = Callable[[Condition], Awaitable[Any]]
@@ -83,3 +88,16 @@ def groups(redis: Redis) -> Callable[[], list[dict[str, Any]]]:
         return [group for key in streams for group in redis.xinfo_groups(key)]
 
     return found
+
+
+@pytest.fixture(params=MONTHS or [SAMPLE], ids=lambda path: path.name.partition(".")[0])
+def flights(request: pytest.FixtureRequest) -> Path:
+    """A file of flights, with what is expected of it beside it."""
+    return Path(request.param)
+
+
+@pytest.fixture
+def expected(flights: Path) -> dict[str, Any]:
+    """What every aircraft's history must be."""
+    text = flights.with_name(flights.name.replace(".jsonl.gz", ".expected.json")).read_text()
+    return dict(json.loads(text)["by_plane"])
