@@ -13,7 +13,7 @@ The nursery tree, which is also the file tree (see docs/architecture.rst):
 Rooms, from the bottom; imports only go down:
 
      0  constants exceptions _scopes               7  _worker/_member/ _events _committer _fetcher
-     1  interfaces _telemetry _rules _kinds        8  _worker/_member/_partition
+     1  interfaces _telemetry _rules _kinds _names 8  _worker/_member/_partition
      2  settings _codec _event                     9  _worker/_member/_rebalancer
      3  _broker                                   10  _worker/_worker
      4  _stream                                   11  _app

@@ -22,6 +22,7 @@ from croniter import croniter
 from runnel_trio._broker._protocol import StreamSpec
 from runnel_trio._broker._shared import SharedBroker
 from runnel_trio._codec import Record, RecordCodec, blake3_hasher, default_serializer, make_converter
+from runnel_trio._names import check_key, checked_name, name_of
 from runnel_trio._processor import Processor
 from runnel_trio._scopes import helpers
 from runnel_trio._stream import Stream
@@ -37,10 +38,6 @@ __all__ = ["App", "Background"]
 
 R = TypeVar("R", bound=Record)
 _Task = TypeVar("_Task", bound=Callable[[], Awaitable[Any]])
-
-#: Names become parts of Redis keys: these would let one name reach into another's key.
-_FORBIDDEN = set("{}:/")
-_LONGEST_NAME = 128
 
 
 @attrs.frozen
@@ -96,7 +93,7 @@ class App:
     """
 
     def __init__(self, name: str, **settings: Any) -> None:
-        self.name: str = _checked_name("app", name)
+        self.name: str = checked_name("app", name)
         self.settings: Settings = Settings(**settings)
         self.converter: Converter = make_converter()
         self.streams: dict[str, Stream[Any]] = {}
@@ -142,10 +139,10 @@ class App:
             >>> app.stream("orders", Order, "order_id", partition_count=4, serializer=JSONSerializer())
             <Stream example.orders of Order, 4 partitions>
         """
-        _checked_name("stream", name)
+        checked_name("stream", name)
         if name in self.streams:
             raise Misconfigured(f"app {self.name!r} has a stream named {name!r} already")
-        _check_key(record, partition_by)
+        check_key(record, partition_by)
         resolve = self.settings.resolve
         chosen = resolve("serializer", serializer) or default_serializer()
         hashed = resolve("hasher", hasher) or blake3_hasher
@@ -155,7 +152,7 @@ class App:
                 name=name,
                 partition_count=resolve("partition_count", partition_count),
                 record=record.__name__,
-                hasher="blake3" if hashed is blake3_hasher else _name_of(hashed),
+                hasher="blake3" if hashed is blake3_hasher else name_of(hashed),
                 partition_size=resolve("partition_size", partition_size),
                 overflow=resolve("overflow", overflow),
             ),
@@ -222,7 +219,7 @@ class App:
             raise Misconfigured(f"a processor needs a stream of `app.stream(…)`, not {stream!r}")
 
         def register(function: Callable[[Events[R]], Awaitable[None]]) -> Processor:
-            own = _checked_name("processor", name or _name_of(function))
+            own = checked_name("processor", name or name_of(function))
             if own in self.processors:
                 raise Misconfigured(
                     f"app {self.name!r} has a processor named {own!r} already: give it a `name=`"
@@ -369,7 +366,7 @@ class App:
         async def supervised(task_status: trio.TaskStatus[Worker]) -> None:
             try:
                 await self.run(processors=processors, task_status=task_status)
-            except Exception as error:
+            except (Exception, KeyboardInterrupt, SystemExit) as error:
                 if not begun:
                     raise
                 failed.append(error)
@@ -377,11 +374,18 @@ class App:
 
         begun = False
         body = trio.CancelScope()
-        async with helpers() as nursery:
-            worker: Worker = await nursery.start(supervised)
-            begun = True
-            with body:
-                yield worker
+        try:
+            async with helpers() as nursery:
+                worker: Worker = await nursery.start(supervised)
+                begun = True
+                with body:
+                    yield worker
+        except BaseException as error:
+            if not failed:
+                raise
+            if not isinstance(error, trio.Cancelled):
+                error.add_note(f"While the worker was stopping, this was raised too: {failed[0]!r}")
+                raise
         if failed:
             raise failed[0]
 
@@ -445,7 +449,7 @@ class App:
 
     def _register(self, function: Any, **options: Any) -> None:
         if not inspect.iscoroutinefunction(function):
-            raise Misconfigured(f"{_name_of(function)} must be an async function: `async def …`")
+            raise Misconfigured(f"{name_of(function)} must be an async function: `async def …`")
         self.background.append(Background(function, **options))
 
     def _chosen(self, names: Collection[str] | None) -> list[Processor]:
@@ -462,38 +466,7 @@ class App:
             report(
                 logging.WARNING,
                 "not-run",
-                function=_name_of(background.function),
+                function=name_of(background.function),
                 reason="not in this release",
             )
         return [x for name, x in self.processors.items() if names is None or name in names]
-
-
-def _checked_name(kind: str, name: Any) -> str:
-    if not isinstance(name, str) or not name:
-        raise Misconfigured(f"the name of a {kind} must be a text that is not empty, not {name!r}")
-    wrong = sorted({c for c in name if c in _FORBIDDEN or c.isspace() or not c.isprintable()})
-    if wrong:
-        raise Misconfigured(
-            f"{kind} name {name!r}: {', '.join(map(repr, wrong))} cannot be part of a Redis key here"
-        )
-    if len(name.encode()) > _LONGEST_NAME:
-        raise Misconfigured(f"{kind} name {name[:20]!r}… is longer than {_LONGEST_NAME} bytes")
-    return name
-
-
-def _check_key(record: Any, partition_by: Any) -> None:
-    if callable(partition_by):
-        return
-    if not isinstance(partition_by, str):
-        raise Misconfigured(f"partition_by must be a field's name or a function, not {partition_by!r}")
-    if attrs.has(record) and not hasattr(record, partition_by):
-        fields = [field.name for field in attrs.fields(record)]
-        if partition_by not in fields:
-            raise Misconfigured(
-                f"partition_by={partition_by!r}: {record.__name__} has no such field; "
-                f"it has {', '.join(fields)}"
-            )
-
-
-def _name_of(function: Any) -> str:
-    return getattr(function, "__name__", None) or type(function).__name__

@@ -7,7 +7,10 @@ from contextlib import asynccontextmanager, contextmanager
 
 import trio
 
-__all__ = ["helpers", "shielded"]
+__all__ = ["LAST_WORDS", "helpers", "quitting", "shielded"]
+
+#: Seconds that commits and farewells get at least, however little grace user code is given.
+LAST_WORDS = 1.0
 
 
 @contextmanager
@@ -37,3 +40,13 @@ async def helpers() -> AsyncIterator[trio.Nursery]:
         nursery.cancel_scope.cancel()
     if carried is not None:
         raise carried
+
+
+def quitting(error: BaseException) -> BaseException | None:
+    """The KeyboardInterrupt or SystemExit that an error is or holds: its wrapping must not hide it."""
+    while isinstance(error, BaseExceptionGroup):
+        found = error.subgroup((KeyboardInterrupt, SystemExit))
+        if found is None:
+            return None
+        error = found.exceptions[0]
+    return error if isinstance(error, KeyboardInterrupt | SystemExit) else None

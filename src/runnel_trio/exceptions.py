@@ -1,4 +1,6 @@
-"""The error tree, ordered by who is to blame; every text says what is wrong and what to do.
+"""The error tree; every text says what is wrong and what to do.
+
+Ordered by who is to blame::
 
     RunnelError
     ├── Misconfigured          you: a setting, a name, a declaration, a call that cannot work
@@ -12,6 +14,9 @@
 """
 
 from __future__ import annotations
+
+import copyreg
+from typing import Any
 
 __all__ = [
     "BrokerRefused",
@@ -31,6 +36,10 @@ class RunnelError(Exception):
 
     What a processor function raises is *not* one: it reaches the caller as it is.
     """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Python would call the class with `args`, which is the text alone: the attributes make the copy.
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class Misconfigured(RunnelError):

@@ -282,3 +282,15 @@ async def test_a_member_that_stops_beating_is_one_no_more(broker: Broker) -> Non
     with trio.fail_after(10):
         while (await broker.beat(PROCESSOR, "b", 60, "{}")).members != ("b",):
             await trio.lowlevel.checkpoint()
+
+
+async def test_a_late_member_that_nobody_has_missed_keeps_its_place(broker: Broker) -> None:
+    await broker.beat(PROCESSOR, "a", 0.05, "{}")
+    both = await broker.beat(PROCESSOR, "b", 0.05, "{}")
+    await trio.sleep(0.1)  # a's time is over, and b's
+    again = await broker.beat(PROCESSOR, "a", 60, "{}")
+    assert again.members == ("a",)
+    assert again.generation > both.generation
+    assert await broker.beat(PROCESSOR, "a", 0.05, "{}") == again
+    await trio.sleep(0.1)
+    assert await broker.beat(PROCESSOR, "a", 60, "{}") == again

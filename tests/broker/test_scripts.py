@@ -77,6 +77,17 @@ async def test_a_late_send_with_an_old_sequence_is_refused(server: Server) -> No
     assert server.stored() == ["new"]
 
 
+async def test_a_copy_of_a_refused_send_that_was_held_up_stores_nothing_when_there_is_room_again(
+    server: Server,
+) -> None:
+    server.send("a", seq=1, size=1)
+    assert server.send("b", seq=2, size=1) == 0
+    server.client.xtrim(LOG, 0)
+    assert server.send("b", seq=2, size=1) == 0  # the copy; its sender goes on with a new number
+    assert server.send("b", seq=3, size=1) == 1
+    assert server.stored() == ["b"]
+
+
 async def test_a_full_partition_takes_what_fits_and_nothing_more(server: Server) -> None:
     assert server.send("a", "b", "c", seq=1, size=2) == 2
     assert server.send("c", seq=2, size=2) == 0

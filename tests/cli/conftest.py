@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import os
+import pty
+import re
+import select
 import subprocess
 import sys
+import termios
+import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import attrs
 import pytest
 
 SHOP = """
@@ -36,6 +44,8 @@ async def printer(events):
             await trio.sleep(1)
         if order.key == "stuck":
             await trio.sleep_forever()
+        while order.key == "blocked":
+            time.sleep(0.01)
         say(f"end {order.n}")
 
 @app.processor(orders)
@@ -43,6 +53,9 @@ async def quiet(events):
     async for order in events.records():
         pass
 """
+
+#: Seconds that a command may take.
+DEADLINE = 30.0
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 Started = Callable[..., "subprocess.Popen[str]"]
@@ -87,6 +100,7 @@ def command(shop: Path) -> Command:
 def started(shop: Path) -> Iterator[Started]:
     """Start a command; its standard output can be read line by line."""
     processes: list[subprocess.Popen[str]] = []
+    watchdogs: list[threading.Timer] = []
 
     def start(*arguments: str, **changes: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
@@ -99,9 +113,97 @@ def started(shop: Path) -> Iterator[Started]:
             env=environment(**changes),
         )
         processes.append(process)
+        watchdogs.append(threading.Timer(DEADLINE, process.kill))
+        watchdogs[-1].start()
         return process
 
     yield start
+    for watchdog in watchdogs:
+        watchdog.cancel()
     for process in processes:
         process.kill()
         process.communicate()
+
+
+#: As in a shell, where Ctrl-C reaches the command: the terminal becomes that of its session.
+AT_A_TERMINAL = """
+import fcntl, termios
+from runnel_trio.__main__ import main
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+main()
+"""
+
+
+@attrs.define
+class Terminal:
+    """A command at a terminal."""
+
+    process: subprocess.Popen[bytes]
+    descriptor: int
+    shown: str = ""
+
+    def shows(self, pattern: str) -> str:
+        """Wait until something is shown that was not waited for before; all that was shown up to it."""
+        deadline = time.monotonic() + DEADLINE
+        while not (found := re.search(pattern, self.shown)):
+            assert time.monotonic() < deadline, self.shown
+            self.reads(0.1)
+        before, self.shown = self.shown[: found.end()], self.shown[found.end() :]
+        return before
+
+    def reads(self, patience: float) -> None:
+        """What is shown, waited for so many seconds."""
+        if select.select([self.descriptor], [], [], patience)[0]:
+            self.shown += self._read()
+
+    def types(self, text: str) -> None:
+        os.write(self.descriptor, text.encode())
+
+    def types_until_it_ends(self, text: str) -> None:
+        """As somebody does who has lost patience: twice a second."""
+        deadline = time.monotonic() + DEADLINE
+        while self.process.poll() is None and time.monotonic() < deadline:
+            self.types(text)
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(0.5)
+
+    def ends(self) -> tuple[int, str]:
+        """Wait for the end; the exit code, and the rest that was shown."""
+        code = self.process.wait(DEADLINE)
+        while more := self._read():
+            self.shown += more
+        return code, self.shown
+
+    def _read(self) -> str:
+        try:
+            return os.read(self.descriptor, 65536).decode()
+        except OSError:  # Linux's word for the end of a terminal
+            return ""
+
+
+@pytest.fixture
+def terminal(shop: Path) -> Iterator[Callable[..., Terminal]]:
+    """Start a command at a terminal of its own, 80 columns wide."""
+    terminals: list[Terminal] = []
+
+    def start(*arguments: str, **changes: str) -> Terminal:
+        ours, theirs = pty.openpty()
+        termios.tcsetwinsize(theirs, (24, 80))
+        process = subprocess.Popen(
+            [sys.executable, "-c", AT_A_TERMINAL, *arguments],
+            cwd=shop,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+            env=environment(**changes),
+        )
+        os.close(theirs)
+        terminals.append(Terminal(process, ours))
+        return terminals[-1]
+
+    yield start
+    for x in terminals:
+        x.process.kill()
+        x.process.wait()
+        os.close(x.descriptor)

@@ -136,7 +136,7 @@ def test_a_wrong_setting_is_named_with_its_place(changes: Any, code: int, said: 
         ("nowhere:app", "there is no module 'nowhere'"),
         ("shop", "names no App in that module. It has shop:app."),
         ("shop:apps", "shop has no 'apps'. It has shop:app."),
-        ("shop:orders", "is a Stream, not an App. It has shop:app."),
+        ("shop:orders", "shop:orders is of type Stream, not App. It has shop:app."),
         ("shop.py:app", "is a path: write shop:app"),
         ("./shop.py", "is a path: write"),
         ("1x:app", "cannot be read: write MODULE:NAME"),

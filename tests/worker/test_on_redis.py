@@ -366,17 +366,18 @@ async def test_another_kind_of_value_put_there_during_work_ends_the_worker_with_
     server: Any, on_server: App, stream: Stream[Any], order: Any, collector: Collector
 ) -> None:
     collector(lock_expiry=1)
+    key = "runnel:{test:0}:orders:log"
 
     def replace() -> None:
-        key = server.logs()[0]
         server.client.delete(key)
         server.client.set(key, "something else")
 
     with trio.fail_after(20):
-        with pytest.raises(BrokerRefused, match="WRONGTYPE"):
+        with pytest.raises(BrokerRefused, match="WRONGTYPE") as caught:
             async with on_server.worker():
                 await trio.to_thread.run_sync(replace)
                 await trio.sleep_forever()
+    assert key in str(caught.value)
 
 
 async def test_a_server_that_is_full_can_still_be_drained(

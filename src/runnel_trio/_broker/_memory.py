@@ -129,7 +129,7 @@ class MemoryBroker:
     """See `_protocol.Broker`."""
 
     url: str = "memory://"
-    store: Store = attrs.field(factory=Store)
+    store: Store = attrs.field(factory=Store, repr=False)
     clock: Callable[[], float] = trio.current_time
 
     def log_key(self, stream: StreamSpec, partition: int) -> str:
@@ -236,7 +236,9 @@ class MemoryBroker:
         await trio.lowlevel.checkpoint()
         members, now = self._members(processor), trio.current_time()
         before = set(members.deadlines)
-        members.deadlines = {x: until for x, until in members.deadlines.items() if until >= now}
+        members.deadlines = {
+            x: until for x, until in members.deadlines.items() if until >= now or x == member
+        }
         members.deadlines[member] = now + expiry
         members.generation += set(members.deadlines) != before
         return Membership(members.generation, tuple(members.deadlines))

@@ -15,6 +15,7 @@ import trio
 
 from runnel_trio._broker import open_broker
 from runnel_trio._broker._protocol import Broker, StreamSpec
+from runnel_trio._kinds import redacted
 from runnel_trio._scopes import shielded
 from runnel_trio.exceptions import BrokerUnavailable
 
@@ -56,7 +57,7 @@ class _Opened:
 class SharedBroker:
     """The broker at a URL, for each run of Trio its own."""
 
-    url: str
+    url: str = attrs.field(repr=redacted)
     _run: trio.lowlevel.RunVar[_Opened | None] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:

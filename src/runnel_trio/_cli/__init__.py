@@ -11,7 +11,8 @@ What commands have in common: `_load` finds what ``module:name`` means, `_signal
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from typing import Any, NoReturn, TypeVar
 
 import click
@@ -19,7 +20,7 @@ import trio
 
 from runnel_trio._app import App
 from runnel_trio._cli import _run, _send
-from runnel_trio._cli._errors import Exit, concluded
+from runnel_trio._cli._errors import Exit, concluded, tell
 from runnel_trio._cli._lines import Lines
 from runnel_trio._cli._load import app_of, discover, load, redirect
 from runnel_trio._cli._logging import configure
@@ -40,7 +41,14 @@ class _Command(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Make ``--embedded=`` of a bare ``--embedded``."""
-        return super().parse_args(ctx, ["--embedded=" if arg == "--embedded" else arg for arg in args])
+        given = ["--embedded=" if arg == "--embedded" else arg for arg in args]
+        try:
+            return super().parse_args(ctx, given)
+        except click.UsageError as error:
+            if "--embedded" in args and "unexpected" in error.message:
+                hint = "A directory for --embedded goes behind an equals sign: --embedded=DIR"
+                raise click.UsageError(f"{error.message}. {hint}", ctx) from None
+            raise
 
 
 def _common(command: F) -> F:
@@ -50,11 +58,9 @@ def _common(command: F) -> F:
         click.option(
             "--embedded",
             metavar="[=DIR]",
-            help="Use a server of its own, with its data in DIR; without DIR, they are thrown away.",
+            help="Use a server of its own, which keeps its data in DIR; without =DIR, they are thrown away.",
         ),
-        click.option(
-            "--traceback", "show_all", is_flag=True, help="Show every error with its whole traceback."
-        ),
+        click.option("--traceback", "show_all", is_flag=True, help="Show errors with their whole traceback."),
     ]
     for option in reversed(options):
         command = option(command)
@@ -81,10 +87,12 @@ def run(
     """
 
     def command() -> int:
-        app = load(target, App, show_all=show_all)
-        discover(app, show_all=show_all)
+        app = load(target, App)
+        discover(app)
         chosen = _run.chosen(app, processors)
-        return _under_trio(app, lambda: _run.run(app, chosen), redis_url, embedded)
+        redirect(app, redis_url=redis_url, embedded=embedded)
+        configure(app.settings, tell)
+        return trio.run(_run.run, app, chosen)
 
     return concluded(command, show_all=show_all)
 
@@ -99,9 +107,12 @@ def send(
     """Send an event, or several, each given as JSON."""
 
     def command() -> int:
-        stream: Stream[Any] = load(target, Stream, show_all=show_all)
+        stream: Stream[Any] = load(target, Stream)
         app = app_of(stream)
-        return _under_trio(app, lambda: _send.send(app, stream, documents), redis_url, embedded)
+        redirect(app, redis_url=redis_url, embedded=embedded)
+        configure(app.settings, tell)
+        _warn_of_loss(app)
+        return trio.run(_send.send, app, stream, documents)
 
     return concluded(command, show_all=show_all)
 
@@ -130,38 +141,37 @@ def sendmany(
     embedded: str | None,
     show_all: bool,
 ) -> int:
-    """Send the events of a file with one JSON document a line; - is standard input.
+    """Send a file of JSON lines, an event each.
 
-    The file may be gzipped. Lines are sent in their order. Whatever ends it, the last line says what was
-    sent and what was not, and how to continue.
+    FILE may be gzipped; - is standard input. Lines are sent in their order. Whatever ends it, the last lines
+    say what was sent and what was not, and how to continue.
     """
 
     def command() -> int:
-        stream: Stream[Any] = load(target, Stream, show_all=show_all)
+        stream: Stream[Any] = load(target, Stream)
         app = app_of(stream)
-        lines = Lines.open(file)
-        sending = Sending(
-            app=app,
-            stream=stream,
-            lines=lines,
-            progress=Progress(lines),
-            skip=on_error == "skip",
-            first=from_line,
-        )
-        try:
-            return _under_trio(app, sending.run, redis_url, embedded)
-        finally:
-            lines.close()
+        redirect(app, redis_url=redis_url, embedded=embedded)
+        with closing(Lines.open(file)) as lines:
+            progress = Progress(lines)
+            configure(app.settings, progress.tell)
+            _warn_of_loss(app)
+            sending = Sending(
+                app=app,
+                stream=stream,
+                lines=lines,
+                progress=progress,
+                skip=on_error == "skip",
+                first=from_line,
+            )
+            return trio.run(sending.run)
 
     return concluded(command, show_all=show_all)
 
 
-def _under_trio(
-    app: App, command: Callable[[], Awaitable[int]], redis_url: str | None, embedded: str | None
-) -> int:
-    redirect(app, redis_url=redis_url, embedded=embedded)
-    configure(app.settings)
-    return trio.run(command)
+def _warn_of_loss(app: App) -> None:
+    """A server that ends with the command takes with it what was sent: good for a trial only."""
+    if app.settings.redis_url in {"embedded://", "memory://"}:
+        tell("Only a trial: this server ends with this command. --embedded=DIR has one that keeps its data.")
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:

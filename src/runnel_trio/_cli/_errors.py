@@ -1,22 +1,25 @@
 """How commands end: what is told, and the exit code, whose meanings are those of sysexits.h.
 
-What goes wrong is one line that says what to do; a traceback is for the code of the user that raised, from
-their line on. ``--traceback`` shows all of it.
+What goes wrong is one line that says what to do. A traceback is for code of the user that raised, from their
+line on; ``--traceback`` shows every one, whole.
 """
 
 from __future__ import annotations
 
 import enum
+import importlib
+import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
 import outcome
 import trio
 
+from runnel_trio._cli._logging import as_json
 from runnel_trio.exceptions import (
     BrokerRefused,
     BrokerUnavailable,
@@ -26,13 +29,16 @@ from runnel_trio.exceptions import (
     StreamFull,
 )
 
-__all__ = ["Ended", "Exit", "concluded", "tell", "trimmed"]
+__all__ = ["Ended", "Exit", "concluded", "place", "tell"]
 
 #: Where the frames are that say nothing about a user's mistake.
-_OURS = tuple(
-    str(Path(module.__file__).parent) + os.sep
-    for module in (sys.modules["runnel_trio"], trio, outcome, click)
-    if module.__file__
+_OURS = (
+    *(
+        str(Path(module.__file__).parent) + os.sep
+        for module in (sys.modules["runnel_trio"], trio, outcome, click, importlib)
+        if module.__file__
+    ),
+    "<frozen importlib",
 )
 
 
@@ -52,7 +58,7 @@ class Exit(enum.IntEnum):
     INTERRUPTED = 130
 
 
-#: The codes of errors that need no traceback: their text says it all.
+#: The codes of errors whose text says it all.
 _CODES: dict[type[BaseException], Exit] = {
     BrokerUnavailable: Exit.UNAVAILABLE,
     BrokerRefused: Exit.REFUSED,
@@ -63,21 +69,23 @@ _CODES: dict[type[BaseException], Exit] = {
 
 
 class Ended(Exception):
-    """A command ends here; what happened was found out, and is told in one line.
+    """A command ends here, with a line for people.
 
     Attributes:
         code: its exit code.
-        text: the line; empty when all was told already.
+        text: the line.
+        blamed: an error whose traceback shows the user which line of theirs it was.
     """
 
-    def __init__(self, code: int, text: str = "") -> None:
+    def __init__(self, code: int, text: str, *, blamed: BaseException | None = None) -> None:
         super().__init__(text)
         self.code = code
-        self.text = text
+        self.text = " ".join(text.split())
+        self.blamed = blamed
 
 
 def tell(text: str) -> None:
-    """A line for the person at the terminal, or in the log of whoever started the command."""
+    """A line for the person at the terminal."""
     click.echo(text, err=True)
 
 
@@ -93,50 +101,63 @@ def concluded(command: Callable[[], int], *, show_all: bool) -> int:
     except click.ClickException:
         raise
     except Exception as error:
-        code = _code(error)
+        ended = error if isinstance(error, Ended) else _ended(error)
+        blamed = ended.blamed
         if show_all:
-            traceback.print_exception(error)
-        elif code in {Exit.FAILED, Exit.SOFTWARE}:
-            tell("".join(trimmed(error)).rstrip())
-        text = error.text if isinstance(error, Ended) else _line(error, code)
-        if text:
-            tell(f"Error: {text}")
-        return code
+            blamed = blamed or ended.__cause__ or error
+        _report(ended.text, _traceback(blamed, whole=show_all) if blamed else "")
+        return ended.code
 
 
-def _code(error: BaseException) -> int:
-    if isinstance(error, Ended):
-        return error.code
+def _ended(error: Exception) -> Ended:
+    code = next((code for kind, code in _CODES.items() if isinstance(error, kind)), None)
+    if code is not None:
+        return Ended(code, str(error))
+    said = f"{type(error).__name__}: {error}"
     if isinstance(error, InternalError):
-        return Exit.SOFTWARE
-    return next((code for kind, code in _CODES.items() if isinstance(error, kind)), Exit.FAILED)
+        return Ended(Exit.SOFTWARE, f"{said}. Please report this with the traceback.", blamed=error)
+    return Ended(Exit.FAILED, f"stopped by {said}", blamed=error)
 
 
-def _line(error: Exception, code: int) -> str:
-    """The error in one line, unless its traceback was shown and ends with it."""
-    return "" if code in {Exit.FAILED, Exit.SOFTWARE} else " ".join(str(error).split())
+def _report(text: str, trace: str) -> None:
+    if as_json():
+        facts = {"exception": trace} if trace else {}
+        logging.getLogger("runnel_trio").critical("%s", text, extra={"facts": facts})
+        return
+    if trace:
+        tell(trace.rstrip())
+    tell(f"Error: {text}")
 
 
-def trimmed(error: BaseException) -> Iterator[str]:
-    """The lines of a traceback, without the frames of this library and of Trio.
+def _traceback(error: BaseException, *, whole: bool) -> str:
+    """A traceback, without the frames of this library and of Trio if it is not to be whole.
 
     An error that was raised by them alone keeps its frames: there is nothing else to look at.
     """
     told = traceback.TracebackException.from_exception(error)
-    _trim(told, set())
-    return told.format()
+    if not whole and not isinstance(error, InternalError):
+        _trim(told)
+    return "".join(told.format())
 
 
-def _trim(told: traceback.TracebackException | None, seen: set[int]) -> None:
-    if told is None or id(told) in seen:
+def _trim(told: traceback.TracebackException | None) -> None:
+    if told is None:
         return
-    seen.add(id(told))
-    theirs = [frame for frame in told.stack if not _internal(frame)]
-    if theirs:
+    theirs = _theirs(told.stack)
+    if theirs or hasattr(told, "filename"):  # a SyntaxError says by itself where it is
         told.stack = traceback.StackSummary.from_list(theirs)
     for other in (told.__cause__, told.__context__, *(told.exceptions or ())):
-        _trim(other, seen)
+        _trim(other)
 
 
-def _internal(frame: traceback.FrameSummary) -> bool:
-    return frame.filename.startswith(_OURS) or frame.filename.startswith("<frozen ")
+def _theirs(stack: Sequence[traceback.FrameSummary]) -> list[traceback.FrameSummary]:
+    return [frame for frame in stack if not frame.filename.startswith(_OURS)]
+
+
+def place(error: BaseException) -> str:
+    """The last line of the user's that led to an error, as ``file:line: ``; empty if there is none."""
+    frames = _theirs(traceback.extract_tb(error.__traceback__))
+    if not frames:
+        return ""
+    path = os.path.relpath(frames[-1].filename)
+    return f"{frames[-1].filename if path.startswith(os.pardir) else path}:{frames[-1].lineno}: "

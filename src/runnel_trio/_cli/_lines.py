@@ -18,7 +18,9 @@ from typing import Any, cast
 
 import attrs
 
-__all__ = ["LONGEST", "Line", "Lines", "Unreadable"]
+from runnel_trio._cli._errors import Ended, Exit
+
+__all__ = ["LONGEST", "Line", "Lines"]
 
 #: Lines in a batch, at most.
 BATCH = 1000
@@ -27,10 +29,6 @@ CHUNK = 256 * 1024
 #: Bytes of a line, at most.
 LONGEST = 16 * 1024 * 1024
 GZIP = b"\x1f\x8b"
-
-
-class Unreadable(Exception):
-    """The source ends in an error; all lines that stand before it have been given."""
 
 
 @attrs.frozen
@@ -97,11 +95,16 @@ class Lines:
         """The lines of a file; ``-`` is standard input.
 
         Raises:
-            OSError: it cannot be opened.
+            Ended: it cannot be opened.
         """
         if path == "-":
+            if sys.stdin is None:  # the process was started without; its number may be another file's by now
+                raise Ended(Exit.IO, "standard input is closed")
             return cls("standard input", None, _Source(sys.stdin.fileno()))
-        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            descriptor = os.open(path, os.O_RDONLY)
+        except OSError as error:
+            raise Ended(Exit.IO, f"{path}: {error.strerror}") from error
         return cls(path, os.fstat(descriptor).st_size or None, _Source(descriptor))
 
     @property
@@ -118,7 +121,7 @@ class Lines:
         """The next lines; none at the end.
 
         Raises:
-            Unreadable: reading failed, or what was compressed is damaged.
+            Ended: reading failed, or what was compressed is damaged; all lines before that have been given.
         """
         while not self._ready and not self._ended:
             chunk = self._chunk()
@@ -136,7 +139,7 @@ class Lines:
                 self._read = self._opened()
             return self._read(CHUNK)
         except (OSError, EOFError, zlib.error) as error:
-            raise Unreadable(f"{self.name}: {error}") from error
+            raise Ended(Exit.IO, f"reading {self.name} failed: {error}") from error
 
     def _opened(self) -> Callable[[int], bytes]:
         """Plain or gzipped: the first two bytes tell."""

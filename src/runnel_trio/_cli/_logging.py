@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from runnel_trio.settings import Settings
 
-__all__ = ["Console", "JSONLines", "configure"]
+__all__ = ["Console", "JSONLines", "as_json", "configure"]
 
 
 class Console(logging.Formatter):
@@ -43,12 +43,37 @@ class JSONLines(logging.Formatter):
         return json.dumps(line, default=str, ensure_ascii=False)
 
 
-def configure(settings: Settings) -> None:
-    """Log to stderr as the settings say, unless the user's own modules have configured logging."""
+class _Handler(logging.Handler):
+    """Hands each line on."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        super().__init__()
+        self._write = write
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """As every handler: a line that cannot be written stops nobody."""
+        try:
+            self._write(self.format(record))
+        except Exception:
+            self.handleError(record)
+
+
+def configure(settings: Settings, write: Callable[[str], None]) -> None:
+    """Log as the settings say, unless the user's own modules have configured logging.
+
+    Args:
+        settings: what is logged, and how.
+        write: writes a line.
+    """
     root = logging.getLogger()
     if root.handlers:
         return
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Handler(write)
     handler.setFormatter(JSONLines() if settings.log_format == "json" else Console())
     root.addHandler(handler)
     root.setLevel(settings.log_level.upper())
+
+
+def as_json() -> bool:
+    """Whether the log is for machines, so that nothing else should come between its lines."""
+    return any(isinstance(handler.formatter, JSONLines) for handler in logging.getLogger().handlers)

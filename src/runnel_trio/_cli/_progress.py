@@ -5,8 +5,10 @@ from __future__ import annotations
 import shutil
 import sys
 import time
+from collections.abc import Callable
 
 import attrs
+import trio
 
 from runnel_trio._cli._errors import tell
 from runnel_trio._cli._lines import Lines
@@ -15,7 +17,10 @@ __all__ = ["Progress", "rate"]
 
 #: Seconds between two drawings.
 INTERVAL = 0.1
+#: Seconds without an event after which it is said that it waits.
+PATIENCE = 2.0
 ERASE = "\r\x1b[K"
+WAITING = ", waiting"
 
 
 def rate(count: int, seconds: float) -> str:
@@ -36,25 +41,46 @@ class Progress:
     lines: Lines
     terminal: bool = attrs.field(factory=sys.stderr.isatty)
     began: float = attrs.field(factory=time.monotonic)
-    _next: float = 0.0
     _drawn: bool = False
 
-    def draw(self, sent: int) -> None:
-        """Show the present state, at most ten times a second."""
-        now = time.monotonic()
-        if self.terminal and now >= self._next:
-            self._next, self._drawn = now + INTERVAL, True
-            width = shutil.get_terminal_size().columns - 1
-            sys.stderr.write(ERASE + self._line(sent, now - self.began, width)[:width])
-            sys.stderr.flush()
+    async def run(self, sent: Callable[[], int]) -> None:
+        """Draw until cancelled, whatever the sending waits for.
+
+        Args:
+            sent: how many events are stored.
+        """
+        if not self.terminal:
+            return
+        before, changed = -1, self.began
+        try:
+            while True:
+                now = time.monotonic()
+                if sent() != before:
+                    before, changed = sent(), now
+                self._draw(before, now - self.began, waiting=now - changed > PATIENCE)
+                await trio.sleep(INTERVAL)
+        finally:
+            self._erase()
 
     def tell(self, text: str) -> None:
         """A line that stays; the bar goes on below it."""
-        if self._drawn:
-            self._drawn, self._next = False, 0.0
-            sys.stderr.write(ERASE)
-            sys.stderr.flush()
+        self._erase()
         tell(text)
+
+    def _draw(self, sent: int, seconds: float, *, waiting: bool) -> None:
+        width = shutil.get_terminal_size().columns - 1
+        line = self._line(sent, seconds, width - len(WAITING)) + (WAITING if waiting else "")
+        self._write(ERASE + line[:width])
+        self._drawn = True
+
+    def _erase(self) -> None:
+        if self._drawn:
+            self._drawn = False
+            self._write(ERASE)
+
+    def _write(self, text: str) -> None:
+        sys.stderr.write(text)
+        sys.stderr.flush()
 
     def _line(self, sent: int, seconds: float, width: int) -> str:
         said = f" {sent:,} events, {rate(sent, seconds)}"

@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
+import logging
+import re
 import signal
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import attrs
 import trio
 
 from runnel_trio._app import App
-from runnel_trio._cli._errors import Ended, Exit, tell
-from runnel_trio._cli._signals import obey
+from runnel_trio._cli._errors import Ended, Exit
+from runnel_trio._cli._signals import obeyed
 from runnel_trio._kinds import redacted
+from runnel_trio._telemetry import logger, report
 from runnel_trio._worker._worker import Worker
 from runnel_trio.exceptions import BrokerUnavailable
 
 __all__ = ["chosen", "run", "unavailable"]
 
+#: What redis-py puts before the reason of the system.
+_ADDRESS = re.compile(r"^Error -?\d+ connecting to .*?\. (?=[A-Z])")
 
-def chosen(app: App, names: str | None) -> frozenset[str] | None:
-    """The processors of ``--processors a,b``; None for all of them.
+
+def chosen(app: App, names: str | None) -> frozenset[str]:
+    """The processors of ``--processors a,b``; None stands for all of them.
 
     Raises:
         Ended: one of them does not exist.
     """
     if names is None:
-        return None
+        return frozenset(app.processors)
     wanted = frozenset(name.strip() for name in names.split(",") if name.strip())
     unknown = sorted(wanted - app.processors.keys())
     if unknown or not wanted:
@@ -36,8 +42,10 @@ def chosen(app: App, names: str | None) -> frozenset[str] | None:
 
 @attrs.define(eq=False)
 class _Running:
-    """What signals act upon: the scope around the worker, and the worker when it has started."""
+    """What signals act upon: the worker, and until it has started, the scope around the start."""
 
+    app: App
+    processors: Sequence[str]
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     worker: Worker | None = None
     aborted: int = 0
@@ -45,21 +53,27 @@ class _Running:
     def started(self, value: Worker | None = None) -> None:
         """As a `trio.TaskStatus`: called with the worker, when it has joined."""
         self.worker = value
+        processors = ",".join(self.processors)
+        server = redacted(self.app.settings.redis_url)
+        report(logging.INFO, "running", app=self.app.name, processors=processors, server=server)
 
     def drain(self, number: int) -> None:
-        """End the worker as a cancellation does: gracefully."""
-        tell(f"{signal.Signals(number).name}: stopping gracefully; once more to stop at once")
-        self.scope.cancel()
+        """End gracefully."""
+        logger.info("%s: stopping gracefully; once more to stop at once", signal.Signals(number).name)
+        if self.worker is None:
+            self.scope.cancel()
+        else:
+            self.worker.stop()
 
     def abort(self, number: int) -> None:
         """Do not wait for the events in hand."""
-        tell(f"{signal.Signals(number).name}: stopping at once")
+        logger.info("%s: stopping at once", signal.Signals(number).name)
         self.aborted = number
         if self.worker is not None:
             self.worker.abort()
 
 
-async def run(app: App, processors: Collection[str] | None) -> int:
+async def run(app: App, processors: Collection[str]) -> int:
     """Run a worker until a signal, or until a processor raises under HALT.
 
     Returns:
@@ -69,35 +83,27 @@ async def run(app: App, processors: Collection[str] | None) -> int:
         Exception: what the processor raised.
         Ended: there was no server when it started.
     """
-    running = _Running()
-    error: Exception | None = None
-    async with trio.open_nursery() as nursery:
-        await nursery.start(obey, running.drain, running.abort)
-        try:
-            with running.scope:
-                await app.run(processors=processors, task_status=running)
-        except Exception as raised:  # kept, so that the nursery puts no group around it
-            error = raised
-        nursery.cancel_scope.cancel()
-
-    if isinstance(error, BrokerUnavailable) and running.worker is None:
+    running = _Running(app, sorted(processors))
+    try:
+        with obeyed(running.drain, running.abort), running.scope:
+            await app.run(processors=processors, task_status=running)
+    except BrokerUnavailable as error:
+        if running.worker is not None:
+            raise
         raise unavailable(app, error) from error
-    if error is not None:
-        raise error
     return 128 + running.aborted if running.aborted else Exit.OK
 
 
 def unavailable(app: App, error: BrokerUnavailable) -> Ended:
     """No server: what was tried, and what can be done."""
     url = app.settings.redis_url
-    text = " ".join(str(error).split())
     if url.startswith("embedded://"):
-        return Ended(Exit.UNAVAILABLE, text)
+        return Ended(Exit.UNAVAILABLE, str(error))
     tried = redacted(url)
-    reason = text.removeprefix(f"{tried}: ").rstrip(".")
+    reason = _ADDRESS.sub("", str(error).removeprefix(f"{tried}: ")).rstrip(".")
     return Ended(
         Exit.UNAVAILABLE,
-        f"no server at {tried} ({reason}). Start one (`redis-server`, or `docker run -p 6379:6379 "
+        f"no server at {tried}: {reason}. Start one (`redis-server`, or `docker run -p 6379:6379 "
         "valkey/valkey`), name another one with --redis-url or RUNNEL_REDIS_URL, or use --embedded, "
         "which brings its own.",
     )

@@ -18,11 +18,12 @@ import trio
 
 from runnel_trio._app import App
 from runnel_trio._cli._errors import Ended, Exit
-from runnel_trio._cli._lines import LONGEST, Line, Lines, Unreadable
+from runnel_trio._cli._lines import LONGEST, Line, Lines
 from runnel_trio._cli._progress import Progress, rate
 from runnel_trio._cli._run import unavailable
 from runnel_trio._cli._send import BadRecord, parsed
-from runnel_trio._cli._signals import obey
+from runnel_trio._cli._signals import obeyed
+from runnel_trio._scopes import helpers
 from runnel_trio._stream import Stream
 from runnel_trio.exceptions import (
     BrokerRefused,
@@ -33,6 +34,9 @@ from runnel_trio.exceptions import (
 )
 
 __all__ = ["Sending"]
+
+#: Seconds that the batch in hand may take after a signal: a full stream may never have room for it.
+GRACE = 3.0
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -65,6 +69,7 @@ class Sending:
     _reading: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     _everything: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     _signal: int = 0
+    _started: bool = False
     _complete: bool = False
 
     async def run(self) -> int:
@@ -76,19 +81,15 @@ class Sending:
         Raises:
             Ended, RunnelError: why it ended before its end.
         """
-        error: Exception | None = None
-        async with trio.open_nursery() as nursery:
-            await nursery.start(obey, self._stop, self._abort)
-            try:
-                with self._everything:
-                    await self._connected()
-            except Exception as raised:  # kept, so that the nursery puts no group around it
-                error = raised
-            nursery.cancel_scope.cancel()
-
-        self.progress.tell(self._account())
-        if error is not None:
-            raise error
+        try:
+            with obeyed(self._stop, self._abort):
+                async with helpers() as nursery:
+                    nursery.start_soon(self.progress.run, lambda: self.sent)
+                    with self._everything:
+                        await self._connected()
+        finally:
+            if self._started:
+                self.progress.tell(self._account())
         return Exit.OK if self._complete else 128 + self._signal
 
     def _stop(self, number: int) -> None:
@@ -97,6 +98,7 @@ class Sending:
             f"{signal.Signals(number).name}: ending after this batch; once more to stop at once"
         )
         self._reading.cancel()
+        self._everything.deadline = trio.current_time() + GRACE
 
     def _abort(self, number: int) -> None:
         self._signal = number
@@ -104,35 +106,24 @@ class Sending:
 
     async def _connected(self) -> None:
         self.settled = self.first - 1
-        started = False
         try:
             async with self.app.session():
-                started = True
-                await self._batches()
+                self._started = True
+                while batch := await self._read():
+                    await self._send([line for line in batch if line.number >= self.first])
+                self._complete = not self._signal
         except BrokerUnavailable as error:
-            if started:
+            if self._started:
                 raise
             raise unavailable(self.app, error) from error
-
-    async def _batches(self) -> None:
-        while batch := await self._read():
-            await self._send([line for line in batch if line.number >= self.first])
-            self.progress.draw(self.sent)
-        self._complete = not self._signal
 
     async def _read(self) -> list[Line]:
         """The next batch; none at the end, or after a signal. Lines that are dropped by it were not sent."""
         if self._signal:
             return []
         with trio.CancelScope() as self._reading:
-            return await trio.to_thread.run_sync(self._next, abandon_on_cancel=True)
+            return await trio.to_thread.run_sync(self.lines.batch, abandon_on_cancel=True)
         return []
-
-    def _next(self) -> list[Line]:
-        try:
-            return self.lines.batch()
-        except Unreadable as error:
-            raise Ended(Exit.IO, f"reading failed: {error}") from error
 
     async def _send(self, batch: Sequence[Line]) -> None:
         """Send the good lines; at a bad one, skip it, or send what stands before it and end."""
@@ -156,11 +147,11 @@ class Sending:
         return parsed(self.stream, line.text)
 
     def _bad(self, number: int, error: Exception) -> Ended:
-        return Ended(Exit.DATA, f"{self.lines.name}, line {number}: {error}")
+        return Ended(Exit.DATA, f"{self.lines.name}, line {number}: {_reason(error)}")
 
     def _skip(self, number: int, error: Exception) -> None:
         self.skipped += 1
-        self.progress.tell(f"skipped line {number}: {error}")
+        self.progress.tell(f"skipped line {number}: {_reason(error)}")
 
     async def _store(self, records: dict[int, Any]) -> None:
         """Send a batch.
@@ -170,11 +161,10 @@ class Sending:
         """
         try:
             await self._deliver(records)
-        except RunnelError as error:
-            if isinstance(error, BrokerUnavailable | BrokerRefused | StreamFull | InternalError):
-                raise
-            await self._sifted(records, error)
+        except (BrokerUnavailable, BrokerRefused, StreamFull, InternalError):
+            raise
         except Exception as error:
+            self.doubt = ""
             await self._sifted(records, error)
 
     async def _sifted(self, records: dict[int, Any], error: Exception) -> None:
@@ -229,6 +219,12 @@ class Sending:
         else:
             told += f" Nothing from line {following} on was sent. To continue: --from-line {following}"
         return told
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong with a line, in a line; what the user's own functions raise needs its type."""
+    said = str(error) if isinstance(error, BadRecord | RunnelError) else f"{type(error).__name__}: {error}"
+    return " ".join(said.split())
 
 
 def _counted(number: int, noun: str) -> str:

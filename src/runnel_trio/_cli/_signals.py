@@ -2,30 +2,43 @@
 
 After the second, signals do what they do elsewhere: a third Ctrl-C is a KeyboardInterrupt, a third SIGTERM
 kills. Only the command line listens; a worker that is embedded in a program leaves signals to it.
+
+The handlers are not those of `trio.open_signal_receiver`: it takes signals until a task has looked at
+them, and while a user's function blocks Trio no task does. The third one must work then, too.
 """
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 import trio
 
-__all__ = ["obey"]
+__all__ = ["obeyed"]
 
 
-async def obey(
-    first: Callable[[int], None],
-    second: Callable[[int], None],
-    *,
-    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    """Call ``first`` and ``second`` with the number of the signal; started when signals are listened to."""
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        task_status.started()
-        action = first
-        async for number in signals:
-            action(number)
-            if action is second:
-                return
-            action = second
+@contextmanager
+def obeyed(first: Callable[[int], None], second: Callable[[int], None]) -> Iterator[None]:
+    """While the block lasts, call ``first`` and then ``second`` in Trio, with the number of the signal."""
+    soon = trio.lowlevel.current_trio_token().run_sync_soon
+    actions = [first, second]
+
+    def heard(number: int, _: FrameType | None) -> None:
+        if actions:
+            soon(actions.pop(0), number)
+        if not actions:
+            restore()
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, heard)
+    try:
+        yield
+    finally:
+        restore()

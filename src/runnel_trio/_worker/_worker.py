@@ -22,6 +22,7 @@ import trio
 
 from runnel_trio._broker._protocol import Broker
 from runnel_trio._processor import Processor
+from runnel_trio._scopes import quitting
 from runnel_trio._telemetry import report
 from runnel_trio._worker._member._rebalancer import Rebalancer
 
@@ -59,6 +60,9 @@ class Worker:
                 )
             )
 
+    def __repr__(self) -> str:
+        return f"<Worker {self.member} of {', '.join(processor.name for processor in self.processors)}>"
+
     def stop(self) -> None:
         """End gracefully: every partition ends the event in hand, commits, and is given up."""
         self._stopping.set()
@@ -85,6 +89,7 @@ class Worker:
 
         Raises:
             Exception: whatever a processor function raised under HALT.
+            KeyboardInterrupt, SystemExit: as they are too, at once.
 
         Cancellation: drains as `stop` does, then goes on.
         """
@@ -95,6 +100,12 @@ class Worker:
                     await self._until_stopped(task_status)
                 finally:
                     self.stop()
+        except BaseException as error:
+            plain = quitting(error)
+            if plain is not None:
+                raise plain from (error if plain is not error else None)
+            if self._halted is None:
+                raise
         finally:
             report(logging.INFO, "stopped", member=self.member)
         if self._halted is not None:

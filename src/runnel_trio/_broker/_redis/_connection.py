@@ -84,7 +84,7 @@ class Endpoint:
         timeout: seconds that one answer, and one connecting, may take.
     """
 
-    url: str
+    url: str = attrs.field(repr=redacted)
     timeout: float = 5.0
 
     def connect(self, *, patience: float = 0.0) -> Any:
@@ -192,7 +192,7 @@ class Line:
 class Outage:
     """A server that is away: one log line when it goes, one when it is back, and pauses in between."""
 
-    url: str
+    url: str = attrs.field(repr=redacted)
     _since: float | None = attrs.field(default=None, init=False)
 
     async def pause(self, error: Exception, attempt: int) -> None:

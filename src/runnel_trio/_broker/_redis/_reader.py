@@ -21,7 +21,7 @@ import trio
 from runnel_trio._broker._protocol import Entry
 from runnel_trio._broker._redis._arrival import arrived
 from runnel_trio._broker._redis._connection import Endpoint, Outage, mapped
-from runnel_trio.exceptions import BrokerUnavailable
+from runnel_trio.exceptions import BrokerRefused, BrokerUnavailable
 
 __all__ = ["RedisReader"]
 
@@ -86,8 +86,10 @@ class RedisReader:
             self._ask(list(keys), list(positions.values()), count)
             await self._readable()
             reply = self._receive() if arrived(self._connection) else await self._hop(self._receive)
-        except BaseException:
+        except BaseException as error:
             self._drop()
+            if isinstance(error, BrokerRefused):
+                raise BrokerRefused(f"{error} (one of {', '.join(keys)})") from error
             raise
         return {keys[key.decode()]: entries for key, entries in reply or ()}
 

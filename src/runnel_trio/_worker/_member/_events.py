@@ -48,6 +48,7 @@ class Events(Generic[R]):
 
     Attributes:
         partition: the partition, with the epoch of its present ownership.
+        begun: whether the function has asked for an event.
         exception: what made this call end: the function's, a link's or the decoder's exception, or Trio's
             Cancelled; None as long as nothing did. For middleware, which otherwise sees GeneratorExit.
 
@@ -66,6 +67,7 @@ class Events(Generic[R]):
     _links: list[Any] = attrs.field(factory=list, init=False)
     _next: Callable[[], Awaitable[Any]] | None = attrs.field(default=None, init=False)
     _in_hand: Any = attrs.field(default=None, init=False)
+    begun: bool = attrs.field(default=False, init=False)
 
     @property
     def partition(self) -> Partition:
@@ -142,6 +144,15 @@ class Events(Generic[R]):
             backlog.done(item.xid if isinstance(item, Event) else item[-1].xid)
             self._source.processed(backlog)
 
+    def ignored(self) -> None:
+        """For the policy IGNORE: what failed counts as handled; if that was a link, all it was given does."""
+        if self._in_hand is not None:
+            self.handled()
+            return
+        backlog = self._source.backlog
+        backlog.all_done()
+        self._source.processed(backlog)
+
     def broken(self, error: Exception) -> None:
         """For the links: what failed here was not the function."""
         if self.exception is None:
@@ -151,6 +162,7 @@ class Events(Generic[R]):
         return f"<Events of {self.partition.key}>"
 
     def _built(self) -> Callable[[], Awaitable[Any]]:
+        self.begun = True
         chain: Any = self._source
         ours = [Acknowledge(), *([Deserialize(self._source.decode)] if self._deserialize else [])]
         for link in (*self._middleware, *ours):

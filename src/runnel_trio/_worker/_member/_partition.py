@@ -20,7 +20,7 @@ import attrs
 import trio
 
 from runnel_trio._broker._protocol import Broker, ProcessorSpec
-from runnel_trio._scopes import shielded
+from runnel_trio._scopes import LAST_WORDS, shielded
 from runnel_trio._telemetry import report
 from runnel_trio._worker._member._backlog import Backlog
 from runnel_trio._worker._member._committer import Committer
@@ -76,7 +76,7 @@ class PartitionExecutor:
             self.halt(error)
         finally:
             self.backlog.close()
-            with shielded(self.grace_period):
+            with shielded(max(self.grace_period, LAST_WORDS)):
                 await self._give_up()
 
     def __repr__(self) -> str:
@@ -94,11 +94,13 @@ class PartitionExecutor:
             failure = await self._call(events)
             if failure is not None:
                 await self.committer.settle(backlog)
-                self._apply_policy(failure)
+                self._apply_policy(failure, events)
             else:
                 events.handled()
             backlog.give_back()
-            self._refuse_idling(before, failure)
+            if failure is None and backlog.progress == before:
+                self._refuse_idling(events)
+                await trio.lowlevel.checkpoint()
             while not backlog.waiting and not backlog.closed:
                 await backlog.changed()
 
@@ -114,10 +116,10 @@ class PartitionExecutor:
                 await events.aclose()
         return events.exception
 
-    def _apply_policy(self, failure: BaseException) -> None:
+    def _apply_policy(self, failure: BaseException, events: Events[Any]) -> None:
         if self.policy is ExceptionPolicy.IGNORE and isinstance(failure, Exception) and self.backlog.taken:
             place = f"{self.processor.stream.name}[{self.backlog.number}]"
-            self.backlog.all_done()
+            events.ignored()
             report(
                 logging.ERROR,
                 "ignored",
@@ -125,15 +127,14 @@ class PartitionExecutor:
                 xid=self.backlog.processed.decode(),
                 error=repr(failure),
             )
-            self.committer.mark(self.backlog)
             return
         self.halt(failure)
         self.backlog.close()
 
-    def _refuse_idling(self, before: int, failure: BaseException | None) -> None:
-        """A function that returns and leaves what waits would be called for ever."""
+    def _refuse_idling(self, events: Events[Any]) -> None:
+        """A function that returns and never asks for what waits would be called for ever."""
         backlog = self.backlog
-        if failure is None and backlog.progress == before and backlog.waiting and not backlog.closed:
+        if not events.begun and backlog.waiting and not backlog.closed:
             self.halt(
                 Misconfigured(
                     f"processor {self.processor.name!r} returned without taking an event while events wait: "

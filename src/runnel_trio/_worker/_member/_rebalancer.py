@@ -32,7 +32,7 @@ from runnel_trio._rules._cursor import (
     read_up_to,
 )
 from runnel_trio._rules._lease import trusted_until
-from runnel_trio._scopes import shielded
+from runnel_trio._scopes import LAST_WORDS, shielded
 from runnel_trio._telemetry import report
 from runnel_trio._worker._member._backlog import Backlog
 from runnel_trio._worker._member._committer import Committer
@@ -115,7 +115,7 @@ class Rebalancer:
                     self.drain()
                 services.cancel_scope.cancel()
         finally:
-            with shielded(self.processor.grace_period):
+            with shielded(max(self.processor.grace_period, LAST_WORDS)):
                 await self._guarded(partial(self.broker.leave, self.processor.spec, self.member))
 
     def _until_drained(self) -> trio.CancelScope:
@@ -140,13 +140,27 @@ class Rebalancer:
             await self._resync()
 
     async def _beat(self) -> None:
+        await self._beat_once()
+        if self._lapsed():  # it was under way for too long, while the server was away
+            await self._beat_once()
+
+    async def _beat_once(self) -> None:
         expiry = self.processor.lock_expiry
         started = self.broker.clock()
         membership = await self.broker.beat(self.processor.spec, self.member, expiry, self.about)
+        changed = membership != self._membership
+        if changed and self._lapsed():
+            # Taken for dead: another may own, or have owned, what we still believe in. First that ends.
+            for executor in self._running.values():
+                executor.backlog.lose()
         self._trust.renew(trusted_until(started, expiry))
-        if membership != self._membership:
+        if changed:
             self._membership = membership
             self._changed.set()
+
+    def _lapsed(self) -> bool:
+        """Whether others may have counted this member as dead since its last heartbeat."""
+        return self.broker.clock() >= self._trust.until
 
     async def _own(self, executors: trio.Nursery) -> None:
         await trio.sleep(self.processor.join_delay)
@@ -188,9 +202,14 @@ class Rebalancer:
         return bool(self._held)
 
     def _takeable(self, number: int) -> Held | None:
-        """What was seen of the lease, when its owner is a member no more: then it may be taken by force."""
+        """What was seen of the lease, when its owner is a member no more: then it may be taken by force.
+
+        Not on the word of an old membership: its owner may have joined since, and be alive.
+        """
         held = self._held.get(number)
-        return held if held is not None and held.owner not in self._membership.members else None
+        if held is None or held.owner in self._membership.members or self._lapsed():
+            return None
+        return held
 
     def _tell_of_held(self, attempts: int) -> None:
         if attempts == self.processor.assignment_attempts:

@@ -1,5 +1,6 @@
 #!lua flags=allow-oom
--- Join, or stay a member; remove those whose time is over.
+-- Join, or stay a member; remove those whose time is over. A late member that nobody has removed yet stays: as long
+-- as it is here, nobody has taken what it owns.
 -- KEYS members ; ARGV id, expiry in ms, what it is
 -- Answers the generation, then the ids of the live members, oldest first.
 local key, me = KEYS[1], ARGV[1]
@@ -9,7 +10,7 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local changed, mine, alive = false, nil, {}
 for _, member in ipairs(members_of(key)) do
-  if member.id == me and member.deadline >= now then
+  if member.id == me then
     mine = member
     table.insert(alive, me)
   elseif member.deadline < now then

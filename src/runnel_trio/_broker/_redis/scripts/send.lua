@@ -49,8 +49,6 @@ if overflow ~= 'trim' then
   end
   take = math.max(0, math.min(offered, room))
 end
-if take == 0 then return 0 end
-
 local now = redis.call('TIME')
 if not done and redis.call('HLEN', producers) > 100 then
   local all = redis.call('HGETALL', producers)
@@ -58,6 +56,12 @@ if not done and redis.call('HLEN', producers) > 100 then
     local at = tonumber(string.match(all[i + 1], ' (%d+)$'))
     if at + 3600 < tonumber(now[1]) then redis.call('HDEL', producers, all[i]) end
   end
+end
+-- A refusal is remembered too: a copy of this call that was held up on its way must not store what is sent anew.
+local function remember() redis.call('HSET', producers, producer, sequence .. ' ' .. string.format('%.0f', take) .. ' ' .. now[1]) end
+if take == 0 then
+  remember()
+  return 0
 end
 local values = head + (explicit and offered or 0)
 if width == 1 and not explicit then  -- nearly all sends, in a quarter of the time
@@ -73,5 +77,5 @@ else
   end
 end
 if overflow == 'trim' then redis.call('XTRIM', log, 'MAXLEN', '~', size) end
-redis.call('HSET', producers, producer, sequence .. ' ' .. string.format('%.0f', take) .. ' ' .. now[1])
+remember()
 return take
