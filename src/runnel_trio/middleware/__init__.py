@@ -1,7 +1,7 @@
 """Links that come with the library.
 
-The last two of every chain are ours: `_acknowledge` notes what is in the processor's hand and acknowledges
-it when the processor asks for the next, `_deserialize` turns events into records.
+The last of every chain is ours: `_deliver` turns events into records, notes what is in the processor's hand,
+and acknowledges it when the processor asks for the next.
 """
 
 from __future__ import annotations

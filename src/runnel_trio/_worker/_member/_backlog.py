@@ -46,6 +46,8 @@ class Backlog:
         lost: whether it ended because the partition was lost: nothing is committed any more.
         progress: how many entries were ever handed out and not given back.
         waiting: the entries that wait, in order.
+        number: which partition.
+        chunk: how many entries the fetcher asks for at a time: half the capacity, so that it can be early.
     """
 
     capacity: int
@@ -61,13 +63,19 @@ class Backlog:
     lost: bool = attrs.field(default=False, init=False)
     progress: int = attrs.field(default=0, init=False)
     waiting: deque[Entry] = attrs.field(factory=deque, init=False)
+    number: int = attrs.field(init=False)
+    chunk: int = attrs.field(init=False)
+    _roomy: int = attrs.field(init=False)
     _taken: deque[Entry] = attrs.field(factory=deque, init=False)
     _changed: trio.Event | None = attrs.field(default=None, init=False)
 
-    @property
-    def number(self) -> int:
-        """Which partition."""
-        return self.lease.partition
+    def __attrs_post_init__(self) -> None:
+        self.number = self.lease.partition
+        self._size()
+
+    def _size(self) -> None:
+        self.chunk = max(1, self.capacity // 2)
+        self._roomy = self.capacity - self.chunk
 
     @property
     def taken(self) -> bool:
@@ -82,14 +90,9 @@ class Backlog:
         return self.entries_read + self.unacknowledged + len(self._taken) + len(self.waiting)
 
     @property
-    def chunk(self) -> int:
-        """How many entries the fetcher asks for at a time: half the capacity, so that it can be early."""
-        return max(1, self.capacity // 2)
-
-    @property
     def has_room(self) -> bool:
         """Whether a whole chunk fits."""
-        return not self.closed and self.capacity - len(self.waiting) >= self.chunk
+        return not self.closed and len(self.waiting) <= self._roomy
 
     def offer(self, entries: Sequence[Entry]) -> None:
         """Add what was read behind `position`, which moves on."""
@@ -108,7 +111,7 @@ class Backlog:
         entry = self.waiting.popleft()
         self._taken.append(entry)
         self.progress += 1
-        if self.capacity - len(self.waiting) == self.chunk:
+        if len(self.waiting) == self._roomy:
             self.on_room()
         return entry
 
@@ -164,6 +167,7 @@ class Backlog:
         """Hold at least ``capacity`` entries from now on: a batch must fit."""
         if capacity > self.capacity:
             self.capacity = capacity
+            self._size()
             self.on_room()
 
     def close(self) -> None:

@@ -1,6 +1,6 @@
 """The chain around one call of a processor function, and what the function sees of it.
 
-    source → middleware … → acknowledge → deserialize → the function's `async for`
+    source → middleware … → deliver → the function's `async for`
 
 Each link is an async generator over the one before. They are closed explicitly, from the function's end
 towards the source, in the task that ran them, because Python would close an abandoned one somewhere else,
@@ -18,8 +18,7 @@ from runnel_trio._event import Event, Partition
 from runnel_trio._worker._member._source import Source
 from runnel_trio.exceptions import Misconfigured
 from runnel_trio.interfaces import Middleware
-from runnel_trio.middleware._acknowledge import Acknowledge
-from runnel_trio.middleware._deserialize import Deserialize
+from runnel_trio.middleware._deliver import Deliver
 
 __all__ = ["Batches", "Events"]
 
@@ -164,8 +163,7 @@ class Events(Generic[R]):
     def _built(self) -> Callable[[], Awaitable[Any]]:
         self.begun = True
         chain: Any = self._source
-        ours = [Acknowledge(), *([Deserialize(self._source.decode)] if self._deserialize else [])]
-        for link in (*self._middleware, *ours):
+        for link in (*self._middleware, Deliver(self._source.decode if self._deserialize else None)):
             chain = link.handler(chain, events=self)
             if not hasattr(chain, "__anext__") or not hasattr(chain, "aclose"):
                 raise Misconfigured(
