@@ -7,8 +7,9 @@ from urllib.parse import urlsplit
 import pytest
 from redis import exceptions as theirs
 
-from runnel_trio._broker._redis._connection import Endpoint, redacted, translate
+from runnel_trio._broker._redis._connection import Endpoint, translate
 from runnel_trio._broker._redis._server import embedded_server
+from runnel_trio._kinds import redacted
 from runnel_trio.exceptions import BrokerRefused, BrokerUnavailable, Misconfigured
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from runnel_trio import App, Stream, StreamFull
 
@@ -142,10 +143,10 @@ async def test_a_full_partition_does_not_hold_up_another_sender(app: App, order:
 
 
 async def test_a_send_that_waits_for_long_is_told_of_once(
-    app: App, order: Any, caplog: pytest.LogCaptureFixture
+    order: Any, caplog: pytest.LogCaptureFixture, autojump_clock: MockClock
 ) -> None:
-    stream = small(app, order, "block")
-    with trio.move_on_after(2.5):
+    stream = small(App("test", redis_url="memory://"), order, "block")
+    with trio.move_on_after(60):
         await stream.send(*(order(key="a", n=n) for n in range(10)))
     (told,) = [x for x in caplog.records if getattr(x, "fact", "") == "stream-full"]
     assert "stream=small" in told.getMessage()

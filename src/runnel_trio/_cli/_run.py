@@ -67,7 +67,7 @@ class _Running:
 
     def abort(self, number: int) -> None:
         """Do not wait for the events in hand."""
-        logger.info("%s: stopping at once", signal.Signals(number).name)
+        logger.info("%s: stopping at once; once more to kill it", signal.Signals(number).name)
         self.aborted = number
         if self.worker is not None:
             self.worker.abort()

@@ -190,13 +190,13 @@ class Sending:
         if not records:
             return
         numbers = list(records)
-        self.doubt = f"Of lines {_ranges(numbers)}, any may be stored or not"
+        self.doubt = _doubtful(numbers)
         try:
             await self.stream.send(*records.values())
         except StreamFull as error:
             unsent = [numbers[place] for place in error.unsent]
             self.sent += len(numbers) - len(unsent)
-            self.doubt = f"Of lines {numbers[0]} to {numbers[-1]}, these are not stored: {_ranges(unsent)}"
+            self.doubt = f"Of lines {_ranges(numbers)}, these are not stored: {_ranges(unsent)}"
             raise
         self.doubt = ""
         self.sent += len(numbers)
@@ -229,6 +229,12 @@ def _reason(error: Exception) -> str:
 
 def _counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'s' if number != 1 else ''}"
+
+
+def _doubtful(numbers: Sequence[int]) -> str:
+    if len(numbers) == 1:
+        return f"Line {numbers[0]} may be stored or not"
+    return f"Of lines {_ranges(numbers)}, any may be stored or not"
 
 
 def _ranges(numbers: Iterable[int]) -> str:

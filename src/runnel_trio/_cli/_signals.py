@@ -1,10 +1,10 @@
-"""SIGINT and SIGTERM: the first asks for a graceful end, the second for one at once.
+"""SIGINT and SIGTERM: the first asks for a graceful end, the second for one at once, the third kills.
 
-After the second, signals do what they do elsewhere: a third Ctrl-C is a KeyboardInterrupt, a third SIGTERM
-kills. Only the command line listens; a worker that is embedded in a program leaves signals to it.
+Only the command line listens; a worker that is embedded in a program leaves signals to it.
 
 The handlers are not those of `trio.open_signal_receiver`: it takes signals until a task has looked at
-them, and while a user's function blocks Trio no task does. The third one must work then, too.
+them, and while a user's function blocks Trio no task does. The third one must work then, too, and while an
+end at once still waits for a server that is away.
 """
 
 from __future__ import annotations
@@ -29,11 +29,8 @@ def obeyed(first: Callable[[int], None], second: Callable[[int], None]) -> Itera
         if actions:
             soon(actions.pop(0), number)
         if not actions:
-            restore()
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+            for each in before:
+                signal.signal(each, signal.SIG_DFL)
 
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number in before:
@@ -41,4 +38,5 @@ def obeyed(first: Callable[[int], None], second: Callable[[int], None]) -> Itera
     try:
         yield
     finally:
-        restore()
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -12,7 +12,6 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
 import attrs
 import redis
@@ -23,10 +22,11 @@ from redis.retry import Retry
 
 from runnel_trio._broker._redis._arrival import arrived, can_look
 from runnel_trio._broker._redis._scripts import Call, Plain, answers, exchange, packed, repeated
+from runnel_trio._kinds import redacted
 from runnel_trio._telemetry import report
 from runnel_trio.exceptions import BrokerRefused, BrokerUnavailable, Misconfigured, RunnelError
 
-__all__ = ["Endpoint", "Line", "Outage", "mapped", "redacted", "translate"]
+__all__ = ["Endpoint", "Line", "Outage", "mapped", "translate"]
 
 #: Calls, and bytes, that are exchanged without a thread.
 _FEW, _SMALL = 8, 16_384
@@ -42,18 +42,6 @@ _PASSING_KINDS = (
     theirs.ClusterDownError,
 )
 _REFUSALS = (theirs.AuthenticationError, theirs.AuthorizationError, theirs.NoPermissionError)
-
-
-def redacted(url: str) -> str:
-    """The URL without its password, fit for logs and errors."""
-    parts = urlsplit(url)
-    query = "&".join(
-        "password=***" if part.startswith("password=") else part for part in parts.query.split("&")
-    )
-    netloc = parts.netloc
-    if parts.password is not None:
-        netloc = netloc.replace(f":{parts.password}@", ":***@")
-    return f"{parts.scheme}://{netloc}{parts.path}{'?' if query else ''}{query}"
 
 
 def translate(error: Exception, url: str) -> RunnelError:

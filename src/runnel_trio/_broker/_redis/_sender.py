@@ -118,7 +118,8 @@ class Sender:
             except BrokerUnavailable as error:
                 if trio.current_time() >= give_up:
                     raise BrokerUnavailable(
-                        f"{error}. No answer for {PATIENCE:.0f} s: the records may have been stored or not."
+                        f"{str(error).rstrip('.')}. No answer for {PATIENCE:.0f} s: the records may have been "
+                        "stored or not."
                     ) from error
                 await self.outage.pause(error, attempt)
                 attempt += 1
