@@ -217,6 +217,10 @@ class App:
         }
         if not isinstance(stream, Stream):
             raise Misconfigured(f"a processor needs a stream of `app.stream(…)`, not {stream!r}")
+        if self.streams.get(stream.name) is not stream:
+            raise Misconfigured(
+                f"{stream!r} is a stream of another app: processors of app {self.name!r} need one of its own"
+            )
 
         def register(function: Callable[[Events[R]], Awaitable[None]]) -> Processor:
             own = checked_name("processor", name or name_of(function))

@@ -514,3 +514,11 @@ async def test_the_servers_url_is_known_in_the_run_and_its_threads(
         thread.start()
         await trio.to_thread.run_sync(thread.join)
     assert "is not connected" in outside[0]
+
+
+async def test_a_stream_of_another_app_is_refused(app: App, orders: Stream[Any], order: Any) -> None:
+    other = App("other", redis_url="memory://")
+    with pytest.raises(Misconfigured, match=r"<Stream test\.orders .* is a stream of another app"):
+        other.processor(orders)
+    with pytest.raises(Misconfigured, match="needs a stream"):
+        other.processor(order)

@@ -117,9 +117,9 @@ class Sender:
                 _raise_passing(replies)
             except BrokerUnavailable as error:
                 if trio.current_time() >= give_up:
+                    said = str(error).rstrip(".")
                     raise BrokerUnavailable(
-                        f"{str(error).rstrip('.')}. No answer for {PATIENCE:.0f} s: the records may have been "
-                        "stored or not."
+                        f"{said}. No answer for {PATIENCE:.0f} s: the records may have been stored or not."
                     ) from error
                 await self.outage.pause(error, attempt)
                 attempt += 1
