@@ -41,7 +41,7 @@ async def printer(events):
             raise LookupError("no such customer")
         say(f"begin {order.n}")
         if order.key == "slow":
-            await trio.sleep(1)
+            await trio.sleep(0.5)
         if order.key == "stuck":
             await trio.sleep_forever()
         while order.key == "blocked":
@@ -102,13 +102,13 @@ def started(shop: Path) -> Iterator[Started]:
     processes: list[subprocess.Popen[str]] = []
     watchdogs: list[threading.Timer] = []
 
-    def start(*arguments: str, **changes: str) -> subprocess.Popen[str]:
+    def start(*arguments: str, stdin: int = subprocess.DEVNULL, **changes: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
             [sys.executable, "-m", "runnel_trio", *arguments],
             cwd=shop,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             text=True,
             env=environment(**changes),
         )

@@ -1,0 +1,106 @@
+"""What is said in several files says the same; what the package needs beside its modules is shipped."""
+
+from __future__ import annotations
+
+import re
+from configparser import ConfigParser
+from importlib.resources import files
+from pathlib import Path, PurePath
+from pkgutil import resolve_name
+
+import pytest
+
+from runnel_trio._cli import main
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src" / "runnel_trio"
+
+SETUP = ConfigParser()
+SETUP.read(ROOT / "setup.cfg", encoding="utf-8")
+
+
+def text(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def requirements(extra: str) -> set[str]:
+    """The names that an extra requires."""
+    lines = SETUP["options.extras_require"][extra].split()
+    return {re.split(r"[\[<>=]", line)[0] for line in lines}
+
+
+DATA = [
+    path
+    for path in PACKAGE.rglob("*")
+    if path.is_file() and path.suffix not in {".py", ".pyc"} and "__pycache__" not in path.parts
+]
+
+
+@pytest.mark.parametrize("path", DATA, ids=lambda path: path.name)
+def test_every_file_that_is_no_module_is_shipped(path: Path) -> None:
+    patterns = SETUP["options.package_data"]["*"].replace(",", " ").split()
+    packages = [parent for parent in path.parents if (parent / "__init__.py").is_file()]
+    assert any(PurePath(path.relative_to(packages[0])).match(pattern) for pattern in patterns)
+    assert len(path.relative_to(packages[0]).parts) <= 2, "a pattern has one directory at most"
+    inside = path.relative_to(PACKAGE)
+    assert files("runnel_trio").joinpath(*inside.parts).read_bytes() == path.read_bytes()
+
+
+def test_there_is_data() -> None:
+    assert {path.suffix for path in DATA} == {".lua", ".typed"}
+
+
+def test_every_directory_with_modules_is_a_package() -> None:
+    assert [
+        path.parent for path in PACKAGE.rglob("*.py") if not (path.parent / "__init__.py").is_file()
+    ] == []
+
+
+def test_the_version_stands_in_one_place() -> None:
+    number = SETUP["metadata"]["version"]
+    assert re.fullmatch(r"\d+\.\d+\.\d+(\.dev\d+|a\d+|b\d+|rc\d+)?", number)
+    again = [
+        path.relative_to(ROOT)
+        for path in [*PACKAGE.rglob("*.py"), ROOT / "pyproject.toml", *(ROOT / "docs").glob("*.py")]
+        if number in path.read_text(encoding="utf-8")
+    ]
+    assert again == []
+
+
+def test_the_command_is_what_it_is_called() -> None:
+    name, _, target = SETUP["options.entry_points"]["console_scripts"].strip().partition(" = ")
+    assert name == "runnel-trio"
+    assert resolve_name(target) is main
+
+
+def test_ci_runs_the_test_command_of_the_readme() -> None:
+    commands = [line for line in text("README.md").splitlines() if line.startswith("python3 -m venv")]
+    assert len(commands) == 2
+    (pattern,) = re.findall(r"grep -m1 '([^']+)' README\.md", text(".ci/run"))
+    found = [line for line in commands if re.search(pattern, line)]
+    assert found == [commands[1]]
+    assert found[0].endswith("-m pytest")
+
+
+def test_extras_that_are_named_exist() -> None:
+    named = re.findall(r"(?<=\.|o)\[([\w,]+)\]'?\"?", text("README.md") + text("CONTRIBUTING.md"))
+    assert named
+    for extras in named:
+        assert set(extras.split(",")) <= set(SETUP["options.extras_require"])
+
+
+def test_the_tests_have_what_the_extras_bring() -> None:
+    assert requirements("fast") | requirements("embedded") < requirements("test")
+
+
+def test_ci_checks_with_the_tools_of_contributors() -> None:
+    tools = {re.split(r"[<>=]", line)[0] for line in text(".ci/requirements.txt").split()}
+    assert tools <= requirements("dev")
+
+
+def test_the_pythons_are_the_same_everywhere() -> None:
+    pythons = re.findall(r"Python :: (3\.\d+)$", SETUP["metadata"]["classifiers"], re.MULTILINE)
+    assert SETUP["options"]["python_requires"] == f">={pythons[0]}"
+    listed = ", ".join(f'"{python}"' for python in pythons)
+    assert f"PYTHONS = [{listed}]" in text("noxfile.py")
+    assert f"py{{{','.join(python.replace('.', '') for python in pythons)}}}" in text("tox.ini")
