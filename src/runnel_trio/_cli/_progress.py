@@ -18,7 +18,7 @@ __all__ = ["Progress", "rate"]
 #: Seconds between two drawings.
 INTERVAL = 0.1
 #: Seconds without an event after which it is said that it waits.
-PATIENCE = 2.0
+PATIENCE = 1.0
 ERASE = "\r\x1b[K"
 WAITING = ", waiting"
 
