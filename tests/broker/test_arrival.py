@@ -35,9 +35,6 @@ class Connection:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
 
-    def _get_socket(self) -> socket.socket:
-        return self._sock
-
 
 @pytest.fixture
 def pair() -> Iterator[tuple[socket.socket, Any]]:
@@ -54,7 +51,7 @@ def test_looking_takes_nothing_away_and_waits_for_nothing(pair: tuple[socket.soc
     server.sendall(b"c\r\n")
     assert arrived(connection)
     assert not arrived(connection, 2)
-    assert connection._get_socket().recv(100) == b"$3\r\nabc\r\n"
+    assert connection._sock.recv(100) == b"$3\r\nabc\r\n"
     server.close()
     assert not arrived(connection)
 

@@ -18,7 +18,7 @@ _SMALL = 4096
 
 def can_look(connection: Any) -> bool:
     """TLS has no way to look without reading."""
-    return not isinstance(connection._get_socket(), ssl.SSLSocket)
+    return not isinstance(connection._sock, ssl.SSLSocket)
 
 
 def arrived(connection: Any, count: int = 1) -> bool:
@@ -26,7 +26,7 @@ def arrived(connection: Any, count: int = 1) -> bool:
     if not can_look(connection):
         return False
     try:
-        seen = connection._get_socket().recv(_SMALL, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        seen = connection._sock.recv(_SMALL, socket.MSG_PEEK | socket.MSG_DONTWAIT)
     except OSError:
         return False
     return len(seen) < _SMALL and is_whole(seen, count)

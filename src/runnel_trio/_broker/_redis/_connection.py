@@ -150,7 +150,7 @@ class Line:
 
     async def _readable(self) -> None:
         with trio.move_on_after(self._endpoint.timeout):
-            await trio.lowlevel.wait_readable(self._connection._get_socket())
+            await trio.lowlevel.wait_readable(self._connection._sock)
             return
         raise BrokerUnavailable(
             f"{redacted(self._endpoint.url)}: no answer within {self._endpoint.timeout:g} s"

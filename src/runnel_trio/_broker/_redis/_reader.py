@@ -114,7 +114,7 @@ class RedisReader:
         with trio.move_on_after(seconds) as self._waiting:
             if self._woken:
                 self._waiting.cancel()
-            await trio.lowlevel.wait_readable(self._connection._get_socket())
+            await trio.lowlevel.wait_readable(self._connection._sock)
             self._waiting = None
             self._woken = False
             return True
