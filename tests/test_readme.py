@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -12,7 +13,8 @@ from pathlib import Path
 import pytest
 import trio
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def blocks(language: str) -> list[str]:
@@ -64,7 +66,17 @@ def test_the_first_screen_has_the_two_commands() -> None:
     assert "python3 -m venv .venv-test && .venv-test/bin/pip install -q -e '.[test]'" in README
 
 
+def test_its_figures_are_those_of_the_benchmarks() -> None:
+    rows = json.loads((ROOT / "docs" / "benchmarks.json").read_text(encoding="utf-8"))["rows"]
+    measured = {f"{row['ratio']:.2f}" for row in rows if row["ratio"] is not None}
+    named = re.findall(r"(\d+\.\d+) times", " ".join(README.split()))
+    assert len(named) == 5
+    assert set(named) <= measured
+
+
 def test_files_that_it_names_exist() -> None:
-    root = Path(__file__).parents[1]
-    named = [*re.findall(r"\]\((docs/[^)]*)\)", README), "docs/architecture.rst", "tests/processes"]
-    assert [name for name in named if not (root / name).exists()] == []
+    named = [
+        *re.findall(r"\]\((docs/[^)]*)\)", README),
+        *re.findall(r"`((?:docs|examples|tests)/[^`]*)`", README),
+    ]
+    assert [name for name in named if not (ROOT / name).exists()] == []

@@ -1,4 +1,4 @@
-"""Real workers as processes, and a server that outlives them."""
+"""Real workers as processes, and the server of a directory that all of them share."""
 
 from __future__ import annotations
 
@@ -28,10 +28,17 @@ Start = Callable[..., subprocess.Popen[bytes]]
 
 
 @pytest.fixture
-async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
-    """A server's URL, which is also what every process of the test uses."""
-    async with embedded_server("embedded://") as url:
-        monkeypatch.setenv("RUNNEL_REDIS_URL", url)
+def embedded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of a directory's server, to which every process of the test attaches, or starts it."""
+    url = f"embedded://{tmp_path / 'data'}"
+    monkeypatch.setenv("RUNNEL_REDIS_URL", url)
+    return url
+
+
+@pytest.fixture
+async def server(embedded: str) -> AsyncIterator[str]:
+    """Where that server is; it outlives the processes."""
+    async with embedded_server(embedded) as url:
         yield url
 
 

@@ -29,40 +29,59 @@ def planes(redis: Redis) -> dict[str, Any]:
     return {tailnum.decode(): json.loads(plane) for tailnum, plane in found.items()}
 
 
-def test_the_one_command_runs_it_all_and_checks_itself(flights: Path, expected: dict[str, Any]) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "examples.flights", str(flights)],
+def one_command(file: Path | str) -> subprocess.CompletedProcess[str]:
+    """Run the example over a file, to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "examples.flights", str(file)],
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
+
+
+def test_the_one_command_runs_it_all_and_checks_itself(flights: Path, expected: dict[str, Any]) -> None:
+    done = one_command(flights)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert "the ten busiest aircraft" in done.stdout
-    assert f"Checked: all {len(expected):,} histories equal" in done.stdout
-    assert max(map(len, done.stdout.splitlines())) <= 100
+    assert f"Right: all {len(expected):,} histories equal" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    busiest = sorted(expected, key=lambda tailnum: (-expected[tailnum]["flights"], tailnum))[:10]
+    totals = {
+        name: sum(plane[name] for plane in expected.values()) for name in ("flights", "miles", "delayed")
+    }
+    rows = [line.split() for line in done.stdout.splitlines()]
+    first = rows.index(["aircraft", "flights", "miles", "delayed", "history"]) + 1
+    assert rows[first : first + 10] == [[tailnum, *cells(expected[tailnum])] for tailnum in busiest]
+    assert rows[first + 10] == ["all", *cells(totals)]
+
+
+def cells(plane: dict[str, Any]) -> list[str]:
+    """As they stand in the table."""
+    columns = [name for name in ("flights", "miles", "delayed", "digest") if name in plane]
+    return [plane[name] if name == "digest" else f"{plane[name]:,}" for name in columns]
 
 
 def test_a_wrong_history_is_named_and_fails(tmp_path: Path) -> None:
     lines = gzip.decompress(SAMPLE.read_bytes()).splitlines(keepends=True)
     (tmp_path / "few.jsonl.gz").write_bytes(gzip.compress(b"".join(lines[:50])))
-    wanted = {"by_plane": {"N14228": {"flights": 99, "miles": 1, "delayed": 0, "digest": ""}}}
+    wanted = {"by_plane": {"N00000": {"flights": 99, "miles": 1, "delayed": 0, "digest": "0f"}}}
     (tmp_path / "few.expected.json").write_text(json.dumps(wanted))
-    done = subprocess.run(
-        [sys.executable, "-m", "examples.flights", str(tmp_path / "few.jsonl.gz")],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = one_command(tmp_path / "few.jsonl.gz")
     assert done.returncode == 1
-    assert "WRONG" in done.stdout
+    assert "WRONG: " in done.stdout
+    assert "expected        99            1        0   0f\nfound     " in done.stdout
+
+
+def test_a_file_that_is_not_there_is_named() -> None:
+    done = one_command("nowhere.jsonl.gz")
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "There is no file nowhere.jsonl.gz\n")
 
 
 async def test_worker_and_sender_by_hand(
+    tmp_path: Path,
     flights: Path,
     expected: dict[str, Any],
     redis: Redis,
@@ -70,14 +89,15 @@ async def test_worker_and_sender_by_hand(
     until: Any,
     groups: Callable[[], list[dict[str, Any]]],
 ) -> None:
-    worker = start("run", f"{APP}:app")
-    sender = start("sendmany", f"{APP}:flights", str(flights))
+    shared = f"--embedded={tmp_path / 'data'}"
+    worker = start("run", f"{APP}:app", shared)
+    sender = start("sendmany", f"{APP}:flights", str(flights), shared)
     assert await until(lambda: sender.poll() is not None)
     assert sender.returncode == 0
     await until(lambda: planes(redis) == expected)
     await until(lambda: all(group["lag"] == 0 for group in groups()))
     assert all(group["pending"] == 0 for group in groups())
-    assert len(groups()) > 1
+    assert len(groups()) == 16
     assert sum(group["entries-read"] for group in groups()) == sum(x["flights"] for x in expected.values())
     worker.terminate()
     assert await until(lambda: worker.poll() is not None)

@@ -14,6 +14,7 @@ from typing import Any
 
 import attrs
 import pytest
+from redis import Redis
 
 #: As in `flown_app`.
 MAX_UNACKED = 50
@@ -136,3 +137,39 @@ async def test_a_frozen_owner_wakes_up_and_does_no_harm(
     late = lines(log)[before:]
     assert len(late) == len({line.partition for line in late}), "no more than the event that was in hand"
     check(log, expected)
+
+
+async def test_a_lone_worker_that_was_frozen_for_longer_than_its_lease_goes_on(
+    total: int, log: Path, expected: dict[str, Any], redis: Redis, start: Any, until: Any, groups: Any
+) -> None:
+    worker: subprocess.Popen[bytes] = start("run", "flown_app:app")
+    await until(lambda: count(log) > total // 10)
+    worker.send_signal(signal.SIGSTOP)
+    await until(lambda: expired(redis))
+    assert not done(groups), "frozen in the middle"
+    worker.send_signal(signal.SIGCONT)
+    await until(lambda: done(groups))
+    assert check(log, expected) <= 16 * MAX_UNACKED
+
+
+def expired(redis: Redis) -> bool:
+    """Whether the time of every member is over, by the server's clock."""
+    seconds, microseconds = redis.time()
+    (members,) = redis.scan_iter("*:members")
+    deadlines = [int(v.split()[0]) for k, v in redis.hgetall(members).items() if k.startswith(b"m:")]
+    return bool(deadlines) and max(deadlines) < seconds * 1000 + microseconds // 1000
+
+
+async def test_a_worker_that_is_killed_and_with_it_its_server_goes_on_from_its_directory(
+    embedded: str, flights: Path, log: Path, expected: dict[str, Any], start: Any, until: Any
+) -> None:
+    total = sum(plane["flights"] for plane in expected.values())
+    sender = start("sendmany", "flown_app:flights", str(flights))
+    assert await until(lambda: sender.poll() is not None)
+    worker: subprocess.Popen[bytes] = start("run", "flown_app:app")
+    await until(lambda: count(log) > total // 3)
+    worker.kill()
+    worker.wait()
+    start("run", "flown_app:app")
+    await until(lambda: count(log) >= total and len({(x.partition, x.xid) for x in lines(log)}) == total)
+    assert check(log, expected) <= 16 * MAX_UNACKED
