@@ -353,7 +353,8 @@ class App:
         async with self._shared.used() as broker:
             for stream in {processor.stream.name: processor.stream for processor in chosen}.values():
                 await broker.declare(stream.spec)
-            await Worker(broker=broker, processors=chosen).run(task_status=task_status)
+            worker = Worker(broker=broker, processors=chosen, stall_limit=self.settings.stall_limit)
+            await worker.run(task_status=task_status)
 
     @asynccontextmanager
     async def worker(self, processors: Collection[str] | None = None) -> AsyncIterator[Worker]:

@@ -263,34 +263,3 @@ async def test_processors_of_one_stream_are_independent(broker: Broker) -> None:
 
 async def test_what_was_never_acquired_has_no_state(broker: Broker) -> None:
     assert await broker.examine(PROCESSOR, [2]) == [None]
-
-
-async def test_members_come_and_go(broker: Broker) -> None:
-    assert (await broker.beat(PROCESSOR, "a", 60, "{}")).members == ("a",)
-    second = await broker.beat(PROCESSOR, "b", 60, "{}")
-    assert second.members == ("a", "b")
-    assert await broker.beat(PROCESSOR, "a", 60, "{}") == second
-    assert (await broker.beat(OTHER, "c", 60, "{}")).members == ("c",)
-    await broker.leave(PROCESSOR, "a")
-    third = await broker.beat(PROCESSOR, "b", 60, "{}")
-    assert third.members == ("b",)
-    assert third.generation > second.generation
-
-
-async def test_a_member_that_stops_beating_is_one_no_more(broker: Broker) -> None:
-    await broker.beat(PROCESSOR, "a", 0.05, "{}")
-    with trio.fail_after(10):
-        while (await broker.beat(PROCESSOR, "b", 60, "{}")).members != ("b",):
-            await trio.lowlevel.checkpoint()
-
-
-async def test_a_late_member_that_nobody_has_missed_keeps_its_place(broker: Broker) -> None:
-    await broker.beat(PROCESSOR, "a", 0.05, "{}")
-    both = await broker.beat(PROCESSOR, "b", 0.05, "{}")
-    await trio.sleep(0.1)  # a's time is over, and b's
-    again = await broker.beat(PROCESSOR, "a", 60, "{}")
-    assert again.members == ("a",)
-    assert again.generation > both.generation
-    assert await broker.beat(PROCESSOR, "a", 0.05, "{}") == again
-    await trio.sleep(0.1)
-    assert await broker.beat(PROCESSOR, "a", 60, "{}") == again

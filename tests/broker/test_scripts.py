@@ -12,7 +12,7 @@ from redis.exceptions import OutOfMemoryError, ResponseError
 from runnel_trio._broker._redis._scripts import Call, exchange
 from runnel_trio._broker._redis._server import embedded_server
 
-LOG, PRODUCERS, LEASE = "log", "producers", "lease"
+LOG, PRODUCERS, LEASE, QUARANTINE = "log", "producers", "lease", "quarantine"
 
 
 class Server:
@@ -39,10 +39,10 @@ class Server:
         return int(self.call("send", [LOG, PRODUCERS], "P", seq, size, overflow, 1, "data", 0, *values))
 
     def acquire(self, member: str, observed: tuple[str, str] = ("", "")) -> Any:
-        return self.call("acquire", [LOG, LEASE], "g", member, *observed)
+        return self.call("acquire", [LOG, LEASE, QUARANTINE], "g", member, *observed)
 
     def commit(self, owner: str, epoch: str, previous: str, last: str, read: int) -> Any:
-        return self.call("commit", [LOG, LEASE], "g", owner, epoch, previous, last, read, last)
+        return self.call("commit", [LOG, LEASE], "g", owner, epoch, previous, last, read, last, 0)
 
     def stored(self) -> list[str]:
         return [fields["data"] for _, fields in self.client.xrange(LOG)]
@@ -211,29 +211,7 @@ async def test_scripts_survive_a_flush(server: Server) -> None:
         assert server.send("x", seq=seq) == 1
 
 
-MEMBERS, META = "members", "meta"
-
-
-async def test_members_are_told_oldest_first_and_each_change_raises_the_generation(server: Server) -> None:
-    def beat(member: str) -> Any:
-        return server.call("beat", [MEMBERS], member, 60_000, "about it")
-
-    assert beat("b") == [1, "b"]
-    assert beat("a") == [2, "b", "a"]
-    assert beat("b") == [2, "b", "a"]
-    assert server.call("leave", [MEMBERS], "b") == 1
-    assert server.call("leave", [MEMBERS], "b") == 0
-    assert beat("a") == [3, "a"]
-    assert beat("b") == [4, "a", "b"]
-
-
-async def test_a_member_whose_time_is_over_is_removed_by_the_next_beat(server: Server) -> None:
-    assert server.call("beat", [MEMBERS], "dead", 60_000, "x") == [1, "dead"]
-    about = server.client.hget(MEMBERS, "m:dead")
-    assert isinstance(about, str)
-    server.client.hset(MEMBERS, "m:dead", about.replace(about.split()[0], "1"))
-    assert server.call("beat", [MEMBERS], "alive", 60_000, "y") == [2, "alive"]
-    assert server.call("beat", [MEMBERS], "dead", 60_000, "x") == [3, "alive", "dead"]
+META = "meta"
 
 
 async def test_the_first_declaration_of_a_stream_holds(server: Server) -> None:

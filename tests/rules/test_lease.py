@@ -3,7 +3,6 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runnel_trio._rules._assignment import assigned
 from runnel_trio._rules._lease import may_take, next_epoch, trusted_until
 from runnel_trio._rules._overflow import accepted, slowest
 
@@ -25,12 +24,6 @@ def test_the_epoch_always_rises(previous: int, now: int) -> None:
 @given(st.floats(0, 1e9), st.floats(0.1, 1e4))
 def test_belief_ends_before_others_may_take(started: float, expiry: float) -> None:
     assert trusted_until(started, expiry) < started + expiry
-
-
-def test_the_oldest_member_owns_all_and_the_others_stand_by() -> None:
-    assert assigned(["a", "b"], 3, "a") == {0, 1, 2}
-    assert assigned(["a", "b"], 3, "b") == set()
-    assert assigned([], 3, "b") == set()
 
 
 @given(st.integers(0, 100), st.integers(0, 100), st.integers(1, 100))

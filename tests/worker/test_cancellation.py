@@ -63,6 +63,10 @@ class HangingReader:
     def __init__(self, inner: Reader, hang: Hang) -> None:
         self._inner, self._hang = inner, hang
 
+    @property
+    def interruptions(self) -> int:
+        return self._inner.interruptions
+
     async def read(self, positions: Mapping[int, bytes], count: int) -> Mapping[int, Sequence[Entry]]:
         found: Mapping[int, Sequence[Entry]] = await self._hang.around("read", self._inner.read)(
             positions, count

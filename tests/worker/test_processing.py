@@ -465,36 +465,6 @@ async def test_processors_of_one_stream_each_see_every_event(
     assert seen == {"one": [0, 1, 2], "two": [0, 1, 2]}
 
 
-async def test_a_second_worker_stands_by_and_takes_over(
-    app: App, orders: Stream[Any], order: Any, drained: Wait, autojump_clock: MockClock
-) -> None:
-    owners: list[tuple[int, int]] = []
-
-    @app.processor(orders, lock_expiry=2)
-    async def collect(events: Any) -> None:
-        async for record in events.records():
-            owners.append((record.n, events.partition.epoch))
-
-    async with app.worker():
-        await orders.send(order(key="a", n=1))
-        await drained(collect)
-        async with app.worker() as second:
-            await orders.send(order(key="a", n=2))
-            await drained(collect)
-            assert owners[0][1] == owners[1][1]
-            second.stop()
-    async with trio.open_nursery() as nursery:
-        first = await nursery.start(app.run)
-        await nursery.start(app.run)
-        first.stop()
-        await trio.sleep(1)
-        await orders.send(order(key="a", n=3))
-        await drained(collect)
-        nursery.cancel_scope.cancel()
-    assert [n for n, _ in owners] == [1, 2, 3]
-    assert owners[2][1] > owners[1][1]
-
-
 async def test_the_servers_url_is_known_in_the_run_and_its_threads(
     app: App, orders: Stream[Any], order: Any, autojump_clock: MockClock
 ) -> None:

@@ -15,7 +15,7 @@ from runnel_trio._broker._memory import MemoryBroker, Store
 from runnel_trio._broker._protocol import Batch
 
 EXPIRY = 4.0
-VERBS = {"acquire", "commit", "release", "examine", "beat", "leave"}
+VERBS = {"acquire", "commit", "release", "examine", "beat", "leave", "plan"}
 
 
 class CutOff:
@@ -114,8 +114,9 @@ async def test_who_comes_back_neither_handles_nor_takes_what_another_owns_now(
         assert cluster.begun[-1][0] == "B"
         line.up(**delays)
         await trio.sleep(5)
-    first = next(at for member, _, at in cluster.begun if member == "B")
-    assert [at for member, _, at in cluster.begun if member == "A" and at > first] == []
+        begun = list(cluster.begun)
+    first = next(at for member, _, at in begun if member == "B")
+    assert [at for member, _, at in begun if member == "A" and at > first] == []
     mine = cluster.by("B")
     assert mine == list(range(mine[0], mine[0] + len(mine)))
 

@@ -1,12 +1,11 @@
 """The memory broker: the same verbs and the same rules, in this process, on Trio's clock.
 
-With `trio.testing.MockClock` a cluster of workers runs in virtual time. `Store` is what a server would be,
-`MemoryBroker` a client of it. Each verb does its work between two checkpoints, as a script does.
+With `trio.testing.MockClock` a cluster of workers runs in virtual time. `_store.Store` is what a server
+would be, `MemoryBroker` a client of it. Each verb does its work between two checkpoints, as a script does.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
@@ -16,101 +15,32 @@ import trio
 from runnel_trio._broker._protocol import (
     Acquired,
     Batch,
+    Beat,
     Commit,
     CommitOutcome,
     Entry,
     Held,
     Lease,
+    Member,
     Membership,
+    Output,
+    Party,
     ProcessorSpec,
+    Quarantine,
     Reader,
+    Rewound,
     StreamSpec,
 )
+from runnel_trio._broker._store import Circle, Group, Log, Seat, Store
 from runnel_trio._rules._cursor import ORIGIN, LogState, parse_id
 from runnel_trio._rules._lease import may_take, next_epoch
-from runnel_trio._rules._overflow import accepted, slowest
+from runnel_trio._rules._overflow import accepted
 from runnel_trio.constants import Overflow
 from runnel_trio.exceptions import Misconfigured
 
 __all__ = ["MemoryBroker", "Store", "open_memory"]
 
 _stores: trio.lowlevel.RunVar[dict[str, Store]] = trio.lowlevel.RunVar("runnel_trio_stores")
-
-
-@attrs.define(eq=False)
-class _Group:
-    cursor: bytes = ORIGIN
-    entries_read: int = 0
-
-
-@attrs.define(eq=False)
-class _Lease:
-    owner: str = ""
-    epoch: int = 0
-    read_to: bytes = ORIGIN
-
-
-@attrs.define(eq=False)
-class _Log:
-    entries: list[Entry] = attrs.field(factory=list)
-    ids: list[tuple[int, int]] = attrs.field(factory=list)
-    added: int = 0
-    last_id: tuple[int, int] = (0, 0)
-    groups: dict[str, _Group] = attrs.field(factory=dict)
-    leases: dict[str, _Lease] = attrs.field(factory=dict)
-
-    def add(self, xid: tuple[int, int], fields: Sequence[bytes]) -> None:
-        self.last_id = xid
-        self.added += 1
-        self.ids.append(xid)
-        self.entries.append((b"%d-%d" % xid, tuple(fields)))
-
-    def drop(self, count: int) -> None:
-        del self.entries[:count], self.ids[:count]
-
-    def after(self, xid: bytes, count: int) -> Sequence[Entry]:
-        at = bisect_right(self.ids, parse_id(xid))
-        return self.entries[at : at + count]
-
-    def state(self, group: _Group) -> LogState:
-        return LogState(
-            cursor=group.cursor,
-            entries_read=group.entries_read,
-            length=len(self.entries),
-            entries_added=self.added,
-            last_id=b"%d-%d" % self.last_id,
-            max_deleted=ORIGIN,
-            first_id=b"%d-%d" % self.ids[0] if self.ids else ORIGIN,
-        )
-
-
-@attrs.define(eq=False)
-class _Members:
-    deadlines: dict[str, float] = attrs.field(factory=dict)
-    generation: int = 0
-
-
-@attrs.define(eq=False)
-class Store:
-    """What a server keeps."""
-
-    streams: dict[tuple[str, str], StreamSpec] = attrs.field(factory=dict)
-    logs: dict[str, _Log] = attrs.field(factory=dict)
-    members: dict[tuple[str, str, str], _Members] = attrs.field(factory=dict)
-    _appended: trio.Event = attrs.field(factory=trio.Event)
-
-    def log(self, key: str) -> _Log:
-        """A partition's log, made when it is first asked for."""
-        return self.logs.setdefault(key, _Log())
-
-    def announce(self) -> None:
-        """Wake the readers."""
-        self._appended.set()
-        self._appended = trio.Event()
-
-    async def appended(self) -> None:
-        """Wait until something was stored."""
-        await self._appended.wait()
 
 
 @asynccontextmanager
@@ -160,40 +90,52 @@ class MemoryBroker:
         count = len(batch)
         if stream.overflow is not Overflow.TRIM:
             if accepted(count, len(log.entries), stream.partition_size) < count:
-                _make_room(log)
+                log.make_room()
             count = accepted(count, len(log.entries), stream.partition_size)
         width = len(batch.names)
         for place, xid in enumerate(ids[:count]):
             values = batch.values[place * width : (place + 1) * width]
             fields = [part for field in zip(batch.names, values, strict=True) for part in field]
-            log.add(xid or _next_id(log), fields)
+            log.add(xid or log.next_id(), fields)
         if stream.overflow is Overflow.TRIM:
             log.drop(max(0, len(log.entries) - stream.partition_size))
         return count
 
     def reader(self, processor: ProcessorSpec, block: float) -> Reader:
         """See `_protocol.Broker`."""
-        return MemoryReader(self, processor.stream, block)
+        return MemoryReader(lambda number: self._log(processor, number), self.store, block)
 
     async def acquire(
         self, processor: ProcessorSpec, member: str, partitions: Mapping[int, Held | None]
-    ) -> Sequence[Acquired | Held]:
+    ) -> Sequence[Acquired | Held | Quarantine]:
         """See `_protocol.Broker`."""
         await trio.lowlevel.checkpoint()
         return [self._acquire(processor, member, number, held) for number, held in partitions.items()]
 
     def _acquire(
         self, processor: ProcessorSpec, member: str, number: int, held: Held | None
-    ) -> Acquired | Held:
-        log = self.store.log(self.log_key(processor.stream, number))
-        lease = log.leases.setdefault(processor.name, _Lease())
+    ) -> Acquired | Held | Quarantine:
+        log = self._log(processor, number)
+        lease = log.lease(processor)
         if not may_take(lease.owner, lease.epoch, member, (held.owner, held.epoch) if held else None):
             return Held(number, lease.owner, lease.epoch)
+        if processor.name in log.quarantines:
+            return log.quarantines[processor.name]
+        lease.clean = not lease.owner or (lease.owner == member and lease.clean)
         lease.owner = member
         lease.epoch = next_epoch(lease.epoch, int(trio.current_time() * 1e6))
         gone = log.added - len(log.entries)
-        group = log.groups.setdefault(processor.name, _Group(entries_read=gone))
-        return Acquired(Lease(number, member, lease.epoch), log.state(group), lease.read_to)
+        group = log.groups.setdefault(processor.name, Group(entries_read=gone))
+        granted = Lease(number, member, lease.epoch)
+        return Acquired(granted, log.state(group), lease.read_to, lease.clean, lease.attempts)
+
+    async def attempt(self, processor: ProcessorSpec, lease: Lease, xid: bytes, count: int) -> bool:
+        """See `_protocol.Broker`."""
+        await trio.lowlevel.checkpoint()
+        held = self._log(processor, lease.partition).lease(processor)
+        if held.is_held(lease):
+            held.attempts = (xid, count)
+        return held.is_held(lease)
 
     async def commit(self, processor: ProcessorSpec, commits: Sequence[Commit]) -> Sequence[CommitOutcome]:
         """See `_protocol.Broker`."""
@@ -201,23 +143,37 @@ class MemoryBroker:
         return [self._commit(processor, x) for x in commits]
 
     def _commit(self, processor: ProcessorSpec, commit: Commit) -> CommitOutcome:
-        log = self.store.log(self.log_key(processor.stream, commit.lease.partition))
-        lease = log.leases.get(processor.name, _Lease())
-        if (lease.owner, lease.epoch) != (commit.lease.owner, commit.lease.epoch):
+        log = self._log(processor, commit.lease.partition)
+        lease = log.lease(processor)
+        if not lease.is_held(commit.lease):
             return CommitOutcome.FENCED
         group = log.groups.get(processor.name)
         if group is None or group.cursor not in {commit.previous, commit.last}:
             return CommitOutcome.REWOUND
         if group.cursor != commit.last:
+            if not self._put(commit.outputs):
+                return CommitOutcome.FULL
             group.cursor = commit.last
             group.entries_read = commit.entries_read
             lease.read_to = commit.read_to
         return CommitOutcome.COMMITTED
 
+    def _put(self, outputs: Sequence[Output]) -> bool:
+        """Store them all, or none when one has no room."""
+        for output in outputs:
+            size = output.stream.partition_size
+            length = len(self.store.log(self.log_key(output.stream, output.partition)).entries)
+            if output.stream.overflow is not Overflow.TRIM and length + len(output.batch) > size:
+                return False
+        for output in outputs:
+            self._append(output.stream, output.partition, output.batch)
+        self.store.announce()
+        return True
+
     async def examine(self, processor: ProcessorSpec, partitions: Sequence[int]) -> Sequence[LogState | None]:
         """See `_protocol.Broker`."""
         await trio.lowlevel.checkpoint()
-        logs = [self.store.log(self.log_key(processor.stream, number)) for number in partitions]
+        logs = [self._log(processor, number) for number in partitions]
         return [
             log.state(log.groups[processor.name]) if processor.name in log.groups else None for log in logs
         ]
@@ -226,42 +182,168 @@ class MemoryBroker:
         """See `_protocol.Broker`."""
         await trio.lowlevel.checkpoint()
         for given in leases:
-            log = self.store.log(self.log_key(processor.stream, given.partition))
-            lease = log.leases.get(processor.name, _Lease())
-            if (lease.owner, lease.epoch) == (given.owner, given.epoch):
-                lease.owner = ""
+            lease = self._log(processor, given.partition).lease(processor)
+            if lease.is_held(given):
+                lease.owner, lease.attempts = "", (ORIGIN, 0)
+        self._tell_released(processor, [lease.partition for lease in leases])
 
-    async def beat(self, processor: ProcessorSpec, member: str, expiry: float, about: str) -> Membership:
+    def _tell_released(self, processor: ProcessorSpec, partitions: Sequence[int]) -> None:
+        self._party(processor).tell(b"released", " ".join(map(str, partitions)).encode())
+        self.store.announce()
+
+    async def quarantine(self, processor: ProcessorSpec, lease: Lease, why: Quarantine) -> bool:
         """See `_protocol.Broker`."""
         await trio.lowlevel.checkpoint()
-        members, now = self._members(processor), trio.current_time()
-        before = set(members.deadlines)
-        members.deadlines = {
-            x: until for x, until in members.deadlines.items() if until >= now or x == member
-        }
-        members.deadlines[member] = now + expiry
-        members.generation += set(members.deadlines) != before
-        return Membership(members.generation, tuple(members.deadlines))
+        log = self._log(processor, lease.partition)
+        held = log.lease(processor)
+        if not held.is_held(lease):
+            return log.quarantines.get(processor.name) == why
+        log.quarantines[processor.name] = why
+        held.owner, held.attempts = "", (ORIGIN, 0)
+        return True
 
-    async def leave(self, processor: ProcessorSpec, member: str) -> None:
+    async def quarantined(
+        self, processor: ProcessorSpec, partitions: Sequence[int]
+    ) -> Sequence[Quarantine | None]:
         """See `_protocol.Broker`."""
         await trio.lowlevel.checkpoint()
-        members = self._members(processor)
-        if members.deadlines.pop(member, None) is not None:
-            members.generation += 1
+        return [self._log(processor, number).quarantines.get(processor.name) for number in partitions]
 
-    def _members(self, processor: ProcessorSpec) -> _Members:
-        key = (processor.stream.app, processor.stream.name, processor.name)
-        return self.store.members.setdefault(key, _Members())
+    async def resume(
+        self, processor: ProcessorSpec, why: Quarantine, *, skip: bool, outputs: Sequence[Output] = ()
+    ) -> CommitOutcome:
+        """See `_protocol.Broker`."""
+        await trio.lowlevel.checkpoint()
+        log = self._log(processor, why.partition)
+        if log.quarantines.get(processor.name) != why:
+            return CommitOutcome.FENCED
+        if skip:
+            group = log.groups.get(processor.name)
+            if group is None or [x[0] for x in log.after(group.cursor, 1)] != [why.first]:
+                return CommitOutcome.REWOUND
+            if not self._put(outputs):
+                return CommitOutcome.FULL
+            passed = log.count_after(group.cursor) - log.count_after(why.last)
+            group.entries_read += passed if group.entries_read >= 0 else 0
+            group.cursor = why.last
+        del log.quarantines[processor.name]
+        self._tell_released(processor, [why.partition])
+        return CommitOutcome.COMMITTED
+
+    async def rewind(
+        self, processor: ProcessorSpec, starts: Mapping[int, bytes], *, dry_run: bool
+    ) -> Sequence[Rewound]:
+        """See `_protocol.Broker`."""
+        await trio.lowlevel.checkpoint()
+        return [self._rewind(processor, number, start, dry=dry_run) for number, start in starts.items()]
+
+    def _rewind(self, processor: ProcessorSpec, number: int, start: bytes, *, dry: bool) -> Rewound:
+        log = self._log(processor, number)
+        group = log.groups.get(processor.name)
+        after = b"%d-%d" % log.last_id if start == b"$" else start
+        lag = log.count_after(after)
+        lag_before = log.added - group.entries_read if group and group.entries_read >= 0 else -1
+        done = Rewound(number, group.cursor if group else None, after, lag_before, lag)
+        if not dry:
+            log.groups[processor.name] = Group(after, log.added - lag)
+            log.quarantines.pop(processor.name, None)
+            log.lease(processor).attempts = (ORIGIN, 0)
+            self._tell_released(processor, [number])
+        return done
+
+    async def entries(
+        self, stream: StreamSpec, partition: int, *, after: bytes = ORIGIN, count: int = 1000
+    ) -> Sequence[Entry]:
+        """See `_protocol.Broker`."""
+        await trio.lowlevel.checkpoint()
+        return self.store.log(self.log_key(stream, partition)).after(after, count)
+
+    async def remove(self, stream: StreamSpec, partition: int, xids: Sequence[bytes]) -> int:
+        """See `_protocol.Broker`."""
+        await trio.lowlevel.checkpoint()
+        return sum(map(self.store.log(self.log_key(stream, partition)).remove, xids))
+
+    async def transfer(self, stream: StreamSpec, partition: int, xid: bytes, output: Output) -> CommitOutcome:
+        """See `_protocol.Broker`."""
+        await trio.lowlevel.checkpoint()
+        log = self.store.log(self.log_key(stream, partition))
+        if not log.ids or parse_id(xid) not in log.ids:
+            return CommitOutcome.REWOUND
+        if not self._put([output]):
+            return CommitOutcome.FULL
+        log.remove(xid)
+        return CommitOutcome.COMMITTED
+
+    async def beat(self, beat: Beat) -> Membership:
+        """See `_protocol.Broker`."""
+        await trio.lowlevel.checkpoint()
+        party, now = self._party(beat.party), trio.current_time()
+        generation = party.generation
+        for other, member in list(party.members.items()):
+            suspected = beat.suspects.get(other) == member.seen.beat
+            if other != beat.member and (member.deadline < now or suspected):
+                del party.members[other]
+                party.changed(b"removed")
+        mine = party.members.get(beat.member)
+        if mine is None and not beat.leaving:
+            party.places += 1
+        place, count = (mine.place, mine.seen.beat) if mine else (party.places, 0)
+        if mine is not None or not beat.leaving:
+            seen = Member(beat.member, count + 1, beat.expiry, beat.leaving, beat.about)
+            party.members[beat.member] = Seat(now + beat.expiry, place, seen)
+            if mine is None or mine.seen.leaving != beat.leaving:
+                party.changed(b"leaving" if beat.leaving else b"joined")
+        if party.generation != generation:
+            self.store.announce()
+        return party.view(beat.member)
+
+    def pulse(self) -> None:
+        """See `_protocol.Broker`."""
+
+    async def look(self, party: Party) -> Membership:
+        """See `_protocol.Broker`."""
+        await trio.lowlevel.checkpoint()
+        return self._party(party).view("")
+
+    async def plan(
+        self, processor: ProcessorSpec, generation: int, plan: Mapping[str, Sequence[int]]
+    ) -> None:
+        """See `_protocol.Broker`."""
+        await trio.lowlevel.checkpoint()
+        party = self._party(processor)
+        if generation == party.generation != party.planned:
+            party.planned = generation
+            party.plan = {member: tuple(numbers) for member, numbers in plan.items()}
+            party.tell(b"changed", b"planned")
+            self.store.announce()
+
+    async def leave(self, party: Party, member: str) -> None:
+        """See `_protocol.Broker`."""
+        await trio.lowlevel.checkpoint()
+        there = self._party(party)
+        if there.members.pop(member, None) is not None:
+            there.changed(b"left")
+            self.store.announce()
+
+    def control(self, party: Party, block: float) -> Reader:
+        """See `_protocol.Broker`."""
+        return MemoryReader(lambda _: self._party(party).control, self.store, block)
+
+    def _party(self, party: Party) -> Circle:
+        return self.store.parties.setdefault(party, Circle())
+
+    def _log(self, processor: ProcessorSpec, number: int) -> Log:
+        return self.store.log(self.log_key(processor.stream, number))
 
 
 @attrs.define(eq=False)
 class MemoryReader:
     """See `_protocol.Reader`."""
 
-    _broker: MemoryBroker
-    _stream: StreamSpec
+    _log: Callable[[int], Log]
+    _store: Store
     _block: float
+    interruptions: int = attrs.field(default=0, init=False)
     _woken: trio.Event = attrs.field(factory=trio.Event, init=False)
 
     async def read(self, positions: Mapping[int, bytes], count: int) -> Mapping[int, Sequence[Entry]]:
@@ -273,17 +355,13 @@ class MemoryReader:
             return found
         with trio.move_on_after(self._block):
             async with trio.open_nursery() as nursery:
-                for wait in (self._woken.wait, self._broker.store.appended):
+                for wait in (self._woken.wait, self._store.appended):
                     nursery.start_soon(_then_cancel, wait, nursery.cancel_scope)
         self._woken = trio.Event()
         return self._look(positions, count)
 
     def _look(self, positions: Mapping[int, bytes], count: int) -> dict[int, Sequence[Entry]]:
-        store, broker = self._broker.store, self._broker
-        found = {
-            number: store.log(broker.log_key(self._stream, number)).after(xid, count)
-            for number, xid in positions.items()
-        }
+        found = {number: self._log(number).after(xid, count) for number, xid in positions.items()}
         return {number: entries for number, entries in found.items() if entries}
 
     def wake(self) -> None:
@@ -300,7 +378,7 @@ async def _then_cancel(wait: Callable[[], object], scope: trio.CancelScope) -> N
     scope.cancel()
 
 
-def _given_ids(stream: StreamSpec, number: int, log: _Log, batch: Batch) -> Sequence[tuple[int, int] | None]:
+def _given_ids(stream: StreamSpec, number: int, log: Log, batch: Batch) -> Sequence[tuple[int, int] | None]:
     if batch.ids is None:
         return [None] * len(batch)
     ids = [parse_id(xid) for xid in batch.ids]
@@ -313,14 +391,3 @@ def _given_ids(stream: StreamSpec, number: int, log: _Log, batch: Batch) -> Sequ
             )
         last = xid
     return ids
-
-
-def _next_id(log: _Log) -> tuple[int, int]:
-    now = (max(0, int(trio.current_time() * 1000)), 0)
-    return now if now > log.last_id else (log.last_id[0], log.last_id[1] + 1)
-
-
-def _make_room(log: _Log) -> None:
-    cursor = slowest(group.cursor for group in log.groups.values())
-    if cursor is not None:
-        log.drop(bisect_right(log.ids, parse_id(cursor)))

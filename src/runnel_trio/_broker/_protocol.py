@@ -1,4 +1,4 @@
-"""The seam to the outside: a dozen verbs that a broker has, and the values that they carry.
+"""The seam to the outside: the verbs that a broker has; what they carry is in `_values`.
 
 Two brokers implement it, and one suite holds both to it: `_redis`, and `_memory` on Trio's own clock.
 Every verb that writes may be called again after a failure without harm; none is abandoned half-way.
@@ -7,136 +7,72 @@ While the server is away the verbs of the consuming side wait for it, and `appen
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-import attrs
-
+from runnel_trio._broker._values import (
+    Acquired,
+    AppSpec,
+    Batch,
+    Beat,
+    Commit,
+    CommitOutcome,
+    Entry,
+    Held,
+    Lease,
+    Member,
+    Membership,
+    Output,
+    Party,
+    ProcessorSpec,
+    Quarantine,
+    Rewound,
+    StreamSpec,
+)
 from runnel_trio._rules._cursor import LogState
-from runnel_trio.constants import Overflow
 
 __all__ = [
     "Acquired",
+    "AppSpec",
     "Batch",
+    "Beat",
     "Broker",
     "Commit",
     "CommitOutcome",
     "Entry",
     "Held",
     "Lease",
+    "Member",
     "Membership",
+    "Output",
+    "Party",
     "ProcessorSpec",
+    "Pulse",
+    "Quarantine",
     "Reader",
+    "Rewound",
     "StreamSpec",
 ]
 
-#: A stored entry: its id, and its fields and values in turn.
-Entry = tuple[bytes, Sequence[bytes]]
 
+class Pulse(Protocol):
+    """Heartbeats that leave from a thread, over a connection of their own."""
 
-@attrs.frozen
-class Batch:
-    """Entries to be stored in one partition, alike: in their fields, and in whether their ids are given.
+    def send(self, beats: Sequence[Beat]) -> list[Membership]:
+        """As `Broker.beat` for each; blocks.
 
-    Attributes:
-        names: of their fields.
-        values: of these fields, entry by entry.
-        ids: one for each entry; None lets the server choose them.
-    """
+        Raises:
+            BrokerUnavailable, BrokerRefused: as they say.
+        """
+        ...
 
-    names: Sequence[bytes]
-    values: Sequence[bytes]
-    ids: Sequence[bytes] | None = None
+    def interrupt(self) -> None:
+        """From another thread: make the `send` under way fail now, and all later ones."""
+        ...
 
-    def __len__(self) -> int:
-        return len(self.values) // len(self.names)
-
-
-@attrs.frozen(kw_only=True)
-class StreamSpec:
-    """A stream as its app declares it; `partition_count`, `record` and `hasher` are fixed by the first."""
-
-    app: str
-    name: str
-    partition_count: int
-    record: str
-    hasher: str
-    partition_size: int
-    overflow: Overflow
-
-
-@attrs.frozen(kw_only=True)
-class ProcessorSpec:
-    """A processor of a stream; its name is the consumer group's."""
-
-    stream: StreamSpec
-    name: str
-
-
-@attrs.frozen
-class Lease:
-    """Ownership of one partition: everything written on its strength carries owner and epoch."""
-
-    partition: int
-    owner: str
-    epoch: int
-
-
-@attrs.frozen
-class Acquired:
-    """A lease that was granted, with the state of the log and what the owner before had read."""
-
-    lease: Lease
-    state: LogState
-    read_to: bytes
-
-
-@attrs.frozen
-class Held:
-    """A lease that was not granted: who holds it. Give it back to `acquire` to take it by force."""
-
-    partition: int
-    owner: str
-    epoch: int
-
-
-@attrs.frozen
-class Commit:
-    """Move a cursor from `previous` to `last`.
-
-    Attributes:
-        lease: on whose strength.
-        previous: the cursor that this owner believes in.
-        last: the new one.
-        entries_read: how many entries stand at or before `last`; -1 when unknown.
-        read_to: the highest id that this owner has read.
-    """
-
-    lease: Lease
-    previous: bytes
-    last: bytes
-    entries_read: int
-    read_to: bytes
-
-
-class CommitOutcome(enum.Enum):
-    """How a commit ended."""
-
-    #: The cursor is at `Commit.last`, by this call or by an earlier one whose answer was lost.
-    COMMITTED = "committed"
-    #: Another member owns the partition.
-    FENCED = "fenced"
-    #: The cursor is not where this owner left it: an operator moved it, or the server lost its last writes.
-    REWOUND = "rewound"
-
-
-@attrs.frozen
-class Membership:
-    """The live members of a processor, oldest first; the generation rises with every change."""
-
-    generation: int
-    members: tuple[str, ...]
+    def close(self) -> None:
+        """Give up what it holds, in the thread that sends."""
+        ...
 
 
 class Reader(Protocol):
@@ -154,6 +90,11 @@ class Reader(Protocol):
 
         Cancellation: returns at once; nothing was taken away, reading has no side effect.
         """
+        ...
+
+    @property
+    def interruptions(self) -> int:
+        """How often the connection was lost so far: what was known about the server may have changed."""
         ...
 
     def wake(self) -> None:
@@ -210,8 +151,15 @@ class Broker(Protocol):
 
     async def acquire(
         self, processor: ProcessorSpec, member: str, partitions: Mapping[int, Held | None]
-    ) -> Sequence[Acquired | Held]:
+    ) -> Sequence[Acquired | Held | Quarantine]:
         """Take leases; with a `Held` that was seen before, by force from exactly that owner and epoch."""
+        ...
+
+    async def attempt(self, processor: ProcessorSpec, lease: Lease, xid: bytes, count: int) -> bool:
+        """Mark that an entry is about to be handled for the ``count``-th time; False: the lease is another's.
+
+        The mark tells the next owner, if this one's process ends over it. It goes with a clean release.
+        """
         ...
 
     async def commit(self, processor: ProcessorSpec, commits: Sequence[Commit]) -> Sequence[CommitOutcome]:
@@ -223,13 +171,87 @@ class Broker(Protocol):
         ...
 
     async def release(self, processor: ProcessorSpec, leases: Sequence[Lease]) -> None:
-        """Give leases up; those that are no longer held are left alone."""
+        """Give leases up, and tell the party; those that are no longer held are left alone."""
         ...
 
-    async def beat(self, processor: ProcessorSpec, member: str, expiry: float, about: str) -> Membership:
-        """Join, or stay a member for `expiry` seconds from now; members whose time is over are removed."""
+    async def quarantine(self, processor: ProcessorSpec, lease: Lease, why: Quarantine) -> bool:
+        """Let a partition stand still, and give its lease up; False: the lease is another's."""
         ...
 
-    async def leave(self, processor: ProcessorSpec, member: str) -> None:
-        """Stop being a member."""
+    async def quarantined(
+        self, processor: ProcessorSpec, partitions: Sequence[int]
+    ) -> Sequence[Quarantine | None]:
+        """Why partitions stand still; None where they do not."""
+        ...
+
+    async def resume(
+        self, processor: ProcessorSpec, why: Quarantine, *, skip: bool, outputs: Sequence[Output] = ()
+    ) -> CommitOutcome:
+        """Lift exactly this quarantine, and tell the party.
+
+        Args:
+            processor: whose.
+            why: the quarantine that was seen; FENCED when there is another one or none.
+            skip: acknowledge the entries that failed. REWOUND when the cursor is not right before them.
+            outputs: stored in the same step.
+        """
+        ...
+
+    async def rewind(
+        self, processor: ProcessorSpec, starts: Mapping[int, bytes], *, dry_run: bool
+    ) -> Sequence[Rewound]:
+        """Set cursors, whoever owns the partitions; lifts quarantines and forgets attempts.
+
+        Args:
+            processor: whose.
+            starts: by partition: process what comes after this id; ``b"$"`` for what is added from now on.
+            dry_run: only say what would happen.
+        """
+        ...
+
+    async def entries(
+        self, stream: StreamSpec, partition: int, *, after: bytes = b"0-0", count: int = 1000
+    ) -> Sequence[Entry]:
+        """Stored entries behind an id, at once."""
+        ...
+
+    async def remove(self, stream: StreamSpec, partition: int, xids: Sequence[bytes]) -> int:
+        """Delete entries; how many were there."""
+        ...
+
+    async def transfer(self, stream: StreamSpec, partition: int, xid: bytes, output: Output) -> CommitOutcome:
+        """Delete an entry and store another one elsewhere, in one step. REWOUND: there is no such entry."""
+        ...
+
+    async def beat(self, beat: Beat) -> Membership:
+        """Join, or stay a member; members whose time is over are removed.
+
+        One that is leaving does not join: what it says after `leave` changes nothing, and its place is 0.
+        """
+        ...
+
+    def pulse(self) -> Pulse | None:
+        """For heartbeats from a thread; None where there is nothing but Trio's own time."""
+        ...
+
+    async def look(self, party: Party) -> Membership:
+        """As `beat`, by somebody who is no member; changes nothing."""
+        ...
+
+    async def plan(
+        self, processor: ProcessorSpec, generation: int, plan: Mapping[str, Sequence[int]]
+    ) -> None:
+        """Store who is to own what, and tell the party; the first plan of a generation holds."""
+        ...
+
+    async def leave(self, party: Party, member: str) -> None:
+        """Stop being a member, and tell the party."""
+        ...
+
+    def control(self, party: Party, block: float) -> Reader:
+        """News for a party's members, as entries of partition 0: wait behind `Membership.news`.
+
+        Entries have the field ``released`` with the numbers of partitions, in text with blanks between; every
+        other one says that the membership or the plan has changed.
+        """
         ...

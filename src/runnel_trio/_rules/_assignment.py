@@ -1,23 +1,66 @@
-"""Which member owns which partitions: a pure function of the membership.
+"""Which member is to own which partitions: a pure function of the members and of the plan before.
 
-Every member computes it from the same membership and gets the same answer. For now the member that
-joined first owns every partition and the others stand by, in the order in which they joined.
+The new plan is
+
+- **complete**: each partition has exactly one member, as long as there is any;
+- **balanced**: no member has more than one partition more than another;
+- **sticky**: it moves as few partitions as these two allow, because each move is a pause of that partition.
+
+Few moves: ``partition_count % members`` of the members may have one partition more than the others. They are
+those that have most now, so that as little as possible has to be taken from anybody; what is taken, and what
+nobody has, goes to those below their share. Members that are leaving have a share of none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-__all__ = ["assigned"]
+__all__ = ["assign"]
+
+Plan = dict[str, tuple[int, ...]]
 
 
-def assigned(members: Sequence[str], partition_count: int, member: str) -> frozenset[int]:
-    """The partitions that ``member`` owns.
+def assign(members: Sequence[str], partition_count: int, previous: Mapping[str, Sequence[int]]) -> Plan:
+    """The plan for members, each of them named in it, after a previous one.
 
     Args:
-        members: ids of the live members, in the order in which they joined.
+        members: ids of those that take part, in the order of joining; every caller has the same order.
         partition_count: how many partitions there are.
-        member: whose share is asked for.
+        previous: who was to own what before, in a plan of this function.
+
+    Example:
+        >>> assign(["a", "b"], 4, {"a": (0, 1, 2, 3)})
+        {'a': (0, 1), 'b': (2, 3)}
+        >>> assign(["b"], 4, {"a": (0, 1), "b": (2, 3)})
+        {'b': (0, 1, 2, 3)}
     """
-    first = members[0] if members else None
-    return frozenset(range(partition_count)) if first == member else frozenset()
+    if not members:
+        return {}
+    kept = _held(members, partition_count, previous)
+    shares = _shares(kept, partition_count)
+    for member, share in shares.items():
+        del kept[member][share:]
+    placed = {number for numbers in kept.values() for number in numbers}
+    free = [number for number in range(partition_count) if number not in placed]
+    for member, share in shares.items():
+        wanted = share - len(kept[member])
+        kept[member] += free[:wanted]
+        del free[:wanted]
+    return {member: tuple(sorted(numbers)) for member, numbers in kept.items()}
+
+
+def _held(
+    members: Sequence[str], partition_count: int, previous: Mapping[str, Sequence[int]]
+) -> dict[str, list[int]]:
+    """What each one has now, of what there is."""
+    return {
+        member: sorted(number for number in previous.get(member, ()) if 0 <= number < partition_count)
+        for member in members
+    }
+
+
+def _shares(held: Mapping[str, Sequence[int]], partition_count: int) -> dict[str, int]:
+    """How many each one is to have, in the order of joining."""
+    least, more = divmod(partition_count, len(held))
+    fullest = sorted(held, key=lambda member: -len(held[member]))[:more]
+    return {member: least + (member in fullest) for member in held}

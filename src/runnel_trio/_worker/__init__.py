@@ -1,7 +1,8 @@
 """What runs, box by box; folder depth is nursery depth.
 
     Worker               _worker.py              one per process
-    └─ Rebalancer        _member/_rebalancer.py  one per processor: membership, heartbeat, assignment
+    ├─ Heartbeat         _heartbeat.py           keeps the seats, from a thread
+    └─ Rebalancer        _member/_rebalancer.py  one per processor: its seat in the party, plan, handover
        ├─ Fetcher        _member/_fetcher.py     the only reader of its partitions
        ├─ Committer      _member/_committer.py   coalesces what partitions have processed
        └─ PartitionExecutor  _member/_partition.py   one per owned partition, in a cancel scope of its own

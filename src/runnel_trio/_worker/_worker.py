@@ -22,8 +22,9 @@ import trio
 
 from runnel_trio._broker._protocol import Broker
 from runnel_trio._processor import Processor
-from runnel_trio._scopes import quitting
+from runnel_trio._scopes import helpers, quitting
 from runnel_trio._telemetry import report
+from runnel_trio._worker._heartbeat import Heartbeat
 from runnel_trio._worker._member._rebalancer import Rebalancer
 
 __all__ = ["Worker"]
@@ -41,22 +42,31 @@ class Worker:
         broker: where everything is.
         processors: which ones.
         member: the id by which other workers know this one.
+        stall_limit: seconds that user code may hold up Trio before the worker gives itself up.
     """
 
     broker: Broker
     processors: Sequence[Processor]
     member: str = attrs.field(factory=_member_id)
+    stall_limit: float = 300.0
+    _heartbeat: Heartbeat = attrs.field(init=False)
     _members: list[Rebalancer] = attrs.field(factory=list, init=False)
     _halted: BaseException | None = attrs.field(default=None, init=False)
     _ready: trio.Event = attrs.field(factory=trio.Event, init=False)
     _stopping: trio.Event = attrs.field(factory=trio.Event, init=False)
 
     def __attrs_post_init__(self) -> None:
+        self._heartbeat = Heartbeat(broker=self.broker, stall_limit=self.stall_limit, halt=self.halt)
         about = json.dumps({"host": socket.gethostname(), "pid": os.getpid()})
         for processor in self.processors:
             self._members.append(
                 Rebalancer(
-                    broker=self.broker, processor=processor, member=self.member, about=about, halt=self.halt
+                    broker=self.broker,
+                    processor=processor,
+                    member=self.member,
+                    about=about,
+                    heartbeat=self._heartbeat,
+                    halt=self.halt,
                 )
             )
 
@@ -121,8 +131,10 @@ class Worker:
 
     async def _tree(self) -> None:
         with trio.CancelScope(shield=True):
-            async with trio.open_nursery() as nursery:
-                async with trio.open_nursery() as joining:
-                    for member in self._members:
-                        joining.start_soon(nursery.start, member.run)
-                self._ready.set()
+            async with helpers() as beating:
+                await beating.start(self._heartbeat.run)
+                async with trio.open_nursery() as nursery:
+                    async with trio.open_nursery() as joining:
+                        for member in self._members:
+                            joining.start_soon(nursery.start, member.run)
+                    self._ready.set()

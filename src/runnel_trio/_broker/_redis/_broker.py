@@ -14,24 +14,40 @@ import outcome
 from runnel_trio._broker._protocol import (
     Acquired,
     Batch,
+    Beat,
     Commit,
     CommitOutcome,
+    Entry,
     Held,
     Lease,
     Membership,
+    Output,
+    Party,
     ProcessorSpec,
+    Quarantine,
     Reader,
+    Rewound,
     StreamSpec,
 )
 from runnel_trio._broker._redis import _keys
 from runnel_trio._broker._redis._connection import Endpoint, Line, Outage
 from runnel_trio._broker._redis._fitness import check_fitness
 from runnel_trio._broker._redis._gateway import Gateway, Hop
+from runnel_trio._broker._redis._pulse import RedisPulse, beat_call, party_keys
 from runnel_trio._broker._redis._reader import RedisReader
+from runnel_trio._broker._redis._replies import (
+    membership,
+    outcome_of,
+    quarantine_of,
+    quarantine_text,
+    state,
+    taken,
+    text,
+)
 from runnel_trio._broker._redis._scripts import Call, Plain
 from runnel_trio._broker._redis._sender import Sender, Shipment
 from runnel_trio._broker._redis._server import SCHEME, embedded_server
-from runnel_trio._rules._cursor import LogState
+from runnel_trio._rules._cursor import ORIGIN, LogState
 from runnel_trio._scopes import helpers
 from runnel_trio.exceptions import BrokerUnavailable, Misconfigured, RunnelError
 
@@ -110,8 +126,8 @@ class RedisBroker:
         mine = [str(stream.partition_count), stream.record, stream.hasher]
         ((*there,),) = await self._surely([Call("declare", [_keys.meta(stream)], mine)])
         for what, stored, given in zip(("partition_count", "record", "hasher"), there, mine, strict=True):
-            if _text(stored) != given:
-                raise _declared_otherwise(stream, what, _text(stored), given)
+            if text(stored) != given:
+                raise _declared_otherwise(stream, what, text(stored), given)
 
     async def append(self, stream: StreamSpec, batches: Mapping[int, Batch]) -> Mapping[int, int]:
         """See `_protocol.Broker`."""
@@ -119,65 +135,150 @@ class RedisBroker:
 
     def reader(self, processor: ProcessorSpec, block: float) -> Reader:
         """See `_protocol.Broker`."""
-        return RedisReader(
-            endpoint=self.endpoint,
-            outage=self.outage,
-            log_key=partial(_keys.log, processor.stream),
-            unblock=self._unblock,
-            block=block,
-        )
+        return self._reader(partial(_keys.log, processor.stream), block)
 
     async def acquire(
         self, processor: ProcessorSpec, member: str, partitions: Mapping[int, Held | None]
-    ) -> Sequence[Acquired | Held]:
+    ) -> Sequence[Acquired | Held | Quarantine]:
         """See `_protocol.Broker`."""
         calls = [
-            self._on_partition("acquire", processor, number, member, *_observed(held))
+            Call(
+                "acquire",
+                [*_places(processor, number), _keys.quarantine(processor, number)],
+                [processor.name, member, *_observed(held)],
+            )
             for number, held in partitions.items()
         ]
         replies = await self._surely(calls)
-        return [_taken(number, member, x) for number, x in zip(partitions, replies, strict=True)]
+        return [taken(number, member, x) for number, x in zip(partitions, replies, strict=True)]
+
+    async def attempt(self, processor: ProcessorSpec, lease: Lease, xid: bytes, count: int) -> bool:
+        """See `_protocol.Broker`."""
+        key = _keys.lease(processor, lease.partition)
+        (held,) = await self._surely([Call("attempt", [key], [lease.owner, lease.epoch, xid, count])])
+        return bool(held)
 
     async def commit(self, processor: ProcessorSpec, commits: Sequence[Commit]) -> Sequence[CommitOutcome]:
         """See `_protocol.Broker`."""
-        calls = [
-            self._on_partition(
-                "commit", processor, x.lease.partition, x.lease.owner, x.lease.epoch,
-                x.previous, x.last, x.entries_read, x.read_to,
-            )
-            for x in commits
-        ]  # fmt: skip
-        return [CommitOutcome(_text(reply).lower()) for reply in await self._surely(calls)]
+        return list(map(outcome_of, await self._surely([_commit(processor, x) for x in commits])))
 
     async def examine(self, processor: ProcessorSpec, partitions: Sequence[int]) -> Sequence[LogState | None]:
         """See `_protocol.Broker`."""
-        calls = [self._on_partition("examine", processor, number) for number in partitions]
-        return [_state(reply) if reply else None for reply in await self._surely(calls)]
+        calls = [Call("examine", _places(processor, number), [processor.name]) for number in partitions]
+        return [state(reply) if reply else None for reply in await self._surely(calls)]
 
     async def release(self, processor: ProcessorSpec, leases: Sequence[Lease]) -> None:
         """See `_protocol.Broker`."""
-        await self._surely(
-            [
-                Call("release", [_keys.lease(processor, lease.partition)], [lease.owner, lease.epoch])
-                for lease in leases
-            ]
+        calls = [
+            Call("release", [_keys.lease(processor, lease.partition)], [lease.owner, lease.epoch])
+            for lease in leases
+        ]
+        await self._surely([*calls, _tell(processor, [lease.partition for lease in leases])])
+
+    async def quarantine(self, processor: ProcessorSpec, lease: Lease, why: Quarantine) -> bool:
+        """See `_protocol.Broker`."""
+        keys = [_keys.lease(processor, lease.partition), _keys.quarantine(processor, lease.partition)]
+        call = Call("quarantine", keys, [lease.owner, lease.epoch, quarantine_text(why)])
+        (held,) = await self._surely([call])
+        return bool(held)
+
+    async def quarantined(
+        self, processor: ProcessorSpec, partitions: Sequence[int]
+    ) -> Sequence[Quarantine | None]:
+        """See `_protocol.Broker`."""
+        replies = await self._surely([Plain(("GET", _keys.quarantine(processor, x))) for x in partitions])
+        return [None if reply is None else quarantine_of(reply) for reply in replies]
+
+    async def resume(
+        self, processor: ProcessorSpec, why: Quarantine, *, skip: bool, outputs: Sequence[Output] = ()
+    ) -> CommitOutcome:
+        """See `_protocol.Broker`."""
+        number = why.partition
+        keys = [_keys.log(processor.stream, number), _keys.quarantine(processor, number)]
+        own = (processor.name, quarantine_text(why), int(skip), why.first, why.last)
+        call = _with_outputs("resume", keys, own, outputs)
+        reply, _ = await self._surely([call, _tell(processor, [number])])
+        return outcome_of(reply)
+
+    async def rewind(
+        self, processor: ProcessorSpec, starts: Mapping[int, bytes], *, dry_run: bool
+    ) -> Sequence[Rewound]:
+        """See `_protocol.Broker`."""
+        calls = [
+            Call(
+                "rewind",
+                [*_places(processor, number), _keys.quarantine(processor, number)],
+                [processor.name, start, int(dry_run)],
+            )
+            for number, start in starts.items()
+        ]
+        told = [] if dry_run else [_tell(processor, list(starts))]
+        replies = (await self._surely([*calls, *told]))[: len(calls)]
+        return [
+            Rewound(number, before or None, after, lag_before, lag_after)
+            for number, (before, after, lag_before, lag_after) in zip(starts, replies, strict=True)
+        ]
+
+    async def entries(
+        self, stream: StreamSpec, partition: int, *, after: bytes = ORIGIN, count: int = 1000
+    ) -> Sequence[Entry]:
+        """See `_protocol.Broker`."""
+        start = b"(" + after
+        words = ("XRANGE", _keys.log(stream, partition), start, "+", "COUNT", count)
+        (reply,) = await self._surely([Plain(words)])
+        return [(xid, tuple(fields)) for xid, fields in reply]
+
+    async def remove(self, stream: StreamSpec, partition: int, xids: Sequence[bytes]) -> int:
+        """See `_protocol.Broker`."""
+        if not xids:
+            return 0
+        (reply,) = await self._surely([Plain(("XDEL", _keys.log(stream, partition), *xids))])
+        return int(reply)
+
+    async def transfer(self, stream: StreamSpec, partition: int, xid: bytes, output: Output) -> CommitOutcome:
+        """See `_protocol.Broker`."""
+        call = _with_outputs("transfer", [_keys.log(stream, partition)], (xid,), [output])
+        (reply,) = await self._surely([call])
+        return outcome_of(reply)
+
+    async def beat(self, beat: Beat) -> Membership:
+        """See `_protocol.Broker`."""
+        (reply,) = await self._surely([beat_call(beat)])
+        return membership(reply)
+
+    def pulse(self) -> RedisPulse:
+        """See `_protocol.Broker`."""
+        return RedisPulse(Line(self.endpoint))
+
+    async def look(self, party: Party) -> Membership:
+        """See `_protocol.Broker`."""
+        (reply,) = await self._surely([Call("look", party_keys(party), [])])
+        return membership(reply)
+
+    async def plan(
+        self, processor: ProcessorSpec, generation: int, plan: Mapping[str, Sequence[int]]
+    ) -> None:
+        """See `_protocol.Broker`."""
+        arguments: list[str | int] = [generation]
+        for member, numbers in plan.items():
+            arguments += [member, " ".join(map(str, numbers))]
+        await self._surely([Call("plan", party_keys(processor), arguments)])
+
+    async def leave(self, party: Party, member: str) -> None:
+        """See `_protocol.Broker`."""
+        await self._surely([Call("leave", [_keys.members(party), _keys.control(party)], [member])])
+
+    def control(self, party: Party, block: float) -> Reader:
+        """See `_protocol.Broker`."""
+        key = _keys.control(party)
+        return self._reader(lambda _: key, block)
+
+    def _reader(self, key: Callable[[int], str], block: float) -> RedisReader:
+        return RedisReader(
+            endpoint=self.endpoint, outage=self.outage, log_key=key, unblock=self._unblock, block=block
         )
 
-    async def beat(self, processor: ProcessorSpec, member: str, expiry: float, about: str) -> Membership:
-        """See `_protocol.Broker`."""
-        arguments = (member, int(expiry * 1000), about)
-        ((generation, *members),) = await self._surely([Call("beat", [_keys.members(processor)], arguments)])
-        return Membership(int(generation), tuple(map(_text, members)))
-
-    async def leave(self, processor: ProcessorSpec, member: str) -> None:
-        """See `_protocol.Broker`."""
-        await self._surely([Call("leave", [_keys.members(processor)], [member])])
-
-    def _on_partition(self, script: str, processor: ProcessorSpec, number: int, *arguments: Any) -> Call:
-        keys = [_keys.log(processor.stream, number), _keys.lease(processor, number)]
-        return Call(script, keys, [processor.name, *arguments])
-
-    async def _surely(self, calls: Sequence[Call]) -> list[Any]:
+    async def _surely(self, calls: _Request) -> list[Any]:
         """The replies to calls that may be repeated, however long the server is away."""
         if not calls:
             return []
@@ -201,27 +302,35 @@ def _observed(held: Held | None) -> tuple[str, str]:
     return (held.owner, str(held.epoch)) if held else ("", "")
 
 
-def _taken(number: int, member: str, reply: Sequence[Any]) -> Acquired | Held:
-    if not reply[0]:
-        return Held(number, _text(reply[1]), int(reply[2]))
-    return Acquired(Lease(number, member, int(reply[1])), _state(reply[3:]), reply[2])
+def _places(processor: ProcessorSpec, number: int) -> list[str]:
+    return [_keys.log(processor.stream, number), _keys.lease(processor, number)]
 
 
-def _state(reply: Sequence[Any]) -> LogState:
-    cursor, entries_read, length, entries_added, last_id, max_deleted, first_id = reply
-    return LogState(
-        cursor=cursor,
-        entries_read=entries_read,
-        length=length,
-        entries_added=entries_added,
-        last_id=last_id,
-        max_deleted=max_deleted,
-        first_id=first_id,
-    )
+def _tell(processor: ProcessorSpec, released: Sequence[int]) -> Call:
+    return Call("tell", [_keys.control(processor)], [" ".join(map(str, released))])
 
 
-def _text(value: bytes | str) -> str:
-    return value.decode() if isinstance(value, bytes) else value
+def _commit(processor: ProcessorSpec, commit: Commit) -> Call:
+    lease = commit.lease
+    own = (
+        processor.name, lease.owner, lease.epoch,
+        commit.previous, commit.last, commit.entries_read, commit.read_to,
+    )  # fmt: skip
+    return _with_outputs("commit", _places(processor, lease.partition), own, commit.outputs)
+
+
+def _with_outputs(
+    script: str, keys: Sequence[str], arguments: Sequence[bytes | str | int], outputs: Sequence[Output]
+) -> Call:
+    """As scripts/_output.lua reads them."""
+    all_keys: list[str] = [*keys]
+    all_arguments: list[bytes | str | int] = [*arguments, len(outputs)]
+    for output in outputs:
+        stream, batch = output.stream, output.batch
+        all_keys.append(_keys.log(stream, output.partition))
+        all_arguments += [len(all_keys), stream.partition_size, stream.overflow.value, len(batch.names)]
+        all_arguments += [*batch.names, len(batch), *batch.values]
+    return Call(script, all_keys, all_arguments)
 
 
 def _declared_otherwise(stream: StreamSpec, what: str, there: str, given: str) -> Misconfigured:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import logging
 import random
+import socket
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, Protocol
 
 import attrs
@@ -168,6 +169,14 @@ class Line:
         except BaseException:
             self.close()
             raise
+
+    def interrupt(self) -> None:
+        """From another thread: make the exchange under way fail now.
+
+        Closing the connection here would raise in that thread what is no error of redis-py's.
+        """
+        with suppress(OSError, AttributeError):
+            self._connection._sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Give the connection up: what is still on its way in must answer nothing else."""

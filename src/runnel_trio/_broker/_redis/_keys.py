@@ -6,9 +6,9 @@ and leases together on Redis Cluster too; the coordination of one processor shar
 
 from __future__ import annotations
 
-from runnel_trio._broker._protocol import ProcessorSpec, StreamSpec
+from runnel_trio._broker._protocol import AppSpec, Party, ProcessorSpec, StreamSpec
 
-__all__ = ["lease", "log", "members", "meta", "producers"]
+__all__ = ["control", "lease", "log", "members", "meta", "plan", "producers", "quarantine"]
 
 
 def _partition(stream: StreamSpec, number: int) -> str:
@@ -35,6 +35,27 @@ def meta(stream: StreamSpec) -> str:
     return f"runnel:{{{stream.app}}}:{stream.name}:meta"
 
 
-def members(processor: ProcessorSpec) -> str:
-    """The hash of a processor's members."""
-    return f"runnel:{{{processor.stream.app}/{processor.stream.name}/{processor.name}}}:members"
+def quarantine(processor: ProcessorSpec, number: int) -> str:
+    """Why a partition stands still."""
+    return f"{_partition(processor.stream, number)}:quarantine:{processor.name}"
+
+
+def _party(party: Party) -> str:
+    if isinstance(party, AppSpec):
+        return f"runnel:{{{party.name}}}:leader"
+    return f"runnel:{{{party.stream.app}/{party.stream.name}/{party.name}}}"
+
+
+def members(party: Party) -> str:
+    """The hash of a processor's members, or of those that can lead an app."""
+    return f"{_party(party)}:members"
+
+
+def plan(party: Party) -> str:
+    """The hash that says which member is to own which partitions."""
+    return f"{_party(party)}:assignment"
+
+
+def control(party: Party) -> str:
+    """The small stream by which members hear of changes."""
+    return f"{_party(party)}:control"

@@ -54,6 +54,7 @@ class RedisReader:
     _waiting: trio.CancelScope | None = attrs.field(default=None, init=False)
     _woken: bool = attrs.field(default=False, init=False)
     _failures: int = attrs.field(default=0, init=False)
+    interruptions: int = attrs.field(default=0, init=False)
 
     async def read(self, positions: Mapping[int, bytes], count: int) -> Mapping[int, Sequence[Entry]]:
         """See `_protocol.Reader`; while the server is away it waits a little and returns nothing."""
@@ -63,6 +64,7 @@ class RedisReader:
         except BrokerUnavailable as error:
             await self.outage.pause(error, self._failures)
             self._failures += 1
+            self.interruptions += 1
             return {}
         self._failures = 0
         self.outage.over()

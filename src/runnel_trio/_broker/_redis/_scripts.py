@@ -22,11 +22,19 @@ __all__ = ["Call", "Plain", "answers", "exchange", "packed", "repeated"]
 _PARTS = {
     "send": ("_ids", "_state"),
     "acquire": ("_state",),
-    "commit": ("_state",),
+    "attempt": (),
+    "commit": ("_state", "_output"),
     "examine": ("_state",),
     "release": (),
+    "quarantine": (),
+    "resume": ("_state", "_output"),
+    "rewind": ("_state",),
+    "transfer": ("_output",),
     "beat": ("_members",),
-    "leave": (),
+    "look": ("_members",),
+    "plan": ("_members",),
+    "tell": ("_members",),
+    "leave": ("_members",),
     "declare": (),
 }
 

@@ -8,6 +8,7 @@ to lanes, each with a reader of its own, because a read sends all its keys again
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import attrs
@@ -30,6 +31,7 @@ def lanes_for(partition_count: int, pool_size: int) -> int:
 @attrs.define(eq=False)
 class _Lane:
     reader: Reader
+    on_interrupted: Callable[[], None]
     backlogs: dict[int, Backlog] = attrs.field(factory=dict)
     asked: frozenset[int] | None = None
     changed: trio.Event = attrs.field(factory=trio.Event)
@@ -55,10 +57,13 @@ class _Lane:
     async def _read(self, wanted: dict[int, Backlog]) -> None:
         positions = {number: backlog.position for number, backlog in wanted.items()}
         self.asked = frozenset(wanted)
+        interruptions = self.reader.interruptions
         try:
             found = await self.reader.read(positions, min(x.chunk for x in wanted.values()))
         finally:
             self.asked = None
+        if self.reader.interruptions != interruptions:
+            self.on_interrupted()
         for number, entries in found.items():
             if self.backlogs.get(number) is wanted[number]:
                 wanted[number].offer(entries)
@@ -72,13 +77,15 @@ class Fetcher:
 
     Attributes:
         readers: one for each lane.
+        on_interrupted: called when a connection was lost.
     """
 
     readers: list[Reader]
+    on_interrupted: Callable[[], None]
     _lanes: list[_Lane] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._lanes = [_Lane(reader) for reader in self.readers]
+        self._lanes = [_Lane(reader, self.on_interrupted) for reader in self.readers]
 
     def watch(self, backlog: Backlog) -> None:
         """Fill this one too."""

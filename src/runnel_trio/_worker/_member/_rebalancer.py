@@ -1,8 +1,14 @@
-"""One processor's member in this process: joins, keeps its place, and runs what it is assigned.
+"""One processor's member in this process: joins, keeps its seat, and runs what it is given by the plan.
 
-    JOINING ──first heartbeat──▶ MEMBER ──drain()──▶ DRAINING ──all given up──▶ LEFT
-                                   │ assigned: acquire the leases, run an executor for each
-                                   │ nothing assigned: stand by
+    JOINING ──first heartbeat──▶ MEMBER ──drain()──▶ LEAVING ──all given up──▶ LEFT
+                                   │ the members changed: plan, store the plan; the first one holds
+                                   │ the plan changed:    drain what is another's now, acquire what is ours
+                                   │ news of a release:   acquire it
+                                   │ nothing is ours:     stand by, and be given what a leaver leaves
+
+Partitions that stay are never interrupted. One that moves is drained by its owner (the event in hand ends,
+all is committed, the lease given up), who tells the party through the control log; the next owner waits for
+that news and takes it at once. Only what belongs to nobody who is still a member is taken by force.
 
 The nurseries stand inside each other in the order of stopping. Read down, it is how things start; read up,
 how they end: first nothing more is fetched, then the partitions end, and what they need for that (heartbeat
@@ -12,39 +18,33 @@ and committer) ends last.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+import math
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 
 import attrs
 import trio
 
-from runnel_trio._broker._protocol import Acquired, Broker, Held, Membership
+from runnel_trio._broker._protocol import Acquired, Broker, Entry, Held, Quarantine
 from runnel_trio._event import Partition
 from runnel_trio._processor import Processor
-from runnel_trio._rules._assignment import assigned
-from runnel_trio._rules._cursor import (
-    ORIGIN,
-    LogState,
-    heal_entries_read,
-    is_after,
-    lost,
-    parse_id,
-    read_up_to,
-)
-from runnel_trio._rules._lease import trusted_until
+from runnel_trio._rules._assignment import assign
+from runnel_trio._rules._cursor import ORIGIN, heal_entries_read, lost
 from runnel_trio._scopes import LAST_WORDS, shielded
 from runnel_trio._telemetry import report
+from runnel_trio._worker._heartbeat import Heartbeat
 from runnel_trio._worker._member._backlog import Backlog
 from runnel_trio._worker._member._committer import Committer
 from runnel_trio._worker._member._fetcher import Fetcher, lanes_for
 from runnel_trio._worker._member._partition import PartitionExecutor
+from runnel_trio._worker._member._resync import resync, tell_of_loss, tell_of_rewriting
+from runnel_trio._worker._member._seat import Seat
 from runnel_trio._worker._member._source import Source
-from runnel_trio._worker._member._trust import Trust
 
 __all__ = ["Rebalancer"]
 
-#: Heartbeats in one expiry.
-_BEATS = 4
+#: Seconds that a read of the control log waits in the server.
+_CONTROL_BLOCK = 5.0
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -56,6 +56,7 @@ class Rebalancer:
         processor: whose partitions.
         member: this member's id.
         about: what others are told about it.
+        heartbeat: keeps its seat.
         halt: told of an exception that stops the worker.
     """
 
@@ -63,24 +64,40 @@ class Rebalancer:
     processor: Processor
     member: str
     about: str
+    heartbeat: Heartbeat
     halt: Callable[[BaseException], None]
-    _trust: Trust = attrs.field(factory=Trust, init=False)
+    _seat: Seat = attrs.field(init=False)
     _committer: Committer = attrs.field(init=False)
     _fetcher: Fetcher = attrs.field(init=False)
-    _membership: Membership = attrs.field(default=Membership(0, ()), init=False)
     _running: dict[int, PartitionExecutor] = attrs.field(factory=dict, init=False)
-    _held: dict[int, Held] = attrs.field(factory=dict, init=False)
+    _known: dict[int, bytes] = attrs.field(factory=dict, init=False)
+    _still: dict[int, Quarantine] = attrs.field(factory=dict, init=False)
+    _open: set[int] = attrs.field(factory=set, init=False)
+    _plan_at: float = attrs.field(default=math.inf, init=False)
+    _attempts: int = attrs.field(default=0, init=False)
+    _held_by: list[str] = attrs.field(factory=list, init=False)
     _patience: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
     _draining: trio.Event = attrs.field(factory=trio.Event, init=False)
     _ready: trio.Event = attrs.field(factory=trio.Event, init=False)
     _changed: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _doubt: trio.Event = attrs.field(factory=trio.Event, init=False)
 
     def __attrs_post_init__(self) -> None:
         processor, spec = self.processor, self.processor.spec
         lanes = lanes_for(processor.stream.partition_count, processor.pool_size)
-        block = processor.read_timeout / 1000
+        readers = [self.broker.reader(spec, processor.read_timeout / 1000) for _ in range(lanes)]
         self._committer = Committer(broker=self.broker, processor=spec)
-        self._fetcher = Fetcher([self.broker.reader(spec, block) for _ in range(lanes)])
+        self._fetcher = Fetcher(readers, on_interrupted=self._in_doubt)
+        self._seat = Seat(
+            broker=self.broker,
+            party=spec,
+            member=self.member,
+            expiry=processor.lock_expiry,
+            about=self.about,
+            on_removed=self._lose_all,
+            on_heard=self._in_doubt,
+            on_changed=self._look_again,
+        )
 
     def drain(self) -> None:
         """End gracefully: every partition ends the event in hand."""
@@ -99,13 +116,15 @@ class Rebalancer:
         """Until drained. Started when it owns its share, or stands by."""
         try:
             with self._until_drained():
-                await self._guarded(self._beat)
+                await self._guarded(self._seat.beat)
+            self.heartbeat.keep(self._seat)
             async with trio.open_nursery() as services:
                 services.start_soon(self._guarded, self._committer.run)
-                services.start_soon(self._guarded, self._keep_place)
+                services.start_soon(self._guarded, self._resync)
                 async with trio.open_nursery() as executors:
                     async with trio.open_nursery() as intake:
                         intake.start_soon(self._guarded, self._fetcher.run)
+                        intake.start_soon(self._guarded, self._listen)
                         intake.start_soon(self._guarded, partial(self._own, executors))
                         with self._until_drained():
                             await self._ready.wait()
@@ -113,10 +132,12 @@ class Rebalancer:
                         await self._draining.wait()
                         intake.cancel_scope.cancel()
                     self.drain()
+                    services.start_soon(self._guarded, self._announce_leaving)
                 services.cancel_scope.cancel()
         finally:
-            with shielded(max(self.processor.grace_period, LAST_WORDS)):
-                await self._guarded(partial(self.broker.leave, self.processor.spec, self.member))
+            self.heartbeat.drop(self._seat)
+            with shielded(LAST_WORDS):
+                await self._guarded(self._seat.leave)
 
     def _until_drained(self) -> trio.CancelScope:
         """A scope around a wait that a drain ends, however long the server is away."""
@@ -133,94 +154,155 @@ class Rebalancer:
             self.halt(error)
             self.drain()
 
-    async def _keep_place(self) -> None:
+    async def _announce_leaving(self) -> None:
+        """Let the others plan without this member while its partitions end."""
+        self._seat.leaving = True
+        await self._seat.beat()
+
+    def _lose_all(self) -> None:
+        """Taken for dead: another may own, or have owned, what we still believe in. First that ends."""
+        if self._running:
+            report(logging.WARNING, "was-removed", processor=self.processor.name, member=self.member)
+        for executor in list(self._running.values()):
+            executor.backlog.lose()
+
+    def _look_again(self) -> None:
+        """The members, the plan, or what we have, changed."""
+        self._open.update(range(self.processor.stream.partition_count))
+        self._changed.set()
+
+    def _in_doubt(self) -> None:
+        """What we know of the server may be out of date."""
+        self._doubt.set()
+
+    async def _resync(self) -> None:
         while True:
-            await trio.sleep(self.processor.lock_expiry / _BEATS)
-            await self._beat()
-            await self._resync()
+            await self._doubt.wait()
+            self._doubt = trio.Event()
+            await resync(self.broker, self.processor, [x.backlog for x in self._running.values()])
 
-    async def _beat(self) -> None:
-        await self._beat_once()
-        if self._lapsed():  # it was under way for too long, while the server was away
-            await self._beat_once()
+    async def _listen(self) -> None:
+        """Hear what the others tell."""
+        reader = self.broker.control(self.processor.spec, _CONTROL_BLOCK)
+        place = self._seat.view.news
+        try:
+            while True:
+                found = (await reader.read({0: place}, 1000)).get(0, ())
+                if found:
+                    place = found[-1][0]
+                    await self._hear(found)
+        finally:
+            await reader.aclose()
 
-    async def _beat_once(self) -> None:
-        expiry = self.processor.lock_expiry
-        started = self.broker.clock()
-        membership = await self.broker.beat(self.processor.spec, self.member, expiry, self.about)
-        changed = membership != self._membership
-        if changed and self._lapsed():
-            # Taken for dead: another may own, or have owned, what we still believe in. First that ends.
-            for executor in self._running.values():
-                executor.backlog.lose()
-        self._trust.renew(trusted_until(started, expiry))
-        if changed:
-            self._membership = membership
+    async def _hear(self, news: Iterable[Entry]) -> None:
+        told = [tuple(fields) for _, fields in news]
+        released = {int(x) for what, numbers in told if what == b"released" for x in numbers.split()}
+        if released:
+            for number in released:
+                self._still.pop(number, None)
+            self._open |= released
             self._changed.set()
-
-    def _lapsed(self) -> bool:
-        """Whether others may have counted this member as dead since its last heartbeat."""
-        return self.broker.clock() >= self._trust.until
+        if any(what != b"released" for what, _ in told):
+            await self._seat.beat()
 
     async def _own(self, executors: trio.Nursery) -> None:
-        await trio.sleep(self.processor.join_delay)
-        attempts = 0
         while True:
             self._changed = trio.Event()
-            count = self.processor.stream.partition_count
-            mine = assigned(self._membership.members, count, self.member)
-            for number, executor in self._running.items():
+            wait = await self._plan()
+            mine = set(self._seat.view.plan.get(self.member, ()))
+            for number, executor in list(self._running.items()):
                 if number not in mine:
                     executor.drain()
-            missing = sorted(mine - self._running.keys())
-            if missing and await self._acquire(missing, executors):
-                attempts += 1
-                self._tell_of_held(attempts)
-                with trio.move_on_after(self.processor.assignment_sleep if attempts > 1 else 0):
-                    await self._changed.wait()
+            missing = mine - self._running.keys() - self._still.keys()
+            tried = sorted(missing & self._open)
+            self._open -= mine
+            if tried and await self._acquire(tried, executors):
+                self._attempts += 1
+                self._tell_of_held(missing)
+            missing -= self._running.keys() | self._still.keys()
+            if not missing and wait == math.inf:
+                self._settle(mine)
+            with trio.move_on_after(min(wait, self.processor.assignment_sleep if missing else math.inf)):
+                await self._changed.wait()
                 continue
-            attempts = 0
-            if not mine and not self._ready.is_set():
-                report(logging.INFO, "standing-by", processor=self.processor.name, member=self.member)
-            self._ready.set()
-            await self._changed.wait()
+            self._open |= missing
+
+    def _settle(self, mine: set[int]) -> None:
+        """Everything that is ours is here."""
+        self._attempts = 0
+        if not mine and not self._ready.is_set():
+            report(logging.INFO, "standing-by", processor=self.processor.name, member=self.member)
+        self._ready.set()
+
+    async def _plan(self) -> float:
+        """Plan if the members are others than those of the plan; seconds until that is to be done.
+
+        Members that have just come are waited for, `join_delay` at most, so that many make one plan.
+        """
+        view = self._seat.view
+        if view.planned == view.generation:
+            self._plan_at = math.inf
+            return math.inf
+        staying = [member.id for member in view.members if not member.leaving]
+        now = trio.current_time()
+        if set(staying) <= view.plan.keys():
+            self._plan_at = now
+        elif self._plan_at == math.inf:
+            self._plan_at = now + self.processor.join_delay
+        if self._plan_at > now:
+            return self._plan_at - now
+        plan = assign(staying, self.processor.stream.partition_count, view.plan)
+        await self.broker.plan(self.processor.spec, view.generation, plan)
+        await self._seat.beat()
+        return math.inf if self._seat.view.planned == self._seat.view.generation else 0.0
 
     async def _acquire(self, numbers: list[int], executors: trio.Nursery) -> bool:
         """Take leases and run what was granted; whether some are still held by somebody."""
-        wanted = {number: self._takeable(number) for number in numbers}
+        held = await self._take(dict.fromkeys(numbers), executors)
+        if held and {x.owner for x in held} - {member.id for member in self._seat.view.members}:
+            # An owner we have not heard of may have joined just now, and be alive: only a view that was
+            # made after the lease was seen can tell.
+            await self._seat.beat()
+            alive = {member.id for member in self._seat.view.members}
+            orphans = {x.partition: x for x in held if x.owner not in alive}
+            mine = self._seat.view.plan.get(self.member, ())
+            if orphans and not self._seat.lapsed:
+                wanted = {number: x for number, x in orphans.items() if number in mine}
+                held = [x for x in held if x.partition not in wanted] + await self._take(wanted, executors)
+        self._held_by = sorted({x.owner for x in held})
+        return bool(held)
+
+    async def _take(self, wanted: Mapping[int, Held | None], executors: trio.Nursery) -> list[Held]:
         answers = await self.broker.acquire(self.processor.spec, self.member, wanted)
-        self._held = {answer.partition: answer for answer in answers if isinstance(answer, Held)}
         granted = [answer for answer in answers if isinstance(answer, Acquired)]
-        for answer in granted:
-            executor = self._executor(answer)
-            self._running[answer.lease.partition] = executor
-            executors.start_soon(
-                self._execute, executor, name=f"{self.processor.name}[{answer.lease.partition}]"
-            )
+        for grant in granted:
+            executor = self._executor(grant)
+            number = grant.lease.partition
+            self._running[number] = executor
+            executors.start_soon(self._execute, executor, name=f"{self.processor.name}[{number}]")
         if granted:
             report(logging.INFO, "acquired", processor=self.processor.name, partitions=len(granted))
-        return bool(self._held)
+        for answer in answers:
+            if isinstance(answer, Quarantine):
+                self._keep_still(answer)
+        return [answer for answer in answers if isinstance(answer, Held)]
 
-    def _takeable(self, number: int) -> Held | None:
-        """What was seen of the lease, when its owner is a member no more: then it may be taken by force.
+    def _keep_still(self, why: Quarantine) -> None:
+        self._still[why.partition] = why
+        report(
+            logging.ERROR,
+            "stands-still",
+            place=f"{self.processor.stream.name}[{why.partition}]",
+            xid=why.first.decode(),
+            since=why.time,
+            error=why.error,
+        )
 
-        Not on the word of an old membership: its owner may have joined since, and be alive.
-        """
-        held = self._held.get(number)
-        if held is None or held.owner in self._membership.members or self._lapsed():
-            return None
-        return held
-
-    def _tell_of_held(self, attempts: int) -> None:
-        if attempts == self.processor.assignment_attempts:
-            owners = sorted({held.owner for held in self._held.values()})
-            report(
-                logging.ERROR,
-                "still-held",
-                processor=self.processor.name,
-                partitions=len(self._held),
-                by=owners,
-            )
+    def _tell_of_held(self, missing: set[int]) -> None:
+        if self._attempts == self.processor.assignment_attempts:
+            count = len(missing - self._running.keys())
+            name = self.processor.name
+            report(logging.ERROR, "still-held", processor=name, partitions=count, by=self._held_by)
 
     async def _execute(self, executor: PartitionExecutor) -> None:
         number = executor.backlog.number
@@ -230,11 +312,14 @@ class Rebalancer:
         finally:
             self._fetcher.forget(executor.backlog)
             del self._running[number]
+            self._known[number] = executor.backlog.committed
+            self._open.add(number)
             self._changed.set()
 
     def _executor(self, granted: Acquired) -> PartitionExecutor:
         processor, state, lease = self.processor, granted.state, granted.lease
-        self._tell_of_loss(lease.partition, lost(state))
+        tell_of_loss(processor, lease.partition, lost(state))
+        tell_of_rewriting(processor, lease.partition, state, self._known.get(lease.partition, ORIGIN))
         backlog = Backlog(
             capacity=processor.prefetch_count,
             position=state.cursor,
@@ -261,56 +346,9 @@ class Rebalancer:
                 decode=processor.stream.decode,
                 recovering_to=granted.read_to or ORIGIN,
                 max_unacked=processor.max_unacked,
-                trust=self._trust,
+                trust=self._seat.trust,
                 clock=self.broker.clock,
                 processed=self._committer.mark,
                 hurry=self._committer.hurry,
             ),
-        )
-
-    def _tell_of_loss(self, number: int, count: int) -> None:
-        if count > 0:
-            place = f"{self.processor.stream.name}[{number}]"
-            report(logging.ERROR, "events-lost", place=place, processor=self.processor.name, count=count)
-
-    async def _resync(self) -> None:
-        """Notice what happened to the logs, and to the cursors where no commit would be told."""
-        before = [_Place.of(x.backlog) for x in self._running.values() if not x.backlog.closed]
-        states = await self.broker.examine(self.processor.spec, [place.backlog.number for place in before])
-        for place, state in zip(before, states, strict=True):
-            backlog = place.backlog
-            if place.cursor_moved(state):
-                report(
-                    logging.WARNING, "cursor-moved", place=f"{self.processor.stream.name}[{backlog.number}]"
-                )
-                backlog.lose()
-            elif state is not None and backlog.position == place.position and not backlog.closed:
-                read = read_up_to(state, place.position, backlog.read)
-                if backlog.entries_read >= 0:
-                    self._tell_of_loss(backlog.number, read - backlog.read)
-                if read >= 0:
-                    backlog.recount(read)
-
-
-@attrs.frozen
-class _Place:
-    """Where a backlog stood before the server was asked; what it says is of that time or later."""
-
-    backlog: Backlog
-    position: bytes
-    committed: bytes
-    quiet: bool
-
-    @classmethod
-    def of(cls, backlog: Backlog) -> _Place:
-        return cls(backlog, backlog.position, backlog.committed, not backlog.unacknowledged)
-
-    def cursor_moved(self, state: LogState | None) -> bool:
-        """Whether the server's story is another than ours: an operator's doing, or a lost write."""
-        if not self.quiet or self.backlog.closed or self.backlog.committed != self.committed:
-            return False
-        return (
-            state is None
-            or state.cursor != self.committed
-            or is_after(self.position, max(state.last_id, state.cursor, key=parse_id))
         )

@@ -1,14 +1,60 @@
--- Members are fields "m:<id>" of one hash: "<deadline ms> <beat> <place> <what it is>"; beside them the generation,
--- which rises with each change, and the last place given. All by the server's clock.
+-- Members are fields "m:<id>" of one hash: "<deadline ms> <beat> <place> <expiry ms> <leaving 0/1> <what it is>"; beside
+-- them the generation, which rises with each change, and the last place given. All by the server's clock.
 local function members_of(key)
   local flat, members = redis.call('HGETALL', key), {}
   for i = 1, #flat, 2 do
     local id = string.match(flat[i], '^m:(.*)$')
     if id then
-      local deadline, beat, place = string.match(flat[i + 1], '^(%d+) (%d+) (%d+) ')
-      table.insert(members, { id = id, deadline = tonumber(deadline), beat = tonumber(beat), place = tonumber(place) })
+      local deadline, beat, place, expiry, leaving, about =
+        string.match(flat[i + 1], '^(%d+) (%d+) (%d+) (%d+) (%d) (.*)$')
+      table.insert(members, {
+        id = id, deadline = tonumber(deadline), beat = tonumber(beat), place = tonumber(place),
+        expiry = tonumber(expiry), leaving = leaving, about = about,
+      })
     end
   end
   table.sort(members, function(a, b) return a.place < b.place end)
   return members
+end
+local function kinds_fit(members, plan, control)
+  for key, kind in pairs({ [members] = 'hash', [plan] = 'hash', [control] = 'stream' }) do
+    local there = redis.call('TYPE', key).ok
+    if there ~= kind and there ~= 'none' then return redis.error_reply('WRONGTYPE ' .. key .. ' is a ' .. there) end
+  end
+end
+-- What is told is short-lived: whoever missed it looks again with its next heartbeat.
+local function tell(control, what, value)
+  redis.call('XADD', control, 'MAXLEN', '~', 256, '*', what, value)
+end
+local function changed(members, control, why)
+  redis.call('HINCRBY', members, 'generation', 1)
+  tell(control, 'changed', why)
+end
+-- Generation, my place, planned generation, last news, number of members, five values for each, then the plan.
+local function view_of(members, plan, control, me)
+  local all, mine = members_of(members), 0
+  for _, member in ipairs(all) do if member.id == me then mine = member.place end end
+  local news = '0-0'
+  if redis.call('EXISTS', control) == 1 then
+    local info = redis.call('XINFO', 'STREAM', control)
+    for i = 1, #info, 2 do if info[i] == 'last-generated-id' then news = info[i + 1] end end
+  end
+  local answer = {
+    tonumber(redis.call('HGET', members, 'generation') or '0'), mine,
+    tonumber(redis.call('HGET', plan, 'generation') or '0'), news, #all,
+  }
+  for _, member in ipairs(all) do
+    for _, value in ipairs({ member.id, member.beat, member.expiry, member.leaving, member.about }) do
+      table.insert(answer, value)
+    end
+  end
+  local flat = redis.call('HGETALL', plan)
+  for i = 1, #flat, 2 do
+    local id = string.match(flat[i], '^m:(.*)$')
+    if id then
+      table.insert(answer, id)
+      table.insert(answer, flat[i + 1])
+    end
+  end
+  return answer
 end

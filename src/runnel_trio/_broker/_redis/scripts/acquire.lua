@@ -1,19 +1,21 @@
 #!lua flags=allow-oom
 -- Take a lease (see _rules/_lease.py); make the group where there is none, with the entries-read that makes its lag exact.
--- KEYS log, lease
+-- KEYS log, lease, quarantine
 -- ARGV group, member, observed owner, observed epoch (both '' for none)
--- Answers {0, owner, epoch} or {1, epoch, read_to, state…}
+-- Answers {0, owner, epoch}, {2, why it stands still}, or {1, epoch, read_to, clean (0/1), attempts, state…}
 local log, lease, group_name, member = KEYS[1], KEYS[2], ARGV[1], ARGV[2]
 local kind = type_of(log)
 if kind ~= 'stream' and kind ~= 'none' then return redis.error_reply('WRONGTYPE ' .. log .. ' is a ' .. kind) end
 kind = type_of(lease)
 if kind ~= 'hash' and kind ~= 'none' then return redis.error_reply('WRONGTYPE ' .. lease .. ' is a ' .. kind) end
 
-local held = redis.call('HMGET', lease, 'owner', 'epoch', 'read_to')
+local held = redis.call('HMGET', lease, 'owner', 'epoch', 'read_to', 'attempts', 'unclean')
 local owner, epoch = held[1] or '', held[2] or '0'
 if owner ~= '' and owner ~= member and not (owner == ARGV[3] and epoch == ARGV[4]) then
   return {0, owner, epoch}
 end
+local why = redis.call('GET', KEYS[3])
+if why then return {2, why} end
 local now = redis.call('TIME')
 epoch = string.format('%.0f', math.max(tonumber(epoch) + 1, now[1] * 1000000 + now[2]))
 
@@ -25,8 +27,12 @@ if type_of(log) == 'none' or not group_of(log, group_name) then
   end
   redis.call('XGROUP', 'CREATE', log, group_name, '0', 'MKSTREAM', 'ENTRIESREAD', gone)
 end
-redis.call('HSET', lease, 'owner', member, 'epoch', epoch)
+-- Said again by the same member, when an answer was lost, it must not look clean.
+local unclean = (owner == member and held[5] == '1') or (owner ~= '' and owner ~= member)
+redis.call('HSET', lease, 'owner', member, 'epoch', epoch, 'unclean', unclean and '1' or '0')
 local answer = state_of(log, group_of(log, group_name))
+table.insert(answer, 1, held[4] or '')
+table.insert(answer, 1, unclean and 0 or 1)
 table.insert(answer, 1, held[3] or '0-0')
 table.insert(answer, 1, epoch)
 table.insert(answer, 1, 1)

@@ -1,31 +1,32 @@
 #!lua flags=allow-oom
--- Join, or stay a member; remove those whose time is over. A late member that nobody has removed yet stays: as long
--- as it is here, nobody has taken what it owns.
--- KEYS members ; ARGV id, expiry in ms, what it is
--- Answers the generation, then the ids of the live members, oldest first.
-local key, me = KEYS[1], ARGV[1]
-local kind = redis.call('TYPE', key).ok
-if kind ~= 'hash' and kind ~= 'none' then return redis.error_reply('WRONGTYPE ' .. key .. ' is a ' .. kind) end
+-- Join, or stay a member; remove those whose time is over, and those that the caller saw standing still. A late member
+-- that nobody has removed yet stays: as long as it is here, nobody has taken what it owns.
+-- KEYS members, plan, control ; ARGV id, expiry in ms, leaving (0/1), what it is, then suspected ids and their beats
+-- Answers as view_of.
+local members, plan, control, me = KEYS[1], KEYS[2], KEYS[3], ARGV[1]
+local unfit = kinds_fit(members, plan, control)
+if unfit then return unfit end
+local suspects = {}
+for i = 5, #ARGV, 2 do suspects[ARGV[i]] = tonumber(ARGV[i + 1]) end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local changed, mine, alive = false, nil, {}
-for _, member in ipairs(members_of(key)) do
+local mine
+for _, member in ipairs(members_of(members)) do
   if member.id == me then
     mine = member
-    table.insert(alive, me)
-  elseif member.deadline < now then
-    redis.call('HDEL', key, 'm:' .. member.id)
-    changed = true
-  else
-    table.insert(alive, member.id)
+  elseif member.deadline < now or suspects[member.id] == member.beat then
+    redis.call('HDEL', members, 'm:' .. member.id)
+    changed(members, control, 'removed ' .. member.id)
   end
 end
+local before = mine and mine.leaving
+if not mine and ARGV[3] == '1' then return view_of(members, plan, control, me) end  -- it has left
 if not mine then
-  mine = { beat = 0, place = redis.call('HINCRBY', key, 'places', 1) }
-  table.insert(alive, me)
-  changed = true
+  -- Also after the key was lost: nobody must be given a place that somebody had before.
+  mine = { beat = 0, place = math.max(tonumber(redis.call('HGET', members, 'places') or '0') + 1, now) }
+  redis.call('HSET', members, 'places', string.format('%.0f', mine.place))
 end
-redis.call('HSET', key, 'm:' .. me, string.format('%.0f %.0f %.0f %s', now + ARGV[2], mine.beat + 1, mine.place, ARGV[3]))
-if changed then redis.call('HINCRBY', key, 'generation', 1) end
-table.insert(alive, 1, tonumber(redis.call('HGET', key, 'generation')))
-return alive
+redis.call('HSET', members, 'm:' .. me, string.format(
+  '%.0f %.0f %.0f %s %s %s', now + ARGV[2], mine.beat + 1, mine.place, ARGV[2], ARGV[3], ARGV[4]))
+if before ~= ARGV[3] then changed(members, control, (ARGV[3] == '1' and 'leaving ' or 'joined ') .. me) end
+return view_of(members, plan, control, me)

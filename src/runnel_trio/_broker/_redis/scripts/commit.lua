@@ -1,10 +1,10 @@
 #!lua flags=allow-oom
--- Move a cursor, if the lease and the cursor are as the committer believes. Both guards are needed: a late commit of
--- the same owner passes the first, a commit of an owner that was replaced can pass the second.
--- (allow-oom: the server would let XGROUP SETID pass and then what follows it; the flag says it outright.)
--- KEYS log, lease
--- ARGV group, owner, epoch, previous, last, entries_read (-1 unknown), read_to
--- Answers COMMITTED (also when an earlier call did it), FENCED or REWOUND.
+-- Move a cursor, if the lease and the cursor are as the committer believes, and store what goes elsewhere with it. Both
+-- guards are needed: a late commit of the same owner passes the first, a commit of an owner that was replaced can pass
+-- the second. (allow-oom: the server would let XGROUP SETID pass and then what follows it; the flag says it outright.)
+-- KEYS log, lease, logs of outputs
+-- ARGV group, owner, epoch, previous, last, entries_read (-1 unknown), read_to, outputs (see _output.lua)
+-- Answers COMMITTED (also when an earlier call did it), FENCED, REWOUND or FULL.
 local log, lease = KEYS[1], KEYS[2]
 local held = redis.call('HMGET', lease, 'owner', 'epoch')
 if held[1] ~= ARGV[2] or held[2] ~= ARGV[3] then return 'FENCED' end
@@ -13,6 +13,12 @@ if not group then return 'REWOUND' end
 local cursor = group['last-delivered-id']
 if cursor == ARGV[5] then return 'COMMITTED' end
 if cursor ~= ARGV[4] then return 'REWOUND' end
+if ARGV[8] ~= '0' then
+  local outputs = outputs_from(8)
+  local refusal = refused(outputs)
+  if refusal then return refusal end
+  store(outputs)
+end
 if ARGV[6] == '-1' then
   redis.call('XGROUP', 'SETID', log, ARGV[1], ARGV[5])
 else

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Stop being a member. KEYS members ; ARGV id ; answers 1, or 0 when it was none.
+-- Stop being a member. KEYS members, control ; ARGV id ; answers 1, or 0 when it was none.
 local gone = redis.call('HDEL', KEYS[1], 'm:' .. ARGV[1])
-if gone == 1 then redis.call('HINCRBY', KEYS[1], 'generation', 1) end
+if gone == 1 then changed(KEYS[1], KEYS[2], 'left ' .. ARGV[1]) end
 return gone

@@ -4,4 +4,5 @@
 local held = redis.call('HMGET', KEYS[1], 'owner', 'epoch')
 if held[1] ~= ARGV[1] or held[2] ~= ARGV[2] then return 0 end
 redis.call('HSET', KEYS[1], 'owner', '')
+redis.call('HDEL', KEYS[1], 'attempts')
 return 1

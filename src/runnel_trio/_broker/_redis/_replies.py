@@ -1,0 +1,90 @@
+"""What the replies of scripts mean, as values of the protocol."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+
+from runnel_trio._broker._protocol import (
+    Acquired,
+    CommitOutcome,
+    Held,
+    Lease,
+    Member,
+    Membership,
+    Quarantine,
+)
+from runnel_trio._rules._cursor import ORIGIN, LogState
+
+__all__ = ["membership", "outcome_of", "quarantine_of", "quarantine_text", "state", "taken", "text"]
+
+#: As `acquire.lua` answers them.
+_HELD, _STANDS_STILL = 0, 2
+
+
+def text(value: bytes | str) -> str:
+    """Words of the server."""
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def outcome_of(reply: bytes) -> CommitOutcome:
+    """How a commit ended."""
+    return CommitOutcome(text(reply).lower())
+
+
+def taken(number: int, member: str, reply: Sequence[Any]) -> Acquired | Held | Quarantine:
+    """The answer to taking a lease."""
+    if reply[0] == _HELD:
+        return Held(number, text(reply[1]), int(reply[2]))
+    if reply[0] == _STANDS_STILL:
+        return quarantine_of(reply[1])
+    epoch, read_to, clean, attempts = reply[1:5]
+    xid, _, count = attempts.partition(b" ")
+    marked = (xid, int(count)) if xid else (ORIGIN, 0)
+    return Acquired(Lease(number, member, int(epoch)), state(reply[5:]), read_to, bool(clean), marked)
+
+
+def state(reply: Sequence[Any]) -> LogState:
+    """As `_state.lua` says it."""
+    cursor, entries_read, length, entries_added, last_id, max_deleted, first_id = reply
+    return LogState(
+        cursor=cursor,
+        entries_read=entries_read,
+        length=length,
+        entries_added=entries_added,
+        last_id=last_id,
+        max_deleted=max_deleted,
+        first_id=first_id,
+    )
+
+
+def membership(reply: Sequence[Any]) -> Membership:
+    """As `_members.lua` says it."""
+    generation, place, planned, news, count = reply[:5]
+    end = 5 + 5 * count
+    members = tuple(
+        Member(
+            text(reply[at]), reply[at + 1], reply[at + 2] / 1000, reply[at + 3] == b"1", text(reply[at + 4])
+        )
+        for at in range(5, end, 5)
+    )
+    plan = {
+        text(member): tuple(map(int, numbers.split()))
+        for member, numbers in zip(reply[end::2], reply[end + 1 :: 2], strict=True)
+    }
+    return Membership(generation, members, place, planned, plan, news)
+
+
+def quarantine_text(why: Quarantine) -> str:
+    """As it is stored; the same text for the same value, by which it is recognised."""
+    plain = attrs.asdict(why)
+    return json.dumps({**plain, "first": why.first.decode(), "last": why.last.decode()}, sort_keys=True)
+
+
+def quarantine_of(stored: bytes | str) -> Quarantine:
+    """What `quarantine_text` wrote."""
+    plain = json.loads(stored)
+    return Quarantine(**{**plain, "first": plain["first"].encode(), "last": plain["last"].encode()})

@@ -1,0 +1,39 @@
+-- Entries that go elsewhere in the same step. ARGV from `at`: number of outputs; for each the index of its key, its
+-- size, overflow, width, the field names, the number of entries, their values. First all are judged, then all stored.
+local function outputs_from(at)
+  local outputs = {}
+  local count = tonumber(ARGV[at])
+  at = at + 1
+  for _ = 1, count do
+    local width, entries = tonumber(ARGV[at + 3]), 0
+    local output = { key = KEYS[tonumber(ARGV[at])], size = tonumber(ARGV[at + 1]), overflow = ARGV[at + 2], rows = {} }
+    entries = tonumber(ARGV[at + 4 + width])
+    local values = at + 5 + width
+    for row = 0, entries - 1 do
+      local fields = {}
+      for field = 0, width - 1 do
+        table.insert(fields, ARGV[at + 4 + field])
+        table.insert(fields, ARGV[values + row * width + field])
+      end
+      table.insert(output.rows, fields)
+    end
+    table.insert(outputs, output)
+    at = values + entries * width
+  end
+  return outputs
+end
+local function refused(outputs)
+  for _, output in ipairs(outputs) do
+    local kind = redis.call('TYPE', output.key).ok
+    if kind ~= 'stream' and kind ~= 'none' then
+      return redis.error_reply('WRONGTYPE ' .. output.key .. ' is a ' .. kind)
+    end
+    if output.overflow ~= 'trim' and redis.call('XLEN', output.key) + #output.rows > output.size then return 'FULL' end
+  end
+end
+local function store(outputs)
+  for _, output in ipairs(outputs) do
+    for _, fields in ipairs(output.rows) do redis.call('XADD', output.key, '*', unpack(fields)) end
+    if output.overflow == 'trim' then redis.call('XTRIM', output.key, 'MAXLEN', '~', output.size) end
+  end
+end

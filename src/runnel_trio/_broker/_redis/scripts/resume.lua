@@ -1,0 +1,24 @@
+-- Lift a quarantine, if it is still the one that was seen; acknowledge what failed if so asked.
+-- KEYS log, quarantine, logs of outputs ; ARGV group, why, skip (0/1), first, last, outputs (see _output.lua)
+-- Answers COMMITTED, FENCED (another quarantine, or none), REWOUND (the cursor is elsewhere) or FULL.
+local log = KEYS[1]
+if redis.call('GET', KEYS[2]) ~= ARGV[2] then return 'FENCED' end
+if ARGV[3] == '1' then
+  local group = type_of(log) == 'stream' and group_of(log, ARGV[1])
+  if not group then return 'REWOUND' end
+  local cursor = group['last-delivered-id']
+  local failed = redis.call('XRANGE', log, '(' .. cursor, ARGV[5])
+  if #failed == 0 or failed[1][1] ~= ARGV[4] then return 'REWOUND' end
+  local outputs = outputs_from(6)
+  local refusal = refused(outputs)
+  if refusal then return refusal end
+  store(outputs)
+  local read = group['entries-read']
+  if read then
+    redis.call('XGROUP', 'SETID', log, ARGV[1], ARGV[5], 'ENTRIESREAD', read + #failed)
+  else
+    redis.call('XGROUP', 'SETID', log, ARGV[1], ARGV[5])
+  end
+end
+redis.call('DEL', KEYS[2])
+return 'COMMITTED'

@@ -1,0 +1,30 @@
+-- Set a cursor, whoever owns the partition: owners notice, since their next commit finds it elsewhere. Lifts a
+-- quarantine and forgets attempts: both spoke of the old place.
+-- KEYS log, lease, quarantine ; ARGV group, start ('$' for the end), dry run (0/1)
+-- Answers the cursor before ('' for none), the one now, lag before (-1 unknown), lag now.
+local log, group_name = KEYS[1], ARGV[1]
+local kind = type_of(log)
+if kind ~= 'stream' and kind ~= 'none' then return redis.error_reply('WRONGTYPE ' .. log .. ' is a ' .. kind) end
+local group = kind == 'stream' and group_of(log, group_name)
+local info = kind == 'stream' and as_table(redis.call('XINFO', 'STREAM', log))
+local added = info and info['entries-added'] or 0
+local start = ARGV[2]
+if start == '$' then start = info and info['last-generated-id'] or '0-0' end
+local lag, at = 0, start
+while info and at do
+  local page = redis.call('XRANGE', log, '(' .. at, '+', 'COUNT', 500)
+  lag = lag + #page
+  at = #page == 500 and page[500][1] or nil
+end
+local before = { '', -1 }
+if group then before = { group['last-delivered-id'], group['entries-read'] and added - group['entries-read'] or -1 } end
+if ARGV[3] == '0' then
+  if group then
+    redis.call('XGROUP', 'SETID', log, group_name, start, 'ENTRIESREAD', added - lag)
+  else
+    redis.call('XGROUP', 'CREATE', log, group_name, start, 'MKSTREAM', 'ENTRIESREAD', added - lag)
+  end
+  redis.call('HDEL', KEYS[2], 'attempts')
+  redis.call('DEL', KEYS[3])
+end
+return { before[1], start, before[2], lag }

@@ -1,0 +1,164 @@
+"""What the memory broker keeps, where a server would: logs, cursors, leases, members.
+
+Plain values without any decision; the verbs of `_memory` change them, between two checkpoints.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+
+import attrs
+import trio
+
+from runnel_trio._broker._protocol import (
+    Entry,
+    Lease,
+    Member,
+    Membership,
+    Party,
+    ProcessorSpec,
+    Quarantine,
+    StreamSpec,
+)
+from runnel_trio._rules._cursor import ORIGIN, LogState, parse_id
+from runnel_trio._rules._overflow import slowest
+
+__all__ = ["Circle", "Group", "Holding", "Log", "Seat", "Store"]
+
+#: So many entries are kept of what is told to a party.
+_NEWS = 256
+
+
+@attrs.define(eq=False)
+class Group:
+    cursor: bytes = ORIGIN
+    entries_read: int = 0
+
+
+@attrs.define(eq=False)
+class Holding:
+    owner: str = ""
+    epoch: int = 0
+    read_to: bytes = ORIGIN
+    attempts: tuple[bytes, int] = (ORIGIN, 0)
+    clean: bool = True
+
+    def is_held(self, lease: Lease) -> bool:
+        return (self.owner, self.epoch) == (lease.owner, lease.epoch)
+
+
+@attrs.define(eq=False)
+class Log:
+    entries: list[Entry] = attrs.field(factory=list)
+    ids: list[tuple[int, int]] = attrs.field(factory=list)
+    added: int = 0
+    last_id: tuple[int, int] = (0, 0)
+    groups: dict[str, Group] = attrs.field(factory=dict)
+    leases: dict[str, Holding] = attrs.field(factory=dict)
+    quarantines: dict[str, Quarantine] = attrs.field(factory=dict)
+
+    def lease(self, processor: ProcessorSpec) -> Holding:
+        return self.leases.setdefault(processor.name, Holding())
+
+    def add(self, xid: tuple[int, int], fields: Sequence[bytes]) -> None:
+        self.last_id = xid
+        self.added += 1
+        self.ids.append(xid)
+        self.entries.append((b"%d-%d" % xid, tuple(fields)))
+
+    def drop(self, count: int) -> None:
+        del self.entries[:count], self.ids[:count]
+
+    def after(self, xid: bytes, count: int) -> Sequence[Entry]:
+        at = bisect_right(self.ids, parse_id(xid))
+        return self.entries[at : at + count]
+
+    def count_after(self, xid: bytes) -> int:
+        return len(self.ids) - bisect_right(self.ids, parse_id(xid))
+
+    def remove(self, xid: bytes) -> bool:
+        at = bisect_left(self.ids, parse_id(xid))
+        there = self.ids[at : at + 1] == [parse_id(xid)]
+        if there:
+            del self.ids[at], self.entries[at]
+        return there
+
+    def next_id(self) -> tuple[int, int]:
+        now = (max(0, int(trio.current_time() * 1000)), 0)
+        return now if now > self.last_id else (self.last_id[0], self.last_id[1] + 1)
+
+    def make_room(self) -> None:
+        cursor = slowest(group.cursor for group in self.groups.values())
+        if cursor is not None:
+            self.drop(bisect_right(self.ids, parse_id(cursor)))
+
+    def state(self, group: Group) -> LogState:
+        return LogState(
+            cursor=group.cursor,
+            entries_read=group.entries_read,
+            length=len(self.entries),
+            entries_added=self.added,
+            last_id=b"%d-%d" % self.last_id,
+            max_deleted=ORIGIN,
+            first_id=b"%d-%d" % self.ids[0] if self.ids else ORIGIN,
+        )
+
+
+@attrs.define(eq=False)
+class Seat:
+    deadline: float
+    place: int
+    seen: Member
+
+
+@attrs.define(eq=False)
+class Circle:
+    members: dict[str, Seat] = attrs.field(factory=dict)
+    generation: int = 0
+    places: int = 0
+    planned: int = 0
+    plan: dict[str, tuple[int, ...]] = attrs.field(factory=dict)
+    control: Log = attrs.field(factory=Log)
+
+    def tell(self, what: bytes, value: bytes) -> None:
+        self.control.add((0, self.control.added + 1), (what, value))
+        self.control.drop(max(0, len(self.control.entries) - _NEWS))
+
+    def changed(self, why: bytes) -> None:
+        self.generation += 1
+        self.tell(b"changed", why)
+
+    def view(self, member: str) -> Membership:
+        mine = self.members.get(member)
+        return Membership(
+            generation=self.generation,
+            members=tuple(x.seen for x in self.members.values()),
+            place=mine.place if mine else 0,
+            planned=self.planned,
+            plan=dict(self.plan),
+            news=b"%d-%d" % self.control.last_id,
+        )
+
+
+@attrs.define(eq=False)
+class Store:
+    """What a server keeps."""
+
+    streams: dict[tuple[str, str], StreamSpec] = attrs.field(factory=dict)
+    logs: dict[str, Log] = attrs.field(factory=dict)
+    parties: dict[Party, Circle] = attrs.field(factory=dict)
+    _appended: trio.Event = attrs.field(factory=trio.Event)
+
+    def log(self, key: str) -> Log:
+        """A partition's log, made when it is first asked for."""
+        return self.logs.setdefault(key, Log())
+
+    def announce(self) -> None:
+        """Wake the readers."""
+        self._appended.set()
+        self._appended = trio.Event()
+
+    async def appended(self) -> None:
+        """Wait until something was stored."""
+        await self._appended.wait()

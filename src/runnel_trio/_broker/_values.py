@@ -1,0 +1,270 @@
+"""What the verbs of a broker are given, and what they answer: frozen values."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+
+import attrs
+
+from runnel_trio._rules._cursor import LogState
+from runnel_trio.constants import Overflow
+
+__all__ = [
+    "Acquired",
+    "AppSpec",
+    "Batch",
+    "Beat",
+    "Commit",
+    "CommitOutcome",
+    "Entry",
+    "Held",
+    "Lease",
+    "Member",
+    "Membership",
+    "Output",
+    "Party",
+    "ProcessorSpec",
+    "Quarantine",
+    "Rewound",
+    "StreamSpec",
+]
+
+#: A stored entry: its id, and its fields and values in turn.
+Entry = tuple[bytes, Sequence[bytes]]
+
+
+@attrs.frozen
+class Batch:
+    """Entries to be stored in one partition, alike: in their fields, and in whether their ids are given.
+
+    Attributes:
+        names: of their fields.
+        values: of these fields, entry by entry.
+        ids: one for each entry; None lets the server choose them.
+    """
+
+    names: Sequence[bytes]
+    values: Sequence[bytes]
+    ids: Sequence[bytes] | None = None
+
+    def __len__(self) -> int:
+        return len(self.values) // len(self.names)
+
+
+@attrs.frozen(kw_only=True)
+class StreamSpec:
+    """A stream as its app declares it; `partition_count`, `record` and `hasher` are fixed by the first."""
+
+    app: str
+    name: str
+    partition_count: int
+    record: str
+    hasher: str
+    partition_size: int
+    overflow: Overflow
+
+
+@attrs.frozen(kw_only=True)
+class ProcessorSpec:
+    """A processor of a stream; its name is the consumer group's."""
+
+    stream: StreamSpec
+    name: str
+
+
+@attrs.frozen
+class AppSpec:
+    """The workers of an app, among whom one leads: the one that has been a member for longest."""
+
+    name: str
+
+
+#: What one is a member of.
+Party = ProcessorSpec | AppSpec
+
+
+@attrs.frozen
+class Lease:
+    """Ownership of one partition: everything written on its strength carries owner and epoch."""
+
+    partition: int
+    owner: str
+    epoch: int
+
+
+@attrs.frozen
+class Acquired:
+    """A lease that was granted, and what the owner before left.
+
+    Attributes:
+        lease: the new one.
+        state: of the log, and the processor's place in it.
+        read_to: the highest id that an owner before is known to have read.
+        clean: whether the owner before gave it up itself; False when it was lost with its owner.
+        attempts: the entry that was marked by `Broker.attempt` last, and how often; (b"0-0", 0) for none.
+    """
+
+    lease: Lease
+    state: LogState
+    read_to: bytes
+    clean: bool = True
+    attempts: tuple[bytes, int] = (b"0-0", 0)
+
+
+@attrs.frozen
+class Held:
+    """A lease that was not granted: who holds it. Give it back to `acquire` to take it by force."""
+
+    partition: int
+    owner: str
+    epoch: int
+
+
+@attrs.frozen(kw_only=True)
+class Quarantine:
+    """Why and where a partition stands still.
+
+    Attributes:
+        partition: which one.
+        first: id of the first entry that failed.
+        last: id of the last one: another when a batch failed.
+        count: how many entries failed.
+        error: the exception, as ``type: text``.
+        traceback: as Python prints it.
+        time: when, ISO 8601 in UTC.
+        member: the worker that it failed on.
+    """
+
+    partition: int
+    first: bytes
+    last: bytes
+    count: int
+    error: str
+    traceback: str
+    time: str
+    member: str
+
+
+@attrs.frozen
+class Output:
+    """Entries that are stored elsewhere together with a commit: all of it happens, or nothing does."""
+
+    stream: StreamSpec
+    partition: int
+    batch: Batch
+
+
+@attrs.frozen
+class Commit:
+    """Move a cursor from `previous` to `last`.
+
+    Attributes:
+        lease: on whose strength.
+        previous: the cursor that this owner believes in.
+        last: the new one.
+        entries_read: how many entries stand at or before `last`; -1 when unknown.
+        read_to: the highest id that this owner has read.
+        outputs: stored in the same step.
+    """
+
+    lease: Lease
+    previous: bytes
+    last: bytes
+    entries_read: int
+    read_to: bytes
+    outputs: Sequence[Output] = ()
+
+
+class CommitOutcome(enum.Enum):
+    """How a commit ended."""
+
+    #: The cursor is at `Commit.last`, by this call or by an earlier one whose answer was lost.
+    COMMITTED = "committed"
+    #: Another member owns the partition.
+    FENCED = "fenced"
+    #: The cursor is not where this owner left it: an operator moved it, or the server lost its last writes.
+    REWOUND = "rewound"
+    #: An output has no room; nothing was done. It may be tried again.
+    FULL = "full"
+
+
+@attrs.frozen
+class Rewound:
+    """What `Broker.rewind` did to a partition, or would do.
+
+    Attributes:
+        partition: which one.
+        before: where the cursor was; None when there was none.
+        after: where it is.
+        lag_before: entries that were not acknowledged; -1 when the server cannot say.
+        lag_after: entries that are now to be processed.
+    """
+
+    partition: int
+    before: bytes | None
+    after: bytes
+    lag_before: int
+    lag_after: int
+
+
+@attrs.frozen
+class Member:
+    """One member, as all of them see it.
+
+    Attributes:
+        id: its own.
+        beat: rises with each of its heartbeats.
+        expiry: seconds after a heartbeat that it counts as dead.
+        leaving: it gives up what it has, and is to be given nothing more.
+        about: what it told about itself, JSON.
+    """
+
+    id: str
+    beat: int
+    expiry: float
+    leaving: bool
+    about: str
+
+
+@attrs.frozen
+class Beat:
+    """A heartbeat: join, or stay a member.
+
+    Attributes:
+        party: of what.
+        member: who.
+        expiry: for so many seconds from now.
+        about: what others are told, JSON.
+        leaving: see `Member`.
+        suspects: members that made no beat after this one for longer than their expiry, by the sender's own
+            clock; they are removed if that still holds.
+    """
+
+    party: Party
+    member: str
+    expiry: float
+    about: str
+    leaving: bool = False
+    suspects: Mapping[str, int] = attrs.field(factory=dict)
+
+
+@attrs.frozen
+class Membership:
+    """A party as of one moment.
+
+    Attributes:
+        generation: rises whenever a member joins, begins to leave, leaves or is removed.
+        members: all of them, those who have been here for longest first.
+        place: this member's, in the order of joining; another one than before says that it had been removed.
+        planned: the generation for which `plan` was made.
+        plan: which partitions each member is to own.
+        news: the place in the party's control log, behind which to wait for news.
+    """
+
+    generation: int = 0
+    members: tuple[Member, ...] = ()
+    place: int = 0
+    planned: int = 0
+    plan: Mapping[str, tuple[int, ...]] = attrs.field(factory=dict)
+    news: bytes = b"0-0"

@@ -1,0 +1,168 @@
+"""The heartbeat of a worker: one thread that keeps all of its seats, whatever the Trio thread does.
+
+A handler that blocks Trio, with a long computation or a call that waits, must not lose its partitions:
+others would take them, meet the same event, and lose them too. So heartbeats leave from a thread of their
+own. It also looks after the Trio thread, by a poke twice a second: when that is not answered for a second,
+the stack of the culprit is logged; when it is not answered for `stall_limit`, the heartbeats stop, because a
+worker that does nothing any more should not hold on to what it owns.
+
+On the memory broker, where time is Trio's alone, tasks do it instead.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from functools import partial
+
+import attrs
+import trio
+
+from runnel_trio._broker._protocol import Broker, Pulse
+from runnel_trio._telemetry import report
+from runnel_trio._worker._member._seat import Seat, keep
+from runnel_trio.exceptions import BrokerUnavailable, RunnelError
+
+__all__ = ["Heartbeat"]
+
+#: Seconds between two looks at the Trio thread, and of silence after which it is told.
+_LOOK, _STALLED = 0.5, 1.0
+#: Seconds until a heartbeat that failed is tried again.
+_AGAIN = 0.2
+#: Frames of the culprit's stack that are logged.
+_FRAMES = 8
+
+
+@attrs.define(eq=False)
+class _Life:
+    """What the thread knows of Trio's: when it last answered a poke."""
+
+    _seen: float = attrs.field(factory=time.monotonic)
+    _looked: float = attrs.field(factory=time.monotonic)
+    _told: bool = False
+    _told_end: bool = False
+
+    def look(self, token: trio.lowlevel.TrioToken, ident: int) -> float:
+        """Poke it; seconds since it last answered."""
+        now = time.monotonic()
+        if now - self._looked > _LOOK + _STALLED:  # the whole process stood still
+            self._seen = now
+        self._looked = now
+        silent = now - self._seen
+        if silent > _LOOK + _STALLED and not self._told:
+            self._told = True
+            stack = traceback.extract_stack(sys._current_frames().get(ident))[-_FRAMES:]
+            where = "".join(traceback.format_list(stack))
+            report(logging.WARNING, "stalled", seconds=round(silent, 1), stack=f"\n{where}")
+        token.run_sync_soon(self._answer, idempotent=True)
+        return silent
+
+    def _answer(self) -> None:
+        now = time.monotonic()
+        if self._told:
+            report(logging.WARNING, "stall-over", seconds=round(now - self._seen, 1))
+        self._seen, self._told, self._told_end = now, False, False
+
+    def given_up(self, limit: float) -> None:
+        """No heartbeat leaves any more: say so once."""
+        if not self._told_end:
+            self._told_end = True
+            report(logging.ERROR, "stall-limit", seconds=limit, then="partitions go to other workers")
+
+
+@attrs.define(eq=False, kw_only=True)
+class Heartbeat:
+    """Beats for seats until cancelled.
+
+    Attributes:
+        broker: where the seats are.
+        stall_limit: seconds without a sign of life from the Trio thread after which it stops.
+        halt: told of what ends the worker.
+    """
+
+    broker: Broker
+    stall_limit: float
+    halt: Callable[[BaseException], None]
+    _due: dict[Seat, float] = attrs.field(factory=dict, init=False)
+    _end: threading.Event = attrs.field(factory=threading.Event, init=False)
+    _life: _Life = attrs.field(factory=_Life, init=False)
+    _nursery: trio.Nursery | None = attrs.field(default=None, init=False)
+
+    def keep(self, seat: Seat) -> None:
+        """Beat for this seat too, from now until `drop`."""
+        self._due[seat] = time.monotonic() + seat.interval
+        if self._nursery is not None:
+            self._nursery.start_soon(self._guarded, seat)
+
+    def drop(self, seat: Seat) -> None:
+        """No more for this one."""
+        self._due.pop(seat, None)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Until cancelled."""
+        pulse = self.broker.pulse()
+        async with trio.open_nursery() as nursery:
+            if pulse is None:
+                self._nursery = nursery
+            else:
+                limiter = trio.CapacityLimiter(1)
+                token, ident = trio.lowlevel.current_trio_token(), threading.get_ident()
+                work = partial(self._thread, pulse, token, ident)
+                nursery.start_soon(partial(trio.to_thread.run_sync, work, limiter=limiter))
+            task_status.started()
+            try:
+                await trio.sleep_forever()
+            finally:
+                self._end.set()
+                if pulse is not None:
+                    pulse.interrupt()
+
+    async def _guarded(self, seat: Seat) -> None:
+        try:
+            await keep(seat)
+        except RunnelError as error:
+            self.halt(error)
+
+    def _thread(self, pulse: Pulse, token: trio.lowlevel.TrioToken, ident: int) -> None:
+        try:
+            while not self._end.wait(self._rest()):
+                silent = self._life.look(token, ident)
+                if silent > self.stall_limit:
+                    self._life.given_up(self.stall_limit)
+                else:
+                    self._beat(pulse, token)
+        except trio.RunFinishedError:
+            pass
+        except RunnelError as error:
+            token.run_sync_soon(self.halt, error)
+        finally:
+            pulse.close()
+
+    def _rest(self) -> float:
+        now = time.monotonic()
+        return max(0.0, min([_LOOK, *(due - now for due in list(self._due.values()))]))
+
+    def _beat(self, pulse: Pulse, token: trio.lowlevel.TrioToken) -> None:
+        now = time.monotonic()
+        seats = [seat for seat, due in list(self._due.items()) if due <= now]
+        if not seats:
+            return
+        started = self.broker.clock()
+        try:
+            views = pulse.send([seat.next_beat() for seat in seats])
+        except BrokerUnavailable:  # told by those who wait for it in Trio
+            self._put_off(seats, time.monotonic() + _AGAIN)
+            return
+        for seat, view in zip(seats, views, strict=True):
+            self._put_off([seat], now + seat.interval)
+            seat.answered(started, view)
+            token.run_sync_soon(seat.heard, started, view)
+
+    def _put_off(self, seats: list[Seat], until: float) -> None:
+        for seat in seats:
+            if seat in self._due:
+                self._due[seat] = until

@@ -1,0 +1,86 @@
+"""What happened behind our back: compares what an owner believes with what the server says.
+
+After each heartbeat and each reconnect. An operator's rewind is followed, a history that was rewritten (a
+failover that lost the last writes, FLUSHALL) is noticed, and events that left the log unread are counted.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+
+import attrs
+
+from runnel_trio._broker._protocol import Broker
+from runnel_trio._processor import Processor
+from runnel_trio._rules._cursor import LogState, is_after, parse_id, read_up_to
+from runnel_trio._telemetry import report
+from runnel_trio._worker._member._backlog import Backlog
+
+__all__ = ["resync", "tell_of_loss", "tell_of_rewriting"]
+
+
+async def resync(broker: Broker, processor: Processor, backlogs: Collection[Backlog]) -> None:
+    """Ask about them all, and let go of those whose cursor is not where it was left."""
+    before = [_Place.of(backlog) for backlog in backlogs if not backlog.closed]
+    states = await broker.examine(processor.spec, [place.backlog.number for place in before])
+    for place, state in zip(before, states, strict=True):
+        backlog = place.backlog
+        if place.cursor_moved(state):
+            _tell_of_move(processor, backlog, state)
+            backlog.lose()
+        elif state is not None and backlog.position == place.position and not backlog.closed:
+            read = read_up_to(state, place.position, backlog.read)
+            if backlog.entries_read >= 0:
+                tell_of_loss(processor, backlog.number, read - backlog.read)
+            if read >= 0:
+                backlog.recount(read)
+
+
+def tell_of_loss(processor: Processor, number: int, count: int) -> None:
+    """Log that events left the log before they were processed."""
+    if count > 0:
+        place = f"{processor.stream.name}[{number}]"
+        report(logging.ERROR, "events-lost", place=place, processor=processor.name, count=count)
+
+
+def tell_of_rewriting(processor: Processor, number: int, state: LogState, known: bytes) -> None:
+    """Log that the log ends before the last entry that this member committed: it is not what it was."""
+    if is_after(known, max(state.last_id, state.cursor, key=parse_id)):
+        place, ends = f"{processor.stream.name}[{number}]", state.last_id.decode()
+        report(logging.ERROR, "log-rewritten", place=place, committed=known.decode(), ends=ends)
+
+
+def _tell_of_move(processor: Processor, backlog: Backlog, state: LogState | None) -> None:
+    place = f"{processor.stream.name}[{backlog.number}]"
+    if state is None:
+        report(
+            logging.ERROR, "cursor-gone", place=place, was=backlog.committed.decode(), then="from the start"
+        )
+    else:
+        moved = {"was": backlog.committed.decode(), "is_at": state.cursor.decode()}
+        report(logging.WARNING, "cursor-moved", place=place, **moved)
+
+
+@attrs.frozen
+class _Place:
+    """Where a backlog stood before the server was asked; what it says is of that time or later."""
+
+    backlog: Backlog
+    position: bytes
+    committed: bytes
+    quiet: bool
+
+    @classmethod
+    def of(cls, backlog: Backlog) -> _Place:
+        return cls(backlog, backlog.position, backlog.committed, not backlog.unacknowledged)
+
+    def cursor_moved(self, state: LogState | None) -> bool:
+        """Whether the server's story is another than ours: an operator's doing, or a lost write."""
+        if not self.quiet or self.backlog.closed or self.backlog.committed != self.committed:
+            return False
+        return (
+            state is None
+            or state.cursor != self.committed
+            or is_after(self.position, max(state.last_id, state.cursor, key=parse_id))
+        )

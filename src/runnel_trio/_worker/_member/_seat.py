@@ -1,0 +1,143 @@
+"""A member's seat in a party: its heartbeats, what it knows of the others, and its trust.
+
+Heartbeats leave from two places: regularly from the worker's heartbeat, which may be a thread, and in between
+from Trio, by whoever needs to know now. Their answers are the same, and all end in `heard`.
+
+Why `place` tells that this member was removed: a member keeps its place as long as it is one, and nobody is
+given a place twice. So an answer with another place says that others could take, and may have taken, what
+this one believed to own. Nothing else can: a lease is taken by force only from an owner that is no member.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+import trio
+
+from runnel_trio._broker._protocol import Beat, Broker, Membership, Party
+from runnel_trio._rules._lease import trusted_until
+from runnel_trio._worker._member._trust import Trust
+
+__all__ = ["Seat"]
+
+#: Heartbeats in one expiry.
+_BEATS = 4
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""
+
+
+@attrs.define(eq=False, kw_only=True)
+class Seat:
+    """One member of one party.
+
+    Attributes:
+        broker: where the party is.
+        party: of what it is a member.
+        member: its id.
+        expiry: seconds without a heartbeat after which it counts as dead.
+        about: what others are told of it.
+        on_removed: called when it had been removed meanwhile, before trust is renewed.
+        on_heard: called after every heartbeat that was answered.
+        on_changed: called when the members or their plan are others than before.
+        trust: until when it may believe in what it owns.
+        view: the party, as last heard of.
+        leaving: whether it is about to leave.
+    """
+
+    broker: Broker
+    party: Party
+    member: str
+    expiry: float
+    about: str
+    on_removed: Callable[[], None] = _nothing
+    on_heard: Callable[[], None] = _nothing
+    on_changed: Callable[[], None] = _nothing
+    trust: Trust = attrs.field(factory=Trust, init=False)
+    view: Membership = attrs.field(factory=Membership, init=False)
+    leaving: bool = attrs.field(default=False, init=False)
+    _heard_of: float = attrs.field(default=0.0, init=False)
+    _beats: dict[str, tuple[int, float]] = attrs.field(factory=dict, init=False)
+
+    @property
+    def interval(self) -> float:
+        """Seconds from one heartbeat to the next."""
+        return self.expiry / _BEATS
+
+    @property
+    def lapsed(self) -> bool:
+        """Whether others may have counted this member as dead since its last heartbeat."""
+        return self.broker.clock() >= self.trust.until
+
+    def next_beat(self) -> Beat:
+        """What to send now; may be called from a thread."""
+        return Beat(
+            self.party, self.member, self.expiry, self.about, leaving=self.leaving, suspects=self._suspects()
+        )
+
+    async def beat(self) -> None:
+        """A heartbeat now; join, if this is the first."""
+        await self._beat_once()
+        if self.lapsed:  # it was under way for too long, while the server was away
+            await self._beat_once()
+
+    async def _beat_once(self) -> None:
+        started = self.broker.clock()
+        self.heard(started, await self.broker.beat(self.next_beat()))
+
+    def answered(self, started: float, view: Membership) -> None:
+        """For a thread: renew trust, even while Trio is held up, if that is safe; `heard` is to follow."""
+        if view.place == self.view.place:
+            self.trust.until = max(self.trust.until, trusted_until(started, self.expiry))
+
+    def heard(self, started: float, view: Membership) -> None:
+        """The answer to a heartbeat that was sent at ``started``; in Trio."""
+        if started < self._heard_of:
+            return
+        self._heard_of = started
+        before, self.view = self.view, view
+        if before.place not in {0, view.place}:
+            self.on_removed()
+        if view.place:
+            self.trust.renew(trusted_until(started, self.expiry))
+        self._note_beats(view)
+        if _outline(before) != _outline(view):
+            self.on_changed()
+        self.on_heard()
+
+    async def leave(self) -> None:
+        """Be a member no more."""
+        self.leaving = True
+        await self.broker.leave(self.party, self.member)
+
+    def _note_beats(self, view: Membership) -> None:
+        now = self.broker.clock()
+        noted = {member.id: self._beats.get(member.id, (0, now)) for member in view.members}
+        self._beats = {
+            member.id: noted[member.id] if noted[member.id][0] == member.beat else (member.beat, now)
+            for member in view.members
+        }
+
+    def _suspects(self) -> dict[str, int]:
+        """Members that made no beat for their whole expiry by our clock, whatever the server's says."""
+        now, beats = self.broker.clock(), self._beats
+        return {
+            member.id: member.beat
+            for member in self.view.members
+            if member.id != self.member
+            and member.id in beats
+            and now - beats[member.id][1] > member.expiry + self.interval
+        }
+
+
+def _outline(view: Membership) -> tuple[int, int, int]:
+    return view.generation, view.planned, view.place
+
+
+async def keep(seat: Seat) -> None:
+    """Heartbeats from a Trio task, until cancelled: where there is nothing but Trio's own time."""
+    while True:
+        await trio.sleep(seat.interval)
+        await seat.beat()
