@@ -46,3 +46,17 @@ def test_every_contender_runs_and_has_its_row(tmp_path: Path, page: ModuleType) 
 
 def test_the_page_shows_the_figures_beside_it(page: ModuleType) -> None:
     assert page.written(page.PAGE.read_text()) == page.PAGE.read_text()
+
+
+def test_the_handover_of_partitions_is_measured() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.handover", "--rounds", "1", "--partitions", "4", "--expiry", "1"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    rows = [line.split() for line in done.stdout.splitlines()[1:]]
+    assert [row[2] for row in rows] == ["joins", "leaves", "is"]
