@@ -108,3 +108,21 @@ def expected(flights: Path) -> dict[str, Any]:
     """What every aircraft's history must be."""
     text = flights.with_name(flights.name.replace(".jsonl.gz", ".expected.json")).read_text()
     return dict(json.loads(text)["by_plane"])
+
+
+@pytest.fixture
+def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the workers write."""
+    path = tmp_path / "flown"
+    path.touch()
+    monkeypatch.setenv("FLOWN_LOG", str(path))
+    return path
+
+
+@pytest.fixture
+async def total(server: str, flights: Path, expected: dict[str, Any], start: Any, until: Any) -> int:
+    """How many events there are; all of them are in the stream."""
+    sender = start("sendmany", "flown_app:flights", str(flights))
+    assert await until(lambda: sender.poll() is not None)
+    assert sender.returncode == 0
+    return sum(plane["flights"] for plane in expected.values())

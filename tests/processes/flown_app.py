@@ -13,6 +13,7 @@ from examples.flights.app import Flight
 
 from runnel_trio import App, Event, Events
 
+PAUSE = float(os.environ.get("FLOWN_PAUSE", "0.001"))
 app = App("flown", default_lock_expiry=1, default_max_unacked=50)
 flights = app.stream("flights", record=Flight, partition_by="tailnum")
 
@@ -23,7 +24,7 @@ async def written_down(events: Events[Flight]) -> None:
     try:
         async for event in events:
             os.write(log, line(event).encode())
-            await trio.sleep(0.001)  # long enough to be killed in the middle
+            await trio.sleep(PAUSE)  # long enough to be killed in the middle
     finally:
         os.close(log)
 
