@@ -15,23 +15,23 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 #: A module may import from strictly lower levels, and inside its own room. The longest name that fits counts.
 LEVELS = {
-    "constants": 0, "exceptions": 0, "_scopes": 0,
+    "constants": 0, "exceptions": 0, "_scopes": 0, "_traceback": 0,
     "interfaces": 1, "_telemetry": 1, "_rules": 1, "_kinds": 1, "_names": 1, "settings": 2,
     "_codec": 2, "_event": 2,
     "_broker": 3,
     "_stream": 4,
     "_processor": 5, "middleware": 5, "_worker._member._backlog": 5, "_worker._member._trust": 5,
-    "_worker._member._source": 6, "_worker._member._seat": 6, "_worker._member._resync": 6,
+    "_worker._member._caution": 6, "_worker._member._source": 7, "_worker._member._seat": 6, "_worker._member._resync": 6,
     "_worker._heartbeat": 7,
-    "_worker._member._events": 7,
+    "_worker._member._events": 8,
     "_worker._member._committer": 7, "_worker._member._fetcher": 7,
-    "_worker._member._partition": 8,
-    "_worker._member._rebalancer": 9,
-    "_worker._worker": 10,
-    "_app": 11,
-    "_cli": 12,
-    "__main__": 13,
-    "": 13,
+    "_worker._member._partition": 9,
+    "_worker._member._rebalancer": 10,
+    "_worker._worker": 11,
+    "_app": 12,
+    "_cli": 13,
+    "__main__": 14,
+    "": 14,
 }  # fmt: skip
 #: Rooms whose files import each other.
 ROOMS = ("_rules", "_codec", "_broker", "middleware", "_cli")

@@ -24,6 +24,7 @@ from runnel_trio import (
     LeaseLost,
     Misconfigured,
     Partition,
+    Poisoned,
     Record,
     RecordInvalid,
     RunnelError,
@@ -39,16 +40,16 @@ PUBLIC = {
     "runnel_trio": {
         "App", "BrokerRefused", "BrokerUnavailable", "Compressor", "DeserializationError", "Event", "Events",
         "ExceptionPolicy", "FastJSONSerializer", "Gzip", "InternalError", "JSONSerializer", "LZ4", "LeaseLost",
-        "Middleware", "Misconfigured", "Overflow", "Partition", "Processor", "Record", "RecordInvalid", "RunnelError",
+        "Middleware", "Misconfigured", "Overflow", "Partition", "Poisoned", "Processor", "Record", "RecordInvalid", "RunnelError",
         "Serializer", "Settings", "Stream", "StreamFull", "Worker",
     },
     "runnel_trio.constants": {"ExceptionPolicy", "Overflow"},
     "runnel_trio.exceptions": {
         "BrokerRefused", "BrokerUnavailable", "DeserializationError", "InternalError", "LeaseLost", "Misconfigured",
-        "RecordInvalid", "RunnelError", "StreamFull",
+        "Poisoned", "RecordInvalid", "RunnelError", "StreamFull",
     },
     "runnel_trio.interfaces": {"Compressor", "Middleware", "Serializer"},
-    "runnel_trio.middleware": {"Middleware"},
+    "runnel_trio.middleware": {"Dead", "DeadLetterMiddleware", "Letter", "Middleware", "RetryMiddleware"},
     "runnel_trio.settings": {"Description", "Settings", "describe"},
 }  # fmt: skip
 
@@ -117,8 +118,9 @@ ERRORS = [
     DeserializationError("orders", 3, "5-1", "n", "expected int"),
     StreamFull("orders", 1, 100, (3, 4)),
     LeaseLost(2, 17),
+    Poisoned("orders", 3, "5-1", 3),
     *(getattr(exceptions, name)("what, and what to do") for name in exceptions.__all__ if name not in {
-        "RecordInvalid", "DeserializationError", "StreamFull", "LeaseLost",
+        "RecordInvalid", "DeserializationError", "StreamFull", "LeaseLost", "Poisoned",
     }),
 ]  # fmt: skip
 

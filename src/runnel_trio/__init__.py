@@ -4,7 +4,8 @@ The nursery tree, which is also the file tree (see docs/architecture.rst):
 
     App.run / `runnel-trio run`
     └─ Worker                         one per process
-       └─ Rebalancer                  one per processor: membership, heartbeat, assignment
+       ├─ Heartbeat                   one thread, for the members of all processors
+       └─ Rebalancer                  one per processor: membership, assignment, control
           ├─ Fetcher                  one per processor: the only reader of its partitions
           ├─ Committer                one per processor: coalesces what partitions have processed
           └─ PartitionExecutor        one per owned partition, in a cancel scope of its own
@@ -12,13 +13,13 @@ The nursery tree, which is also the file tree (see docs/architecture.rst):
 
 Rooms, from the bottom; imports only go down:
 
-     0  constants exceptions _scopes               7  _worker/_member/ _events _committer _fetcher
-     1  interfaces _telemetry _rules _kinds _names 8  _worker/_member/_partition
-     2  settings _codec _event                     9  _worker/_member/_rebalancer
-     3  _broker                                   10  _worker/_worker
-     4  _stream                                   11  _app
-     5  _processor middleware _backlog _trust     12  _cli
-     6  _worker/_member/_source
+     0  constants exceptions _scopes _traceback    7  _heartbeat, _member/ _source _committer _fetcher
+     1  interfaces _telemetry _rules _kinds _names 8  _worker/_member/_events
+     2  settings _codec _event                     9  _worker/_member/_partition
+     3  _broker                                   10  _worker/_member/_rebalancer
+     4  _stream                                   11  _worker/_worker
+     5  _processor middleware _backlog _trust     12  _app
+     6  _worker/_member/ _seat _resync _caution   13  _cli
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ from runnel_trio.exceptions import DeserializationError as DeserializationError
 from runnel_trio.exceptions import InternalError as InternalError
 from runnel_trio.exceptions import LeaseLost as LeaseLost
 from runnel_trio.exceptions import Misconfigured as Misconfigured
+from runnel_trio.exceptions import Poisoned as Poisoned
 from runnel_trio.exceptions import RecordInvalid as RecordInvalid
 from runnel_trio.exceptions import RunnelError as RunnelError
 from runnel_trio.exceptions import StreamFull as StreamFull
@@ -70,6 +72,7 @@ __all__ = [
     "Misconfigured",
     "Overflow",
     "Partition",
+    "Poisoned",
     "Processor",
     "Record",
     "RecordInvalid",

@@ -181,6 +181,7 @@ class App:
         pool_size: int | None = None,
         join_delay: float | None = None,
         max_unacked: int | None = None,
+        max_attempts: int | None = None,
     ) -> Callable[[Callable[[Events[R]], Awaitable[None]]], Processor]:
         """Declare the decorated async function a processor of ``stream``.
 
@@ -214,6 +215,7 @@ class App:
             "pool_size": resolve("pool_size", pool_size),
             "join_delay": resolve("join_delay", join_delay),
             "max_unacked": resolve("max_unacked", max_unacked),
+            "max_attempts": resolve("max_attempts", max_attempts),
         }
         if not isinstance(stream, Stream):
             raise Misconfigured(f"a processor needs a stream of `app.stream(…)`, not {stream!r}")
@@ -351,7 +353,8 @@ class App:
         """
         chosen = self._chosen(processors)
         async with self._shared.used() as broker:
-            for stream in {processor.stream.name: processor.stream for processor in chosen}.values():
+            used = [stream for processor in chosen for stream in (processor.stream, *processor.sinks)]
+            for stream in {stream.name: stream for stream in used}.values():
                 await broker.declare(stream.spec)
             worker = Worker(broker=broker, processors=chosen, stall_limit=self.settings.stall_limit)
             await worker.run(task_status=task_status)

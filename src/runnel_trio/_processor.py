@@ -36,6 +36,8 @@ class Processor:
         pool_size: connections that read, at most.
         join_delay: seconds between joining and acquiring partitions.
         max_unacked: events of each partition that a crash can repeat, at most.
+        sinks: streams that its middleware writes to.
+        max_attempts: how many workers may die over an event before the policy applies to it.
     """
 
     stream: Stream[Any]
@@ -52,20 +54,18 @@ class Processor:
     pool_size: int
     join_delay: float
     max_unacked: int
+    max_attempts: int
+    sinks: list[Stream[Any]] = attrs.field(factory=list, init=False)
 
     def __attrs_post_init__(self) -> None:
         if not inspect.iscoroutinefunction(self.function):
             raise Misconfigured(
                 f"processor {self.name!r} must be an async function: `async def {self.name}(events):`"
             )
-        if self.exception_policy is ExceptionPolicy.QUARANTINE:
-            raise Misconfigured(
-                f"processor {self.name!r}: ExceptionPolicy.QUARANTINE is not available in this release; "
-                "use HALT or IGNORE"
-            )
         for link in self.middleware:
             if not isinstance(link, Middleware):
                 raise Misconfigured(f"processor {self.name!r}: {link!r} is no Middleware")
+            self.sinks.extend(link.declared(self.stream))
 
     @property
     def spec(self) -> ProcessorSpec:

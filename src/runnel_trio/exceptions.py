@@ -7,6 +7,7 @@ Ordered by who is to blame::
     ├── RecordInvalid          you: a record whose values do not fit its types (at `send`)
     ├── DeserializationError   the sender: a stored entry that does not fit the record (at `records()`)
     ├── StreamFull             the load: no room left in a partition, and `overflow="error"`
+    ├── Poisoned               an event: it has ended the process of every worker that tried it
     ├── LeaseLost              the cluster: somebody else owns the partition now
     ├── BrokerUnavailable      outside: the server cannot be reached or answers nothing useful
     ├── BrokerRefused          outside: the server refuses for good (password, permission, wrong type)
@@ -25,6 +26,7 @@ __all__ = [
     "InternalError",
     "LeaseLost",
     "Misconfigured",
+    "Poisoned",
     "RecordInvalid",
     "RunnelError",
     "StreamFull",
@@ -104,8 +106,33 @@ class StreamFull(RunnelError):
         self.unsent = unsent
 
 
+class Poisoned(RunnelError):
+    """An event was tried `max_attempts` times, and each time the process of the worker ended over it.
+
+    So it is not tried again: the exception policy decides as if the processor function had raised this.
+
+    Attributes:
+        stream: name of the stream.
+        partition: number of the partition.
+        xid: Redis stream id of the event.
+        attempts: how often it was tried.
+    """
+
+    def __init__(self, stream: str, partition: int, xid: str, attempts: int) -> None:
+        super().__init__(
+            f"{stream}[{partition}] {xid}: {attempts} workers ended without a word while they handled it, "
+            "as by a kill or a crash of the interpreter; it is not tried again"
+        )
+        self.stream = stream
+        self.partition = partition
+        self.xid = xid
+        self.attempts = attempts
+
+
 class LeaseLost(RunnelError):
     """Another member owns the partition now; what this one would still write is refused.
+
+    Not raised: the processor function is cancelled, and `Events.exception` tells middleware that this is why.
 
     Attributes:
         partition: number of the partition.

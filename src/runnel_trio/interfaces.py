@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 __all__ = ["Compressor", "Middleware", "Serializer"]
@@ -86,6 +86,17 @@ class Middleware:
         ...             print(x)
         ...             yield x
     """
+
+    def declared(self, stream: Any) -> Sequence[Any]:
+        """Called when a processor of ``stream`` is declared with this link.
+
+        Returns:
+            The streams that the link writes to; they are declared to the server before the worker starts.
+
+        Raises:
+            Misconfigured: the link cannot do its work for this stream.
+        """
+        return ()
 
     def handler(self, parent: AsyncIterator[Any], *, events: Any, **kwargs: Any) -> AsyncIterator[Any]:
         """Iterate over ``parent``, yield each item on.

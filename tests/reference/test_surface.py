@@ -240,5 +240,4 @@ def test_processor_keywords_and_their_settings_belong_together() -> None:
     keywords = {x.name for path in ("App.stream", "App.processor") for x in parameters(path)}
     settings = {x.name.removeprefix("default_") for x in describe() if x.name.startswith("default_")}
     here_only = {"name", "record", "partition_by", "stream", "middleware"}
-    # `max_attempts` is kept for the policies of the next release.
-    assert keywords - here_only == settings - {"max_attempts"}
+    assert keywords - here_only == settings

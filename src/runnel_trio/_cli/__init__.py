@@ -3,6 +3,7 @@
     run       a worker                  _run
     send      an event, or a few        _send
     sendmany  a file of JSON lines      _sendmany ← _lines, _progress
+    resume    partitions in quarantine  _resume
 
 What commands have in common: `_load` finds what ``module:name`` means, `_signals` hears SIGINT and SIGTERM,
 `_errors` turns whatever goes wrong into a line and an exit code, `_logging` writes the log.
@@ -13,19 +14,21 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from functools import partial
 from typing import Any, NoReturn, TypeVar
 
 import click
 import trio
 
 from runnel_trio._app import App
-from runnel_trio._cli import _run, _send
+from runnel_trio._cli import _resume, _run, _send
 from runnel_trio._cli._errors import Exit, concluded, tell
 from runnel_trio._cli._lines import Lines
 from runnel_trio._cli._load import app_of, discover, load, redirect
 from runnel_trio._cli._logging import configure
 from runnel_trio._cli._progress import Progress
 from runnel_trio._cli._sendmany import Sending
+from runnel_trio._processor import Processor
 from runnel_trio._stream import Stream
 
 __all__ = ["main"]
@@ -164,6 +167,39 @@ def sendmany(
                 first=from_line,
             )
             return trio.run(sending.run)
+
+    return concluded(command, show_all=show_all)
+
+
+@cli.command(cls=_Command)
+@click.argument("target", metavar="MODULE:PROCESSOR")
+@click.option(
+    "--partition", "partitions", type=int, multiple=True, metavar="N", help="Only this one; repeatable."
+)
+@click.option("--skip", is_flag=True, help="Leave out what failed: it is not handled again.")
+@click.option("--dry-run", is_flag=True, help="Only show what stands still, and why.")
+@_common
+def resume(
+    target: str,
+    partitions: Sequence[int],
+    *,
+    skip: bool,
+    dry_run: bool,
+    redis_url: str | None,
+    embedded: str | None,
+    show_all: bool,
+) -> int:
+    """Let partitions go on that stand still in quarantine.
+
+    Shows for each one the event, the exception and its traceback. Workers that run go on with it at once.
+    """
+
+    def command() -> int:
+        processor = load(target, Processor)
+        app = app_of(processor.stream)
+        redirect(app, redis_url=redis_url, embedded=embedded)
+        configure(app.settings, tell)
+        return trio.run(partial(_resume.resume, app, processor, partitions, skip=skip, dry_run=dry_run))
 
     return concluded(command, show_all=show_all)
 

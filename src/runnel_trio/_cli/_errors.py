@@ -7,19 +7,15 @@ line on; ``--traceback`` shows every one, whole.
 from __future__ import annotations
 
 import enum
-import importlib
 import logging
 import os
-import sys
 import traceback
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 
 import click
-import outcome
-import trio
 
 from runnel_trio._cli._logging import as_json
+from runnel_trio._traceback import told, users_frames
 from runnel_trio.exceptions import (
     BrokerRefused,
     BrokerUnavailable,
@@ -30,16 +26,6 @@ from runnel_trio.exceptions import (
 )
 
 __all__ = ["Ended", "Exit", "concluded", "place", "tell"]
-
-#: Where the frames are that say nothing about a user's mistake.
-_OURS = (
-    *(
-        str(Path(module.__file__).parent) + os.sep
-        for module in (sys.modules["runnel_trio"], trio, outcome, click, importlib)
-        if module.__file__
-    ),
-    "<frozen importlib",
-)
 
 
 class Exit(enum.IntEnum):
@@ -105,7 +91,8 @@ def concluded(command: Callable[[], int], *, show_all: bool) -> int:
         blamed = ended.blamed
         if show_all:
             blamed = blamed or ended.__cause__ or error
-        _report(ended.text, _traceback(blamed, whole=show_all) if blamed else "")
+        whole = show_all or isinstance(blamed, InternalError)
+        _report(ended.text, told(blamed, whole=whole) if blamed else "")
         return ended.code
 
 
@@ -129,34 +116,9 @@ def _report(text: str, trace: str) -> None:
     tell(f"Error: {text}")
 
 
-def _traceback(error: BaseException, *, whole: bool) -> str:
-    """A traceback, without the frames of this library and of Trio if it is not to be whole.
-
-    An error that was raised by them alone keeps its frames: there is nothing else to look at.
-    """
-    told = traceback.TracebackException.from_exception(error)
-    if not whole and not isinstance(error, InternalError):
-        _trim(told)
-    return "".join(told.format())
-
-
-def _trim(told: traceback.TracebackException | None) -> None:
-    if told is None:
-        return
-    theirs = _theirs(told.stack)
-    if theirs or hasattr(told, "filename"):  # a SyntaxError says by itself where it is
-        told.stack = traceback.StackSummary.from_list(theirs)
-    for other in (told.__cause__, told.__context__, *(told.exceptions or ())):
-        _trim(other)
-
-
-def _theirs(stack: Sequence[traceback.FrameSummary]) -> list[traceback.FrameSummary]:
-    return [frame for frame in stack if not frame.filename.startswith(_OURS)]
-
-
 def place(error: BaseException) -> str:
     """The last line of the user's that led to an error, as ``file:line: ``; empty if there is none."""
-    frames = _theirs(traceback.extract_tb(error.__traceback__))
+    frames = users_frames(traceback.extract_tb(error.__traceback__))
     if not frames:
         return ""
     path = os.path.relpath(frames[-1].filename)

@@ -26,7 +26,7 @@ def load(target: str, kind: type[T]) -> T:
 
     Args:
         target: what stands on the command line. Modules are found from the current directory, too.
-        kind: `App` or `Stream`.
+        kind: `App`, `Stream` or `Processor`.
 
     Raises:
         Ended: there is no such thing; the line says what there is.

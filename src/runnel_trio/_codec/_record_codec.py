@@ -95,6 +95,11 @@ class RecordCodec(Generic[R]):
         except Unsupported as error:
             raise Misconfigured(f"{name}{error.path}: {error.reason}.") from None
 
+    @property
+    def is_primitive(self) -> bool:
+        """Whether its fields are those of the entry."""
+        return self.record._primitive
+
     def from_plain(self, plain: Any) -> R:
         """A record from its plain form, as a JSON document holds it; for a primitive record too.
 

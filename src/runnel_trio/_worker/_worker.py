@@ -25,6 +25,7 @@ from runnel_trio._processor import Processor
 from runnel_trio._scopes import helpers, quitting
 from runnel_trio._telemetry import report
 from runnel_trio._worker._heartbeat import Heartbeat
+from runnel_trio._worker._member._caution import Turn
 from runnel_trio._worker._member._rebalancer import Rebalancer
 
 __all__ = ["Worker"]
@@ -57,6 +58,7 @@ class Worker:
 
     def __attrs_post_init__(self) -> None:
         self._heartbeat = Heartbeat(broker=self.broker, stall_limit=self.stall_limit, halt=self.halt)
+        turn = Turn()
         about = json.dumps({"host": socket.gethostname(), "pid": os.getpid()})
         for processor in self.processors:
             self._members.append(
@@ -67,6 +69,7 @@ class Worker:
                     about=about,
                     heartbeat=self._heartbeat,
                     halt=self.halt,
+                    turn=turn,
                 )
             )
 

@@ -7,5 +7,12 @@ and acknowledges it when the processor asks for the next.
 from __future__ import annotations
 
 from runnel_trio.interfaces import Middleware as Middleware
+from runnel_trio.middleware._dead_letter import Dead as Dead
+from runnel_trio.middleware._dead_letter import DeadLetterMiddleware as DeadLetterMiddleware
+from runnel_trio.middleware._dead_letter import Letter as Letter
+from runnel_trio.middleware._retry import RetryMiddleware as RetryMiddleware
 
-__all__ = ["Middleware"]
+__all__ = ["Dead", "DeadLetterMiddleware", "Letter", "Middleware", "RetryMiddleware"]
+
+for _thing in (Dead, DeadLetterMiddleware, Letter, RetryMiddleware):
+    _thing.__module__ = __name__  # where they are public, for tracebacks and docs

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 import attrs
 import trio
 
-from runnel_trio._broker._protocol import Commit, Entry, Lease
+from runnel_trio._broker._protocol import Commit, Entry, Lease, Output
 
 __all__ = ["Backlog"]
 
@@ -45,6 +45,8 @@ class Backlog:
         closed: whether the source has ended: nothing is handed out any more.
         lost: whether it ended because the partition was lost: nothing is committed any more.
         progress: how many entries were ever handed out and not given back.
+        outputs: to be stored elsewhere together with the next commit.
+        full: whether the last commit found no room for them.
         waiting: the entries that wait, in order.
         number: which partition.
         chunk: how many entries the fetcher asks for at a time: half the capacity, so that it can be early.
@@ -62,6 +64,8 @@ class Backlog:
     closed: bool = attrs.field(default=False, init=False)
     lost: bool = attrs.field(default=False, init=False)
     progress: int = attrs.field(default=0, init=False)
+    outputs: list[Output] = attrs.field(factory=list, init=False)
+    full: bool = attrs.field(default=False, init=False)
     waiting: deque[Entry] = attrs.field(factory=deque, init=False)
     number: int = attrs.field(init=False)
     chunk: int = attrs.field(init=False)
@@ -129,6 +133,19 @@ class Backlog:
         if self._taken:
             self.done(self._taken[-1][0])
 
+    def taken_up_to(self, xid: bytes | None) -> list[bytes]:
+        """The ids of what was taken and is not done, up to one of them; None for all."""
+        ids = [entry[0] for entry in self._taken]
+        return ids if xid is None else ids[: ids.index(xid) + 1]
+
+    @property
+    def first(self) -> bytes | None:
+        """The id of the entry that is handed out next when what was taken is given back."""
+        for entries in (self._taken, self.waiting):
+            if entries:
+                return entries[0][0]
+        return None
+
     def give_back(self) -> None:
         """Put what was taken and is not done in front again, in its order."""
         self.progress -= len(self._taken)
@@ -144,6 +161,7 @@ class Backlog:
             self.processed,
             self.entries_read + self.unacknowledged if known else -1,
             self.position,
+            tuple(self.outputs),
         )
 
     def acknowledged(self, commit: Commit, count: int) -> None:
@@ -151,6 +169,12 @@ class Backlog:
         self.committed = commit.last
         self.entries_read = commit.entries_read
         self.unacknowledged -= count
+        del self.outputs[: len(commit.outputs)]
+        self.announce()
+
+    def refused(self) -> None:
+        """A commit found no room for its outputs; it may be tried again."""
+        self.full = True
         self.announce()
 
     def recount(self, read: int) -> None:

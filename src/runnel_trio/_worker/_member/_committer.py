@@ -12,16 +12,21 @@ was seen to let a real fault through alone.
 
 from __future__ import annotations
 
+import logging
+
 import attrs
 import trio
 
 from runnel_trio._broker._protocol import Broker, CommitOutcome, ProcessorSpec
+from runnel_trio._telemetry import report
 from runnel_trio._worker._member._backlog import Backlog
 
 __all__ = ["Committer"]
 
 #: Seconds from one commit to the next when nobody is waiting.
 _REST = 0.02
+#: Seconds until a commit whose outputs found no room is tried again.
+_ROOM = 0.25
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -52,9 +57,14 @@ class Committer:
 
     async def settle(self, backlog: Backlog) -> None:
         """Wait until everything that is done is on the server, or can no longer get there."""
+        told = False
         while backlog.unacknowledged and not backlog.lost:
             self.hurry(backlog)
             await backlog.changed()
+            if backlog.full:
+                told = told or _tell_of_no_room(backlog)
+                backlog.full = False
+                await trio.sleep(_ROOM)
 
     async def run(self) -> None:
         """Commit until cancelled."""
@@ -82,5 +92,13 @@ class Committer:
         for backlog, commit, count, outcome in zip(backlogs, commits, counts, outcomes, strict=True):
             if outcome is CommitOutcome.COMMITTED:
                 backlog.acknowledged(commit, count)
+            elif outcome is CommitOutcome.FULL:
+                backlog.refused()
             else:
                 backlog.lose()
+
+
+def _tell_of_no_room(backlog: Backlog) -> bool:
+    where = sorted({f"{output.stream.name}[{output.partition}]" for output in backlog.outputs})
+    report(logging.WARNING, "no-room", partition=backlog.number, waits_for=",".join(where))
+    return True

@@ -14,6 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 
 import attrs
 
+from runnel_trio._broker._protocol import Output
 from runnel_trio._event import Event, Partition
 from runnel_trio._worker._member._source import Source
 from runnel_trio.exceptions import Misconfigured
@@ -46,10 +47,14 @@ class Events(Generic[R]):
     as with ``break``.
 
     Attributes:
+        stream: name of the stream.
+        attempt: which try this is of the first event, counted from 1; see `RetryMiddleware`.
         partition: the partition, with the epoch of its present ownership.
         begun: whether the function has asked for an event.
-        exception: what made this call end: the function's, a link's or the decoder's exception, or Trio's
-            Cancelled; None as long as nothing did. For middleware, which otherwise sees GeneratorExit.
+        exception: what made this call end: the function's, a link's or the decoder's exception, `LeaseLost`,
+            or Trio's Cancelled; None as long as nothing did. For middleware, which otherwise sees
+            GeneratorExit.
+        retrying: whether the events in hand will be handed out again: for middleware, when a call has failed.
 
     Example:
         Inside ``@app.processor(orders)``::
@@ -61,12 +66,16 @@ class Events(Generic[R]):
 
     _source: Source = attrs.field(alias="source")
     _middleware: Sequence[Middleware] = attrs.field(alias="middleware")
+    stream: str
+    attempt: int = 1
     exception: BaseException | None = attrs.field(default=None, init=False)
     _deserialize: bool = attrs.field(default=False, init=False)
     _links: list[Any] = attrs.field(factory=list, init=False)
     _next: Callable[[], Awaitable[Any]] | None = attrs.field(default=None, init=False)
     _in_hand: Any = attrs.field(default=None, init=False)
     begun: bool = attrs.field(default=False, init=False)
+    retrying: bool = attrs.field(default=False, init=False)
+    _aside: list[Output] | None = attrs.field(default=None, init=False)
 
     @property
     def partition(self) -> Partition:
@@ -131,9 +140,20 @@ class Events(Generic[R]):
             except Exception as error:
                 self.broken(error)
 
+    def end(self) -> None:
+        """Nothing is in user code's hand any more."""
+        if self._source.caution is not None:
+            self._source.caution.done()
+
     def hold(self, item: Event | list[Event]) -> None:
-        """For the acknowledging link: the function is given this."""
+        """For the acknowledging link: the function is given this.
+
+        Raises:
+            Poisoned: it must not be.
+        """
         self._in_hand = item
+        if self._source.caution is not None and self._source.refusal is not None:
+            raise self._source.refusal
 
     def handled(self) -> None:
         """For the acknowledging link, and at the end: the function is through with what it was given."""
@@ -151,6 +171,29 @@ class Events(Generic[R]):
         backlog = self._source.backlog
         backlog.all_done()
         self._source.processed(backlog)
+
+    def failed_ids(self) -> list[bytes]:
+        """The ids of what failed: what the function was given, with what links left out on the way to it."""
+        item = self._in_hand
+        last = None if item is None else item.xid if isinstance(item, Event) else item[-1].xid
+        return self._source.backlog.taken_up_to(last)
+
+    def set_aside(self, outputs: Sequence[Output]) -> None:
+        """For a link, when what it yielded last has failed: store this instead, and count it as handled.
+
+        Both happen in one step on the server, or neither.
+        """
+        self._aside = list(outputs)
+
+    @property
+    def is_set_aside(self) -> bool:
+        """Whether a link takes care of what failed."""
+        return self._aside is not None
+
+    def handled_aside(self) -> None:
+        """What failed is handled, in that it is stored elsewhere with the next commit."""
+        self._source.backlog.outputs.extend(self._aside or ())
+        self.ignored()
 
     def broken(self, error: Exception) -> None:
         """For the links: what failed here was not the function."""

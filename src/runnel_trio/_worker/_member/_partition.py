@@ -6,29 +6,35 @@
 What ends a call of the function, and what becomes of the event in hand:
 
     break, return, aclose      acknowledged; the function is called again for what follows
-    it raises                  everything before is committed, then the exception policy decides
+    it raises                  everything before is committed; then it is tried again (`RetryMiddleware`), set
+                               aside (`DeadLetterMiddleware`), or the exception policy decides
     cancelled from outside     not acknowledged: the next owner handles it again
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+import math
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import attrs
 import trio
 
-from runnel_trio._broker._protocol import Broker, ProcessorSpec
+from runnel_trio._broker._protocol import Broker, ProcessorSpec, Quarantine
 from runnel_trio._scopes import LAST_WORDS, shielded
 from runnel_trio._telemetry import report
+from runnel_trio._traceback import told
 from runnel_trio._worker._member._backlog import Backlog
 from runnel_trio._worker._member._committer import Committer
 from runnel_trio._worker._member._events import Events
 from runnel_trio._worker._member._source import Source
 from runnel_trio.constants import ExceptionPolicy
-from runnel_trio.exceptions import Misconfigured
+from runnel_trio.exceptions import LeaseLost, Misconfigured
 from runnel_trio.interfaces import Middleware
+from runnel_trio.middleware._retry import RetryMiddleware
 
 __all__ = ["PartitionExecutor"]
 
@@ -58,14 +64,28 @@ class PartitionExecutor:
     halt: Callable[[BaseException], None]
     make_source: Callable[[], Source]
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
+    _retry: RetryMiddleware | None = attrs.field(default=None, init=False)
+    _tried: tuple[bytes, int] = attrs.field(default=(b"", 0), init=False)
+    _shields: list[trio.CancelScope] = attrs.field(factory=list, init=False)
+    _last_words: float = attrs.field(default=math.inf, init=False)
+    _released: bool = attrs.field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.backlog.on_lost = self.scope.cancel
+        self._retry = next((link for link in self.middleware if isinstance(link, RetryMiddleware)), None)
 
     def drain(self) -> None:
         """Hand out nothing more; what is in hand may end within the grace period."""
         self.backlog.close()
         self.scope.deadline = min(self.scope.deadline, trio.current_time() + self.grace_period)
+
+    def abort(self) -> None:
+        """Cancel what is in hand; what was handled is still committed, if that can be done at once."""
+        self.drain()
+        self.scope.cancel()
+        self._last_words = LAST_WORDS
+        for scope in self._shields:
+            scope.deadline = min(scope.deadline, trio.current_time() + LAST_WORDS)
 
     async def run(self) -> None:
         """Until drained or lost: then everything handled is committed, and the lease given up."""
@@ -76,7 +96,7 @@ class PartitionExecutor:
             self.halt(error)
         finally:
             self.backlog.close()
-            with shielded(max(self.grace_period, LAST_WORDS)):
+            with self._shielded(self._time_left()):
                 await self._give_up()
 
     def __repr__(self) -> str:
@@ -86,15 +106,35 @@ class PartitionExecutor:
         at = backlog.processed.decode()
         return f"<PartitionExecutor {where} {state} at {at} backlog {len(backlog.waiting)}>"
 
+    @contextmanager
+    def _shielded(self, seconds: float) -> Iterator[None]:
+        """As `_scopes.shielded`, until `abort` cuts it short."""
+        with shielded(min(seconds, self._last_words)) as scope:
+            self._shields.append(scope)
+            try:
+                yield
+            finally:
+                self._shields.remove(scope)
+
+    def _time_left(self) -> float:
+        """Of the grace period, for the last words."""
+        left = min(self.scope.deadline - trio.current_time(), self.grace_period)
+        return max(left, LAST_WORDS)
+
     async def _supervise(self) -> None:
         backlog = self.backlog
         while not backlog.closed:
-            events: Events[Any] = Events(source=self.make_source(), middleware=self.middleware)
+            events: Events[Any] = Events(
+                source=self.make_source(),
+                middleware=self.middleware,
+                stream=self.processor.stream.name,
+                attempt=self._attempt(),
+            )
             before = backlog.progress
             failure = await self._call(events)
             if failure is not None:
                 await self.committer.settle(backlog)
-                self._apply_policy(failure, events)
+                await self._apply_policy(failure, events)
             else:
                 events.handled()
             backlog.give_back()
@@ -108,28 +148,89 @@ class PartitionExecutor:
         try:
             await self.function(events)
         except BaseException as error:
-            events.exception = events.exception or error
             if not isinstance(error, Exception):
+                events.exception = self._reason(error)
                 raise
+            events.exception = events.exception or error
         finally:
-            with shielded(self.grace_period):
+            events.retrying = self._is_retried(events)
+            with self._shielded(self.grace_period):
                 await events.aclose()
+            events.end()
         return events.exception
 
-    def _apply_policy(self, failure: BaseException, events: Events[Any]) -> None:
-        if self.policy is ExceptionPolicy.IGNORE and isinstance(failure, Exception) and self.backlog.taken:
-            place = f"{self.processor.stream.name}[{self.backlog.number}]"
+    def _reason(self, error: BaseException) -> BaseException:
+        """For middleware: why the function was cancelled."""
+        if self.backlog.lost and isinstance(error, trio.Cancelled):
+            return LeaseLost(self.backlog.number, self.backlog.lease.epoch)
+        return error
+
+    def _attempt(self) -> int:
+        xid, tries = self._tried
+        return tries + 1 if xid == self.backlog.first else 1
+
+    def _is_retried(self, events: Events[Any]) -> bool:
+        error = events.exception
+        if self._retry is None or not isinstance(error, Exception) or not self.backlog.taken:
+            return False
+        return self._retry.wants(error, self._attempt())
+
+    async def _apply_policy(self, failure: BaseException, events: Events[Any]) -> None:
+        if not isinstance(failure, Exception) or not self.backlog.taken:
+            self.halt(failure)
+            self.backlog.close()
+        elif events.retrying and self._retry is not None:
+            await self._wait_to_retry(self._retry, failure)
+        elif events.is_set_aside:
+            self._report("set-aside", failure, events)
+            events.handled_aside()
+            await self.committer.settle(self.backlog)
+        elif self.policy is ExceptionPolicy.IGNORE:
+            self._report("ignored", failure, events)
             events.ignored()
-            report(
-                logging.ERROR,
-                "ignored",
-                place=place,
-                xid=self.backlog.processed.decode(),
-                error=repr(failure),
-            )
-            return
-        self.halt(failure)
-        self.backlog.close()
+        elif self.policy is ExceptionPolicy.QUARANTINE:
+            await self._quarantine(failure, events)
+        else:
+            self.halt(failure)
+            self.backlog.close()
+
+    async def _wait_to_retry(self, rule: RetryMiddleware, failure: Exception) -> None:
+        """The partition waits, so that order is kept; an end of it cuts this short."""
+        backlog, attempt = self.backlog, self._attempt()
+        self._tried = (backlog.first or b"", attempt)
+        pause = rule.pause(attempt)
+        place = f"{self.processor.stream.name}[{backlog.number}]"
+        facts = {"place": place, "attempt": attempt, "seconds": round(pause, 3), "error": repr(failure)}
+        report(logging.WARNING, "retry", **facts)
+        with trio.move_on_after(pause):
+            while not backlog.closed:
+                await backlog.changed()
+
+    async def _quarantine(self, failure: Exception, events: Events[Any]) -> None:
+        """Let the partition stand still; the others go on."""
+        ids = events.failed_ids()
+        why = Quarantine(
+            partition=self.backlog.number,
+            first=ids[0],
+            last=ids[-1],
+            count=len(ids),
+            error=f"{type(failure).__name__}: {failure}",
+            traceback=told(failure),
+            time=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            member=self.backlog.lease.owner,
+        )
+        self._report("quarantined", failure, events)
+        if await self.broker.quarantine(self.processor, self.backlog.lease, why):
+            self._released = True
+            self.backlog.close()
+        else:
+            self.backlog.lose()
+
+    def _report(self, fact: str, failure: Exception, events: Events[Any]) -> None:
+        ids = events.failed_ids()
+        place = f"{self.processor.stream.name}[{self.backlog.number}]"
+        facts = {"place": place, "xid": ids[0].decode(), "count": len(ids), "error": repr(failure)}
+        report(logging.ERROR, fact, **facts)
 
     def _refuse_idling(self, events: Events[Any]) -> None:
         """A function that returns and never asks for what waits would be called for ever."""
@@ -144,6 +245,6 @@ class PartitionExecutor:
             backlog.close()
 
     async def _give_up(self) -> None:
-        if not self.backlog.lost:
+        if not self.backlog.lost and not self._released:
             await self.committer.settle(self.backlog)
             await self.broker.release(self.processor, [self.backlog.lease])

@@ -34,6 +34,7 @@ from runnel_trio._scopes import LAST_WORDS, shielded
 from runnel_trio._telemetry import report
 from runnel_trio._worker._heartbeat import Heartbeat
 from runnel_trio._worker._member._backlog import Backlog
+from runnel_trio._worker._member._caution import Caution, Turn
 from runnel_trio._worker._member._committer import Committer
 from runnel_trio._worker._member._fetcher import Fetcher, lanes_for
 from runnel_trio._worker._member._partition import PartitionExecutor
@@ -58,6 +59,7 @@ class Rebalancer:
         about: what others are told about it.
         heartbeat: keeps its seat.
         halt: told of an exception that stops the worker.
+        turn: among all partitions of the worker, see `_caution`.
     """
 
     broker: Broker
@@ -66,6 +68,7 @@ class Rebalancer:
     about: str
     heartbeat: Heartbeat
     halt: Callable[[BaseException], None]
+    turn: Turn
     _seat: Seat = attrs.field(init=False)
     _committer: Committer = attrs.field(init=False)
     _fetcher: Fetcher = attrs.field(init=False)
@@ -110,7 +113,7 @@ class Rebalancer:
         """End now: what is in hand is cancelled."""
         self.drain()
         for executor in self._running.values():
-            executor.scope.cancel()
+            executor.abort()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Until drained. Started when it owns its share, or stands by."""
@@ -328,6 +331,15 @@ class Rebalancer:
             lease=lease,
         )
         key = self.broker.log_key(processor.stream.spec, lease.partition)
+        caution = Caution.after(
+            granted,
+            self.broker,
+            processor.spec,
+            backlog,
+            max_attempts=processor.max_attempts,
+            max_unacked=processor.max_unacked,
+            turn=self.turn,
+        )
         return PartitionExecutor(
             broker=self.broker,
             processor=processor.spec,
@@ -350,5 +362,6 @@ class Rebalancer:
                 clock=self.broker.clock,
                 processed=self._committer.mark,
                 hurry=self._committer.hurry,
+                caution=caution,
             ),
         )

@@ -18,6 +18,7 @@ import trio
 from runnel_trio._event import Event, Partition
 from runnel_trio._rules._cursor import parse_id
 from runnel_trio._worker._member._backlog import Backlog
+from runnel_trio._worker._member._caution import Caution
 from runnel_trio._worker._member._trust import Trust
 
 __all__ = ["Source"]
@@ -41,6 +42,7 @@ class Source:
         clock: by which `trust` runs out.
         processed: have the backlog committed soon.
         hurry: have it committed now.
+        caution: what to do before an event is handed out that may end the process; None: nothing.
         batch: number of events and seconds to wait for them, None for single events.
     """
 
@@ -54,6 +56,7 @@ class Source:
     clock: Callable[[], float]
     processed: Callable[[Backlog], None]
     hurry: Callable[[Backlog], None]
+    caution: Caution | None = None
     batch: tuple[int, float] | None = None
     _recovering_to: tuple[int, int] | None = attrs.field(init=False)
     _slice_end: float = attrs.field(default=0.0, init=False)
@@ -61,6 +64,11 @@ class Source:
 
     def __attrs_post_init__(self) -> None:
         self._recovering_to = parse_id(self.recovering_to)
+
+    @property
+    def refusal(self) -> Exception | None:
+        """Why what was handed out last must not be handled; None lets it."""
+        return self.caution.refusal if self.caution is not None else None
 
     def __aiter__(self) -> Source:
         return self
@@ -78,8 +86,10 @@ class Source:
         return self._event()
 
     async def _next_batch(self, count: int, within: float) -> list[Event]:
-        backlog = self.backlog
+        backlog, alone = self.backlog, self._careful
         await self._clearance(1)
+        if alone:
+            return [self._event()]
         with trio.move_on_after(within):
             while len(backlog.waiting) < count and not backlog.closed:
                 await backlog.changed()
@@ -93,6 +103,8 @@ class Source:
             StopAsyncIteration: nothing will be handed out any more.
         """
         backlog = self.backlog
+        if self.caution is not None:
+            self.caution.done()
         while True:
             if backlog.closed:
                 raise StopAsyncIteration
@@ -103,6 +115,10 @@ class Source:
                 self.trust.tell(backlog.announce)
             elif self._over_limit(min(count, len(backlog.waiting))):
                 self.hurry(backlog)
+            elif self.caution is not None and self.caution.due:
+                if self.caution.may_mark():
+                    await self.caution.mark()
+                    continue
             elif now >= self._slice_end:
                 await trio.lowlevel.checkpoint()
                 self._slice_end = self.clock() + _SLICE
@@ -111,11 +127,17 @@ class Source:
                 break
             await backlog.changed()
             self._slice_end = self.clock() + _SLICE
-        self._pause_at = min(self._slice_end, self.trust.until)
+        # Careful, it looks again before every event.
+        self._pause_at = 0.0 if self._careful else min(self._slice_end, self.trust.until)
+
+    @property
+    def _careful(self) -> bool:
+        return self.caution is not None and self.caution.left > 0
 
     def _over_limit(self, count: int) -> bool:
         unacknowledged = self.backlog.unacknowledged
-        return unacknowledged > 0 and unacknowledged + count > self.max_unacked
+        limit = 1 if self._careful else self.max_unacked
+        return unacknowledged > 0 and unacknowledged + count > limit
 
     def _event(self) -> Event:
         xid, fields = self.backlog.take()

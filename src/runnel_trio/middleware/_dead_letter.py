@@ -1,0 +1,225 @@
+"""Dead letters: what failed goes to a stream of its own, and processing goes on.
+
+A letter is stored in the same step on the server that acknowledges the event, so that it is neither lost
+nor doubled. It goes to the sink's partition of the same number (modulo the sink's count): partitions of one
+number share a slot, which is what lets one script do both, on a cluster too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Sequence
+from datetime import UTC, datetime
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+
+import attrs
+
+from runnel_trio._broker._protocol import Batch, CommitOutcome, Output
+from runnel_trio._codec import Record
+from runnel_trio._event import Event
+from runnel_trio._rules._cursor import ORIGIN
+from runnel_trio._stream import Stream
+from runnel_trio._traceback import told
+from runnel_trio.exceptions import Misconfigured, StreamFull
+from runnel_trio.interfaces import Middleware
+
+__all__ = ["Dead", "DeadLetterMiddleware", "Letter"]
+
+#: Letters that are read at a time.
+_PAGE = 500
+
+
+class Dead(Record):
+    """A dead letter: an event that could not be processed, and why.
+
+    Attributes:
+        stream: name of the stream that it was in.
+        partition: number of the partition there.
+        xid: its Redis stream id there.
+        time: when it failed.
+        error: the exception, as ``type: text``.
+        traceback: as Python prints it.
+        data: the entry's fields as they were stored.
+    """
+
+    stream: str
+    partition: int
+    xid: str
+    time: datetime
+    error: str
+    traceback: str
+    data: dict[str, bytes]
+
+
+@attrs.frozen
+class Letter:
+    """A dead letter in its place.
+
+    Attributes:
+        partition: number of the sink's partition that holds it.
+        xid: its Redis stream id there.
+        record: a `Dead`, or the source's record where the sink keeps those.
+    """
+
+    partition: int
+    xid: str
+    record: Record
+
+
+@attrs.define(eq=False)
+class DeadLetterMiddleware(Middleware):
+    """Stores what the processor function fails with in another stream, and acknowledges it.
+
+    The event then counts as handled, whatever the exception policy; the policy is for failures that no
+    event can be blamed for. After `Events.take` the whole list fails, and each of its events is a letter.
+    What is cancelled, or left by ``break``, has not failed. A full sink makes the partition wait for room.
+
+    Attributes:
+        sink: a stream of the same app, with `Dead` as its record, or with the source's own record if that is
+            primitive: then entries are stored as they are.
+
+    Example:
+        >>> from runnel_trio import App, Record
+        >>> from runnel_trio.middleware import Dead, DeadLetterMiddleware
+        >>> class Order(Record):
+        ...     order_id: int
+        >>> app = App("example")
+        >>> orders = app.stream("orders", Order, partition_by="order_id")
+        >>> dead = DeadLetterMiddleware(app.stream("dead-orders", Dead, partition_by="xid"))
+        >>> @app.processor(orders, middleware=[dead])
+        ... async def book(events):
+        ...     async for order in events.records():
+        ...         assert order.order_id > 0
+    """
+
+    sink: Stream[Any]
+    _sources: dict[str, Stream[Any]] = attrs.field(factory=dict, init=False)
+
+    def declared(self, stream: Stream[Any]) -> Sequence[Stream[Any]]:
+        """See `Middleware.declared`."""
+        if stream.spec.app != self.sink.spec.app:
+            raise Misconfigured(f"{self.sink!r} must be a stream of the same app as {stream!r}")
+        alike = self.sink.record is stream.record and stream.codec.is_primitive
+        if self.sink.record is not Dead and not alike:
+            raise Misconfigured(
+                f"{self.sink!r} cannot hold dead letters of {stream!r}: declare it with record=Dead"
+                + (f", or with record={stream.record.__name__}" if stream.codec.is_primitive else "")
+            )
+        self._sources[stream.name] = stream
+        return (self.sink,)
+
+    async def handler(self, parent: AsyncIterator[Any], *, events: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        """See `Middleware.handler`."""
+        async for item in parent:
+            try:
+                yield item
+            except GeneratorExit:
+                error = events.exception
+                if isinstance(error, Exception) and not events.retrying:
+                    failed = item if isinstance(item, list) else [item]
+                    events.set_aside(self.outputs(events.stream, failed, error))
+                raise
+
+    def outputs(self, stream: str, failed: Sequence[Event], error: Exception) -> list[Output]:
+        """What is to be stored for events of a stream that failed."""
+        number = failed[0].partition.number % self.sink.partition_count
+        if self.sink.record is not Dead:
+            rows = [tuple(event._fields) for event in failed]
+        else:
+            trace, now = told(error), datetime.now(UTC)
+            said = f"{type(error).__name__}: {error}"
+            letters = [_letter(stream, event, now, said, trace) for event in failed]
+            rows = [tuple(self.sink.codec.encode(letter)) for letter in letters]
+        return [
+            Output(self.sink.spec, number, Batch(names, [value for row in alike for value in row[1::2]]))
+            for names, alike in groupby(rows, key=itemgetter(slice(0, None, 2)))
+        ]
+
+    async def letters(
+        self, *, partitions: Collection[int] | None = None, limit: int | None = None
+    ) -> list[Letter]:
+        """The letters there are, by partition and then in their order.
+
+        Args:
+            partitions: numbers of the sink's partitions; all by default.
+            limit: at most so many.
+        """
+        found: list[Letter] = []
+        async with self.sink.connect(self.sink.spec) as broker:
+            for number in self._numbers(partitions):
+                after = ORIGIN
+                while limit is None or len(found) < limit:
+                    most = _PAGE if limit is None else min(_PAGE, limit - len(found))
+                    page = await broker.entries(self.sink.spec, number, after=after, count=most)
+                    if not page:
+                        break
+                    after = page[-1][0]
+                    found += [
+                        Letter(number, xid.decode(), self.sink.codec.decode(fields)) for xid, fields in page
+                    ]
+        return found
+
+    async def replay(self, letters: Collection[Letter]) -> int:
+        """Put letters back, each at the end of the partition that it came from; how many were still there.
+
+        Each one is moved in one step: it is in one of the two streams, never in both or in none.
+
+        Raises:
+            Misconfigured: a letter's stream is none that this middleware is declared with.
+            StreamFull: there is no room; the letters from this one on stay.
+        """
+        moved = 0
+        async with self.sink.connect(self.sink.spec) as broker:
+            for at, letter in enumerate(letters):
+                source, output = self._way_back(letter)
+                async with source.connect(source.spec):
+                    outcome = await broker.transfer(
+                        self.sink.spec, letter.partition, letter.xid.encode(), output
+                    )
+                if outcome is CommitOutcome.FULL:
+                    left = tuple(range(at, len(letters)))
+                    raise StreamFull(source.name, output.partition, source.spec.partition_size, left)
+                moved += outcome is CommitOutcome.COMMITTED
+        return moved
+
+    async def drop(self, letters: Collection[Letter]) -> int:
+        """Delete letters; how many were still there."""
+        async with self.sink.connect(self.sink.spec) as broker:
+            gone = 0
+            for number in {letter.partition for letter in letters}:
+                xids = [letter.xid.encode() for letter in letters if letter.partition == number]
+                gone += await broker.remove(self.sink.spec, number, xids)
+            return gone
+
+    def _numbers(self, partitions: Collection[int] | None) -> list[int]:
+        count = self.sink.partition_count
+        chosen = range(count) if partitions is None else sorted(set(partitions))
+        for number in chosen:
+            if not 0 <= number < count:
+                raise Misconfigured(f"{self.sink!r} has no partition {number}")
+        return list(chosen)
+
+    def _way_back(self, letter: Letter) -> tuple[Stream[Any], Output]:
+        record = letter.record
+        if isinstance(record, Dead):
+            source = self._sources.get(record.stream)
+            if source is None:
+                raise Misconfigured(f"letter {letter.xid} is of stream {record.stream!r}: it is not declared")
+            names, values = [name.encode() for name in record.data], list(record.data.values())
+            return source, Output(source.spec, record.partition, Batch(names, values))
+        (source,) = self._sources.values()
+        row = source.codec.encode(record)
+        return source, Output(source.spec, source.partition_of(record), Batch(row[::2], row[1::2]))
+
+
+def _letter(stream: str, event: Event, now: datetime, said: str, trace: str) -> Dead:
+    return Dead(
+        stream=stream,
+        partition=event.partition.number,
+        xid=event.xid.decode(),
+        time=now,
+        error=said,
+        traceback=trace,
+        data={name.decode(errors="replace"): value for name, value in event.data.items()},
+    )

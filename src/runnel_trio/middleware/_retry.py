@@ -1,0 +1,80 @@
+"""Trying again in place: the partition waits, so that order is kept."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator
+from typing import Any
+
+import attrs
+
+from runnel_trio.exceptions import DeserializationError, Misconfigured, Poisoned
+from runnel_trio.interfaces import Middleware
+
+__all__ = ["RetryMiddleware"]
+
+
+@attrs.frozen(kw_only=True)
+class RetryMiddleware(Middleware):
+    """Has what failed tried again, a few times and with growing pauses, before anything else is decided.
+
+    The processor function is called again, and is handed the same event first (after `Events.take`, the same
+    events, and perhaps more); ``events.attempt`` tells which try it is. Meanwhile the partition waits, and
+    its lease is kept: no later event overtakes. Other partitions go on. When the last try has failed, dead
+    letters and the exception policy have their turn. The place in the list of middleware does not matter.
+
+    What cannot be read (`DeserializationError`) and what has ended processes (`Poisoned`) is not tried again.
+
+    Attributes:
+        attempts: how often an event is tried in all.
+        delay: seconds before the second try.
+        factor: each pause is so many times as long as the one before.
+        maximum: seconds that a pause may last.
+        jitter: make each pause shorter by up to a half, at random, so that partitions do not try in step.
+        on: the exceptions that are worth another try.
+
+    Example:
+        >>> from runnel_trio import App, Record
+        >>> from runnel_trio.middleware import RetryMiddleware
+        >>> class Order(Record):
+        ...     order_id: int
+        >>> app = App("example")
+        >>> orders = app.stream("orders", Order, partition_by="order_id")
+        >>> @app.processor(orders, middleware=[RetryMiddleware(attempts=5, on=(ConnectionError,))])
+        ... async def book(events):
+        ...     async for order in events.records():
+        ...         print(order.order_id)
+    """
+
+    attempts: int = 3
+    delay: float = 0.1
+    factor: float = 2.0
+    maximum: float = 60.0
+    jitter: bool = True
+    on: tuple[type[Exception], ...] = (Exception,)
+
+    def __attrs_post_init__(self) -> None:
+        if self.attempts < 1 or self.delay < 0 or self.factor < 1 or self.maximum < 0:
+            raise Misconfigured(
+                f"{self}: attempts and factor must be at least 1, delay and maximum at least 0"
+            )
+
+    def wants(self, error: Exception, attempt: int) -> bool:
+        """Whether try number ``attempt`` (from 1), which raised ``error``, is followed by another."""
+        final = isinstance(error, DeserializationError | Poisoned)
+        return not final and attempt < self.attempts and isinstance(error, self.on)
+
+    def pause(self, attempt: int) -> float:
+        """Seconds between try number ``attempt`` (from 1) and the next.
+
+        Example:
+            >>> [RetryMiddleware(jitter=False).pause(n) for n in (1, 2, 3)]
+            [0.1, 0.2, 0.4]
+        """
+        longest = min(self.maximum, self.delay * self.factor ** min(attempt - 1, 64))
+        return longest * random.uniform(0.5, 1.0) if self.jitter else longest
+
+    async def handler(self, parent: AsyncIterator[Any], **kwargs: Any) -> AsyncIterator[Any]:
+        """Hand everything on: what is to be tried again is decided where the function is called."""
+        async for item in parent:
+            yield item
