@@ -12,7 +12,7 @@ from pathlib import Path
 import outcome
 import trio
 
-__all__ = ["told", "users_frames"]
+__all__ = ["said", "told", "users_frames"]
 
 #: Where the frames are that say nothing about a user's mistake.
 _OURS = (
@@ -23,6 +23,15 @@ _OURS = (
     ),
     "<frozen importlib",
 )
+
+#: Characters of an exception's text that are kept: some have a whole document in it.
+_MOST = 2000
+
+
+def said(error: BaseException) -> str:
+    """An error in a line, as ``type: text``."""
+    text = f"{type(error).__name__}: {error}"
+    return text if len(text) <= _MOST else f"{text[:_MOST]}…"
 
 
 def told(error: BaseException, *, whole: bool = False) -> str:

@@ -7,6 +7,7 @@ number share a slot, which is what lets one script do both, on a cluster too.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Collection, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
@@ -16,12 +17,14 @@ from typing import Any
 import attrs
 
 from runnel_trio._broker._protocol import Batch, CommitOutcome, Output
-from runnel_trio._codec import Record
+from runnel_trio._codec import DecodeError, Record
 from runnel_trio._event import Event
 from runnel_trio._rules._cursor import ORIGIN
 from runnel_trio._stream import Stream
-from runnel_trio._traceback import told
-from runnel_trio.exceptions import Misconfigured, StreamFull
+from runnel_trio._telemetry import report
+from runnel_trio._traceback import said, told
+from runnel_trio.constants import Overflow
+from runnel_trio.exceptions import LeaseLost, Misconfigured, RecordInvalid, StreamFull
 from runnel_trio.interfaces import Middleware
 
 __all__ = ["Dead", "DeadLetterMiddleware", "Letter"]
@@ -59,25 +62,29 @@ class Letter:
     Attributes:
         partition: number of the sink's partition that holds it.
         xid: its Redis stream id there.
-        record: a `Dead`, or the source's record where the sink keeps those.
+        record: a `Dead`, or the source's record where the sink keeps those; None when it cannot be read.
+        fields: what is stored: fields and values in turn.
     """
 
     partition: int
     xid: str
-    record: Record
+    record: Record | None
+    fields: tuple[bytes, ...]
 
 
 @attrs.define(eq=False)
 class DeadLetterMiddleware(Middleware):
-    """Stores what the processor function fails with in another stream, and acknowledges it.
+    """Stores the events that the processor function fails with in another stream, and acknowledges them.
 
     The event then counts as handled, whatever the exception policy; the policy is for failures that no
     event can be blamed for. After `Events.take` the whole list fails, and each of its events is a letter.
     What is cancelled, or left by ``break``, has not failed. A full sink makes the partition wait for room.
+    When a link behind this one fails itself, all that it was given and that is not handled has failed.
 
     Attributes:
         sink: a stream of the same app, with `Dead` as its record, or with the source's own record if that is
-            primitive: then entries are stored as they are.
+            primitive: then entries are stored as they are. On Redis Cluster it needs the source's
+            partition count.
 
     Example:
         >>> from runnel_trio import App, Record
@@ -100,6 +107,8 @@ class DeadLetterMiddleware(Middleware):
         """See `Middleware.declared`."""
         if stream.spec.app != self.sink.spec.app:
             raise Misconfigured(f"{self.sink!r} must be a stream of the same app as {stream!r}")
+        if stream is self.sink:
+            raise Misconfigured(f"{stream!r} cannot hold the dead letters of itself: declare another stream")
         alike = self.sink.record is stream.record and stream.codec.is_primitive
         if self.sink.record is not Dead and not alike:
             raise Misconfigured(
@@ -107,6 +116,11 @@ class DeadLetterMiddleware(Middleware):
                 + (f", or with record={stream.record.__name__}" if stream.codec.is_primitive else "")
             )
         self._sources[stream.name] = stream
+        if len(self._sources) > 1 and self.sink.record is not Dead:
+            raise Misconfigured(
+                f"{self.sink!r} cannot hold dead letters of {' and '.join(self._sources)}: they do not say "
+                "where they came from. Declare it with record=Dead, or give each stream its own"
+            )
         return (self.sink,)
 
     async def handler(self, parent: AsyncIterator[Any], *, events: Any, **kwargs: Any) -> AsyncIterator[Any]:
@@ -116,20 +130,40 @@ class DeadLetterMiddleware(Middleware):
                 yield item
             except GeneratorExit:
                 error = events.exception
-                if isinstance(error, Exception) and not events.retrying:
-                    failed = item if isinstance(item, list) else [item]
-                    events.set_aside(self.outputs(events.stream, failed, error))
+                if isinstance(error, Exception) and not isinstance(error, LeaseLost) and not events.retrying:
+                    self._set_aside(events, error)
                 raise
 
+    def _set_aside(self, events: Any, error: Exception) -> None:
+        """Let the policy decide where this cannot be done, and never in silence."""
+        failed = events.failed()  # not what was yielded last: links behind this one read ahead, or make lists
+        if not failed:
+            return
+        try:
+            outputs = self.outputs(events.stream, failed, error)
+        except (RecordInvalid, StreamFull) as fault:
+            place = f"{events.stream}[{failed[0].partition.number}]"
+            report(logging.ERROR, "not-set-aside", place=place, sink=self.sink.name, reason=fault)
+            error.add_note(f"It could not be stored in the dead-letter stream {self.sink.name!r}: {fault}")
+        else:
+            events.set_aside(outputs)
+
     def outputs(self, stream: str, failed: Sequence[Event], error: Exception) -> list[Output]:
-        """What is to be stored for events of a stream that failed."""
+        """What is to be stored for events of a stream that failed.
+
+        Raises:
+            RecordInvalid: the sink's serializer fails.
+            StreamFull: so many never fit at once.
+        """
         number = failed[0].partition.number % self.sink.partition_count
+        spec = self.sink.spec
+        if len(failed) > spec.partition_size and spec.overflow is not Overflow.TRIM:
+            raise StreamFull(spec.name, number, spec.partition_size, tuple(range(len(failed))))
         if self.sink.record is not Dead:
             rows = [tuple(event._fields) for event in failed]
         else:
-            trace, now = told(error), datetime.now(UTC)
-            said = f"{type(error).__name__}: {error}"
-            letters = [_letter(stream, event, now, said, trace) for event in failed]
+            text, trace, now = said(error), told(error), datetime.now(UTC)
+            letters = [_letter(stream, event, now, text, trace) for event in failed]
             rows = [tuple(self.sink.codec.encode(letter)) for letter in letters]
         return [
             Output(self.sink.spec, number, Batch(names, [value for row in alike for value in row[1::2]]))
@@ -156,7 +190,8 @@ class DeadLetterMiddleware(Middleware):
                         break
                     after = page[-1][0]
                     found += [
-                        Letter(number, xid.decode(), self.sink.codec.decode(fields)) for xid, fields in page
+                        Letter(number, xid.decode(), self._read(fields), tuple(fields))
+                        for xid, fields in page
                     ]
         return found
 
@@ -166,7 +201,8 @@ class DeadLetterMiddleware(Middleware):
         Each one is moved in one step: it is in one of the two streams, never in both or in none.
 
         Raises:
-            Misconfigured: a letter's stream is none that this middleware is declared with.
+            Misconfigured: a letter cannot be read, or its stream is none that this middleware is declared
+                with; the letters from this one on stay.
             StreamFull: there is no room; the letters from this one on stay.
         """
         moved = 0
@@ -200,6 +236,13 @@ class DeadLetterMiddleware(Middleware):
                 raise Misconfigured(f"{self.sink!r} has no partition {number}")
         return list(chosen)
 
+    def _read(self, fields: Sequence[bytes]) -> Record | None:
+        try:
+            record: Record = self.sink.codec.decode(fields)
+        except DecodeError:
+            return None
+        return record
+
     def _way_back(self, letter: Letter) -> tuple[Stream[Any], Output]:
         record = letter.record
         if isinstance(record, Dead):
@@ -208,18 +251,26 @@ class DeadLetterMiddleware(Middleware):
                 raise Misconfigured(f"letter {letter.xid} is of stream {record.stream!r}: it is not declared")
             names, values = [name.encode() for name in record.data], list(record.data.values())
             return source, Output(source.spec, record.partition, Batch(names, values))
+        if self.sink.record is Dead or not self._sources:
+            raise Misconfigured(
+                f"letter {letter.xid} does not say where it came from: it can only be dropped"
+            )
         (source,) = self._sources.values()
-        row = source.codec.encode(record)
-        return source, Output(source.spec, source.partition_of(record), Batch(row[::2], row[1::2]))
+        number = letter.partition if record is None else source.partition_of(record)
+        if not number < source.partition_count:
+            raise Misconfigured(
+                f"letter {letter.xid} is of no partition of {source!r}: it can only be dropped"
+            )
+        return source, Output(source.spec, number, Batch(letter.fields[::2], letter.fields[1::2]))
 
 
-def _letter(stream: str, event: Event, now: datetime, said: str, trace: str) -> Dead:
+def _letter(stream: str, event: Event, now: datetime, text: str, trace: str) -> Dead:
     return Dead(
         stream=stream,
         partition=event.partition.number,
         xid=event.xid.decode(),
         time=now,
-        error=said,
+        error=text,
         traceback=trace,
         data={name.decode(errors="replace"): value for name, value in event.data.items()},
     )

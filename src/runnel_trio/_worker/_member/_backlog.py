@@ -133,10 +133,10 @@ class Backlog:
         if self._taken:
             self.done(self._taken[-1][0])
 
-    def taken_up_to(self, xid: bytes | None) -> list[bytes]:
-        """The ids of what was taken and is not done, up to one of them; None for all."""
-        ids = [entry[0] for entry in self._taken]
-        return ids if xid is None else ids[: ids.index(xid) + 1]
+    def taken_up_to(self, xid: bytes | None) -> list[Entry]:
+        """What was taken and is not done, up to the entry of this id; None for all."""
+        entries = list(self._taken)
+        return entries if xid is None else entries[: [entry[0] for entry in entries].index(xid) + 1]
 
     @property
     def first(self) -> bytes | None:

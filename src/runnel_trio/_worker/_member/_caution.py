@@ -16,16 +16,21 @@ innocent events. So an event has its last try alone: one partition of the worker
 the others wait with their last tries until it is done. Who dies then dies of that event. (With
 ``max_attempts=3`` those are the few that were in hand at the second crash; with less, it is every one, one
 after the other.)
+
+An event that has had its tries still goes through the middleware, so that it can become a dead letter, and is
+refused where the function would be given it. It is marked for that too: if the process ends even so, a link
+did it, and the next owner raises before any link has it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import attrs
 
 from runnel_trio._broker._protocol import Acquired, Broker, ProcessorSpec
+from runnel_trio._rules._cursor import is_after
 from runnel_trio._worker._member._backlog import Backlog
 from runnel_trio.exceptions import Poisoned
 
@@ -65,23 +70,25 @@ class Caution:
         processor: whose.
         backlog: of which partition.
         max_attempts: an event is not tried more often.
-        clean: whether the owner before gave the partition up itself.
-        attempts: what it had marked.
+        unmarked: how often an event was tried that has no mark.
+        attempts: what the owner before had marked, and how often.
         left: for how many events there is still reason.
+        until: the last entry at the crash: nothing behind it was ever tried.
         turn: who may have a last try.
-        refusal: why the event that is being handed out must not be handled; None lets it.
+        refused: events that have had their tries.
     """
 
     broker: Broker
     processor: ProcessorSpec
     backlog: Backlog
     max_attempts: int
-    clean: bool
+    unmarked: int
     attempts: tuple[bytes, int]
     left: float
+    until: bytes | None
     turn: Turn
-    refusal: Poisoned | None = attrs.field(default=None, init=False)
     _marked: bytes = attrs.field(default=b"", init=False)
+    refused: dict[bytes, Poisoned] = attrs.field(factory=dict, init=False)
 
     @classmethod
     def after(
@@ -103,22 +110,30 @@ class Caution:
             processor=processor,
             backlog=backlog,
             max_attempts=max_attempts,
-            clean=granted.clean or max_attempts == 1,
-            attempts=granted.attempts,
+            unmarked=0 if max_attempts == 1 else 1,
+            # A member that takes its own lease anew finds marks that it has outlived itself.
+            attempts=(b"", 0) if granted.clean else granted.attempts,
             left=math.inf if max_attempts == 1 else max_unacked,
+            until=None if max_attempts == 1 else granted.state.last_id,
             turn=turn,
         )
 
-    @property
-    def due(self) -> bool:
+    def is_due(self) -> bool:
         """Whether the next event must be marked before it is handed out."""
-        return self.left > 0 and bool(self.backlog.waiting) and self.backlog.waiting[0][0] != self._marked
+        xid = self.backlog.waiting[0][0]
+        if self.left > 0 and self.until is not None and is_after(xid, self.until):
+            self.left = 0
+        return self.left > 0 and not self.has_marked(xid)
+
+    def has_marked(self, xid: bytes) -> bool:
+        """Whether this is the event that was marked last: it is handed out alone."""
+        return xid == self._marked
 
     @property
     def _prior(self) -> int:
         """How often the next event was tried."""
         xid = self.backlog.waiting[0][0]
-        return self.attempts[1] if self.attempts[0] == xid else int(not self.clean)
+        return self.attempts[1] if self.attempts[0] == xid else self.unmarked
 
     def may_mark(self) -> bool:
         """Whether now; otherwise the backlog announces when to ask again."""
@@ -128,14 +143,26 @@ class Caution:
         """What was marked is through, or at least not in hand any more."""
         self.turn.give(self)
 
-    async def mark(self) -> None:
-        """Mark the next event, or refuse it."""
+    def check(self, xids: Iterable[bytes]) -> None:
+        """Refuse what the function is about to be given, if it has had its tries.
+
+        Raises:
+            Poisoned: it has.
+        """
+        for xid in xids:
+            if xid in self.refused:
+                raise self.refused[xid]
+
+    async def mark(self) -> Poisoned | None:
+        """Mark the next event; what to raise at once, when not even the middleware may have it."""
         xid, prior = self.backlog.waiting[0][0], self._prior
-        self.refusal = None
-        if prior >= self.max_attempts:
-            name, number = self.processor.stream.name, self.backlog.number
-            self.refusal = Poisoned(name, number, xid.decode(), prior)
-        elif not await self.broker.attempt(self.processor, self.backlog.lease, xid, prior + 1):
+        if not await self.broker.attempt(self.processor, self.backlog.lease, xid, prior + 1):
             self.backlog.lose()
         self._marked = xid
         self.left -= 1
+        if prior < self.max_attempts:
+            return None
+        name, number = self.processor.stream.name, self.backlog.number
+        poisoned = Poisoned(name, number, xid.decode(), prior)
+        self.refused[xid] = poisoned
+        return poisoned if prior > self.max_attempts else None

@@ -48,7 +48,6 @@ class Events(Generic[R]):
 
     Attributes:
         stream: name of the stream.
-        attempt: which try this is of the first event, counted from 1; see `RetryMiddleware`.
         partition: the partition, with the epoch of its present ownership.
         begun: whether the function has asked for an event.
         exception: what made this call end: the function's, a link's or the decoder's exception, `LeaseLost`,
@@ -67,7 +66,7 @@ class Events(Generic[R]):
     _source: Source = attrs.field(alias="source")
     _middleware: Sequence[Middleware] = attrs.field(alias="middleware")
     stream: str
-    attempt: int = 1
+    _tried: tuple[bytes, int] = attrs.field(default=(b"", 0), alias="tried")
     exception: BaseException | None = attrs.field(default=None, init=False)
     _deserialize: bool = attrs.field(default=False, init=False)
     _links: list[Any] = attrs.field(factory=list, init=False)
@@ -81,6 +80,12 @@ class Events(Generic[R]):
     def partition(self) -> Partition:
         """The partition that the events come from."""
         return self._source.partition
+
+    @property
+    def attempt(self) -> int:
+        """Which try this is of what is in hand, or comes next, counted from 1; see `RetryMiddleware`."""
+        xid, tries = self._tried
+        return tries + 1 if xid == self._source.backlog.first else 1
 
     def take(self, n: int, within: float) -> Batches[R]:
         """Iterate over lists of up to ``n`` events, acknowledged as one.
@@ -152,8 +157,8 @@ class Events(Generic[R]):
             Poisoned: it must not be.
         """
         self._in_hand = item
-        if self._source.caution is not None and self._source.refusal is not None:
-            raise self._source.refusal
+        if self._source.caution is not None and self._source.caution.refused:
+            self._source.caution.check(event.xid for event in _listed(item))
 
     def handled(self) -> None:
         """For the acknowledging link, and at the end: the function is through with what it was given."""
@@ -172,14 +177,19 @@ class Events(Generic[R]):
         backlog.all_done()
         self._source.processed(backlog)
 
+    def failed(self) -> list[Event]:
+        """For links, when a call has failed: the events in hand; all that were taken, if a link failed."""
+        if self._in_hand is not None:
+            return _listed(self._in_hand)
+        return [self._source.event_of(entry) for entry in self._source.backlog.taken_up_to(None)]
+
     def failed_ids(self) -> list[bytes]:
         """The ids of what failed: what the function was given, with what links left out on the way to it."""
-        item = self._in_hand
-        last = None if item is None else item.xid if isinstance(item, Event) else item[-1].xid
-        return self._source.backlog.taken_up_to(last)
+        last = None if self._in_hand is None else _listed(self._in_hand)[-1].xid
+        return [xid for xid, _ in self._source.backlog.taken_up_to(last)]
 
     def set_aside(self, outputs: Sequence[Output]) -> None:
-        """For a link, when what it yielded last has failed: store this instead, and count it as handled.
+        """For a link, when a call has failed: store this instead of `failed`, and count those as handled.
 
         Both happen in one step on the server, or neither.
         """
@@ -222,3 +232,7 @@ class Events(Generic[R]):
 
 async def _ended() -> Any:
     raise StopAsyncIteration
+
+
+def _listed(item: Event | list[Event]) -> list[Event]:
+    return [item] if isinstance(item, Event) else item

@@ -26,7 +26,7 @@ import trio
 from runnel_trio._broker._protocol import Broker, ProcessorSpec, Quarantine
 from runnel_trio._scopes import LAST_WORDS, shielded
 from runnel_trio._telemetry import report
-from runnel_trio._traceback import told
+from runnel_trio._traceback import said, told
 from runnel_trio._worker._member._backlog import Backlog
 from runnel_trio._worker._member._committer import Committer
 from runnel_trio._worker._member._events import Events
@@ -128,13 +128,12 @@ class PartitionExecutor:
                 source=self.make_source(),
                 middleware=self.middleware,
                 stream=self.processor.stream.name,
-                attempt=self._attempt(),
+                tried=self._tried,
             )
             before = backlog.progress
             failure = await self._call(events)
             if failure is not None:
-                await self.committer.settle(backlog)
-                await self._apply_policy(failure, events)
+                await self._failed(failure, events)
             else:
                 events.handled()
             backlog.give_back()
@@ -165,22 +164,29 @@ class PartitionExecutor:
             return LeaseLost(self.backlog.number, self.backlog.lease.epoch)
         return error
 
-    def _attempt(self) -> int:
-        xid, tries = self._tried
-        return tries + 1 if xid == self.backlog.first else 1
-
     def _is_retried(self, events: Events[Any]) -> bool:
         error = events.exception
         if self._retry is None or not isinstance(error, Exception) or not self.backlog.taken:
             return False
-        return self._retry.wants(error, self._attempt())
+        return self._retry.wants(error, events.attempt)
+
+    async def _failed(self, failure: BaseException, events: Events[Any]) -> None:
+        if not self.scope.cancel_called:
+            await self.committer.settle(self.backlog)
+            await self._apply_policy(failure, events)
+        elif self.policy is ExceptionPolicy.HALT and not (events.retrying or events.is_set_aside):
+            self.halt(failure)
+        else:
+            # Raised on the way out of a cancellation: the event has not failed, the next owner handles it.
+            place = f"{self.processor.stream.name}[{self.backlog.number}]"
+            report(logging.ERROR, "failed-when-cancelled", place=place, error=repr(failure))
 
     async def _apply_policy(self, failure: BaseException, events: Events[Any]) -> None:
         if not isinstance(failure, Exception) or not self.backlog.taken:
             self.halt(failure)
             self.backlog.close()
         elif events.retrying and self._retry is not None:
-            await self._wait_to_retry(self._retry, failure)
+            await self._wait_to_retry(self._retry, failure, events.attempt)
         elif events.is_set_aside:
             self._report("set-aside", failure, events)
             events.handled_aside()
@@ -194,9 +200,9 @@ class PartitionExecutor:
             self.halt(failure)
             self.backlog.close()
 
-    async def _wait_to_retry(self, rule: RetryMiddleware, failure: Exception) -> None:
+    async def _wait_to_retry(self, rule: RetryMiddleware, failure: Exception, attempt: int) -> None:
         """The partition waits, so that order is kept; an end of it cuts this short."""
-        backlog, attempt = self.backlog, self._attempt()
+        backlog = self.backlog
         self._tried = (backlog.first or b"", attempt)
         pause = rule.pause(attempt)
         place = f"{self.processor.stream.name}[{backlog.number}]"
@@ -214,23 +220,24 @@ class PartitionExecutor:
             first=ids[0],
             last=ids[-1],
             count=len(ids),
-            error=f"{type(failure).__name__}: {failure}",
+            error=said(failure),
             traceback=told(failure),
             time=datetime.now(UTC).isoformat(timespec="milliseconds"),
             member=self.backlog.lease.owner,
         )
-        self._report("quarantined", failure, events)
+        where = f"{self.function.__module__}:{self.processor.name}"
+        self._report("quarantined", failure, events, resume=f"`runnel-trio resume {where}`")
         if await self.broker.quarantine(self.processor, self.backlog.lease, why):
             self._released = True
             self.backlog.close()
         else:
             self.backlog.lose()
 
-    def _report(self, fact: str, failure: Exception, events: Events[Any]) -> None:
+    def _report(self, fact: str, failure: Exception, events: Events[Any], **more: str) -> None:
         ids = events.failed_ids()
         place = f"{self.processor.stream.name}[{self.backlog.number}]"
         facts = {"place": place, "xid": ids[0].decode(), "count": len(ids), "error": repr(failure)}
-        report(logging.ERROR, fact, **facts)
+        report(logging.ERROR, fact, **facts, **more)
 
     def _refuse_idling(self, events: Events[Any]) -> None:
         """A function that returns and never asks for what waits would be called for ever."""

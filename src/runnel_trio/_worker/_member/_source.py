@@ -15,6 +15,7 @@ from typing import Any
 import attrs
 import trio
 
+from runnel_trio._broker._protocol import Entry
 from runnel_trio._event import Event, Partition
 from runnel_trio._rules._cursor import parse_id
 from runnel_trio._worker._member._backlog import Backlog
@@ -65,11 +66,6 @@ class Source:
     def __attrs_post_init__(self) -> None:
         self._recovering_to = parse_id(self.recovering_to)
 
-    @property
-    def refusal(self) -> Exception | None:
-        """Why what was handed out last must not be handled; None lets it."""
-        return self.caution.refusal if self.caution is not None else None
-
     def __aiter__(self) -> Source:
         return self
 
@@ -86,9 +82,9 @@ class Source:
         return self._event()
 
     async def _next_batch(self, count: int, within: float) -> list[Event]:
-        backlog, alone = self.backlog, self._careful
+        backlog = self.backlog
         await self._clearance(1)
-        if alone:
+        if self.caution is not None and self.caution.has_marked(backlog.waiting[0][0]):
             return [self._event()]
         with trio.move_on_after(within):
             while len(backlog.waiting) < count and not backlog.closed:
@@ -115,9 +111,9 @@ class Source:
                 self.trust.tell(backlog.announce)
             elif self._over_limit(min(count, len(backlog.waiting))):
                 self.hurry(backlog)
-            elif self.caution is not None and self.caution.due:
+            elif self.caution is not None and self.caution.is_due():
                 if self.caution.may_mark():
-                    await self.caution.mark()
+                    await self._mark(self.caution)
                     continue
             elif now >= self._slice_end:
                 await trio.lowlevel.checkpoint()
@@ -130,6 +126,12 @@ class Source:
         # Careful, it looks again before every event.
         self._pause_at = 0.0 if self._careful else min(self._slice_end, self.trust.until)
 
+    async def _mark(self, caution: Caution) -> None:
+        hopeless = await caution.mark()
+        if hopeless is not None and self.backlog.waiting:
+            self.backlog.take()
+            raise hopeless
+
     @property
     def _careful(self) -> bool:
         return self.caution is not None and self.caution.left > 0
@@ -138,6 +140,12 @@ class Source:
         unacknowledged = self.backlog.unacknowledged
         limit = 1 if self._careful else self.max_unacked
         return unacknowledged > 0 and unacknowledged + count > limit
+
+    def event_of(self, entry: Entry) -> Event:
+        """An entry that was handed out, as an event once more."""
+        xid, fields = entry
+        recovering = parse_id(xid) <= parse_id(self.recovering_to)
+        return Event(self.partition, xid, self.group, recovering, fields, self.decode)
 
     def _event(self) -> Event:
         xid, fields = self.backlog.take()
