@@ -38,11 +38,12 @@ class Committer:
     _dirty: dict[int, Backlog] = attrs.field(factory=dict, init=False)
     _urgent: bool = attrs.field(default=False, init=False)
     _called: trio.Event | None = attrs.field(default=None, init=False)
+    _ended: bool = attrs.field(default=False, init=False)
 
     def mark(self, backlog: Backlog) -> None:
         """It has processed something: commit it with the next batch."""
         dirty = self._dirty
-        if backlog.number not in dirty:
+        if dirty.get(backlog.number) is not backlog:  # one that was lost may still stand there
             dirty[backlog.number] = backlog
             if self._called is not None and len(dirty) == 1:
                 self._called.set()
@@ -56,14 +57,19 @@ class Committer:
                 self._called.set()
 
     async def settle(self, backlog: Backlog) -> None:
-        """Wait until everything that is done is on the server, or can no longer get there."""
+        """Wait until everything that is done is on the server, or can no longer get there.
+
+        What finds no room elsewhere is not waited for at the end of a partition: the next owner handles it.
+        """
         told = False
-        while backlog.unacknowledged and not backlog.lost:
+        while backlog.unacknowledged and not (backlog.lost or self._ended):
             self.hurry(backlog)
             await backlog.changed()
             if backlog.full:
                 told = told or _tell_of_no_room(backlog)
                 backlog.full = False
+                if backlog.closed:
+                    return
                 await trio.sleep(_ROOM)
 
     async def run(self) -> None:
@@ -88,13 +94,21 @@ class Committer:
         self._dirty = {}
         counts = [backlog.unacknowledged for backlog in backlogs]
         commits = [backlog.commit() for backlog in backlogs]
-        outcomes = await self.broker.commit(self.processor, commits)
+        try:
+            outcomes = await self.broker.commit(self.processor, commits)
+        except BaseException:  # nobody commits any more: let nobody wait for it
+            self._ended = True
+            for backlog in [*backlogs, *self._dirty.values()]:
+                backlog.announce()
+            raise
         for backlog, commit, count, outcome in zip(backlogs, commits, counts, outcomes, strict=True):
             if outcome is CommitOutcome.COMMITTED:
                 backlog.acknowledged(commit, count)
             elif outcome is CommitOutcome.FULL:
                 backlog.refused()
             else:
+                place, was = f"{self.processor.stream.name}[{backlog.number}]", commit.previous.decode()
+                report(logging.WARNING, "commit-refused", place=place, why=outcome.value, was=was)
                 backlog.lose()
 
 

@@ -49,6 +49,9 @@ def tell_of_rewriting(processor: Processor, number: int, state: LogState, known:
     if is_after(known, max(state.last_id, state.cursor, key=parse_id)):
         place, ends = f"{processor.stream.name}[{number}]", state.last_id.decode()
         report(logging.ERROR, "log-rewritten", place=place, committed=known.decode(), ends=ends)
+    elif is_after(known, state.cursor):
+        place, at = f"{processor.stream.name}[{number}]", state.cursor.decode()
+        report(logging.WARNING, "cursor-moved", place=place, was=known.decode(), is_at=at)
 
 
 def _tell_of_move(processor: Processor, backlog: Backlog, state: LogState | None) -> None:
@@ -76,8 +79,12 @@ class _Place:
         return cls(backlog, backlog.position, backlog.committed, not backlog.unacknowledged)
 
     def cursor_moved(self, state: LogState | None) -> bool:
-        """Whether the server's story is another than ours: an operator's doing, or a lost write."""
-        if not self.quiet or self.backlog.closed or self.backlog.committed != self.committed:
+        """Whether the server's story is another than ours: an operator's doing, or a lost write.
+
+        What was done meanwhile may be committed already, by a commit whose answer is still to come.
+        """
+        backlog = self.backlog
+        if not self.quiet or backlog.unacknowledged or backlog.closed or backlog.committed != self.committed:
             return False
         return (
             state is None

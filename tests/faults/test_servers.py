@@ -1,0 +1,333 @@
+"""Servers that crash, lose what they had, fail over, refuse, or think for too long."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+import trio
+from fault_bench import MAX_UNACKED, Bench, Gate, Producer, kinds, pause
+from fault_proxy import Proxy
+from fault_server import Server
+from fault_servers import deleted, emptied, flushed
+
+from runnel_trio import App, BrokerRefused, Misconfigured
+from runnel_trio._broker._protocol import Batch, Commit, CommitOutcome, Output
+from runnel_trio._broker._redis._broker import open_redis
+
+Mutate = Callable[..., None]
+
+
+def facts(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What was logged as an error or a warning."""
+    return [
+        record.fact for record in caplog.records if hasattr(record, "fact") and record.levelname != "INFO"
+    ]
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_a_server_that_is_killed_and_comes_back_loses_and_repeats_nothing(
+    seed: int, bench: Bench
+) -> None:
+    chance = random.Random(seed)
+    async with bench.producer() as producer, bench.app(work=pause(0.002), lock_expiry=3).worker():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lambda: producer.send(900, pause=0.005))
+            for turn in range(3):
+                await bench.handled(150 * turn + chance.randrange(20, 150))
+                bench.server.kill()
+                await bench.server.start()
+                began, before = trio.current_time(), bench.diary.count()
+                await bench.handled(before + 60)  # more than was read ahead of anything sent meanwhile
+                assert trio.current_time() - began < 2
+        await bench.drained()
+    assert await bench.verdict() == []
+
+
+async def commit_ten_with_outputs(bench: Bench, app: App) -> None:
+    """Ten entries; the cursor passes each together with the entry that it puts elsewhere."""
+    orders, spec = app.streams["orders"].spec, app.processors["note"].spec
+    entry = Batch(names=(b"data",), values=(b"{}",))
+    output = Output(app.stream("out", app.streams["orders"].record, partition_by="key").spec, 0, entry)
+    async with open_redis(bench.server.url) as broker:
+        await broker.append(orders, {0: Batch(names=(b"data",), values=(b"{}",) * 10)})
+        (granted,) = await broker.acquire(spec, "me", {0: None})
+        cursor = b"0-0"
+        for count, (xid, _) in enumerate(await broker.entries(orders, 0), start=1):
+            commit = Commit(granted.lease, cursor, xid, count, xid, (output,))
+            assert await broker.commit(spec, [commit]) == [CommitOutcome.COMMITTED]
+            cursor = xid
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.7, 0.99, 1.0])
+async def test_a_journal_that_ends_in_the_middle_of_a_commit_has_all_of_it_or_nothing(
+    share: float, bench: Bench
+) -> None:
+    await commit_ten_with_outputs(bench, bench.app())
+    bench.server.kill()
+    (journal,) = bench.server.journals
+    written = journal.read_bytes()
+    begins = written.rindex(b"*1\r\n$5\r\nMULTI")
+    ends = written.index(b"EXEC\r\n", begins) + len(b"EXEC\r\n")
+    journal.write_bytes(written[: begins + int((ends - begins) * share)])
+    await bench.server.start()
+    ((group,),) = bench.server.groups().values()
+    made = 10 if share == 1 else 9
+    assert group["entries-read"] == made
+    assert bench.server.client.xlen("runnel:{faults:0}:out:log") == made
+
+
+@pytest.mark.parametrize("lose", [emptied, flushed, deleted])
+async def test_after_a_server_has_lost_everything_what_is_sent_is_handled(lose: Any, bench: Bench) -> None:
+    async with bench.producer() as producer, bench.app().worker():
+        await producer.send(60)
+        await bench.drained()
+        await lose(bench.server)
+        await producer.send(60)
+        await bench.handled(120)
+        await bench.drained()
+    # Again for the cursor that is gone, and again where the seat is gone too.
+    assert await bench.verdict(repeats=120, journal=False, order=False) == []
+    by_key: dict[str, list[int]] = {}
+    for line in bench.diary.handled():
+        by_key.setdefault(line.key, []).append(line.seq)
+    assert all(list(dict.fromkeys(seqs)) == list(range(10)) for seqs in by_key.values())
+
+
+@asynccontextmanager
+async def replicated(bench: Bench, directory: Path) -> AsyncIterator[tuple[Server, Proxy]]:
+    """A replica of the bench's server, and the network between the two."""
+    replica, between = Server(directory / "replica"), await bench.proxy_to(bench.server.port)
+    try:
+        await replica.start()
+        replica.client.replicaof("127.0.0.1", between.port)
+        await bench.until(lambda: replica.client.info("replication")["master_link_status"] == "up")
+        yield replica, between
+    finally:
+        replica.end()
+
+
+async def confirmed(bench: Bench) -> int:
+    """How many replicas have everything that was written until now."""
+
+    def ask() -> int:
+        bench.server.client.set("probe", 1)  # WAIT speaks of what its own connection has written
+        return int(bench.server.client.wait(1, 300))
+
+    return await trio.to_thread.run_sync(ask)
+
+
+async def fail_over(bench: Bench, replica: Server) -> None:
+    """The server is gone; the replica takes its place, but nobody is let through to it yet."""
+    bench.server.kill()
+    replica.client.replicaof("NO", "ONE")
+    bench.server, bench.proxy.target = replica, replica.port
+
+
+def let_through(bench: Bench) -> None:
+    bench.proxy.cut()
+    bench.proxy.release()
+
+
+@asynccontextmanager
+async def goes_on(bench: Bench, before: Producer, unconfirmed: int) -> AsyncIterator[Producer]:
+    """The producer that sends to the new server; what no replica had confirmed may be lost."""
+    del before.acked[-unconfirmed:]
+    async with bench.producer() as producer:
+        producer.numbers = before.numbers
+        yield producer
+
+
+async def lossy_failover(bench: Bench, directory: Path) -> list[str]:
+    """Row 14: the last writes are lost, with a commit under way; the new history uses their ids again."""
+    gate = Gate()
+    async with replicated(bench, directory) as (replica, between):
+        async with bench.producer() as producer, bench.app(work=gate, lock_expiry=3).worker():
+            await producer.send_with_ids("a", 1, 30)
+            await bench.drained()
+            assert await confirmed(bench) == 1
+            between.hold()
+            await producer.send_with_ids("a", 31, 15)
+            await bench.drained()
+            gate.close()
+            await producer.send_with_ids("a", 46, 5)
+            await bench.until(lambda: gate.waiting)
+            bench.proxy.hold()
+            gate.open()
+            await bench.handled(50)
+            assert await confirmed(bench) == 0
+            await fail_over(bench, replica)
+            async with goes_on(bench, producer, 20) as second:
+                await second.send_with_ids("a", 31, 10)
+                let_through(bench)
+                await bench.until(lambda: bench.diary.commits()[-1].last in {"40-0", "50-0"})
+                await bench.drained(1)
+        between.cut()
+        return await bench.verdict(repeats=MAX_UNACKED, journal=False, order=False)
+
+
+async def test_a_failover_that_loses_writes_skips_nothing_that_is_sent_after_it(
+    bench: Bench, tmp_path: Path
+) -> None:
+    assert await lossy_failover(bench, tmp_path) == []
+    assert "rewound" in {commit.outcome for commit in bench.diary.commits()}
+
+
+async def test_gate_without_comparison_a_failover_skips(bench: Bench, tmp_path: Path, mutate: Mutate) -> None:
+    mutate("compare")
+    assert "L" in kinds(await lossy_failover(bench, tmp_path))
+
+
+async def test_an_idle_owner_whose_position_is_ahead_of_the_new_history_goes_back(
+    bench: Bench, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with replicated(bench, tmp_path) as (replica, between):
+        async with bench.producer() as producer, bench.app(lock_expiry=2).worker():
+            await producer.send_with_ids("a", 1, 30)
+            await bench.drained()
+            assert await confirmed(bench) == 1
+            between.hold()
+            await producer.send_with_ids("a", 31, 20)
+            await bench.drained()
+            bench.proxy.hold()
+            await fail_over(bench, replica)
+            async with goes_on(bench, producer, 20) as second:
+                await second.send_with_ids("a", 31, 10)
+                let_through(bench)
+                with trio.fail_after(2):
+                    await bench.handled(60)
+                await bench.drained()
+        between.cut()
+        assert await bench.verdict(journal=False, order=False) == []
+    assert "cursor-moved" in facts(caplog)
+
+
+async def test_a_server_that_may_evict_is_refused(bench: Bench) -> None:
+    bench.server.client.config_set("maxmemory-policy", "allkeys-lru")
+    with pytest.raises(Misconfigured, match="maxmemory-policy allkeys-lru"):
+        await bench.app().run()
+
+
+@contextmanager
+def busy(server: Server) -> Iterator[None]:
+    """A script that does not end keeps the server."""
+    server.client.config_set("busy-reply-threshold", 50)
+    client = redis.Redis(port=server.port, socket_timeout=20)
+
+    def spin() -> None:
+        with pytest.raises(redis.ResponseError, match="killed by user"):
+            client.eval("while true do end", 0)
+
+    thread = threading.Thread(target=spin)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.client.script_kill()
+        thread.join()
+        client.close()
+
+
+@contextmanager
+def readonly(server: Server) -> Iterator[None]:
+    """It thinks that it is a replica."""
+    server.client.replicaof("127.0.0.1", 1)
+    yield
+    server.client.replicaof("NO", "ONE")
+
+
+@contextmanager
+def masterdown(server: Server) -> Iterator[None]:
+    """As `readonly`, and it does not answer reads either."""
+    server.client.config_set("replica-serve-stale-data", "no")
+    with readonly(server):
+        yield
+
+
+@contextmanager
+def too_many(server: Server) -> Iterator[None]:
+    """It has no room for one more connection."""
+    server.client.config_set("maxclients", 1)
+    server.client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    yield
+    server.client.config_set("maxclients", 1000)
+
+
+@pytest.mark.parametrize("refusing", [busy, readonly, masterdown, too_many])
+async def test_what_a_server_refuses_for_a_while_is_repeated_until_it_does_not(
+    refusing: Any, bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with bench.producer() as producer, bench.app(work=pause(0.002), lock_expiry=4).worker():
+        await producer.send(300)
+        await bench.handled(30)
+        owners = bench.server.owners()
+        async with trio.open_nursery() as nursery:
+            with refusing(bench.server):
+                nursery.start_soon(producer.send, 100)
+                await trio.sleep(0.8)
+        await bench.drained()
+        assert bench.server.owners() == owners
+    assert await bench.verdict() == []
+    assert {"server-away", "server-back"} <= set(facts(caplog))
+
+
+async def test_a_server_that_is_loading_is_waited_for(bench: Bench) -> None:
+    async with bench.producer() as producer, bench.app(lock_expiry=6).worker():
+        await producer.send(300)
+        await trio.to_thread.run_sync(fill, bench.server)
+        bench.server.kill()
+        slowly = {"key-load-delay": "50", "loading-process-events-interval-bytes": "1024"}
+        await bench.server.start(ready=False, **slowly)
+        await bench.until(lambda: is_loading(bench.server))
+        await producer.send(100)
+        await bench.drained()
+    assert await bench.verdict() == []
+
+
+def fill(server: Server) -> None:
+    """Give it something to load: it looks at its clients after each thousand of commands."""
+    with server.client.pipeline(transaction=False) as pipeline:
+        for n in range(20_000):
+            pipeline.set("filling", n)
+        pipeline.execute()
+
+
+def is_loading(server: Server) -> bool:
+    try:
+        server.client.exists("anything")
+    except redis.exceptions.BusyLoadingError:
+        return True
+    except redis.ConnectionError:
+        pass
+    return False
+
+
+def locked(server: Server) -> None:
+    """Who connects from now on needs a password."""
+    server.client.config_set("requirepass", "secret")
+
+
+def forbidden(server: Server) -> None:
+    """Nobody may call a script any more."""
+    server.client.acl_setuser("default", enabled=True, commands=["-evalsha", "-eval"])
+
+
+@pytest.mark.parametrize("refuse", [locked, forbidden])
+async def test_what_waiting_does_not_heal_ends_the_worker_with_a_plain_error(
+    refuse: Callable[[Server], None], bench: Bench
+) -> None:
+    async with bench.producer() as producer:
+        with trio.fail_after(10), pytest.raises(BrokerRefused):
+            async with bench.app(work=pause(0.002), grace_period=1).worker():
+                await producer.send(100)
+                await bench.handled(20)
+                refuse(bench.server)
+                bench.proxy.cut()
+                await trio.sleep_forever()
+    assert bench.server.guests() == []
