@@ -64,8 +64,8 @@ def one_by_one(url: str, count: int, _: int) -> Result:
 
 
 def logs(redis: Redis) -> list[bytes]:
-    """The streams of orders that were filled for the consumers."""
-    found: Any = redis.scan_iter(match="*orders*", _type="stream")
+    """The partitions of orders that were filled for the consumers."""
+    found: Any = redis.scan_iter(match="runnel:*:orders:log", _type="stream")
     return sorted(found)
 
 
