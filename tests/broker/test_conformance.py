@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 
 import attrs
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from runnel_trio._broker import open_broker
 from runnel_trio._broker._protocol import (
     Acquired,
     Batch,
@@ -32,12 +31,6 @@ STREAM = StreamSpec(
 )  # fmt: skip
 PROCESSOR = ProcessorSpec(stream=STREAM, name="printer")
 OTHER = ProcessorSpec(stream=STREAM, name="other")
-
-
-@pytest.fixture(params=["memory://", "embedded://"])
-async def broker(request: pytest.FixtureRequest) -> AsyncIterator[Broker]:
-    async with open_broker(request.param) as broker:
-        yield broker
 
 
 def rows(*values: str) -> Batch:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import attrs
 import pytest
 import trio
@@ -36,12 +34,6 @@ STREAM = StreamSpec(
 SINK = attrs.evolve(STREAM, name="dead", partition_size=2)
 PROCESSOR = ProcessorSpec(stream=STREAM, name="printer")
 OTHER = ProcessorSpec(stream=STREAM, name="other")
-
-
-@pytest.fixture(params=["memory://", "embedded://"])
-async def broker(request: pytest.FixtureRequest) -> AsyncIterator[Broker]:
-    async with open_broker(request.param) as broker:
-        yield broker
 
 
 def names(view: Membership) -> list[str]:
@@ -281,6 +273,31 @@ async def test_a_commit_whose_output_has_no_room_does_nothing(broker: Broker) ->
     (state,) = await broker.examine(PROCESSOR, [0])
     assert state is not None
     assert state.cursor == ORIGIN
+
+
+async def test_what_every_reader_of_an_output_has_passed_makes_room_for_more(broker: Broker) -> None:
+    first, second = await sent(broker, b"one", b"two")
+    lease = (await acquired(broker)).lease
+    reading = ProcessorSpec(stream=SINK, name="reader")
+    (theirs,) = await broker.acquire(reading, "r", {0: None})
+    assert isinstance(theirs, Acquired)
+    filling = Commit(lease, ORIGIN, first, 1, first, [output(b"x", b"y")])
+    assert await broker.commit(PROCESSOR, [filling]) == [CommitOutcome.COMMITTED]
+    more = Commit(lease, first, second, 2, second, [output(b"z")])
+    assert await broker.commit(PROCESSOR, [more]) == [CommitOutcome.FULL]
+    (oldest, *_) = await broker.entries(SINK, 0, after=ORIGIN, count=1)
+    passed = Commit(theirs.lease, ORIGIN, oldest[0], 1, oldest[0])
+    assert await broker.commit(reading, [passed]) == [CommitOutcome.COMMITTED]
+    assert await broker.commit(PROCESSOR, [more]) == [CommitOutcome.COMMITTED]
+    assert await stored(broker, SINK) == [b"y", b"z"]
+
+
+async def test_outputs_to_one_partition_are_judged_together(broker: Broker) -> None:
+    (xid,) = await sent(broker, b"one")
+    lease = (await acquired(broker)).lease
+    commit = Commit(lease, ORIGIN, xid, 1, xid, [output(b"x", b"y"), output(b"z")])
+    assert await broker.commit(PROCESSOR, [commit]) == [CommitOutcome.FULL]
+    assert await stored(broker, SINK) == []
 
 
 # Quarantine

@@ -6,6 +6,7 @@ would be, `MemoryBroker` a client of it. Each verb does its work between two che
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
@@ -89,9 +90,7 @@ class MemoryBroker:
         ids = _given_ids(stream, number, log, batch)
         count = len(batch)
         if stream.overflow is not Overflow.TRIM:
-            if accepted(count, len(log.entries), stream.partition_size) < count:
-                log.make_room()
-            count = accepted(count, len(log.entries), stream.partition_size)
+            count = self._room(stream, number, count)
         width = len(batch.names)
         for place, xid in enumerate(ids[:count]):
             values = batch.values[place * width : (place + 1) * width]
@@ -100,6 +99,13 @@ class MemoryBroker:
         if stream.overflow is Overflow.TRIM:
             log.drop(max(0, len(log.entries) - stream.partition_size))
         return count
+
+    def _room(self, stream: StreamSpec, number: int, wanted: int) -> int:
+        """How many of so many entries fit, once what every group has passed is dropped if need be."""
+        log, size = self.store.log(self.log_key(stream, number)), stream.partition_size
+        if accepted(wanted, len(log.entries), size) < wanted:
+            log.make_room()
+        return accepted(wanted, len(log.entries), size)
 
     def reader(self, processor: ProcessorSpec, block: float) -> Reader:
         """See `_protocol.Broker`."""
@@ -160,10 +166,12 @@ class MemoryBroker:
 
     def _put(self, outputs: Sequence[Output]) -> bool:
         """Store them all, or none when one has no room."""
+        wanted: Counter[tuple[StreamSpec, int]] = Counter()
         for output in outputs:
-            size = output.stream.partition_size
-            length = len(self.store.log(self.log_key(output.stream, output.partition)).entries)
-            if output.stream.overflow is not Overflow.TRIM and length + len(output.batch) > size:
+            if output.stream.overflow is not Overflow.TRIM:
+                wanted[output.stream, output.partition] += len(output.batch)
+        for (stream, number), count in wanted.items():
+            if self._room(stream, number, count) < count:
                 return False
         for output in outputs:
             self._append(output.stream, output.partition, output.batch)

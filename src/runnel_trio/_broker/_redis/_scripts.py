@@ -20,16 +20,16 @@ __all__ = ["Call", "Plain", "answers", "exchange", "packed", "repeated"]
 
 #: What each script needs in front of its own text.
 _PARTS = {
-    "send": ("_ids", "_state"),
+    "send": ("_ids", "_state", "_room"),
     "acquire": ("_state",),
     "attempt": (),
-    "commit": ("_state", "_output"),
+    "commit": ("_ids", "_state", "_room", "_output"),
     "examine": ("_state",),
     "release": (),
     "quarantine": (),
-    "resume": ("_state", "_output"),
+    "resume": ("_ids", "_state", "_room", "_output"),
     "rewind": ("_state",),
-    "transfer": ("_output",),
+    "transfer": ("_ids", "_state", "_room", "_output"),
     "beat": ("_members",),
     "look": ("_members",),
     "plan": ("_members",),

@@ -23,12 +23,16 @@ local function outputs_from(at)
   return outputs
 end
 local function refused(outputs)
+  local wanted = {}
   for _, output in ipairs(outputs) do
     local kind = redis.call('TYPE', output.key).ok
     if kind ~= 'stream' and kind ~= 'none' then
       return redis.error_reply('WRONGTYPE ' .. output.key .. ' is a ' .. kind)
     end
-    if output.overflow ~= 'trim' and redis.call('XLEN', output.key) + #output.rows > output.size then return 'FULL' end
+    if output.overflow ~= 'trim' then
+      wanted[output.key] = (wanted[output.key] or 0) + #output.rows
+      if room_in(output.key, output.size, wanted[output.key]) < wanted[output.key] then return 'FULL' end
+    end
   end
 end
 local function store(outputs)

@@ -32,21 +32,7 @@ end
 
 local take = offered
 if overflow ~= 'trim' then
-  local room = size - redis.call('XLEN', log)
-  if room < offered and type_of(log) == 'stream' then
-    local slowest
-    for _, flat in ipairs(redis.call('XINFO', 'GROUPS', log)) do
-      local id = as_table(flat)['last-delivered-id']
-      if not slowest or id_before(id, slowest) then slowest = id end
-    end
-    if slowest then
-      -- Up to and with the slowest cursor; a sequence too large for Lua's numbers keeps that one entry.
-      local ms, seq = split(slowest)
-      if #seq < 16 then slowest = ms .. '-' .. string.format('%.0f', tonumber(seq) + 1) end
-      redis.call('XTRIM', log, 'MINID', '=', slowest)
-      room = size - redis.call('XLEN', log)
-    end
-  end
+  local room = room_in(log, size, offered)
   take = math.max(0, math.min(offered, room))
 end
 local now = redis.call('TIME')
