@@ -22,7 +22,7 @@ LEVELS = {
     "_stream": 4,
     "_processor": 5, "middleware": 5, "_worker._member._backlog": 5, "_worker._member._trust": 5,
     "_worker._member._caution": 6, "_worker._member._source": 7, "_worker._member._seat": 6, "_worker._member._resync": 6,
-    "_worker._heartbeat": 7,
+    "_worker._heartbeat": 7, "_worker._leadership": 8, "_worker._background": 9,
     "_worker._member._events": 8,
     "_worker._member._committer": 7, "_worker._member._fetcher": 7,
     "_worker._member._partition": 9,

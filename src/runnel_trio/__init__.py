@@ -5,6 +5,7 @@ The nursery tree, which is also the file tree (see docs/architecture.rst):
     App.run / `runnel-trio run`
     └─ Worker                         one per process
        ├─ Heartbeat                   one thread, for the members of all processors
+       ├─ Backgrounds                 tasks, timers and crontabs; on the leader by Leadership
        └─ Rebalancer                  one per processor: membership, assignment, control
           ├─ Fetcher                  one per processor: the only reader of its partitions
           ├─ Committer                one per processor: coalesces what partitions have processed
@@ -14,8 +15,8 @@ The nursery tree, which is also the file tree (see docs/architecture.rst):
 Rooms, from the bottom; imports only go down:
 
      0  constants exceptions _scopes _traceback    7  _heartbeat, _member/ _source _committer _fetcher
-     1  interfaces _telemetry _rules _kinds _names 8  _worker/_member/_events
-     2  settings _codec _event                     9  _worker/_member/_partition
+     1  interfaces _telemetry _rules _kinds _names 8  _worker/_leadership, _member/_events
+     2  settings _codec _event                     9  _worker/_background, _member/_partition
      3  _broker                                   10  _worker/_member/_rebalancer
      4  _stream                                   11  _worker/_worker
      5  _processor middleware _backlog _trust     12  _app

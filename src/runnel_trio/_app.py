@@ -6,8 +6,7 @@ Declaring does no I/O and makes no Trio object, so an app can be made at import,
 from __future__ import annotations
 
 import importlib
-import inspect
-import logging
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from datetime import tzinfo
@@ -17,16 +16,16 @@ from typing import Any, TypeVar, overload
 import attrs
 import trio
 from cattrs import Converter
-from croniter import croniter
 
 from runnel_trio._broker._protocol import StreamSpec
 from runnel_trio._broker._shared import SharedBroker
 from runnel_trio._codec import Record, RecordCodec, blake3_hasher, default_serializer, make_converter
 from runnel_trio._names import check_key, checked_name, name_of
 from runnel_trio._processor import Processor
+from runnel_trio._rules._schedule import Crontab
 from runnel_trio._scopes import helpers
 from runnel_trio._stream import Stream
-from runnel_trio._telemetry import report
+from runnel_trio._worker._background import Background
 from runnel_trio._worker._member._events import Events
 from runnel_trio._worker._worker import Worker
 from runnel_trio.constants import ExceptionPolicy, Overflow
@@ -34,29 +33,10 @@ from runnel_trio.exceptions import BrokerUnavailable, Misconfigured
 from runnel_trio.interfaces import Middleware, Serializer
 from runnel_trio.settings import Settings
 
-__all__ = ["App", "Background"]
+__all__ = ["App"]
 
 R = TypeVar("R", bound=Record)
 _Task = TypeVar("_Task", bound=Callable[[], Awaitable[Any]])
-
-
-@attrs.frozen
-class Background:
-    """A function registered with `App.task`, `App.timer` or `App.crontab`.
-
-    Attributes:
-        function: what runs.
-        on_leader: only on the lead worker.
-        interval: seconds from run to run, for a timer.
-        spec: when, for a crontab.
-        timezone: by which ``spec`` is read.
-    """
-
-    function: Callable[[], Awaitable[Any]]
-    on_leader: bool = False
-    interval: float | None = None
-    spec: str | None = None
-    timezone: tzinfo | None = None
 
 
 class App:
@@ -240,17 +220,22 @@ class App:
     @overload
     def task(self, func: _Task) -> _Task: ...
     @overload
-    def task(self, func: None = None, *, on_leader: bool = False) -> Callable[[_Task], _Task]: ...
+    def task(
+        self, func: None = None, *, on_leader: bool = False, exception_policy: ExceptionPolicy | str = "halt"
+    ) -> Callable[[_Task], _Task]: ...
 
-    def task(self, func: Any = None, *, on_leader: bool = False) -> Any:
-        """Register an async function to run when a worker starts.
+    def task(
+        self, func: Any = None, *, on_leader: bool = False, exception_policy: ExceptionPolicy | str = "halt"
+    ) -> Any:
+        """Register an async function to run when a worker starts; it may go on until it is cancelled.
 
         Args:
             func: the function.
-            on_leader: on the lead worker only.
+            on_leader: on the lead worker only, at the beginning of each of its terms (docs/background).
+            exception_policy: what an exception does: "halt" ends the worker with it, "ignore" logs it.
 
         Raises:
-            Misconfigured: it is not an async function.
+            Misconfigured: it is not an async function without arguments, or the policy cannot be used.
 
         Example:
             >>> from runnel_trio import App
@@ -262,22 +247,22 @@ class App:
             ... async def once():
             ...     print("running once")
         """
-
-        def register(function: _Task) -> _Task:
-            self._register(function, on_leader=on_leader)
-            return function
-
+        register = self._registrar(on_leader=on_leader, exception_policy=exception_policy)
         return register if func is None else register(func)
 
-    def timer(self, *, interval: float, on_leader: bool = False) -> Callable[[_Task], _Task]:
-        """Register an async function to run every ``interval`` seconds.
+    def timer(
+        self, *, interval: float, on_leader: bool = False, exception_policy: ExceptionPolicy | str = "ignore"
+    ) -> Callable[[_Task], _Task]:
+        """Register an async function to run every ``interval`` seconds, the first time after one of them.
 
         Args:
-            interval: seconds.
+            interval: seconds from the beginning of a run to that of the next one.
             on_leader: on the lead worker only.
+            exception_policy: what an exception does: "ignore" logs it, "halt" ends the worker with it.
 
         Raises:
-            Misconfigured: no positive interval, or not an async function.
+            Misconfigured: no positive interval, not an async function without arguments, or a policy that
+                cannot be used.
 
         Example:
             >>> from runnel_trio import App
@@ -286,27 +271,31 @@ class App:
             ... async def every_10_seconds():
             ...     print("10 seconds passed")
         """
-        if not interval > 0:
+        if not 0 < interval < math.inf:
             raise Misconfigured(f"timer: interval={interval!r} must be more than 0 seconds")
-
-        def register(function: _Task) -> _Task:
-            self._register(function, on_leader=on_leader, interval=float(interval))
-            return function
-
-        return register
+        return self._registrar(
+            on_leader=on_leader, interval=float(interval), exception_policy=exception_policy
+        )
 
     def crontab(
-        self, spec: str, *, timezone: tzinfo | None = None, on_leader: bool = False
+        self,
+        spec: str,
+        *,
+        timezone: tzinfo | None = None,
+        on_leader: bool = False,
+        exception_policy: ExceptionPolicy | str = "ignore",
     ) -> Callable[[_Task], _Task]:
         """Register an async function to run at fixed times.
 
         Args:
-            spec: a cron expression.
+            spec: a cron expression: five fields, or six with seconds at the end, or ``@hourly`` and such.
             timezone: by which it is read; default: the setting ``timezone``.
             on_leader: on the lead worker only.
+            exception_policy: what an exception does: "ignore" logs it, "halt" ends the worker with it.
 
         Raises:
-            Misconfigured: ``spec`` is no cron expression, or not an async function.
+            Misconfigured: ``spec`` is no cron expression, not an async function without arguments, or a
+                policy that cannot be used.
 
         Example:
             >>> from runnel_trio import App
@@ -315,17 +304,10 @@ class App:
             ... async def every_5_45_pm():
             ...     print("It is 5:45pm UTC")
         """
-        if not croniter.is_valid(spec):
-            raise Misconfigured(
-                f"crontab: {spec!r} is no cron expression, such as '45 17 * * *' or '@hourly'"
-            )
-        zone = timezone or self.settings.timezone
-
-        def register(function: _Task) -> _Task:
-            self._register(function, on_leader=on_leader, spec=spec, timezone=zone)
-            return function
-
-        return register
+        when = Crontab(spec, timezone or self.settings.timezone)
+        return self._registrar(
+            on_leader=on_leader, spec=when.spec, timezone=when.zone, exception_policy=exception_policy
+        )
 
     async def run(
         self,
@@ -333,7 +315,7 @@ class App:
         processors: Collection[str] | None = None,
         task_status: trio.TaskStatus[Worker] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Run a worker until it is cancelled or stopped.
+        """Run a worker until it is cancelled or stopped: processors, tasks, timers and crontabs.
 
         ``worker = await nursery.start(app.run)`` returns when the worker has joined and owns its
         partitions (or stands by, while another worker owns them).
@@ -346,7 +328,7 @@ class App:
             Misconfigured: nothing to run, an unknown name, a stream declared differently before, or a
                 server that will not do.
             BrokerUnavailable: the server cannot be reached at the start; later it is waited for.
-            Exception: what a processor function raised under ``ExceptionPolicy.HALT``, as it is.
+            Exception: what a processor or a task raised under ``ExceptionPolicy.HALT``, as it is.
 
         Cancellation: graceful; every partition ends the event in hand, within ``grace_period``, and
             everything handled is committed.
@@ -356,7 +338,13 @@ class App:
             used = [stream for processor in chosen for stream in (processor.stream, *processor.sinks)]
             for stream in {stream.name: stream for stream in used}.values():
                 await broker.declare(stream.spec)
-            worker = Worker(broker=broker, processors=chosen, stall_limit=self.settings.stall_limit)
+            worker = Worker(
+                broker=broker,
+                processors=chosen,
+                app=self.name,
+                functions=self.background,
+                settings=self.settings,
+            )
             await worker.run(task_status=task_status)
 
     @asynccontextmanager
@@ -455,10 +443,12 @@ class App:
             parts = path.with_suffix("").parts
             importlib.import_module(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
 
-    def _register(self, function: Any, **options: Any) -> None:
-        if not inspect.iscoroutinefunction(function):
-            raise Misconfigured(f"{name_of(function)} must be an async function: `async def …`")
-        self.background.append(Background(function, **options))
+    def _registrar(self, **options: Any) -> Callable[[_Task], _Task]:
+        def register(function: _Task) -> _Task:
+            self.background.append(Background(function=function, **options))
+            return function
+
+        return register
 
     def _chosen(self, names: Collection[str] | None) -> list[Processor]:
         self.discover()
@@ -466,15 +456,8 @@ class App:
         known = ", ".join(sorted(self.processors)) or "none"
         if unknown:
             raise Misconfigured(f"app {self.name!r} has no processor {', '.join(unknown)}; it has: {known}")
-        if not self.processors:
+        if not self.processors and not self.background:
             raise Misconfigured(
                 f"app {self.name!r} has no processor to run; declare one with @app.processor(stream)"
-            )
-        for background in self.background:
-            report(
-                logging.WARNING,
-                "not-run",
-                function=name_of(background.function),
-                reason="not in this release",
             )
         return [x for name, x in self.processors.items() if names is None or name in names]

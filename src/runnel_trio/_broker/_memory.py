@@ -63,6 +63,10 @@ class MemoryBroker:
     store: Store = attrs.field(factory=Store, repr=False)
     clock: Callable[[], float] = trio.current_time
 
+    def wall(self) -> float:
+        """See `_protocol.Broker`."""
+        return self.store.time_of_day()
+
     def log_key(self, stream: StreamSpec, partition: int) -> str:
         """See `_protocol.Broker`."""
         return f"{stream.app}:{partition}:{stream.name}:log"

@@ -114,6 +114,10 @@ class Broker(Protocol):
         """The clock, in seconds, of an owner's trust in its leases; suspension does not stop it."""
         ...
 
+    def wall(self) -> float:
+        """The time of day, in seconds since 1970; in memory it goes on as Trio's clock does."""
+        ...
+
     @property
     def url(self) -> str:
         """Where the server is, for clients of user code."""

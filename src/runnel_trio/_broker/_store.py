@@ -5,6 +5,7 @@ Plain values without any decision; the verbs of `_memory` change them, between t
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
@@ -143,8 +144,13 @@ class Circle:
 
 @attrs.define(eq=False)
 class Store:
-    """What a server keeps."""
+    """What a server keeps.
 
+    Attributes:
+        began: the time of day at which Trio's clock was 0, in seconds since 1970.
+    """
+
+    began: float | None = None
     streams: dict[tuple[str, str], StreamSpec] = attrs.field(factory=dict)
     logs: dict[str, Log] = attrs.field(factory=dict)
     parties: dict[Party, Circle] = attrs.field(factory=dict)
@@ -153,6 +159,13 @@ class Store:
     def log(self, key: str) -> Log:
         """A partition's log, made when it is first asked for."""
         return self.logs.setdefault(key, Log())
+
+    def time_of_day(self) -> float:
+        """The time of day by Trio's clock, which was right when it was first asked for."""
+        now = trio.current_time()
+        if self.began is None:
+            self.began = time.time() - now
+        return self.began + now
 
     def announce(self) -> None:
         """Wake the readers."""

@@ -2,6 +2,8 @@
 
     Worker               _worker.py              one per process
     ├─ Heartbeat         _heartbeat.py           keeps the seats, from a thread
+    ├─ Backgrounds       _background.py          tasks, timers, crontabs
+    │  └─ Leadership     _leadership.py          in whose terms some of them run
     └─ Rebalancer        _member/_rebalancer.py  one per processor: its seat in the party, plan, handover
        ├─ Fetcher        _member/_fetcher.py     the only reader of its partitions
        ├─ Committer      _member/_committer.py   coalesces what partitions have processed

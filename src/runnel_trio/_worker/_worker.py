@@ -24,9 +24,11 @@ from runnel_trio._broker._protocol import Broker
 from runnel_trio._processor import Processor
 from runnel_trio._scopes import helpers, quitting
 from runnel_trio._telemetry import report
+from runnel_trio._worker._background import Background, Backgrounds
 from runnel_trio._worker._heartbeat import Heartbeat
 from runnel_trio._worker._member._caution import Turn
 from runnel_trio._worker._member._rebalancer import Rebalancer
+from runnel_trio.settings import Settings
 
 __all__ = ["Worker"]
 
@@ -42,22 +44,26 @@ class Worker:
     Attributes:
         broker: where everything is.
         processors: which ones.
+        app: the name of their app.
+        functions: what runs beside them.
+        settings: the app's.
         member: the id by which other workers know this one.
-        stall_limit: seconds that user code may hold up Trio before the worker gives itself up.
     """
 
     broker: Broker
-    processors: Sequence[Processor]
+    processors: Sequence[Processor] = ()
+    app: str = ""
+    functions: Sequence[Background] = ()
+    settings: Settings = attrs.field(factory=Settings, repr=False)
     member: str = attrs.field(factory=_member_id)
-    stall_limit: float = 300.0
     _heartbeat: Heartbeat = attrs.field(init=False)
-    _members: list[Rebalancer] = attrs.field(factory=list, init=False)
+    _members: list[Rebalancer | Backgrounds] = attrs.field(factory=list, init=False)
     _halted: BaseException | None = attrs.field(default=None, init=False)
     _ready: trio.Event = attrs.field(factory=trio.Event, init=False)
     _stopping: trio.Event = attrs.field(factory=trio.Event, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._heartbeat = Heartbeat(broker=self.broker, stall_limit=self.stall_limit, halt=self.halt)
+        self._heartbeat = Heartbeat(broker=self.broker, stall_limit=self.settings.stall_limit, halt=self.halt)
         turn = Turn()
         about = json.dumps({"host": socket.gethostname(), "pid": os.getpid()})
         for processor in self.processors:
@@ -70,6 +76,19 @@ class Worker:
                     heartbeat=self._heartbeat,
                     halt=self.halt,
                     turn=turn,
+                )
+            )
+        if self.functions:
+            self._members.append(
+                Backgrounds(
+                    broker=self.broker,
+                    functions=self.functions,
+                    app=self.app,
+                    settings=self.settings,
+                    member=self.member,
+                    about=about,
+                    heartbeat=self._heartbeat,
+                    halt=self.halt,
                 )
             )
 
@@ -127,7 +146,7 @@ class Worker:
     async def _until_stopped(self, task_status: trio.TaskStatus[Worker]) -> None:
         await self._ready.wait()
         if not self._stopping.is_set():
-            report(logging.INFO, "started", member=self.member, processors=len(self._members))
+            report(logging.INFO, "started", member=self.member, processors=len(self.processors))
         if self._halted is None:
             task_status.started(self)
         await self._stopping.wait()

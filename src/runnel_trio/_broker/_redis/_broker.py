@@ -117,6 +117,10 @@ class RedisBroker:
         """Where the server is."""
         return self.endpoint.url
 
+    def wall(self) -> float:
+        """See `_protocol.Broker`."""
+        return time.time()
+
     def log_key(self, stream: StreamSpec, partition: int) -> str:
         """See `_protocol.Broker`."""
         return _keys.log(stream, partition)

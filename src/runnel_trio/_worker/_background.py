@@ -1,0 +1,290 @@
+"""What an app runs beside its processors: tasks, timers and crontabs, on every worker or on the leader.
+
+    Backgrounds ─┬─ _Runner ...        what every worker runs
+                 └─ Leadership ── term: _Runner ...    what the leader runs, in every term anew
+
+When the worker stops, no run is begun any more. A timer's or crontab's run under way may end within the
+grace period; a task, which may be meant to go on for ever, is cancelled.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import tzinfo
+from functools import partial
+from typing import Any
+
+import attrs
+import trio
+
+from runnel_trio._broker._protocol import Broker
+from runnel_trio._names import name_of
+from runnel_trio._rules._schedule import Crontab, next_tick
+from runnel_trio._scopes import quitting
+from runnel_trio._telemetry import report
+from runnel_trio._traceback import told
+from runnel_trio._worker._heartbeat import Heartbeat
+from runnel_trio._worker._leadership import Leadership
+from runnel_trio.constants import ExceptionPolicy
+from runnel_trio.exceptions import Misconfigured
+from runnel_trio.settings import Settings
+
+__all__ = ["Background", "Backgrounds"]
+
+#: Seconds after which the time of day is looked at again: it may have been set.
+_SLICE = 10.0
+#: A clock that is set back by more was wrong before, and what was due by it is not waited for; in seconds.
+_SETBACK = 3 * 3600.0
+
+
+def _policy(given: ExceptionPolicy | str) -> ExceptionPolicy:
+    try:
+        policy = ExceptionPolicy(given)
+    except ValueError:
+        policy = ExceptionPolicy.QUARANTINE
+    if policy is ExceptionPolicy.QUARANTINE:
+        raise Misconfigured(
+            f"exception_policy={given!r}: a background function has no partition that could stand still; "
+            "'halt' ends the worker, 'ignore' logs the error and goes on"
+        )
+    return policy
+
+
+@attrs.frozen(kw_only=True)
+class Background:
+    """A function registered with `App.task`, `App.timer` or `App.crontab`.
+
+    Attributes:
+        function: what runs.
+        on_leader: only on the lead worker.
+        interval: seconds from run to run, for a timer.
+        spec: when, for a crontab.
+        timezone: by which ``spec`` is read.
+        exception_policy: what happens when it raises.
+
+    Raises:
+        Misconfigured: a value that cannot be used.
+
+    Example:
+        >>> from runnel_trio import App
+        >>> app = App("example")
+        >>> @app.timer(interval=10)
+        ... async def every_10_seconds(): ...
+        >>> app.background[0].interval
+        10.0
+    """
+
+    function: Callable[[], Awaitable[Any]]
+    on_leader: bool = False
+    interval: float | None = None
+    spec: str | None = None
+    timezone: tzinfo | None = None
+    exception_policy: ExceptionPolicy = attrs.field(default=ExceptionPolicy.HALT, converter=_policy)
+
+    def __attrs_post_init__(self) -> None:
+        if not inspect.iscoroutinefunction(self.function):
+            raise Misconfigured(f"{name_of(self.function)} must be an async function: `async def …`")
+        wanted = [
+            name
+            for name, parameter in inspect.signature(self.function).parameters.items()
+            if parameter.default is parameter.empty
+            and parameter.kind not in {parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD}
+        ]
+        if wanted:
+            raise Misconfigured(
+                f"{self.name} is called without arguments, and wants {', '.join(wanted)}: give a default"
+            )
+
+    @property
+    def is_task(self) -> bool:
+        """Whether it runs once, from the start on."""
+        return self.interval is None and self.spec is None
+
+    @property
+    def name(self) -> str:
+        """The function's."""
+        return name_of(self.function)
+
+
+@attrs.define(eq=False, kw_only=True)
+class _Runner:
+    """Runs one function when it is due, from now until drained or cancelled."""
+
+    work: Background
+    wall: Callable[[], float]
+    grace_period: float
+    halt: Callable[[BaseException], None]
+    _draining: bool = attrs.field(default=False, init=False)
+    _idle: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
+    _busy: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
+
+    def drain(self) -> None:
+        """Begin no run; one under way may end within the grace period."""
+        if not self._draining:
+            self._draining = True
+            self._idle.cancel()
+            grace = 0.0 if self.work.is_task else self.grace_period
+            self._busy.deadline = trio.current_time() + grace
+
+    def abort(self) -> None:
+        """Cancel what is under way."""
+        self.drain()
+        self._busy.cancel()
+
+    async def run(self) -> None:
+        if self.work.interval is not None:
+            await self._timer(self.work.interval)
+        elif self.work.spec is not None and self.work.timezone is not None:
+            await self._crontab(Crontab(self.work.spec, self.work.timezone))
+        else:
+            await self._call()
+
+    async def _timer(self, interval: float) -> None:
+        began, last = trio.current_time(), 0
+        while not self._draining:
+            last, skipped = next_tick(began, interval, last, trio.current_time())
+            self._tell_of_skipped(skipped)
+            with trio.CancelScope() as self._idle:
+                await trio.sleep_until(began + last * interval)
+            await self._call()
+
+    async def _crontab(self, crontab: Crontab) -> None:
+        settled = self.wall()
+        while not self._draining:
+            due = crontab.after(settled)
+            if await self._until(due):
+                await self._call()
+                settled = max(due, self.wall())
+                self._tell_of_skipped(crontab.between(due, settled))
+            else:
+                settled = self.wall()
+
+    async def _until(self, due: float) -> bool:
+        """Until it is so late by the time of day; whether that came, for it may be set back by hours."""
+        latest = self.wall()
+        with trio.CancelScope() as self._idle:
+            while (now := self.wall()) < due:
+                if now < latest - _SETBACK:
+                    return False
+                latest = max(latest, now)
+                await trio.sleep(min(_SLICE, due - now))
+        return True
+
+    def _tell_of_skipped(self, count: int) -> None:
+        if count:
+            report(logging.WARNING, "runs-skipped", function=self.work.name, count=count)
+
+    async def _call(self) -> None:
+        """Run it once; what it raises is dealt with, also when it raises on its way out of a cancellation."""
+        if self._draining:
+            return
+        try:
+            with trio.CancelScope() as self._busy:
+                try:
+                    await self.work.function()
+                except BaseExceptionGroup as group:
+                    if quitting(group) is not None:
+                        raise
+                    cancelled, errors = group.split(trio.Cancelled)
+                    if cancelled is None or errors is None:
+                        raise
+                    self._failed(errors)
+                    raise cancelled from None
+        except Exception as error:
+            self._failed(error)
+        if self._busy.cancelled_caught and not self.work.is_task:
+            report(logging.WARNING, "run-cancelled", function=self.work.name)
+
+    def _failed(self, error: BaseException) -> None:
+        if self.work.exception_policy is ExceptionPolicy.HALT:
+            self.halt(error)
+        else:
+            facts = {"function": self.work.name, "error": repr(error), "traceback": f"\n{told(error)}"}
+            report(logging.ERROR, "background-failed", **facts)
+
+
+@attrs.define(eq=False, kw_only=True)
+class Backgrounds:
+    """All that an app runs beside its processors.
+
+    Attributes:
+        broker: where it is decided who leads, and whose time of day it is.
+        functions: what to run.
+        app: the app's name.
+        settings: the app's.
+        member: this worker's id.
+        about: what others are told of it.
+        heartbeat: keeps its seat.
+        halt: told of what ends the worker.
+    """
+
+    broker: Broker
+    functions: Sequence[Background]
+    app: str
+    settings: Settings
+    member: str
+    about: str
+    heartbeat: Heartbeat
+    halt: Callable[[BaseException], None]
+    _leadership: Leadership | None = attrs.field(default=None, init=False)
+    _running: list[_Runner] = attrs.field(factory=list, init=False)
+    _draining: bool = attrs.field(default=False, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        if any(work.on_leader for work in self.functions):
+            self._leadership = Leadership(
+                broker=self.broker,
+                app=self.app,
+                member=self.member,
+                about=self.about,
+                expiry=self.settings.default_lock_expiry,
+                poll_interval=self.settings.leadership_poll_interval / 1000,
+                heartbeat=self.heartbeat,
+                halt=self.halt,
+            )
+
+    def drain(self) -> None:
+        """Begin no run; those under way may end within the grace period."""
+        self._draining = True
+        for runner in self._running:
+            runner.drain()
+        if self._leadership is not None:
+            self._leadership.end()
+
+    def abort(self) -> None:
+        """Cancel what is under way."""
+        self.drain()
+        for runner in self._running:
+            runner.abort()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Until drained. Started when it is known who leads, if that matters."""
+        async with trio.open_nursery() as nursery:
+            if self._leadership is not None:
+                await nursery.start(self._leadership.run, partial(self._all, on_leader=True))
+            task_status.started()
+            await self._all(on_leader=False)
+
+    async def _all(self, *, on_leader: bool) -> None:
+        """Run those functions until the last one has ended."""
+        runners = [
+            _Runner(
+                work=work,
+                wall=self.broker.wall,
+                grace_period=self.settings.default_grace_period,
+                halt=self.halt,
+            )
+            for work in self.functions
+            if work.on_leader is on_leader
+        ]
+        self._running += runners
+        if self._draining:
+            self.drain()
+        try:
+            async with trio.open_nursery() as nursery:
+                for runner in runners:
+                    nursery.start_soon(runner.run, name=runner.work.name)
+        finally:
+            self._running = [runner for runner in self._running if runner not in runners]

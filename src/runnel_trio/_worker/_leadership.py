@@ -1,0 +1,155 @@
+"""Which worker of an app leads, and what only the leader runs.
+
+The workers that have something to run as leader are the members of one party; the leader is the one that
+has been in it for longest. So there is nothing to elect or to lock: the order of the members is the
+server's, everybody sees the same one, and the next leader is known before it is needed.
+
+    FOLLOWER ──all before it are gone──▶ LEADER ──stop()──▶ ends its tasks, then leaves: the next one leads
+                                           │
+                                           └─ not heard by the server for 0.9 expiry, or removed: its tasks
+                                              are cancelled at once, and it is a FOLLOWER again
+
+A leader's tasks are cancelled before its seat can be another's, because it gives up by its own clock
+before the server's lets others remove it. What cancelling cannot end (a thread, a shielded scope) is not
+covered: tasks of a leader that must not overlap need a fence of their own where they write.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+
+import attrs
+import trio
+
+from runnel_trio._broker._protocol import AppSpec, Broker
+from runnel_trio._scopes import LAST_WORDS, helpers, shielded
+from runnel_trio._telemetry import report
+from runnel_trio._worker._heartbeat import Heartbeat
+from runnel_trio._worker._member._seat import Seat
+
+__all__ = ["Leadership"]
+
+
+@attrs.define(eq=False, kw_only=True)
+class Leadership:
+    """A worker's part in the leadership of its app.
+
+    Attributes:
+        broker: where the party is.
+        app: its name.
+        member: this worker's id.
+        about: what others are told of it.
+        expiry: seconds after which a worker that is not heard of is no leader any more.
+        poll_interval: seconds between two looks at who leads, when no news come.
+        heartbeat: keeps its seat.
+        halt: told of what ends the worker.
+    """
+
+    broker: Broker
+    app: str
+    member: str
+    about: str
+    expiry: float
+    poll_interval: float
+    heartbeat: Heartbeat
+    halt: Callable[[BaseException], None]
+    _seat: Seat = attrs.field(init=False)
+    _ended: bool = attrs.field(default=False, init=False)
+    _joining: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
+    _term: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
+    _changed: trio.Event = attrs.field(factory=trio.Event, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._seat = Seat(
+            broker=self.broker,
+            party=AppSpec(self.app),
+            member=self.member,
+            expiry=self.expiry,
+            about=self.about,
+            on_removed=self._removed,
+            on_heard=self._look_again,
+        )
+
+    @property
+    def leads(self) -> bool:
+        """Whether this worker may do now what only the leader does."""
+        view = self._seat.view
+        return bool(view.members) and view.members[0].id == self.member and not self._seat.lapsed
+
+    def end(self) -> None:
+        """Lead no more, once the term that has begun is over."""
+        self._ended = True
+        self._joining.cancel()
+        self._changed.set()
+
+    async def run(
+        self,
+        term: Callable[[], Awaitable[None]],
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Run ``term`` whenever this worker leads, until `end`. Started when it is known who leads."""
+        try:
+            with self._joining:
+                await self._guarded(self._seat.beat)
+            self.heartbeat.keep(self._seat)
+            async with helpers() as nursery:
+                nursery.start_soon(self._guarded, self._listen)
+                task_status.started()
+                while not self._ended:
+                    await (self._lead(term) if self.leads else self._change())
+        finally:
+            self.heartbeat.drop(self._seat)
+            with shielded(LAST_WORDS):
+                await self._guarded(self._seat.leave)
+
+    async def _lead(self, term: Callable[[], Awaitable[None]]) -> None:
+        report(logging.INFO, "leads", app=self.app, member=self.member)
+        with trio.CancelScope() as self._term:
+            async with helpers() as nursery:
+                nursery.start_soon(self._doubt)
+                await term()
+                while not self._ended:
+                    await self._change()
+        if self._term.cancelled_caught:
+            report(logging.WARNING, "leads-no-more", app=self.app, member=self.member)
+
+    async def _change(self) -> None:
+        """Wait until something was heard, or it is to end."""
+        if not self._ended:
+            self._changed = trio.Event()
+            await self._changed.wait()
+
+    async def _guarded(self, task: Callable[[], Awaitable[None]]) -> None:
+        """Run one of our own tasks; what it raises ends the worker, and arrives as itself."""
+        try:
+            await task()
+        except Exception as error:
+            self.halt(error)
+
+    async def _doubt(self) -> None:
+        """End the term when the server has not heard of this worker for too long."""
+        while not self._seat.lapsed:
+            await trio.sleep(max(0.0, self._seat.trust.until - self.broker.clock()))
+        self._term.cancel()
+
+    def _removed(self) -> None:
+        """Taken for dead: another may lead, or have led. First what runs here ends."""
+        self._term.cancel()
+
+    def _look_again(self) -> None:
+        self._changed.set()
+
+    async def _listen(self) -> None:
+        """Hear of those who come and go; look by itself now and then."""
+        reader = self.broker.control(AppSpec(self.app), self.poll_interval)
+        place = self._seat.view.news
+        try:
+            while True:
+                found = (await reader.read({0: place}, 100)).get(0, ())
+                if found:
+                    place = found[-1][0]
+                await self._seat.beat()
+        finally:
+            await reader.aclose()
