@@ -30,6 +30,7 @@ from runnel_trio import (
     RunnelError,
     Settings,
     StreamFull,
+    WorkersAlive,
     exceptions,
 )
 
@@ -40,13 +41,13 @@ PUBLIC = {
     "runnel_trio": {
         "App", "BrokerRefused", "BrokerUnavailable", "Compressor", "DeserializationError", "Event", "Events",
         "ExceptionPolicy", "FastJSONSerializer", "Gzip", "InternalError", "JSONSerializer", "LZ4", "LeaseLost",
-        "Middleware", "Misconfigured", "Overflow", "Partition", "Poisoned", "Processor", "Record", "RecordInvalid", "RunnelError",
-        "Serializer", "Settings", "Stream", "StreamFull", "Worker",
+        "Middleware", "Misconfigured", "Overflow", "Partition", "PartitionReset", "Poisoned", "Processor", "Quarantined", "Record",
+        "RecordInvalid", "RunnelError", "Serializer", "Settings", "Stream", "StreamFull", "Worker", "WorkersAlive",
     },
     "runnel_trio.constants": {"ExceptionPolicy", "Overflow"},
     "runnel_trio.exceptions": {
         "BrokerRefused", "BrokerUnavailable", "DeserializationError", "InternalError", "LeaseLost", "Misconfigured",
-        "Poisoned", "RecordInvalid", "RunnelError", "StreamFull",
+        "Poisoned", "RecordInvalid", "RunnelError", "StreamFull", "WorkersAlive",
     },
     "runnel_trio.interfaces": {"Compressor", "Middleware", "Serializer"},
     "runnel_trio.middleware": {"Dead", "DeadLetterMiddleware", "Letter", "Middleware", "RetryMiddleware"},
@@ -119,8 +120,9 @@ ERRORS = [
     StreamFull("orders", 1, 100, (3, 4)),
     LeaseLost(2, 17),
     Poisoned("orders", 3, "5-1", 3),
+    WorkersAlive("shop.orders/book", ["pid 1 on host"], 120.0),
     *(getattr(exceptions, name)("what, and what to do") for name in exceptions.__all__ if name not in {
-        "RecordInvalid", "DeserializationError", "StreamFull", "LeaseLost", "Poisoned",
+        "RecordInvalid", "DeserializationError", "StreamFull", "LeaseLost", "Poisoned", "WorkersAlive",
     }),
 ]  # fmt: skip
 

@@ -14,13 +14,13 @@ The nursery tree, which is also the file tree (see docs/architecture.rst):
 
 Rooms, from the bottom; imports only go down:
 
-     0  constants exceptions _scopes _traceback    7  _heartbeat, _member/ _source _committer _fetcher
+     0  constants exceptions _scopes _traceback    7  _heartbeat, _member/ _source _resync _committer
      1  interfaces _telemetry _rules _kinds _names 8  _worker/_leadership, _member/_events
      2  settings _codec _event                     9  _worker/_background, _member/_partition
      3  _broker                                   10  _worker/_member/_rebalancer
-     4  _stream                                   11  _worker/_worker
-     5  _processor middleware _backlog _trust     12  _app
-     6  _worker/_member/ _seat _resync _caution   13  _cli
+     4  _stream _operations                       11  _worker/_worker
+     5  middleware _backlog _trust                12  _app
+     6  _processor _member/ _seat _caution        13  _cli
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ from runnel_trio._codec import JSONSerializer as JSONSerializer
 from runnel_trio._codec import Record as Record
 from runnel_trio._event import Event as Event
 from runnel_trio._event import Partition as Partition
+from runnel_trio._operations import PartitionReset as PartitionReset
+from runnel_trio._operations import Quarantined as Quarantined
 from runnel_trio._processor import Processor as Processor
 from runnel_trio._stream import Stream as Stream
 from runnel_trio._worker._member._events import Events as Events
@@ -49,6 +51,7 @@ from runnel_trio.exceptions import Poisoned as Poisoned
 from runnel_trio.exceptions import RecordInvalid as RecordInvalid
 from runnel_trio.exceptions import RunnelError as RunnelError
 from runnel_trio.exceptions import StreamFull as StreamFull
+from runnel_trio.exceptions import WorkersAlive as WorkersAlive
 from runnel_trio.interfaces import Compressor as Compressor
 from runnel_trio.interfaces import Middleware as Middleware
 from runnel_trio.interfaces import Serializer as Serializer
@@ -73,8 +76,10 @@ __all__ = [
     "Misconfigured",
     "Overflow",
     "Partition",
+    "PartitionReset",
     "Poisoned",
     "Processor",
+    "Quarantined",
     "Record",
     "RecordInvalid",
     "RunnelError",
@@ -83,6 +88,7 @@ __all__ = [
     "Stream",
     "StreamFull",
     "Worker",
+    "WorkersAlive",
 ]
 
 

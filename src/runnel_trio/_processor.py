@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from datetime import datetime
 from typing import Any
 
 import attrs
 
-from runnel_trio._broker._protocol import ProcessorSpec
+from runnel_trio._broker._protocol import CommitOutcome, ProcessorSpec
+from runnel_trio._operations import PartitionReset, Quarantined, quarantined, reset
 from runnel_trio._stream import Stream
 from runnel_trio.constants import ExceptionPolicy
 from runnel_trio.exceptions import Misconfigured
 from runnel_trio.interfaces import Middleware
+from runnel_trio.middleware._dead_letter import DeadLetterMiddleware
 
 __all__ = ["Processor"]
 
@@ -66,6 +69,113 @@ class Processor:
             if not isinstance(link, Middleware):
                 raise Misconfigured(f"processor {self.name!r}: {link!r} is no Middleware")
             self.sinks.extend(link.declared(self.stream))
+
+    async def reset(
+        self,
+        start: str | datetime = "0",
+        *,
+        partitions: Collection[int] | None = None,
+        force: bool = False,
+        dry_run: bool = False,
+    ) -> list[PartitionReset]:
+        """Go back, or ahead: set where the processor goes on when it runs next.
+
+        Quarantines are lifted, and what was known of events that killed workers is forgotten.
+
+        Args:
+            start: the first event to process: ``"0"`` for all that are there, ``"$"`` for those that are sent
+                from now on, a stream id, or a time (a `datetime` with time zone, or ISO 8601): events that
+                were stored then or later. What lies behind the end means the end.
+            partitions: numbers; all by default.
+            force: also while workers run. They follow at once, after the events in hand.
+            dry_run: change nothing, only say what would change.
+
+        Returns:
+            One `PartitionReset` for each partition.
+
+        Raises:
+            WorkersAlive: workers run, and it is not forced.
+            Misconfigured: no such start or partition, or the stream was declared differently before.
+            BrokerUnavailable: the server cannot be reached.
+
+        Example:
+            >>> import trio
+            >>> from runnel_trio import App, Record
+            >>> class Order(Record):
+            ...     order_id: int
+            >>> app = App("example", redis_url="memory://")
+            >>> orders = app.stream("orders", Order, partition_by="order_id", partition_count=1)
+            >>> @app.processor(orders)
+            ... async def book(events): ...
+            >>> async def main():
+            ...     async with app.session():
+            ...         await orders.send(Order(order_id=1), Order(order_id=2))
+            ...         return await book.reset("0", dry_run=True)
+            >>> trio.run(main)[0].lag_after
+            2
+        """
+        async with self.stream.connect(self.stream.spec) as broker:
+            return await reset(broker, self.spec, start, partitions, force=force, dry_run=dry_run)
+
+    async def quarantined(self, partitions: Collection[int] | None = None) -> list[Quarantined]:
+        """The partitions that stand still in quarantine, and why.
+
+        Args:
+            partitions: numbers; all by default.
+
+        Raises:
+            Misconfigured: no such partition.
+            BrokerUnavailable: the server cannot be reached.
+        """
+        async with self.stream.connect(self.stream.spec) as broker:
+            return await quarantined(broker, self.spec, partitions)
+
+    async def resume(
+        self,
+        standing: Collection[Quarantined] | None = None,
+        *,
+        skip: bool = False,
+        dead_letter: bool = False,
+    ) -> list[Quarantined]:
+        """Let partitions in quarantine go on; workers that run do so at once.
+
+        Args:
+            standing: exactly these, as `quarantined` has found them; all there are by default.
+            skip: acknowledge what failed: it is not handled again.
+            dead_letter: store what failed as dead letters, by the processor's `DeadLetterMiddleware`, in the
+                step that acknowledges it.
+
+        Returns:
+            Those that go on. One that has changed meanwhile is not among them.
+
+        Raises:
+            Misconfigured: both are wanted, or the processor has no `DeadLetterMiddleware`.
+            StreamFull: there is no room for a dead letter; that partition and those behind it stand still.
+            BrokerUnavailable: the server cannot be reached.
+        """
+        letters = self._letters() if dead_letter else None
+        if letters is not None and skip:
+            raise Misconfigured("resume: skip leaves out what dead_letter keeps; give one of them")
+        done: list[Quarantined] = []
+        async with self.stream.connect(self.stream.spec) as broker:
+            if letters is not None:
+                await broker.declare(letters.sink.spec)
+            for found in await quarantined(broker, self.spec, None) if standing is None else standing:
+                outputs = [] if letters is None else await letters.buried(broker, self.stream, found)
+                outcome = await broker.resume(
+                    self.spec, found.stored, skip=skip or dead_letter, outputs=outputs
+                )
+                if outcome is CommitOutcome.FULL and letters is not None:
+                    raise letters.full(found.partition)
+                if outcome is CommitOutcome.COMMITTED:
+                    done.append(found)
+        return done
+
+    def _letters(self) -> DeadLetterMiddleware:
+        for link in self.middleware:
+            if isinstance(link, DeadLetterMiddleware):
+                return link
+        raise Misconfigured(f"{self!r} has no DeadLetterMiddleware that could store dead letters")
 
     @property
     def spec(self) -> ProcessorSpec:

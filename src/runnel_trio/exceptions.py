@@ -9,6 +9,7 @@ Ordered by who is to blame::
     ├── StreamFull             the load: no room left in a partition, and `overflow="error"`
     ├── Poisoned               an event: it has ended the process of every worker that tried it
     ├── LeaseLost              the cluster: somebody else owns the partition now
+    ├── WorkersAlive           you: a reset under workers that run
     ├── BrokerUnavailable      outside: the server cannot be reached or answers nothing useful
     ├── BrokerRefused          outside: the server refuses for good (password, permission, wrong type)
     └── InternalError          us: please report it
@@ -17,6 +18,7 @@ Ordered by who is to blame::
 from __future__ import annotations
 
 import copyreg
+from collections.abc import Sequence
 from typing import Any
 
 __all__ = [
@@ -30,6 +32,7 @@ __all__ = [
     "RecordInvalid",
     "RunnelError",
     "StreamFull",
+    "WorkersAlive",
 ]
 
 
@@ -143,6 +146,23 @@ class LeaseLost(RunnelError):
         super().__init__(f"partition {partition}: the lease with epoch {epoch} was taken over")
         self.partition = partition
         self.epoch = epoch
+
+
+class WorkersAlive(RunnelError):
+    """Something that must not be done under workers that run: stop them first.
+
+    Attributes:
+        processor: whose workers, as ``app.stream/processor``.
+        workers: which ones.
+    """
+
+    def __init__(self, processor: str, workers: Sequence[str], expiry: float) -> None:
+        super().__init__(
+            f"{processor} has workers: {', '.join(workers)}. Stop them first (one that was killed counts for "
+            f"up to {expiry:g} s), or force it: then events in hand are handled, and may be so again."
+        )
+        self.processor = processor
+        self.workers: tuple[str, ...] = tuple(workers)
 
 
 class BrokerUnavailable(RunnelError):

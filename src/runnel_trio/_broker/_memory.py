@@ -252,7 +252,8 @@ class MemoryBroker:
     def _rewind(self, processor: ProcessorSpec, number: int, start: bytes, *, dry: bool) -> Rewound:
         log = self._log(processor, number)
         group = log.groups.get(processor.name)
-        after = b"%d-%d" % log.last_id if start == b"$" else start
+        end = b"%d-%d" % log.last_id
+        after = end if start == b"$" or parse_id(start) > log.last_id else start
         lag = log.count_after(after)
         lag_before = log.added - group.entries_read if group and group.entries_read >= 0 else -1
         done = Rewound(number, group.cursor if group else None, after, lag_before, lag)

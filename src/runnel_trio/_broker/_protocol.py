@@ -208,7 +208,8 @@ class Broker(Protocol):
 
         Args:
             processor: whose.
-            starts: by partition: process what comes after this id; ``b"$"`` for what is added from now on.
+            starts: by partition: process what comes after this id; ``b"$"``, or an id behind the end, for
+                what is added from now on.
             dry_run: only say what would happen.
         """
         ...

@@ -23,6 +23,7 @@ from runnel_trio.exceptions import (
     Misconfigured,
     RecordInvalid,
     StreamFull,
+    WorkersAlive,
 )
 
 __all__ = ["Ended", "Exit", "concluded", "place", "tell"]
@@ -51,6 +52,7 @@ _CODES: dict[type[BaseException], Exit] = {
     Misconfigured: Exit.CONFIG,
     RecordInvalid: Exit.DATA,
     StreamFull: Exit.TRY_LATER,
+    WorkersAlive: Exit.TRY_LATER,
 }
 
 
@@ -84,7 +86,7 @@ def concluded(command: Callable[[], int], *, show_all: bool) -> int:
     """
     try:
         return command()
-    except click.ClickException:
+    except (click.ClickException, click.Abort):
         raise
     except Exception as error:
         ended = error if isinstance(error, Ended) else _ended(error)

@@ -16,10 +16,11 @@ from typing import Any
 
 import attrs
 
-from runnel_trio._broker._protocol import Batch, CommitOutcome, Output
+from runnel_trio._broker._protocol import Batch, Broker, CommitOutcome, Output
 from runnel_trio._codec import DecodeError, Record
-from runnel_trio._event import Event
-from runnel_trio._rules._cursor import ORIGIN
+from runnel_trio._event import Event, Partition
+from runnel_trio._operations import Quarantined, predecessor
+from runnel_trio._rules._cursor import ORIGIN, parse_id
 from runnel_trio._stream import Stream
 from runnel_trio._telemetry import report
 from runnel_trio._traceback import said, told
@@ -140,7 +141,7 @@ class DeadLetterMiddleware(Middleware):
         if not failed:
             return
         try:
-            outputs = self.outputs(events.stream, failed, error)
+            outputs = self._outputs(events.stream, failed, said(error), told(error), datetime.now(UTC))
         except (RecordInvalid, StreamFull) as fault:
             place = f"{events.stream}[{failed[0].partition.number}]"
             report(logging.ERROR, "not-set-aside", place=place, sink=self.sink.name, reason=fault)
@@ -148,7 +149,31 @@ class DeadLetterMiddleware(Middleware):
         else:
             events.set_aside(outputs)
 
-    def outputs(self, stream: str, failed: Sequence[Event], error: Exception) -> list[Output]:
+    async def buried(self, broker: Broker, source: Stream[Any], why: Quarantined) -> list[Output]:
+        """What is to be stored for the events that a partition stands still at.
+
+        Raises:
+            RecordInvalid, StreamFull: as `_outputs`.
+        """
+        number, first = why.partition, predecessor(why.first.encode())
+        partition = Partition(number=number, key=broker.log_key(source.spec, number))
+        entries = await broker.entries(source.spec, number, after=first, count=why.count)
+        failed = [
+            Event(partition, xid, b"", True, fields, source.decode)
+            for xid, fields in entries
+            if parse_id(xid) <= parse_id(why.last.encode())
+        ]
+        when = datetime.fromisoformat(why.time)
+        return self._outputs(source.name, failed, why.error, why.traceback, when) if failed else []
+
+    def full(self, number: int) -> StreamFull:
+        """The error of a letter of a partition that found no room."""
+        number %= self.sink.partition_count
+        return StreamFull(self.sink.name, number, self.sink.spec.partition_size, (0,))
+
+    def _outputs(
+        self, stream: str, failed: Sequence[Event], text: str, trace: str, now: datetime
+    ) -> list[Output]:
         """What is to be stored for events of a stream that failed.
 
         Raises:
@@ -162,7 +187,6 @@ class DeadLetterMiddleware(Middleware):
         if self.sink.record is not Dead:
             rows = [tuple(event._fields) for event in failed]
         else:
-            text, trace, now = said(error), told(error), datetime.now(UTC)
             letters = [_letter(stream, event, now, text, trace) for event in failed]
             rows = [tuple(self.sink.codec.encode(letter)) for letter in letters]
         return [

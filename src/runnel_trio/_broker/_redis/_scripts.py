@@ -28,7 +28,7 @@ _PARTS = {
     "release": (),
     "quarantine": (),
     "resume": ("_ids", "_state", "_room", "_output"),
-    "rewind": ("_state",),
+    "rewind": ("_ids", "_state"),
     "transfer": ("_ids", "_state", "_room", "_output"),
     "beat": ("_members",),
     "look": ("_members",),

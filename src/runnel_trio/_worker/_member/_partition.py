@@ -226,7 +226,7 @@ class PartitionExecutor:
             member=self.backlog.lease.owner,
         )
         where = f"{self.function.__module__}:{self.processor.name}"
-        self._report("quarantined", failure, events, resume=f"`runnel-trio resume {where}`")
+        self._report("quarantined", failure, events, resume=f"`runnel-trio processor resume {where}`")
         if await self.broker.quarantine(self.processor, self.backlog.lease, why):
             self._released = True
             self.backlog.close()

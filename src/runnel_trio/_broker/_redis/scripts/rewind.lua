@@ -9,7 +9,8 @@ local group = kind == 'stream' and group_of(log, group_name)
 local info = kind == 'stream' and as_table(redis.call('XINFO', 'STREAM', log))
 local added = info and info['entries-added'] or 0
 local start = ARGV[2]
-if start == '$' then start = info and info['last-generated-id'] or '0-0' end
+local last = info and info['last-generated-id'] or '0-0'
+if start == '$' or id_before(last, start) then start = last end  -- behind the end, what is sent would be skipped
 local lag, at = 0, start
 while info and at do
   local page = redis.call('XRANGE', log, '(' .. at, '+', 'COUNT', 500)

@@ -1,0 +1,168 @@
+"""``runnel-trio processor``: set cursors, and let partitions go on that stand still."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+import click
+import trio
+
+from runnel_trio._app import App
+from runnel_trio._cli._errors import Ended, Exit, concluded, tell
+from runnel_trio._cli._load import app_of, load, redirect
+from runnel_trio._cli._logging import configure
+from runnel_trio._cli._options import Command, common
+from runnel_trio._cli._run import unavailable
+from runnel_trio._operations import PartitionReset, Quarantined, numbers_of, start_of
+from runnel_trio._processor import Processor
+from runnel_trio.exceptions import BrokerUnavailable, Misconfigured
+
+__all__ = ["operate", "processor"]
+
+_PARTITIONS = click.option(
+    "--partition", "partitions", type=int, multiple=True, metavar="N", help="Only this one; repeatable."
+)
+
+
+def operate(
+    target: str,
+    work: Callable[[App, Processor], Awaitable[None]],
+    *,
+    redis_url: str | None,
+    embedded: str | None,
+    show_all: bool,
+) -> int:
+    """Run ``work`` with a processor of a user's module, in a session with the server."""
+
+    async def session(app: App, processor: Processor) -> int:
+        try:
+            async with app.session():
+                await work(app, processor)
+        except BrokerUnavailable as error:
+            raise unavailable(app, error) from error
+        return Exit.OK
+
+    def command() -> int:
+        processor = load(target, Processor)
+        app = app_of(processor.stream)
+        redirect(app, redis_url=redis_url, embedded=embedded)
+        configure(app.settings, tell)
+        return trio.run(session, app, processor)
+
+    return concluded(command, show_all=show_all)
+
+
+@click.group()
+def processor() -> None:
+    """Operate a processor: its cursors and quarantines."""
+
+
+@processor.command(cls=Command)
+@click.argument("target", metavar="MODULE:PROCESSOR")
+@click.option(
+    "--start",
+    default="0",
+    show_default=True,
+    metavar="0|$|ID|TIME",
+    help="The first event to process: 0 for all, $ for those sent from now on, a stream id, or a time.",
+)
+@_PARTITIONS
+@click.option("--force", is_flag=True, help="Also while workers run.")
+@click.option("--dry-run", is_flag=True, help="Only say what would change.")
+@common
+def reset(
+    target: str, start: str, partitions: Sequence[int], *, force: bool, dry_run: bool, **server: Any
+) -> int:
+    """Set where a processor goes on: process events again, or leave some out.
+
+    Refused while workers run. A time is ISO 8601, as 2026-11-24T08:30; without an offset it is read in the
+    setting `timezone`.
+    """
+    work = partial(_reset, start=start, partitions=partitions, force=force, dry_run=dry_run)
+    return operate(target, work, **server)
+
+
+async def _reset(
+    app: App, processor: Processor, *, start: str, partitions: Sequence[int], force: bool, dry_run: bool
+) -> None:
+    when = _with_zone(start, app)
+    _check(processor, partitions, when)
+    found = await processor.reset(when, partitions=partitions or None, force=force, dry_run=dry_run)
+    for change in found:
+        click.echo(_line(processor, change))
+    before = sum(change.lag_before or 0 for change in found)
+    after = sum(change.lag_after for change in found)
+    would = "would be" if dry_run else "are"
+    tell(f"{after:,} events {would} to be processed, {before:,} before.{' Nothing was changed.' * dry_run}")
+
+
+def _check(processor: Processor, partitions: Sequence[int], start: str | datetime = "0") -> None:
+    """What is wrong here is wrong with the command line."""
+    try:
+        numbers_of(processor.spec, partitions)
+        start_of(start)
+    except Misconfigured as error:
+        raise Ended(Exit.USAGE, str(error)) from error
+
+
+def _with_zone(start: str, app: App) -> str | datetime:
+    try:
+        when = datetime.fromisoformat(start) if not start.isdigit() else None
+    except ValueError:
+        return start
+    if when is None:
+        return start
+    return when if when.tzinfo is not None else when.replace(tzinfo=app.settings.timezone)
+
+
+def _line(processor: Processor, change: PartitionReset) -> str:
+    place = f"{processor.stream.name}[{change.partition}]"
+    lag = "?" if change.lag_before is None else f"{change.lag_before:,}"
+    return f"{place}  {change.before or 'new'} → {change.after}  lag {lag} → {change.lag_after:,}"
+
+
+@processor.command(cls=Command)
+@click.argument("target", metavar="MODULE:PROCESSOR")
+@_PARTITIONS
+@click.option("--skip", is_flag=True, help="Leave out what failed: it is not handled again.")
+@click.option("--dead-letter", is_flag=True, help="Make dead letters of what failed, and go on behind it.")
+@click.option("--dry-run", is_flag=True, help="Only show what stands still, and why.")
+@common
+def resume(
+    target: str, partitions: Sequence[int], *, skip: bool, dead_letter: bool, dry_run: bool, **server: Any
+) -> int:
+    """Let partitions go on that stand still in quarantine.
+
+    Shows for each one the event, the exception and its traceback. Workers that run go on with it at once.
+    """
+    if skip and dead_letter:
+        raise click.UsageError("--skip leaves out what --dead-letter keeps: give one of them")
+    work = partial(_resume, partitions=partitions, skip=skip, dead_letter=dead_letter, dry_run=dry_run)
+    return operate(target, work, **server)
+
+
+async def _resume(
+    _: App, processor: Processor, *, partitions: Sequence[int], skip: bool, dead_letter: bool, dry_run: bool
+) -> None:
+    _check(processor, partitions)
+    found = await processor.quarantined(partitions or None)
+    for why in found:
+        _show(processor, why)
+        if not dry_run:
+            done = await processor.resume([why], skip=skip, dead_letter=dead_letter)
+            place = f"{processor.stream.name}[{why.partition}]"
+            what = "it" if why.count == 1 else f"these {why.count} events"
+            how = f", without {what}" if skip else f"; {what} can be found among the dead letters"
+            changed = f"{place} has changed meanwhile; nothing was done. Look again."
+            tell(f"{place} goes on{how if skip or dead_letter else ''}." if done else changed)
+    if not found:
+        tell("No partition is in quarantine.")
+
+
+def _show(processor: Processor, why: Quarantined) -> None:
+    events = why.first if why.count == 1 else f"{why.count} events from {why.first}"
+    tell(f"{processor.stream.name}[{why.partition}] stands still at {events} since {why.time}: {why.error}")
+    tell("".join(f"    {line}\n" for line in why.traceback.splitlines()).rstrip())

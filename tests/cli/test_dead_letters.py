@@ -1,0 +1,88 @@
+"""Dead letters are listed, shown, replayed and dropped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from runnel_trio import App, ExceptionPolicy, Record
+from runnel_trio.middleware import Dead
+
+WAREHOUSE = """
+from runnel_trio import App, Record
+from runnel_trio.middleware import Dead, DeadLetterMiddleware
+app = App("warehouse", default_partition_count=2)
+class Item(Record):
+    key: str
+    n: int
+items = app.stream("items", Item, partition_by="key")
+dead = DeadLetterMiddleware(app.stream("dead-items", record=Dead, partition_by="xid"))
+@app.processor(items, exception_policy="quarantine", middleware=[dead])
+async def count(events):
+    async for item in events.records():
+        pass
+"""
+
+
+class Item(Record):
+    """As in WAREHOUSE."""
+
+    key: str
+    n: int
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    """Of a server where a partition stands still at an event that has become no dead letter."""
+    (tmp_path / "warehouse.py").write_text(WAREHOUSE)
+    url = f"embedded://{tmp_path / 'data'}"
+    app = App("warehouse", default_partition_count=2, redis_url=url)
+    items = app.stream("items", Item, partition_by="key")
+    app.stream("dead-items", record=Dead, partition_by="xid")
+
+    @app.processor(items, exception_policy=ExceptionPolicy.QUARANTINE)
+    async def count(events: Any) -> None:
+        async for item in events.records():
+            raise ValueError(f"no item {item.n}")
+
+    async def stand_still() -> None:
+        async with app.worker():
+            await items.send(Item(key="a", n=7))
+            with trio.fail_after(20):
+                while not await count.quarantined():
+                    await trio.sleep(0.01)
+
+    trio.run(stand_still)
+    return url
+
+
+def test_a_letter_is_made_listed_shown_and_goes_back(url: str, command: Callable[..., Any]) -> None:
+    def letters(verb: str, *arguments: str) -> Any:
+        return command("dead-letters", verb, "warehouse:count", "--redis-url", url, *arguments)
+
+    made = command("processor", "resume", "warehouse:count", "--redis-url", url, "--dead-letter")
+    assert made.returncode == 0, made.stderr
+    assert "can be found among the dead letters" in made.stderr
+    document = json.loads(letters("list", "--json").stdout)
+    assert (document["stream"], document["error"]) == ("items", "ValueError: no item 7")
+    assert "raise ValueError(" in letters("show", document["id"]).stdout
+    assert letters("replay", document["id"]).stderr == "Sent 1 dead letter back to items.\n"
+    assert letters("list").stderr == "There are no dead letters.\n"
+    reset = command("processor", "reset", "warehouse:count", "--redis-url", url, "--dry-run")
+    assert "2 events would be to be processed, 1 before" in reset.stderr
+
+
+def test_what_is_dropped_is_gone(url: str, command: Callable[..., Any]) -> None:
+    command("processor", "resume", "warehouse:count", "--redis-url", url, "--dead-letter")
+    target = ("warehouse:count", "--redis-url", url)
+    assert command("dead-letters", "drop", *target).returncode == 2
+    unknown = command("dead-letters", "drop", *target, "0/1-1")
+    assert (unknown.returncode, "has no letter 0/1-1" in unknown.stderr) == (2, True)
+    assert command("dead-letters", "drop", *target, "--all", stdin="n\n").returncode == 130
+    assert command("dead-letters", "drop", *target, "--all", "--yes").stderr == "Dropped 1 dead letter.\n"
+    assert command("dead-letters", "list", *target).stdout == ""

@@ -1,0 +1,135 @@
+"""Partitions in quarantine are shown, and go on; cursors are set; dead letters go back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from runnel_trio import App, ExceptionPolicy, Record
+
+WAREHOUSE = """
+from runnel_trio import App, Record
+app = App("warehouse", default_partition_count=2, default_lock_expiry=5)
+class Item(Record):
+    key: str
+    n: int
+items = app.stream("items", Item, partition_by="key")
+@app.processor(items, exception_policy="quarantine")
+async def count(events):
+    async for item in events.records():
+        pass
+"""
+
+
+class Item(Record):
+    """As in WAREHOUSE."""
+
+    key: str
+    n: int
+
+
+@pytest.fixture
+def quarantined(tmp_path: Path) -> str:
+    """The URL of a server where one partition stands still."""
+    (tmp_path / "warehouse.py").write_text(WAREHOUSE)
+    url = f"embedded://{tmp_path / 'data'}"
+    app = App("warehouse", default_partition_count=2, redis_url=url)
+    items = app.stream("items", Item, partition_by="key")
+
+    @app.processor(items, exception_policy=ExceptionPolicy.QUARANTINE)
+    async def count(events: Any) -> None:
+        async for item in events.records():
+            raise ValueError(f"no item {item.n}")
+
+    async def stand_still() -> None:
+        async with app.worker(), app._shared.used() as broker:
+            await items.send(Item(key="a", n=7))
+            with trio.fail_after(20):
+                while not any(await broker.quarantined(count.spec, [0, 1])):
+                    await trio.sleep(0.01)
+
+    trio.run(stand_still)
+    return url
+
+
+def test_it_is_shown_lifted_and_gone(quarantined: str, command: Callable[..., Any]) -> None:
+    shown = command("processor", "resume", "warehouse:count", "--redis-url", quarantined, "--dry-run")
+    assert shown.returncode == 0
+    assert re.search(r"items\[\d\] stands still at \d+-0 since 20.*: ValueError: no item 7", shown.stderr)
+    assert 'raise ValueError(f"no item {item.n}")' in shown.stderr
+    lifted = command("processor", "resume", "warehouse:count", "--redis-url", quarantined, "--skip")
+    assert "goes on, without it." in lifted.stderr
+    again = command("processor", "resume", "warehouse:count", "--redis-url", quarantined)
+    assert again.stderr == "No partition is in quarantine.\n"
+
+
+def test_a_partition_that_does_not_exist_is_refused(quarantined: str, command: Callable[..., Any]) -> None:
+    done = command("processor", "resume", "warehouse:count", "--redis-url", quarantined, "--partition", "2")
+    assert done.returncode == 2
+    assert "has no partition 2: they are 0 to 1" in done.stderr
+
+
+def test_a_dead_letter_needs_the_middleware(quarantined: str, command: Callable[..., Any]) -> None:
+    done = command("processor", "resume", "warehouse:count", "--redis-url", quarantined, "--dead-letter")
+    assert done.returncode == 78
+    assert "has no DeadLetterMiddleware" in done.stderr
+
+
+Command = Callable[..., Any]
+
+
+def test_skip_and_dead_letter_exclude_each_other(quarantined: str, command: Command) -> None:
+    given = ("warehouse:count", "--redis-url", quarantined, "--skip", "--dead-letter")
+    done = command("processor", "resume", *given)
+    assert done.returncode == 2
+    assert "--skip leaves out what --dead-letter keeps" in done.stderr
+
+
+def test_a_reset_says_what_it_does_and_a_dry_run_does_nothing(quarantined: str, command: Command) -> None:
+    server = ("warehouse:count", "--redis-url", quarantined)
+    dry = command("processor", "reset", *server, "--start", "$", "--dry-run")
+    assert dry.stderr == "0 events would be to be processed, 1 before. Nothing was changed.\n"
+    done = command("processor", "reset", *server, "--start", "$")
+    assert done.stdout == dry.stdout
+    assert done.stderr == "0 events are to be processed, 1 before.\n"
+    assert command("processor", "resume", *server).stderr == "No partition is in quarantine.\n"
+    back = command("processor", "reset", *server, "--start", "2020-01-01")
+    assert back.stderr == "1 events are to be processed, 0 before.\n"
+
+
+def test_a_reset_is_refused_while_a_worker_runs(
+    quarantined: str, command: Command, started: Callable[..., Any]
+) -> None:
+    worker = started("run", "warehouse:app", "--redis-url", quarantined)
+    while "started" not in worker.stderr.readline():
+        assert worker.poll() is None
+    done = command("processor", "reset", "warehouse:count", "--redis-url", quarantined)
+    assert done.returncode == 75
+    assert f"pid {worker.pid} on" in done.stderr
+    forced = command("processor", "reset", "warehouse:count", "--redis-url", quarantined, "--force")
+    assert forced.returncode == 0
+
+
+@pytest.mark.parametrize(
+    "what", ["partition_count=3", "hasher=lambda key: 7", "record"], ids=["partitions", "hasher", "record"]
+)
+@pytest.mark.parametrize("how", ["run", "send"])
+def test_two_versions_of_a_stream_that_do_not_fit_cannot_share_it(
+    what: str, how: str, quarantined: str, command: Command, tmp_path: Path
+) -> None:
+    other = (
+        WAREHOUSE.replace("Item", "Thing")
+        if what == "record"
+        else WAREHOUSE.replace('"items", Item, ', f'"items", Item, {what}, ')
+    )
+    (tmp_path / "other.py").write_text(other)
+    given = ("other:app",) if how == "run" else ("other:items", '{"key": "a", "n": 1}')
+    done = command(how, *given, "--redis-url", quarantined)
+    assert done.returncode == 78
+    assert "items" in done.stderr
+    assert {"partition_count=3": "partition", "record": "Thing"}.get(what, "hasher") in done.stderr
