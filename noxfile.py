@@ -54,6 +54,15 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session
+def simulate(session: nox.Session) -> None:
+    """New schedules of the simulation, for ten minutes or as many seconds as are given."""
+    session.install("-e", ".[test]")
+    seconds = session.posargs[0] if session.posargs else "600"
+    environment = {"RUNNEL_SIM_SECONDS": seconds}
+    session.run("pytest", "-s", "tests/simulation", "-k", "replays", env=environment)
+
+
+@nox.session
 def coverage(session: nox.Session) -> None:
     """Which lines and branches the suite runs."""
     session.install("-e", ".[test]", "coverage>=7")

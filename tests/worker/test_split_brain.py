@@ -12,7 +12,7 @@ from trio.testing import MockClock
 
 from runnel_trio import App, Processor, Stream, Worker
 from runnel_trio._broker._memory import MemoryBroker, Store
-from runnel_trio._broker._protocol import Batch
+from runnel_trio._broker._protocol import Batch, Beat
 
 EXPIRY = 4.0
 VERBS = {"acquire", "commit", "release", "examine", "beat", "leave", "plan"}
@@ -154,3 +154,31 @@ async def test_a_worker_alone_that_was_cut_off_goes_on_where_it_was(
         await trio.sleep(12)
     assert cluster.by("A") == list(range(20))
     assert cluster.begun[stopped][2] - back < 0.1, "it does not wait for its next heartbeat"
+
+
+async def test_what_a_member_owned_before_it_was_removed_is_not_its_own_for_ever(
+    app: App, order: Any, autojump_clock: MockClock
+) -> None:
+    """Back again, it is alive, so nobody takes by force what it still holds, and does not run any more."""
+    stream: Stream[Any] = app.stream("two", order, "key", partition_count=2)
+
+    @app.processor(stream, lock_expiry=EXPIRY)
+    async def handle(events: Any) -> None:
+        async for _ in events:
+            pass
+
+    cluster = Cluster(handle)
+    other, spec = MemoryBroker(store=cluster.store), handle.spec
+    leases = [cluster.store.log(other.log_key(stream.spec, n)).leases for n in range(2)]
+    async with cluster.worker("A") as line:
+        line.down()
+        await trio.sleep(2 * EXPIRY)
+        view = await other.beat(Beat(spec, "B", 100.0, ""))
+        await other.plan(spec, view.generation, {"B": (0, 1)})
+        line.up()
+        with trio.fail_after(EXPIRY):
+            while {lease["handle"].owner for lease in leases} != {"A", ""}:
+                await trio.sleep(0.01)
+        await trio.sleep(EXPIRY)
+        plan = (await other.look(spec)).plan
+        assert [[lease["handle"].owner for lease in leases][n] for n in plan["B"]] == [""]

@@ -158,7 +158,9 @@ class Store:
 
     def log(self, key: str) -> Log:
         """A partition's log, made when it is first asked for."""
-        return self.logs.setdefault(key, Log())
+        if key not in self.logs:
+            self.logs[key] = Log()
+        return self.logs[key]
 
     def time_of_day(self) -> float:
         """The time of day by Trio's clock, which was right when it was first asked for."""

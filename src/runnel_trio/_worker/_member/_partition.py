@@ -68,7 +68,7 @@ class PartitionExecutor:
     _tried: tuple[bytes, int] = attrs.field(default=(b"", 0), init=False)
     _shields: list[trio.CancelScope] = attrs.field(factory=list, init=False)
     _last_words: float = attrs.field(default=math.inf, init=False)
-    _released: bool = attrs.field(default=False, init=False)
+    released: bool = attrs.field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.backlog.on_lost = self.scope.cancel
@@ -228,7 +228,7 @@ class PartitionExecutor:
         where = f"{self.function.__module__}:{self.processor.name}"
         self._report("quarantined", failure, events, resume=f"`runnel-trio processor resume {where}`")
         if await self.broker.quarantine(self.processor, self.backlog.lease, why):
-            self._released = True
+            self.released = True
             self.backlog.close()
         else:
             self.backlog.lose()
@@ -252,6 +252,7 @@ class PartitionExecutor:
             backlog.close()
 
     async def _give_up(self) -> None:
-        if not self.backlog.lost and not self._released:
+        if not self.backlog.lost and not self.released:
             await self.committer.settle(self.backlog)
             await self.broker.release(self.processor, [self.backlog.lease])
+            self.released = True

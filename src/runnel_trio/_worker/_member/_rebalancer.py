@@ -25,7 +25,7 @@ from functools import partial
 import attrs
 import trio
 
-from runnel_trio._broker._protocol import Acquired, Broker, Entry, Held, Quarantine
+from runnel_trio._broker._protocol import Acquired, Broker, Entry, Held, Lease, Quarantine
 from runnel_trio._event import Partition
 from runnel_trio._processor import Processor
 from runnel_trio._rules._assignment import assign
@@ -74,6 +74,7 @@ class Rebalancer:
     _fetcher: Fetcher = attrs.field(init=False)
     _running: dict[int, PartitionExecutor] = attrs.field(factory=dict, init=False)
     _known: dict[int, bytes] = attrs.field(factory=dict, init=False)
+    _owed: dict[int, Lease] = attrs.field(factory=dict, init=False)
     _still: dict[int, Quarantine] = attrs.field(factory=dict, init=False)
     _open: set[int] = attrs.field(factory=set, init=False)
     _plan_at: float = attrs.field(default=math.inf, init=False)
@@ -211,6 +212,7 @@ class Rebalancer:
     async def _own(self, executors: trio.Nursery) -> None:
         while True:
             self._changed = trio.Event()
+            await self._pay_back()
             wait = await self._plan()
             mine = set(self._seat.view.plan.get(self.member, ()))
             for number, executor in list(self._running.items()):
@@ -229,6 +231,15 @@ class Rebalancer:
                 await self._changed.wait()
                 continue
             self._open |= missing
+
+    async def _pay_back(self) -> None:
+        """Give up what was lost and still has our name: nobody takes by force what a living member holds."""
+        owed = dict(self._owed)
+        if owed:
+            await self.broker.release(self.processor.spec, list(owed.values()))
+            for number, lease in owed.items():
+                if self._owed[number] is lease:
+                    del self._owed[number]
 
     def _settle(self, mine: set[int]) -> None:
         """Everything that is ours is here."""
@@ -316,6 +327,8 @@ class Rebalancer:
             self._fetcher.forget(executor.backlog)
             del self._running[number]
             self._known[number] = executor.backlog.committed
+            if not executor.released:
+                self._owed[number] = executor.backlog.lease
             self._open.add(number)
             self._changed.set()
 
