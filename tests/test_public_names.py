@@ -33,6 +33,7 @@ from runnel_trio import (
     WorkersAlive,
     exceptions,
 )
+from runnel_trio._event import Origin
 
 API = Path(__file__).parents[1] / "docs" / "api.rst"
 
@@ -196,7 +197,8 @@ def test_values_are_equal_by_value_and_the_others_are_themselves() -> None:
     partition = Partition(number=1, key="k", epoch=5)
     assert partition == Partition(number=1, key="k", epoch=5)
     assert hash(partition) == hash(Partition(number=1, key="k", epoch=5))
-    one, other = (Event(partition, b"1-1", b"g", False, (), lambda event: event) for _ in range(2))
+    origin = Origin(partition=partition, group=b"g", decode=lambda event: event)
+    one, other = (Event(origin, b"1-1", ()) for _ in range(2))
     assert one != other
     assert len({one, other}) == 2
     app = App("shop", redis_url="memory://")

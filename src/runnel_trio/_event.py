@@ -7,7 +7,9 @@ from typing import Any
 
 import attrs
 
-__all__ = ["Event", "Partition"]
+from runnel_trio._rules._cursor import parse_id
+
+__all__ = ["Event", "Origin", "Partition"]
 
 
 @attrs.frozen(kw_only=True)
@@ -26,16 +28,29 @@ class Partition:
     epoch: int = 0
 
 
+@attrs.frozen(kw_only=True)
+class Origin:
+    """What all events of one ownership of a partition have in common.
+
+    Attributes:
+        partition: where they come from.
+        group: the consumer group that serves as the processor's cursor.
+        decode: an event → its record.
+        recovering_to: the highest id that an owner before is known to have read, parsed.
+    """
+
+    partition: Partition
+    group: bytes
+    decode: Callable[[Event], Any]
+    recovering_to: tuple[int, int] = (0, 0)
+
+
 @attrs.define(eq=False)
 class Event:
     """One entry of a partition, as it is stored.
 
     Attributes:
-        partition: where it came from.
         xid: its Redis stream id.
-        group: the consumer group that serves as the processor's cursor.
-        recovering: whether an owner before this one is known to have read it already: it may have been
-            handled before.
 
     Example:
         Inside a processor function::
@@ -44,12 +59,25 @@ class Event:
                 print(event.partition.number, event.xid, event.data)
     """
 
-    partition: Partition
+    _origin: Origin
     xid: bytes
-    group: bytes
-    recovering: bool
     _fields: Sequence[bytes]
-    _decode: Callable[[Event], Any]
+    _number: int = -1  # in the backlog
+
+    @property
+    def partition(self) -> Partition:
+        """Where it came from."""
+        return self._origin.partition
+
+    @property
+    def group(self) -> bytes:
+        """The consumer group that serves as the processor's cursor."""
+        return self._origin.group
+
+    @property
+    def recovering(self) -> bool:
+        """Whether an owner before this one is known to have read it: it may have been handled before."""
+        return parse_id(self.xid) <= self._origin.recovering_to
 
     @property
     def data(self) -> dict[bytes, bytes]:
@@ -62,7 +90,7 @@ class Event:
         Raises:
             DeserializationError: it cannot be read as one.
         """
-        return self._decode(self)
+        return self._origin.decode(self)
 
     def __repr__(self) -> str:
         return f"<Event {self.partition.key} {self.xid.decode()}>"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,12 +40,28 @@ def test_room_is_told_once_when_a_chunk_fits_again() -> None:
     assert log.position == b"10-0"
 
 
+@pytest.mark.parametrize("first", [1, 2, 3, 5])
+@pytest.mark.parametrize("at_once", [1, 2, 7])
+def test_room_is_told_whoever_cleared_how_many_before_more_was_offered(first: int, at_once: int) -> None:
+    rooms: list[int] = []
+    log = backlog(10, rooms)
+    log.offer(entries(1, first))
+    log.clear(100)
+    log.offer(entries(1 + first, 5))
+    while log.waiting:
+        had, told = log.has_room, len(rooms)
+        if log.cleared <= 0:
+            log.clear(100)
+        log.take_many(at_once)
+        assert len(rooms) - told == (log.has_room and not had)
+
+
 def test_entries_left_out_on_the_way_are_done_with_the_next() -> None:
     log = backlog()
     log.offer(entries(1, 4))
     for _ in range(3):
         log.take()
-    log.done(b"3-0")
+    log.done(2)
     assert (log.processed, log.unacknowledged) == (b"3-0", 3)
     commit = log.commit()
     assert (commit.previous, commit.last, commit.entries_read, commit.read_to) == (b"0-0", b"3-0", 3, b"4-0")
@@ -52,12 +69,22 @@ def test_entries_left_out_on_the_way_are_done_with_the_next() -> None:
     assert (log.committed, log.unacknowledged, log.entries_read) == (b"3-0", 0, 3)
 
 
+def test_what_is_handed_out_again_by_a_link_is_not_done_again() -> None:
+    log = backlog()
+    log.offer(entries(1, 4))
+    for _ in range(3):
+        log.take()
+    log.done(1)
+    log.done(0)
+    assert (log.processed, log.in_hand) == (b"2-0", 1)
+
+
 def test_a_closed_backlog_hands_out_nothing_and_takes_nothing() -> None:
     log = backlog()
     log.offer(entries(1, 4))
     log.close()
     log.offer(entries(5, 1))
-    assert len(log.waiting) == 0
+    assert log.waiting == 0
     assert not log.has_room
     assert log.position == b"4-0"
 
@@ -71,26 +98,37 @@ def test_a_batch_larger_than_the_capacity_makes_it_grow() -> None:
     assert rooms == [1]
 
 
-@given(st.lists(st.sampled_from(["offer", "take", "done", "give_back"]), max_size=60))
+@given(st.lists(st.sampled_from(["offer", "take", "take many", "done", "commit", "give_back"]), max_size=60))
 def test_whatever_happens_the_order_holds_and_each_entry_is_done_once(steps: list[str]) -> None:
     log, offered, done = backlog(1000), 0, 0
     in_hand: list[bytes] = []
+    acknowledged = 0
     for step in steps:
         if step == "offer":
             log.offer(entries(offered + 1, 2))
             offered += 2
-        elif step == "take" and len(log.waiting):
+        elif step == "take" and log.waiting:
             in_hand.append(log.take()[0])
+        elif step == "take many":
+            in_hand += [xid for xid, _ in log.take_many(3)]
         elif step == "done" and in_hand:
-            log.done(in_hand[-1])
+            log.done(log.taken_to - 1)
             done += len(in_hand)
             in_hand.clear()
+        elif step == "commit":
+            commit = log.commit()
+            assert commit.last == b"%d-0" % done
+            log.acknowledged(commit, log.unacknowledged)
+            acknowledged = done
         elif step == "give_back":
             log.give_back()
             in_hand.clear()
         assert in_hand == [b"%d-0" % n for n in range(done + 1, done + len(in_hand) + 1)]
-        assert log.unacknowledged == done
-        assert len(log.waiting) == offered - done - len(in_hand)
+        assert [xid for xid, _ in log.taken_up_to(None)] == in_hand
+        assert log.unacknowledged == done - acknowledged
+        assert log.processed == b"%d-0" % done
+        assert log.read == offered
+        assert log.waiting == offered - done - len(in_hand)
 
 
 async def test_a_waiting_source_is_woken_by_an_offer_and_by_the_end() -> None:
@@ -99,7 +137,7 @@ async def test_a_waiting_source_is_woken_by_an_offer_and_by_the_end() -> None:
     async def source() -> None:
         for _ in range(2):
             await log.changed()
-            woken.append(len(log.waiting))
+            woken.append(log.waiting)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(source)

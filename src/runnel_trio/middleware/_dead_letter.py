@@ -18,7 +18,7 @@ import attrs
 
 from runnel_trio._broker._protocol import Batch, Broker, CommitOutcome, Output
 from runnel_trio._codec import DecodeError, Record
-from runnel_trio._event import Event, Partition
+from runnel_trio._event import Event, Origin, Partition
 from runnel_trio._operations import Quarantined, predecessor
 from runnel_trio._rules._cursor import ORIGIN, parse_id
 from runnel_trio._stream import Stream
@@ -157,9 +157,10 @@ class DeadLetterMiddleware(Middleware):
         """
         number, first = why.partition, predecessor(why.first.encode())
         partition = Partition(number=number, key=broker.log_key(source.spec, number))
+        origin = Origin(partition=partition, group=b"", decode=source.decode)
         entries = await broker.entries(source.spec, number, after=first, count=why.count)
         failed = [
-            Event(partition, xid, b"", True, fields, source.decode)
+            Event(origin, xid, fields)
             for xid, fields in entries
             if parse_id(xid) <= parse_id(why.last.encode())
         ]

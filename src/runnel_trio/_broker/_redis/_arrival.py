@@ -14,6 +14,7 @@ __all__ = ["arrived", "can_look", "is_whole"]
 
 #: Bytes of an answer that is looked at; a larger one is worth the hop.
 _SMALL = 4096
+_WITHOUT_TAKING = int(socket.MSG_PEEK | socket.MSG_DONTWAIT)
 
 
 def can_look(connection: Any) -> bool:
@@ -26,7 +27,7 @@ def arrived(connection: Any, count: int = 1) -> bool:
     if not can_look(connection):
         return False
     try:
-        seen = connection._sock.recv(_SMALL, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        seen = connection._sock.recv(_SMALL, _WITHOUT_TAKING)
     except OSError:
         return False
     return len(seen) < _SMALL and is_whole(seen, count)

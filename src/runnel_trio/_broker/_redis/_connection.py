@@ -11,7 +11,7 @@ import logging
 import random
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 import attrs
@@ -110,7 +110,7 @@ class Hop(Protocol):
         """See there."""
         ...
 
-    def uncut(self) -> AbstractContextManager[None]:
+    async def readable(self, sock: Any, seconds: float) -> bool:
         """See there."""
         ...
 
@@ -131,31 +131,32 @@ class Line:
 
     async def talk(self, calls: Sequence[Call | Plain], hop: Hop) -> list[Any]:
         """As `exchange`, with a hop to a thread only for what is large: a hop costs 0.1 ms and more."""
-        if self._connection is None or len(calls) > _FEW:
+        connection = self._connection
+        if connection is None or len(calls) > _FEW or not can_look(connection):
             return await hop(self.exchange, calls)
-        with self._given_up_on_error():
-            connection, count = self._connection, len(calls)
-            text = packed(connection, calls)
-            if sum(map(len, text)) > _SMALL or not can_look(connection):
-                return await hop(self.exchange, calls)
-            with hop.uncut():
-                connection.send_packed_command(text)  # into an empty buffer: it does not block
-                await self._readable()
-            if not arrived(connection, count):
-                replies = await hop(answers, connection, count)
-            else:
-                replies = answers(connection, count)
-            if any(isinstance(reply, theirs.NoScriptError) for reply in replies):
-                replies = await hop(repeated, connection, calls, replies)
-            return self._translated(replies)
+        text = packed(connection, calls)
+        if sum(map(len, text)) > _SMALL:
+            return await hop(self.exchange, calls)
+        try:  # and no context manager: those around one small exchange were a sixth of it
+            return self._translated(await self._small_exchange(text, calls, hop))
+        except BaseException as error:
+            self.close()
+            if isinstance(error, theirs.RedisError):
+                raise translate(error, self._endpoint.url) from error
+            raise
 
-    async def _readable(self) -> None:
-        with trio.move_on_after(self._endpoint.timeout):
-            await trio.lowlevel.wait_readable(self._connection._sock)
-            return
-        raise BrokerUnavailable(
-            f"{redacted(self._endpoint.url)}: no answer within {self._endpoint.timeout:g} s"
-        )
+    async def _small_exchange(self, text: list[bytes], calls: Sequence[Call | Plain], hop: Hop) -> list[Any]:
+        connection, timeout = self._connection, self._endpoint.timeout
+        connection.send_packed_command(text)  # into an empty buffer: it does not block
+        if not await hop.readable(connection._sock, timeout):
+            raise BrokerUnavailable(f"{redacted(self._endpoint.url)}: no answer within {timeout:g} s")
+        if arrived(connection, len(calls)):
+            replies = answers(connection, len(calls))
+        else:
+            replies = await hop(answers, connection, len(calls))
+        if any(isinstance(reply, theirs.NoScriptError) for reply in replies):
+            replies = await hop(repeated, connection, calls, replies)
+        return replies
 
     def _translated(self, replies: list[Any]) -> list[Any]:
         url = self._endpoint.url

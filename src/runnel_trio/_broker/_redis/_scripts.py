@@ -39,6 +39,10 @@ _PARTS = {
 }
 
 
+#: Bytes of calls that leave together.
+_PIECE = 1 << 16
+
+
 def _text(name: str) -> str:
     return (
         resources.files(__name__.rpartition(".")[0])
@@ -130,5 +134,12 @@ def exchange(connection: Any, calls: Sequence[Call | Plain]) -> list[Any]:
     Raises:
         ConnectionError: the connection broke; which calls took effect is not known.
     """
-    connection.send_packed_command(packed(connection, calls))
+    text = b""
+    for call in calls:
+        text += b"".join(packed(connection, [call]))
+        if len(text) > _PIECE:  # so that the server works on it while the next ones are packed
+            connection.send_packed_command([text])
+            text = b""
+    if text:
+        connection.send_packed_command([text])
     return repeated(connection, calls, answers(connection, len(calls)))

@@ -2,15 +2,20 @@
 
     offered by the fetcher → waiting → taken by the source → done → committed
 
-Every method that changes it is synchronous: no task ever sees a half-made change, and no lock is needed.
-Entries that were taken but are not done are kept in order, so that they can be handed out again when the
-processor function ended without them.
+Entries are numbered as they come, from 0, and stand in one list; where each stage has got to is a number:
+
+    committed_to  ≤  done_to  ≤  taken_to  ≤  end
+                  ▲           ▲            ▲
+        unacknowledged     in hand      waiting
+
+So a step of one event is one addition, and nothing is moved about. What is committed leaves the list. Every
+method that changes it is synchronous: no task ever sees a half-made change, and no lock is needed.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import islice
 
 import attrs
 import trio
@@ -40,14 +45,15 @@ class Backlog:
         lease: on whose strength it is committed.
         on_room: called when there is room for a chunk again.
         on_lost: called when the partition is no longer this owner's, or is not where it was left.
-        processed: id of the last entry that is done.
-        unacknowledged: how many entries are done and not yet committed.
         closed: whether the source has ended: nothing is handed out any more.
         lost: whether it ended because the partition was lost: nothing is committed any more.
-        progress: how many entries were ever handed out and not given back.
+        marked: whether the committer knows that something is done.
         outputs: to be stored elsewhere together with the next commit.
         full: whether the last commit found no room for them.
-        waiting: the entries that wait, in order.
+        taken_to: number of the entry that is handed out next.
+        done_to: number behind the last entry that is done.
+        committed_to: number behind the last entry that is committed.
+        cleared: how many entries may be taken before somebody must look whether more may be.
         number: which partition.
         chunk: how many entries the fetcher asks for at a time: half the capacity, so that it can be early.
     """
@@ -59,18 +65,21 @@ class Backlog:
     entries_read: int = 0
     on_room: Callable[[], None] = _nothing
     on_lost: Callable[[], None] = _nothing
-    processed: bytes = attrs.field(init=False, default=attrs.Factory(_cursor, takes_self=True))
-    unacknowledged: int = attrs.field(default=0, init=False)
     closed: bool = attrs.field(default=False, init=False)
     lost: bool = attrs.field(default=False, init=False)
-    progress: int = attrs.field(default=0, init=False)
+    marked: bool = attrs.field(default=False, init=False)
     outputs: list[Output] = attrs.field(factory=list, init=False)
     full: bool = attrs.field(default=False, init=False)
-    waiting: deque[Entry] = attrs.field(factory=deque, init=False)
+    taken_to: int = attrs.field(default=0, init=False)
+    done_to: int = attrs.field(default=0, init=False)
+    committed_to: int = attrs.field(default=0, init=False)
+    cleared: int = attrs.field(default=0, init=False)
     number: int = attrs.field(init=False)
     chunk: int = attrs.field(init=False)
     _roomy: int = attrs.field(init=False)
-    _taken: deque[Entry] = attrs.field(factory=deque, init=False)
+    _entries: list[Entry] = attrs.field(factory=list, init=False)
+    _first: int = attrs.field(default=0, init=False)
+    _before: bytes = attrs.field(init=False, default=attrs.Factory(_cursor, takes_self=True))
     _changed: trio.Event | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -82,75 +91,117 @@ class Backlog:
         self._roomy = self.capacity - self.chunk
 
     @property
-    def taken(self) -> bool:
-        """Whether anything was taken that is not done."""
-        return bool(self._taken)
+    def end(self) -> int:
+        """Number behind the last entry."""
+        return self._first + len(self._entries)
+
+    @property
+    def waiting(self) -> int:
+        """How many entries can be taken."""
+        return self.end - self.taken_to
+
+    @property
+    def in_hand(self) -> int:
+        """How many were taken and are not done."""
+        return self.taken_to - self.done_to
+
+    @property
+    def unacknowledged(self) -> int:
+        """How many are done and not committed."""
+        return self.done_to - self.committed_to
+
+    @property
+    def processed(self) -> bytes:
+        """Id of the last entry that is done."""
+        done = self.done_to - self._first
+        return self._entries[done - 1][0] if done else self._before
 
     @property
     def read(self) -> int:
         """How many entries stand at or before `position`; -1 when that is not known."""
-        if self.entries_read < 0:
-            return -1
-        return self.entries_read + self.unacknowledged + len(self._taken) + len(self.waiting)
+        return -1 if self.entries_read < 0 else self.entries_read + self.end - self.committed_to
 
     @property
     def has_room(self) -> bool:
         """Whether a whole chunk fits."""
-        return not self.closed and len(self.waiting) <= self._roomy
+        return not self.closed and self.waiting <= self._roomy
+
+    @property
+    def head(self) -> bytes:
+        """The id of the entry that is handed out next.
+
+        Raises:
+            IndexError: none waits.
+        """
+        return self._entries[self.taken_to - self._first][0]
+
+    @property
+    def first(self) -> bytes | None:
+        """The id of the entry that is handed out next when what was taken is given back."""
+        at = self.done_to - self._first
+        return self._entries[at][0] if at < len(self._entries) else None
 
     def offer(self, entries: Sequence[Entry]) -> None:
         """Add what was read behind `position`, which moves on."""
         if not entries or self.closed:
             return
-        self.waiting.extend(entries)
+        self._entries.extend(entries)
         self.position = entries[-1][0]
+        self.clear(self.cleared)
         self.announce()
 
+    def _forget(self) -> None:
+        self._before = self.processed
+        del self._entries[: self.done_to - self._first]
+        self._first = self.done_to
+
+    def clear(self, most: int) -> None:
+        """Let up to so many be taken, of those that wait; fewer, if there is room for a chunk before that."""
+        over = self.waiting - self._roomy
+        self.cleared = min(most, over if over > 0 else self.waiting)
+
     def take(self) -> Entry:
-        """The next entry; it stays remembered until it is done.
+        """The next entry, whose number was `taken_to`; it stays remembered until it is done.
 
         Raises:
             IndexError: none waits.
         """
-        entry = self.waiting.popleft()
-        self._taken.append(entry)
-        self.progress += 1
-        if len(self.waiting) == self._roomy:
+        at = self.taken_to
+        entry = self._entries[at - self._first]
+        self.taken_to = at + 1
+        self.cleared = cleared = self.cleared - 1
+        if cleared <= 0 and self.waiting == self._roomy:
             self.on_room()
         return entry
 
-    def done(self, xid: bytes) -> None:
-        """Count as processed everything taken up to ``xid``, with what middleware left out on the way."""
-        while self._taken:
-            entry = self._taken.popleft()
-            self.unacknowledged += 1
-            if entry[0] == xid:
-                break
-        self.processed = xid
+    def take_many(self, most: int) -> Sequence[Entry]:
+        """As `take`, up to so many."""
+        before, at = self.waiting, self.taken_to - self._first
+        entries = self._entries[at : at + most]
+        self.taken_to += len(entries)
+        self.cleared -= len(entries)
+        if self.waiting <= self._roomy < before:
+            self.on_room()
+        return entries
+
+    def done(self, number: int) -> None:
+        """Count as processed everything taken up to this entry, with what middleware left out on the way."""
+        if self.done_to <= number < self.taken_to:
+            self.done_to = number + 1
 
     def all_done(self) -> None:
         """Count as processed everything taken."""
-        if self._taken:
-            self.done(self._taken[-1][0])
+        self.done_to = self.taken_to
 
-    def taken_up_to(self, xid: bytes | None) -> list[Entry]:
-        """What was taken and is not done, up to the entry of this id; None for all."""
-        entries = list(self._taken)
-        return entries if xid is None else entries[: [entry[0] for entry in entries].index(xid) + 1]
-
-    @property
-    def first(self) -> bytes | None:
-        """The id of the entry that is handed out next when what was taken is given back."""
-        for entries in (self._taken, self.waiting):
-            if entries:
-                return entries[0][0]
-        return None
+    def taken_up_to(self, number: int | None) -> list[Entry]:
+        """What was taken and is not done, up to the entry of this number; None for all."""
+        end = self.taken_to if number is None else number + 1
+        return list(islice(self._entries, self.done_to - self._first, end - self._first))
 
     def give_back(self) -> None:
-        """Put what was taken and is not done in front again, in its order."""
-        self.progress -= len(self._taken)
-        self.waiting.extendleft(reversed(self._taken))
-        self._taken.clear()
+        """Let what was taken and is not done be taken again."""
+        self.taken_to = self.done_to
+        self.cleared = 0
 
     def commit(self) -> Commit:
         """The commit of everything done so far."""
@@ -168,7 +219,8 @@ class Backlog:
         """A commit that held ``count`` entries is on the server."""
         self.committed = commit.last
         self.entries_read = commit.entries_read
-        self.unacknowledged -= count
+        self.committed_to += count
+        self._forget()
         del self.outputs[: len(commit.outputs)]
         self.announce()
 
@@ -179,7 +231,7 @@ class Backlog:
 
     def recount(self, read: int) -> None:
         """So many entries stand at or before `position`: some left the log before they were read."""
-        self.entries_read = read - self.unacknowledged - len(self._taken) - len(self.waiting)
+        self.entries_read = read - (self.end - self.committed_to)
 
     def lose(self) -> None:
         """The partition is another's, or has to be taken anew: hand out nothing, commit nothing."""
@@ -192,12 +244,14 @@ class Backlog:
         if capacity > self.capacity:
             self.capacity = capacity
             self._size()
+            self.cleared = 0
             self.on_room()
 
     def close(self) -> None:
         """End the source: what waits is left to the next owner."""
         self.closed = True
-        self.waiting.clear()
+        self.cleared = 0
+        del self._entries[self.taken_to - self._first :]
         self.announce()
 
     async def changed(self) -> None:

@@ -120,7 +120,7 @@ class Caution:
 
     def is_due(self) -> bool:
         """Whether the next event must be marked before it is handed out."""
-        xid = self.backlog.waiting[0][0]
+        xid = self.backlog.head
         if self.left > 0 and self.until is not None and is_after(xid, self.until):
             self.left = 0
         return self.left > 0 and not self.has_marked(xid)
@@ -132,7 +132,7 @@ class Caution:
     @property
     def _prior(self) -> int:
         """How often the next event was tried."""
-        xid = self.backlog.waiting[0][0]
+        xid = self.backlog.head
         return self.attempts[1] if self.attempts[0] == xid else self.unmarked
 
     def may_mark(self) -> bool:
@@ -155,7 +155,7 @@ class Caution:
 
     async def mark(self) -> Poisoned | None:
         """Mark the next event; what to raise at once, when not even the middleware may have it."""
-        xid, prior = self.backlog.waiting[0][0], self._prior
+        xid, prior = self.backlog.head, self._prior
         if not await self.broker.attempt(self.processor, self.backlog.lease, xid, prior + 1):
             self.backlog.lose()
         self._marked = xid

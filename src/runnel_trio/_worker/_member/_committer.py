@@ -42,16 +42,17 @@ class Committer:
 
     def mark(self, backlog: Backlog) -> None:
         """It has processed something: commit it with the next batch."""
-        dirty = self._dirty
-        if dirty.get(backlog.number) is not backlog:  # one that was lost may still stand there
-            dirty[backlog.number] = backlog
-            if self._called is not None and len(dirty) == 1:
+        if not backlog.marked:
+            backlog.marked = True
+            self._dirty[backlog.number] = backlog
+            if self._called is not None:
                 self._called.set()
 
     def hurry(self, backlog: Backlog) -> None:
         """Somebody waits for it: commit now."""
         if backlog.unacknowledged and not backlog.lost:
             self._urgent = True
+            backlog.marked = True
             self._dirty[backlog.number] = backlog
             if self._called is not None:
                 self._called.set()
@@ -90,6 +91,8 @@ class Committer:
         self._called = None
 
     async def _commit(self) -> None:
+        for backlog in self._dirty.values():
+            backlog.marked = False
         backlogs = [x for x in self._dirty.values() if x.unacknowledged and not x.lost]
         self._dirty = {}
         counts = [backlog.unacknowledged for backlog in backlogs]

@@ -9,7 +9,7 @@ some time later.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 import attrs
@@ -70,7 +70,7 @@ class Events(Generic[R]):
     exception: BaseException | None = attrs.field(default=None, init=False)
     _deserialize: bool = attrs.field(default=False, init=False)
     _links: list[Any] = attrs.field(factory=list, init=False)
-    _next: Callable[[], Awaitable[Any]] | None = attrs.field(default=None, init=False)
+    _chain: Any = attrs.field(default=None, init=False)
     _in_hand: Any = attrs.field(default=None, init=False)
     begun: bool = attrs.field(default=False, init=False)
     retrying: bool = attrs.field(default=False, init=False)
@@ -79,7 +79,7 @@ class Events(Generic[R]):
     @property
     def partition(self) -> Partition:
         """The partition that the events come from."""
-        return self._source.partition
+        return self._source.origin.partition
 
     @property
     def attempt(self) -> int:
@@ -122,12 +122,13 @@ class Events(Generic[R]):
         return cast("AsyncIterator[R]", self)
 
     def __aiter__(self) -> AsyncIterator[Event]:
-        return cast("AsyncIterator[Event]", self)
+        # The last link itself: going through this object would cost every event one call more.
+        if self._chain is None:
+            self._chain = self._built()
+        return cast("AsyncIterator[Event]", self._chain)
 
-    def __anext__(self) -> Awaitable[Any]:
-        if self._next is None:
-            self._next = self._built()
-        return self._next()
+    def __anext__(self) -> Awaitable[Event]:
+        return self.__aiter__().__anext__()
 
     async def aclose(self) -> None:
         """End the iteration: close the links, from the function's end towards the source.
@@ -137,7 +138,8 @@ class Events(Generic[R]):
 
         Cancellation: may leave links unclosed; the framework calls it shielded.
         """
-        self._next = _ended
+        if self._chain is None:
+            self._chain = _nothing()
         while self._links:
             link = self._links.pop()
             try:
@@ -165,8 +167,9 @@ class Events(Generic[R]):
         item, self._in_hand = self._in_hand, None
         if item is not None:
             backlog = self._source.backlog
-            backlog.done(item.xid if isinstance(item, Event) else item[-1].xid)
-            self._source.processed(backlog)
+            backlog.done(item._number if isinstance(item, Event) else _last(item))
+            if not backlog.marked:
+                self._source.processed(backlog)
 
     def ignored(self) -> None:
         """For the policy IGNORE: what failed counts as handled; if that was a link, all it was given does."""
@@ -185,8 +188,9 @@ class Events(Generic[R]):
 
     def failed_ids(self) -> list[bytes]:
         """The ids of what failed: what the function was given, with what links left out on the way to it."""
-        last = None if self._in_hand is None else _listed(self._in_hand)[-1].xid
-        return [xid for xid, _ in self._source.backlog.taken_up_to(last)]
+        given = None if self._in_hand is None else _listed(self._in_hand)
+        taken = self._source.backlog.taken_up_to(None if given is None else _last(given))
+        return [xid for xid, _ in taken] or [event.xid for event in given or ()]
 
     def set_aside(self, outputs: Sequence[Output]) -> None:
         """For a link, when a call has failed: store this instead of `failed`, and count those as handled.
@@ -213,25 +217,31 @@ class Events(Generic[R]):
     def __repr__(self) -> str:
         return f"<Events of {self.partition.key}>"
 
-    def _built(self) -> Callable[[], Awaitable[Any]]:
+    def _built(self) -> Any:
         self.begun = True
         chain: Any = self._source
-        for link in (*self._middleware, Deliver(self._source.decode if self._deserialize else None)):
+        decode = self._source.origin.decode if self._deserialize else None
+        for link in (*self._middleware, Deliver(decode)):
             chain = link.handler(chain, events=self)
             if not hasattr(chain, "__anext__") or not hasattr(chain, "aclose"):
                 raise Misconfigured(
                     f"{type(link).__name__}.handler must be an async generator: `async def` with a `yield`"
                 )
             self._links.append(chain)
-        return cast("Callable[[], Awaitable[Any]]", chain.__anext__)
+        return chain
 
     def _refuse_when_begun(self, method: str) -> None:
-        if self._next is not None:
+        if self._chain is not None:
             raise Misconfigured(f"events.{method}() must come before the iteration begins")
 
 
-async def _ended() -> Any:
-    raise StopAsyncIteration
+async def _nothing() -> AsyncIterator[Any]:
+    return
+    yield
+
+
+def _last(items: list[Event]) -> int:
+    return items[-1]._number if items else -1
 
 
 def _listed(item: Event | list[Event]) -> list[Event]:

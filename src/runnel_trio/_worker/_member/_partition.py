@@ -104,7 +104,7 @@ class PartitionExecutor:
         state = "LOST" if backlog.lost else "DRAINING" if backlog.closed else "RUNNING"
         where = f"{self.processor.stream.name}/{self.processor.name}[{backlog.number}]"
         at = backlog.processed.decode()
-        return f"<PartitionExecutor {where} {state} at {at} backlog {len(backlog.waiting)}>"
+        return f"<PartitionExecutor {where} {state} at {at} backlog {backlog.waiting}>"
 
     @contextmanager
     def _shielded(self, seconds: float) -> Iterator[None]:
@@ -130,14 +130,14 @@ class PartitionExecutor:
                 stream=self.processor.stream.name,
                 tried=self._tried,
             )
-            before = backlog.progress
+            before = backlog.taken_to
             failure = await self._call(events)
             if failure is not None:
                 await self._failed(failure, events)
             else:
                 events.handled()
             backlog.give_back()
-            if failure is None and backlog.progress == before:
+            if failure is None and backlog.taken_to == before:
                 self._refuse_idling(events)
                 await trio.lowlevel.checkpoint()
             while not backlog.waiting and not backlog.closed:
@@ -166,7 +166,7 @@ class PartitionExecutor:
 
     def _is_retried(self, events: Events[Any]) -> bool:
         error = events.exception
-        if self._retry is None or not isinstance(error, Exception) or not self.backlog.taken:
+        if self._retry is None or not isinstance(error, Exception) or not self.backlog.in_hand:
             return False
         return self._retry.wants(error, events.attempt)
 
@@ -182,7 +182,7 @@ class PartitionExecutor:
             report(logging.ERROR, "failed-when-cancelled", place=place, error=repr(failure))
 
     async def _apply_policy(self, failure: BaseException, events: Events[Any]) -> None:
-        if not isinstance(failure, Exception) or not self.backlog.taken:
+        if not isinstance(failure, Exception) or not self.backlog.in_hand:
             self.halt(failure)
             self.backlog.close()
         elif events.retrying and self._retry is not None:

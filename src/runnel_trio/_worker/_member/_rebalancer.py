@@ -26,10 +26,10 @@ import attrs
 import trio
 
 from runnel_trio._broker._protocol import Acquired, Broker, Entry, Held, Lease, Quarantine
-from runnel_trio._event import Partition
+from runnel_trio._event import Origin, Partition
 from runnel_trio._processor import Processor
 from runnel_trio._rules._assignment import assign
-from runnel_trio._rules._cursor import ORIGIN, heal_entries_read, lost
+from runnel_trio._rules._cursor import ORIGIN, heal_entries_read, lost, parse_id
 from runnel_trio._scopes import LAST_WORDS, shielded
 from runnel_trio._telemetry import report
 from runnel_trio._worker._heartbeat import Heartbeat
@@ -366,10 +366,12 @@ class Rebalancer:
             make_source=partial(
                 Source,
                 backlog=backlog,
-                partition=Partition(number=lease.partition, key=key, epoch=lease.epoch),
-                group=processor.name.encode(),
-                decode=processor.stream.decode,
-                recovering_to=granted.read_to or ORIGIN,
+                origin=Origin(
+                    partition=Partition(number=lease.partition, key=key, epoch=lease.epoch),
+                    group=processor.name.encode(),
+                    decode=processor.stream.decode,
+                    recovering_to=parse_id(granted.read_to or ORIGIN),
+                ),
                 max_unacked=processor.max_unacked,
                 trust=self._seat.trust,
                 clock=self.broker.clock,

@@ -9,15 +9,13 @@ The test at the top runs once per event, and is all that one costs here beyond i
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import attrs
 import trio
 
 from runnel_trio._broker._protocol import Entry
-from runnel_trio._event import Event, Partition
-from runnel_trio._rules._cursor import parse_id
+from runnel_trio._event import Event, Origin
 from runnel_trio._worker._member._backlog import Backlog
 from runnel_trio._worker._member._caution import Caution
 from runnel_trio._worker._member._trust import Trust
@@ -34,10 +32,7 @@ class Source:
 
     Attributes:
         backlog: what it hands out.
-        partition: what the events say of where they come from.
-        group: the processor's consumer group.
-        decode: what the events decode themselves with.
-        recovering_to: events up to this id were read by an owner before.
+        origin: what the events say of where they come from.
         max_unacked: at most so many handled events wait for their commit.
         trust: until when anything may be handed out.
         clock: by which `trust` runs out.
@@ -48,10 +43,7 @@ class Source:
     """
 
     backlog: Backlog
-    partition: Partition
-    group: bytes
-    decode: Callable[[Event], Any]
-    recovering_to: bytes
+    origin: Origin
     max_unacked: int
     trust: Trust
     clock: Callable[[], float]
@@ -59,12 +51,8 @@ class Source:
     hurry: Callable[[Backlog], None]
     caution: Caution | None = None
     batch: tuple[int, float] | None = None
-    _recovering_to: tuple[int, int] | None = attrs.field(init=False)
     _slice_end: float = attrs.field(default=0.0, init=False)
     _pause_at: float = attrs.field(default=0.0, init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._recovering_to = parse_id(self.recovering_to)
 
     def __aiter__(self) -> Source:
         return self
@@ -73,24 +61,31 @@ class Source:
         if self.batch is not None:
             return await self._next_batch(*self.batch)
         backlog = self.backlog
-        if (
-            not backlog.waiting
-            or self.clock() >= self._pause_at
-            or backlog.unacknowledged >= self.max_unacked
-        ):
+        if backlog.cleared <= 0 or self.clock() >= self._pause_at:
             await self._clearance(1)
-        return self._event()
+        number = backlog.taken_to
+        xid, fields = backlog.take()
+        return Event(self.origin, xid, fields, number)
 
     async def _next_batch(self, count: int, within: float) -> list[Event]:
         backlog = self.backlog
         await self._clearance(1)
-        if self.caution is not None and self.caution.has_marked(backlog.waiting[0][0]):
-            return [self._event()]
+        if self.caution is not None and self.caution.has_marked(backlog.head):
+            count = 1  # alone, and at once
+        else:
+            await self._gathered(count, within)
+        return self._listed(backlog.take_many(count))
+
+    async def _gathered(self, count: int, within: float) -> None:
+        backlog = self.backlog
         with trio.move_on_after(within):
-            while len(backlog.waiting) < count and not backlog.closed:
+            while backlog.waiting < count and not backlog.closed:
                 await backlog.changed()
         await self._clearance(count)
-        return [self._event() for _ in range(min(count, len(backlog.waiting)))]
+
+    def _listed(self, entries: Sequence[Entry]) -> list[Event]:
+        origin, first = self.origin, self.backlog.taken_to - len(entries)
+        return [Event(origin, xid, fields, number) for number, (xid, fields) in enumerate(entries, first)]
 
     async def _clearance(self, count: int) -> None:
         """Wait until an item of up to ``count`` events may be handed out.
@@ -109,7 +104,7 @@ class Source:
                 pass
             elif now >= self.trust.until:
                 self.trust.tell(backlog.announce)
-            elif self._over_limit(min(count, len(backlog.waiting))):
+            elif self._over_limit(min(count, backlog.waiting)):
                 self.hurry(backlog)
             elif self.caution is not None and self.caution.is_due():
                 if self.caution.may_mark():
@@ -124,7 +119,8 @@ class Source:
             await backlog.changed()
             self._slice_end = self.clock() + _SLICE
         # Careful, it looks again before every event.
-        self._pause_at = 0.0 if self._careful else min(self._slice_end, self.trust.until)
+        backlog.clear(1 if self._careful else max(1, self.max_unacked - backlog.unacknowledged))
+        self._pause_at = min(self._slice_end, self.trust.until)
 
     async def _mark(self, caution: Caution) -> None:
         hopeless = await caution.mark()
@@ -143,17 +139,4 @@ class Source:
 
     def event_of(self, entry: Entry) -> Event:
         """An entry that was handed out, as an event once more."""
-        xid, fields = entry
-        recovering = parse_id(xid) <= parse_id(self.recovering_to)
-        return Event(self.partition, xid, self.group, recovering, fields, self.decode)
-
-    def _event(self) -> Event:
-        xid, fields = self.backlog.take()
-        recovering = self._recovering_to is not None and self._is_recovering(xid)
-        return Event(self.partition, xid, self.group, recovering, fields, self.decode)
-
-    def _is_recovering(self, xid: bytes) -> bool:
-        if self._recovering_to is not None and parse_id(xid) <= self._recovering_to:
-            return True
-        self._recovering_to = None
-        return False
+        return Event(self.origin, *entry)
