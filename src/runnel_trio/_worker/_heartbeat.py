@@ -154,8 +154,10 @@ class Heartbeat:
         started = self.broker.clock()
         try:
             views = pulse.send([seat.next_beat() for seat in seats])
-        except BrokerUnavailable:  # told by those who wait for it in Trio
+        except BrokerUnavailable:  # told by those who wait for it in Trio: they are to look for themselves
             self._put_off(seats, time.monotonic() + _AGAIN)
+            for seat in seats:
+                token.run_sync_soon(seat.on_beat)
             return
         for seat, view in zip(seats, views, strict=True):
             self._put_off([seat], now + seat.interval)

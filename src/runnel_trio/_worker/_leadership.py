@@ -68,7 +68,7 @@ class Leadership:
             expiry=self.expiry,
             about=self.about,
             on_removed=self._removed,
-            on_heard=self._look_again,
+            on_beat=self._look_again,
         )
 
     @property
