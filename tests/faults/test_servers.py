@@ -31,18 +31,19 @@ def facts(caplog: pytest.LogCaptureFixture) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize(("seed", "appendfsync"), [(0, "always"), (1, "everysec")])
 async def test_a_server_that_is_killed_and_comes_back_loses_and_repeats_nothing(
-    seed: int, bench: Bench
+    seed: int, appendfsync: str, bench: Bench
 ) -> None:
     chance = random.Random(seed)
+    bench.server.client.config_set("appendfsync", appendfsync)
     async with bench.producer() as producer, bench.app(work=pause(0.002), lock_expiry=3).worker():
         async with trio.open_nursery() as nursery:
             nursery.start_soon(lambda: producer.send(900, pause=0.005))
             for turn in range(3):
                 await bench.handled(150 * turn + chance.randrange(20, 150))
                 bench.server.kill()
-                await bench.server.start()
+                await bench.server.start(appendfsync=appendfsync)
                 began, before = trio.current_time(), bench.diary.count()
                 await bench.handled(before + 60)  # more than was read ahead of anything sent meanwhile
                 assert trio.current_time() - began < 2
