@@ -17,7 +17,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 LEVELS = {
     "constants": 0, "exceptions": 0, "_scopes": 0, "_traceback": 0,
     "interfaces": 1, "_telemetry": 1, "_rules": 1, "_kinds": 1, "_names": 1, "settings": 2,
-    "_codec": 2, "_event": 2,
+    "_codec": 2, "_event": 2, "_discovery": 2,
     "_broker": 3,
     "_stream": 4,
     "_operations": 4, "middleware": 5, "_processor": 6, "_worker._member._backlog": 5, "_worker._member._trust": 5,
@@ -95,7 +95,7 @@ def test_pieces_are_small(path: Path) -> None:
     functions = [
         x for x in ast.walk(ast.parse(text)) if isinstance(x, ast.FunctionDef | ast.AsyncFunctionDef)
     ]
-    assert len(text.splitlines()) <= 500
+    assert len(text.splitlines()) <= 420
     for function in functions:
         first = function.body[0]
         documented = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)

@@ -5,12 +5,10 @@ Declaring does no I/O and makes no Trio object, so an app can be made at import,
 
 from __future__ import annotations
 
-import importlib
-import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from datetime import tzinfo
-from pathlib import Path
+from functools import partial
 from typing import Any, TypeVar, overload
 
 import attrs
@@ -20,14 +18,14 @@ from cattrs import Converter
 from runnel_trio._broker._protocol import StreamSpec
 from runnel_trio._broker._shared import SharedBroker
 from runnel_trio._codec import Record, RecordCodec, blake3_hasher, default_serializer, make_converter
+from runnel_trio._discovery import import_all
 from runnel_trio._names import check_key, checked_name, name_of
 from runnel_trio._processor import Processor
-from runnel_trio._rules._schedule import Crontab
-from runnel_trio._scopes import helpers
+from runnel_trio._rules._schedule import Crontab, checked_interval
 from runnel_trio._stream import Stream
 from runnel_trio._worker._background import Background
 from runnel_trio._worker._member._events import Events
-from runnel_trio._worker._worker import Worker
+from runnel_trio._worker._worker import Worker, beside
 from runnel_trio.constants import ExceptionPolicy, Overflow
 from runnel_trio.exceptions import BrokerUnavailable, Misconfigured
 from runnel_trio.interfaces import Middleware, Serializer
@@ -183,20 +181,13 @@ class App:
             ...     async for orders in events.take(10, within=1).records():
             ...         print(len(orders))
         """
-        resolve = self.settings.resolve
-        options = {
-            "exception_policy": resolve("exception_policy", exception_policy),
-            "lock_expiry": resolve("lock_expiry", lock_expiry),
-            "read_timeout": resolve("read_timeout", read_timeout),
-            "prefetch_count": resolve("prefetch_count", prefetch_count),
-            "assignment_attempts": resolve("assignment_attempts", assignment_attempts),
-            "assignment_sleep": resolve("assignment_sleep", assignment_sleep),
-            "grace_period": resolve("grace_period", grace_period),
-            "pool_size": resolve("pool_size", pool_size),
-            "join_delay": resolve("join_delay", join_delay),
-            "max_unacked": resolve("max_unacked", max_unacked),
-            "max_attempts": resolve("max_attempts", max_attempts),
-        }
+        given = {
+            "exception_policy": exception_policy, "lock_expiry": lock_expiry, "read_timeout": read_timeout,
+            "prefetch_count": prefetch_count, "assignment_attempts": assignment_attempts,
+            "assignment_sleep": assignment_sleep, "grace_period": grace_period, "pool_size": pool_size,
+            "join_delay": join_delay, "max_unacked": max_unacked, "max_attempts": max_attempts,
+        }  # fmt: skip
+        options = {name: self.settings.resolve(name, value) for name, value in given.items()}
         if not isinstance(stream, Stream):
             raise Misconfigured(f"a processor needs a stream of `app.stream(…)`, not {stream!r}")
         if self.streams.get(stream.name) is not stream:
@@ -271,11 +262,8 @@ class App:
             ... async def every_10_seconds():
             ...     print("10 seconds passed")
         """
-        if not 0 < interval < math.inf:
-            raise Misconfigured(f"timer: interval={interval!r} must be more than 0 seconds")
-        return self._registrar(
-            on_leader=on_leader, interval=float(interval), exception_policy=exception_policy
-        )
+        every = checked_interval(interval)
+        return self._registrar(on_leader=on_leader, interval=every, exception_policy=exception_policy)
 
     def crontab(
         self,
@@ -357,33 +345,8 @@ class App:
         Raises:
             As `run`. What a processor raises under HALT cancels the body, and is raised.
         """
-        failed: list[BaseException] = []
-
-        async def supervised(task_status: trio.TaskStatus[Worker]) -> None:
-            try:
-                await self.run(processors=processors, task_status=task_status)
-            except (Exception, KeyboardInterrupt, SystemExit) as error:
-                if not begun:
-                    raise
-                failed.append(error)
-            body.cancel()
-
-        begun = False
-        body = trio.CancelScope()
-        try:
-            async with helpers() as nursery:
-                worker: Worker = await nursery.start(supervised)
-                begun = True
-                with body:
-                    yield worker
-        except BaseException as error:
-            if not failed:
-                raise
-            if not isinstance(error, trio.Cancelled):
-                error.add_note(f"While the worker was stopping, this was raised too: {failed[0]!r}")
-                raise
-        if failed:
-            raise failed[0]
+        async with beside(partial(self.run, processors=processors)) as worker:
+            yield worker
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[App]:
@@ -433,15 +396,8 @@ class App:
         Raises:
             Misconfigured: nothing matches.
         """
-        pattern = self.settings.autodiscover
-        if pattern is None:
-            return
-        found = sorted(path for path in Path().glob(pattern) if path.suffix == ".py")
-        if not found:
-            raise Misconfigured(f"autodiscover={pattern!r} matches no module below {Path.cwd()}")
-        for path in found:
-            parts = path.with_suffix("").parts
-            importlib.import_module(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
+        if self.settings.autodiscover is not None:
+            import_all(self.settings.autodiscover)
 
     def _registrar(self, **options: Any) -> Callable[[_Task], _Task]:
         def register(function: _Task) -> _Task:

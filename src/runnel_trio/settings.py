@@ -192,7 +192,11 @@ seconds above 0
         "With 1, each is committed before the next is handled.",
     )
     default_assignment_attempts: int = _setting(
-        32, COUNT, "attempts", "How often a worker tries to take the partitions it was assigned."
+        32,
+        COUNT,
+        "attempts",
+        "How often a worker asks for partitions that another still holds before it logs an error; "
+        "it goes on asking.",
     )
     default_assignment_sleep: float = _setting(
         2.0, SECONDS, "s", "The longest time between two such attempts; a release is noticed at once."

@@ -140,6 +140,23 @@ async def test_a_leader_that_is_not_heard_of_stops_before_the_next_one_begins(
         assert cluster.most == 1
 
 
+@pytest.mark.parametrize("moment", [0.01, 0.3, 0.6, 0.99])
+async def test_after_a_crash_of_the_leader_the_next_one_leads_within_one_lock_period(
+    moment: float, cluster: Cluster, autojump_clock: MockClock
+) -> None:
+    async with cluster.worker("A") as line:
+        await trio.sleep(moment)
+        async with cluster.worker("B"):
+            await cluster.until("A")
+            await trio.sleep(10.5)
+            crashed = trio.current_time()
+            line.down()
+            await cluster.until()
+            await cluster.until("B")
+            assert trio.current_time() - crashed <= EXPIRY + 0.02
+    assert cluster.most == 1
+
+
 async def test_a_leader_that_was_cut_off_alone_leads_again_when_it_is_back(
     cluster: Cluster, autojump_clock: MockClock
 ) -> None:

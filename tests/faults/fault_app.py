@@ -5,6 +5,7 @@ In the test's process `declare` makes it; as a process of its own it is ``runnel
     FAULT_DIARY    the file that it writes to
     FAULT_POINT    ``NAME:COUNT``: where the process stops itself (SIGSTOP), once so many were handled
     FAULT_PAUSE    seconds in each event
+    FAULT_BLOCK    seconds for which the thirtieth event holds up the whole Trio thread
     FAULT_MUTANTS  guards that are left out of the scripts, see `MUTANTS`
 
 Points: ``before_handler``, ``after_handler``, ``before_commit``, ``after_commit``, ``poison``.
@@ -15,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
+import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
@@ -151,7 +153,11 @@ def of_environment(environ: Any) -> App:
     app = App("faults", default_partition_count=4, default_max_attempts=1000)
     pause = float(environ.get("FAULT_PAUSE", "0.001"))
 
+    block = iter([float(environ.get("FAULT_BLOCK", "0"))])
+
     async def work(_: Order) -> None:
+        if point.handled >= 30:
+            time.sleep(next(block, 0))  # noqa: ASYNC251  # what it is about
         await trio.sleep(pause)
 
     declare(app, diary, str(os.getpid()), work, point=point)

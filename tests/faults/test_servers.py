@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import redis
 import trio
-from fault_bench import MAX_UNACKED, Bench, Gate, Producer, kinds, pause
+from fault_bench import EXPIRY, MAX_UNACKED, Bench, Gate, Producer, kinds, pause
 from fault_proxy import Proxy
 from fault_server import Server
 from fault_servers import deleted, emptied, flushed
@@ -31,18 +31,19 @@ def facts(caplog: pytest.LogCaptureFixture) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize(("seed", "appendfsync"), [(0, "always"), (1, "everysec")])
 async def test_a_server_that_is_killed_and_comes_back_loses_and_repeats_nothing(
-    seed: int, bench: Bench
+    seed: int, appendfsync: str, bench: Bench
 ) -> None:
     chance = random.Random(seed)
+    bench.server.client.config_set("appendfsync", appendfsync)
     async with bench.producer() as producer, bench.app(work=pause(0.002), lock_expiry=3).worker():
         async with trio.open_nursery() as nursery:
             nursery.start_soon(lambda: producer.send(900, pause=0.005))
             for turn in range(3):
                 await bench.handled(150 * turn + chance.randrange(20, 150))
                 bench.server.kill()
-                await bench.server.start()
+                await bench.server.start(appendfsync=appendfsync)
                 began, before = trio.current_time(), bench.diary.count()
                 await bench.handled(before + 60)  # more than was read ahead of anything sent meanwhile
                 assert trio.current_time() - began < 2
@@ -259,25 +260,94 @@ def too_many(server: Server) -> Iterator[None]:
     server.client.config_set("maxclients", 1000)
 
 
-@pytest.mark.parametrize("refusing", [busy, readonly, masterdown, too_many])
+@contextmanager
+def unreplicated(server: Server) -> Iterator[None]:
+    """It writes only what a replica gets, and there is none."""
+    server.client.config_set("min-replicas-to-write", 1)
+    yield
+    server.client.config_set("min-replicas-to-write", 0)
+
+
+@contextmanager
+def unsaved(server: Server) -> Iterator[None]:
+    """It writes nothing any more, because it could not save what it has."""
+    (server.directory / "dump.rdb" / "in the way").mkdir(parents=True)
+    server.client.config_set("save", "3600 1000000")
+    server.client.bgsave()
+    while server.client.info("persistence")["rdb_last_bgsave_status"] == "ok":
+        pass
+    yield
+    server.client.config_set("save", "")
+
+
+@contextmanager
+def full(server: Server) -> Iterator[None]:
+    """It has no memory left."""
+    server.client.config_set("maxmemory", 1)
+    yield
+    server.client.config_set("maxmemory", 0)
+
+
+#: And a word of what is told of it.
+REFUSALS = {
+    busy: "BUSY",
+    readonly: "read only replica",
+    masterdown: "replica-serve-stale-data",
+    too_many: "",
+    unreplicated: "NOREPLICAS",
+    unsaved: "MISCONF",
+    full: "maxmemory",
+}
+OUTAGE = ["server-away", "server-back"]
+
+
+def outages(caplog: pytest.LogCaptureFixture, url: str) -> list[str]:
+    """What was told of the server by those who know it by this URL."""
+    told = [x for x in caplog.records if getattr(x, "fact", "").startswith("server-")]
+    return [x.fact for x in told if x.facts["url"] == url]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("refusing", REFUSALS)
 async def test_what_a_server_refuses_for_a_while_is_repeated_until_it_does_not(
     refusing: Any, bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with bench.producer() as producer, bench.app(work=pause(0.002), lock_expiry=4).worker():
+    url, app = bench.server.url, bench.app(work=pause(0.002), lock_expiry=4, read_timeout=100)
+    async with bench.producer() as producer, app.worker():
         await producer.send(300)
         await bench.handled(30)
         owners = bench.server.owners()
         async with trio.open_nursery() as nursery:
             with refusing(bench.server):
                 nursery.start_soon(producer.send, 100)
+                await bench.until(lambda: outages(caplog, url))
                 await trio.sleep(0.8)
         await bench.drained()
+        await bench.until(lambda: outages(caplog, url)[1:])
         assert bench.server.owners() == owners
     assert await bench.verdict() == []
-    assert {"server-away", "server-back"} <= set(facts(caplog))
+    assert outages(caplog, url) == OUTAGE, "of those who send"
+    assert outages(caplog, bench.proxy.url) == ([] if refusing is full else OUTAGE), "of the worker"
+    assert REFUSALS[refusing] in caplog.text
 
 
-async def test_a_server_that_is_loading_is_waited_for(bench: Bench) -> None:
+@pytest.mark.parametrize("refusing", [readonly, unreplicated, unsaved])
+async def test_an_idle_worker_tells_too_that_the_server_refuses_to_write(
+    refusing: Any, bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with bench.producer() as producer, bench.app(read_timeout=100).worker():
+        await producer.send(40)
+        await bench.drained()
+        with refusing(bench.server):
+            await bench.until(lambda: outages(caplog, bench.proxy.url))
+            await trio.sleep(1.5 * EXPIRY)  # longer than it trusts its leases
+        await bench.until(lambda: outages(caplog, bench.proxy.url)[1:])
+        await producer.send(40)
+        await bench.drained()
+    assert await bench.verdict() == []
+    assert outages(caplog, bench.proxy.url) == OUTAGE
+
+
+async def test_a_server_that_is_loading_is_waited_for(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     async with bench.producer() as producer, bench.app(lock_expiry=6).worker():
         await producer.send(300)
         await trio.to_thread.run_sync(fill, bench.server)
@@ -287,7 +357,9 @@ async def test_a_server_that_is_loading_is_waited_for(bench: Bench) -> None:
         await bench.until(lambda: is_loading(bench.server))
         await producer.send(100)
         await bench.drained()
+        await bench.until(lambda: outages(caplog, bench.proxy.url)[1:])
     assert await bench.verdict() == []
+    assert outages(caplog, bench.proxy.url) == OUTAGE
 
 
 def fill(server: Server) -> None:

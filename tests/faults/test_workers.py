@@ -100,6 +100,28 @@ async def test_gate_without_fence_a_frozen_worker_commits_for_its_successor(benc
     assert "S" in kinds(await zombie(bench, "before_commit", "fence"))
 
 
+async def test_a_worker_whose_handler_holds_up_trio_beyond_the_stall_limit_is_replaced(bench: Bench) -> None:
+    gate = Gate()
+    stalled = bench.child(RUNNEL_STALL_LIMIT="1.5", FAULT_BLOCK="5")
+    async with bench.producer() as producer:
+        await producer.send(12)
+        name = await joined(bench, stalled)
+        async with bench.app(work=gate).worker():
+            await shared(bench, name)
+            gate.close()
+            await producer.send(400)
+            await without(bench, name)
+            assert "stall-limit" in stalled.log.read_text()
+            seen = len(bench.diary.handled())
+            await bench.until(lambda: "fenced" in {commit.outcome for commit in bench.diary.commits()})
+            late = [line for line in bench.diary.handled()[seen:] if line.owner == str(stalled.pid)]
+            assert len(late) == len({line.partition for line in late}), "what was in hand, at most"
+            gate.open()
+            await shared(bench, name)  # it is back by itself
+            await bench.drained()
+    assert await bench.verdict(repeats=PARTITIONS // 2 * MAX_UNACKED) == []
+
+
 STOPS = [*((point, signal.SIGTERM) for point in [*POINTS, "idle"]), ("after_handler", signal.SIGINT)]
 
 

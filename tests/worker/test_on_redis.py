@@ -381,6 +381,26 @@ async def test_another_kind_of_value_put_there_during_work_ends_the_worker_with_
     assert key in str(caught.value)
 
 
+async def test_a_stall_limit_that_is_shorter_than_a_look_at_trio_stops_no_heartbeats(
+    server: Any, order: Any, collector: Collector, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = App("brief", redis_url=server.url, stall_limit=0.1, default_lock_expiry=0.4)
+    app.stream("orders", order, partition_by="key", partition_count=4)
+    collector(app=app)
+
+    def beats() -> int:
+        (seat,) = [value for field, value in server.client.hgetall(key).items() if field.startswith(b"m:")]
+        return int(seat.split(b" ")[1])
+
+    async with app.worker():
+        (key,) = server.client.keys("*brief*:members")
+        with trio.fail_after(10):
+            while await trio.to_thread.run_sync(beats) < 15:
+                await trio.sleep(0.02)
+    assert facts(caplog, "stall-limit") == []
+    assert facts(caplog, "was-removed") == []
+
+
 async def test_a_server_that_is_full_can_still_be_drained(
     server: Any, on_server: App, stream: Stream[Any], order: Any, collector: Collector
 ) -> None:

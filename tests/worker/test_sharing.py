@@ -13,7 +13,7 @@ from trio.testing import MockClock
 
 from runnel_trio import App, Processor, Stream, Worker
 from runnel_trio._broker._memory import MemoryBroker
-from runnel_trio._broker._protocol import Batch
+from runnel_trio._broker._protocol import Acquired, Batch, Beat
 from runnel_trio._broker._store import Store
 
 SIZE = 16
@@ -181,6 +181,35 @@ async def test_more_workers_than_partitions_stand_by_and_take_over_at_once(
         await cluster.settles(**{f"w{n:02}": 1 for n in range(SIZE + 1) if n != 3})
         assert trio.current_time() - left < 0.05
         nursery.cancel_scope.cancel()
+
+
+async def test_what_a_living_member_does_not_give_up_is_asked_for_again_and_told_once(
+    make: Make, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    cluster = make(assignment_attempts=3, assignment_sleep=5)
+    spec, stubborn = cluster.processor.spec, MemoryBroker(store=cluster.store)
+    await stubborn.beat(Beat(spec, "z", 1000, "{}"))
+    granted = await stubborn.acquire(spec, "z", dict.fromkeys(range(SIZE)))
+
+    def told() -> list[dict[str, Any]]:
+        found = [x for x in caplog.records if getattr(x, "fact", "") == "still-held"]
+        return [x.facts for x in found]  # type: ignore[attr-defined]
+
+    async with trio.open_nursery() as nursery:
+        worker = Worker(broker=cluster.broker, processors=[cluster.processor], member="a")
+        nursery.start_soon(worker.run)
+        await trio.sleep(9.9)
+        assert told() == []
+        await trio.sleep(0.2)
+        assert told() == [{"processor": "handle", "partitions": 8, "by": ["z"]}]
+        await trio.sleep(20)
+        assert len(told()) == 1
+        assert cluster.counts() == {"z": 16}
+        released = trio.current_time()
+        await stubborn.release(spec, [x.lease for x in granted if isinstance(x, Acquired)])
+        await cluster.settles(**{"a": 8, "": 8})
+        assert trio.current_time() - released < 0.05, "a release is heard, and not slept over"
+        worker.stop()
 
 
 async def test_with_a_join_delay_many_that_come_at_once_make_one_plan(

@@ -23,13 +23,24 @@ from croniter import CroniterError, croniter
 
 from runnel_trio.exceptions import Misconfigured
 
-__all__ = ["Crontab", "next_tick"]
+__all__ = ["Crontab", "checked_interval", "next_tick"]
 
 _EPOCH = datetime(1970, 1, 1)
 #: No zone's clock was ever turned by more, in seconds.
 _LARGEST_JUMP = 4 * 3600
 #: How many runs that were left out are counted, at most: enough for a log line.
 _COUNTED = 10_000
+
+
+def checked_interval(seconds: float) -> float:
+    """A timer's interval.
+
+    Raises:
+        Misconfigured: it is no time that passes.
+    """
+    if not 0 < seconds < math.inf:
+        raise Misconfigured(f"timer: interval={seconds!r} must be more than 0 seconds")
+    return float(seconds)
 
 
 def next_tick(began: float, interval: float, last: int, now: float) -> tuple[int, int]:

@@ -12,6 +12,7 @@ On the memory broker, where time is Trio's alone, tasks do it instead.
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import threading
 import time
@@ -42,17 +43,18 @@ class _Life:
     """What the thread knows of Trio's: when it last answered a poke."""
 
     _seen: float = attrs.field(factory=time.monotonic)
-    _looked: float = attrs.field(factory=time.monotonic)
+    _looked: float = -math.inf
     _told: bool = False
     _told_end: bool = False
 
     def look(self, token: trio.lowlevel.TrioToken, ident: int) -> float:
-        """Poke it; seconds since it last answered."""
+        """Poke it; seconds since it last answered, if it owes an answer."""
         now = time.monotonic()
         if now - self._looked > _LOOK + _STALLED:  # the whole process stood still
             self._seen = now
+        # Whoever has answered the last poke is not silent, however long ago that was.
+        silent = now - self._seen if self._seen < self._looked else 0.0
         self._looked = now
-        silent = now - self._seen
         if silent > _LOOK + _STALLED and not self._told:
             self._told = True
             stack = traceback.extract_stack(sys._current_frames().get(ident))[-_FRAMES:]
@@ -154,8 +156,10 @@ class Heartbeat:
         started = self.broker.clock()
         try:
             views = pulse.send([seat.next_beat() for seat in seats])
-        except BrokerUnavailable:  # told by those who wait for it in Trio
+        except BrokerUnavailable:  # told by those who wait for it in Trio: they are to look for themselves
             self._put_off(seats, time.monotonic() + _AGAIN)
+            for seat in seats:
+                token.run_sync_soon(seat.on_beat)
             return
         for seat, view in zip(seats, views, strict=True):
             self._put_off([seat], now + seat.interval)

@@ -6,8 +6,8 @@ server's, everybody sees the same one, and the next leader is known before it is
 
     FOLLOWER ──all before it are gone──▶ LEADER ──stop()──▶ ends its tasks, then leaves: the next one leads
                                            │
-                                           └─ not heard by the server for 0.9 expiry, or removed: its tasks
-                                              are cancelled at once, and it is a FOLLOWER again
+                                           └─ not heard by the server for 0.9 of its seat, or removed: its
+                                              tasks are cancelled at once, and it is a FOLLOWER again
 
 A leader's tasks are cancelled before its seat can be another's, because it gives up by its own clock
 before the server's lets others remove it. What cancelling cannot end (a thread, a shielded scope) is not
@@ -30,6 +30,9 @@ from runnel_trio._worker._member._seat import Seat
 
 __all__ = ["Leadership"]
 
+#: How much of `expiry` a seat lasts unheard of; it goes with the next heartbeat of others, a quarter later.
+_SEAT = 0.8
+
 
 @attrs.define(eq=False, kw_only=True)
 class Leadership:
@@ -40,7 +43,7 @@ class Leadership:
         app: its name.
         member: this worker's id.
         about: what others are told of it.
-        expiry: seconds after which a worker that is not heard of is no leader any more.
+        expiry: seconds after which a leader that is not heard of is followed by the next one.
         poll_interval: seconds between two looks at who leads, when no news come.
         heartbeat: keeps its seat.
         halt: told of what ends the worker.
@@ -65,10 +68,10 @@ class Leadership:
             broker=self.broker,
             party=AppSpec(self.app),
             member=self.member,
-            expiry=self.expiry,
+            expiry=self.expiry * _SEAT,
             about=self.about,
             on_removed=self._removed,
-            on_heard=self._look_again,
+            on_beat=self._look_again,
         )
 
     @property

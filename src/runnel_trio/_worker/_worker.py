@@ -15,7 +15,9 @@ import logging
 import os
 import socket
 import uuid
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import asynccontextmanager
+from typing import Protocol
 
 import attrs
 import trio
@@ -30,7 +32,7 @@ from runnel_trio._worker._member._caution import Turn
 from runnel_trio._worker._member._rebalancer import Rebalancer
 from runnel_trio.settings import Settings
 
-__all__ = ["Worker"]
+__all__ = ["Worker", "beside"]
 
 
 def _member_id() -> str:
@@ -160,3 +162,43 @@ class Worker:
                         for member in self._members:
                             joining.start_soon(nursery.start, member.run)
                     self._ready.set()
+
+
+class _Run(Protocol):
+    def __call__(self, *, task_status: trio.TaskStatus[Worker]) -> Awaitable[None]: ...
+
+
+@asynccontextmanager
+async def beside(run: _Run) -> AsyncIterator[Worker]:
+    """A worker beside the body of an ``async with``, stopped at its end.
+
+    What ends the worker cancels the body, and is raised in place of that. The body's own error wins, and
+    has the worker's as a note.
+    """
+    failed: list[BaseException] = []
+
+    async def supervised(task_status: trio.TaskStatus[Worker]) -> None:
+        try:
+            await run(task_status=task_status)
+        except (Exception, KeyboardInterrupt, SystemExit) as error:
+            if not begun:
+                raise
+            failed.append(error)
+        body.cancel()
+
+    begun = False
+    body = trio.CancelScope()
+    try:
+        async with helpers() as nursery:
+            worker: Worker = await nursery.start(supervised)
+            begun = True
+            with body:
+                yield worker
+    except BaseException as error:
+        if not failed:
+            raise
+        if not isinstance(error, trio.Cancelled):
+            error.add_note(f"While the worker was stopping, this was raised too: {failed[0]!r}")
+            raise
+    if failed:
+        raise failed[0]

@@ -286,16 +286,19 @@ class RedisBroker:
         """The replies to calls that may be repeated, however long the server is away."""
         if not calls:
             return []
-        attempt = 0
-        while True:
-            try:
-                replies = await self.commands.call(calls)
-            except BrokerUnavailable as error:
-                await self.outage.pause(error, attempt)
-                attempt += 1
-            else:
-                self.outage.over()
-                return replies
+        attempt, who = 0, object()
+        try:
+            while True:
+                try:
+                    replies = await self.commands.call(calls)
+                except BrokerUnavailable as error:
+                    await self.outage.pause(who, error, attempt)
+                    attempt += 1
+                else:
+                    self.outage.over(who)
+                    return replies
+        finally:
+            self.outage.given_up(who)
 
     async def _unblock(self, client: int) -> int:
         (answer,) = await self.commands.call([Plain(("CLIENT", "UNBLOCK", client))])

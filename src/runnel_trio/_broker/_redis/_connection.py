@@ -188,21 +188,39 @@ class Line:
 
 @attrs.define(eq=False, kw_only=True)
 class Outage:
-    """A server that is away: one log line when it goes, one when it is back, and pauses in between."""
+    """A server that is away: one log line when it goes, one when it is back, and pauses in between.
+
+    It is back when all those are answered again that it has let wait. One answer is not enough: a server
+    without memory, or one that takes itself for a replica, answers reads and refuses writes all the while.
+    """
 
     url: str = attrs.field(repr=redacted)
     _since: float | None = attrs.field(default=None, init=False)
+    _waiting: set[object] = attrs.field(factory=set, init=False)
 
-    async def pause(self, error: Exception, attempt: int) -> None:
-        """Wait before try number ``attempt`` (from 0): 50 ms, doubling up to a second, with jitter."""
+    async def pause(self, who: object, error: Exception, attempt: int) -> None:
+        """Wait before try number ``attempt`` (from 0): 50 ms, doubling up to a second, with jitter.
+
+        ``who`` counts as waiting until it was answered (`over`), or gave up (`given_up`).
+        """
+        self.waits(who)
         if self._since is None:
             self._since = trio.current_time()
             report(logging.WARNING, "server-away", url=redacted(self.url), error=error)
         await trio.sleep(min(1.0, 0.05 * 2 ** min(attempt, 10)) * random.uniform(0.5, 1.0))
 
-    def over(self) -> None:
-        """It answered."""
-        if self._since is not None:
+    def waits(self, who: object) -> None:
+        """It is not back as long as this one was not answered."""
+        self._waiting.add(who)
+
+    def given_up(self, who: object) -> None:
+        """Waits no more, answered or not."""
+        self._waiting.discard(who)
+
+    def over(self, who: object) -> None:
+        """It was answered."""
+        self._waiting.discard(who)
+        if self._since is not None and not self._waiting:
             away = round(trio.current_time() - self._since, 3)
             self._since = None
             report(logging.WARNING, "server-back", url=redacted(self.url), seconds=away)

@@ -59,16 +59,21 @@ class RedisReader:
     async def read(self, positions: Mapping[int, bytes], count: int) -> Mapping[int, Sequence[Entry]]:
         """See `_protocol.Reader`; while the server is away it waits a little and returns nothing."""
         self._woken = False
+        if self._failures:
+            self.outage.waits(self)
         try:
             found = await self._read(positions, count)
         except BrokerUnavailable as error:
-            await self.outage.pause(error, self._failures)
+            await self.outage.pause(self, error, self._failures)
             self._failures += 1
             self.interruptions += 1
             return {}
-        self._failures = 0
-        self.outage.over()
-        return found
+        else:
+            self._failures = 0
+            self.outage.over(self)
+            return found
+        finally:
+            self.outage.given_up(self)  # it may not read again
 
     def wake(self) -> None:
         """See `_protocol.Reader`."""
@@ -96,7 +101,8 @@ class RedisReader:
         return {keys[key.decode()]: entries for key, entries in reply or ()}
 
     def _ask(self, keys: Sequence[str], after: Sequence[bytes], count: int) -> None:
-        milliseconds = max(1, int(self.block * 1000))
+        # After a failure it does not block: whether the server is back is known at once.
+        milliseconds = 1 if self._failures else max(1, int(self.block * 1000))
         with mapped(self.endpoint.url):
             # A few kilobytes into an empty buffer: it does not block.
             self._connection.send_command(

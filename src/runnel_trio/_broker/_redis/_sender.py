@@ -111,21 +111,28 @@ class Sender:
         """The replies, after as many tries as it takes; what refuses only for now is tried again too."""
         give_up = trio.current_time() + PATIENCE
         attempt = 0
-        while True:
-            try:
-                replies = await self.line.talk(calls, hop)
-                _raise_passing(replies)
-            except BrokerUnavailable as error:
-                if trio.current_time() >= give_up:
-                    said = str(error).rstrip(".")
-                    raise BrokerUnavailable(
-                        f"{said}. No answer for {PATIENCE:.0f} s: the records may have been stored or not."
-                    ) from error
-                await self.outage.pause(error, attempt)
-                attempt += 1
-            else:
-                self.outage.over()
-                return replies
+        try:
+            while True:
+                try:
+                    replies = await self.line.talk(calls, hop)
+                    _raise_passing(replies)
+                except BrokerUnavailable as error:
+                    if trio.current_time() >= give_up:
+                        raise _unknown(error) from error
+                    await self.outage.pause(self, error, attempt)
+                    attempt += 1
+                else:
+                    self.outage.over(self)
+                    return replies
+        finally:
+            self.outage.given_up(self)
+
+
+def _unknown(error: BrokerUnavailable) -> BrokerUnavailable:
+    said = str(error).rstrip(".")
+    return BrokerUnavailable(
+        f"{said}. No answer for {PATIENCE:.0f} s: the records may have been stored or not."
+    )
 
 
 def _raise_passing(replies: Sequence[Any]) -> None:

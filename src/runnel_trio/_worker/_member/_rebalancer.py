@@ -99,7 +99,7 @@ class Rebalancer:
             expiry=processor.lock_expiry,
             about=self.about,
             on_removed=self._lose_all,
-            on_heard=self._in_doubt,
+            on_beat=self._in_doubt,
             on_changed=self._look_again,
         )
 

@@ -40,7 +40,7 @@ class Seat:
         expiry: seconds without a heartbeat after which it counts as dead.
         about: what others are told of it.
         on_removed: called when it had been removed meanwhile, before trust is renewed.
-        on_heard: called after every heartbeat that was answered.
+        on_beat: called after every heartbeat, answered or not.
         on_changed: called when the members or their plan are others than before.
         trust: until when it may believe in what it owns.
         view: the party, as last heard of.
@@ -53,7 +53,7 @@ class Seat:
     expiry: float
     about: str
     on_removed: Callable[[], None] = _nothing
-    on_heard: Callable[[], None] = _nothing
+    on_beat: Callable[[], None] = _nothing
     on_changed: Callable[[], None] = _nothing
     trust: Trust = attrs.field(factory=Trust, init=False)
     view: Membership = attrs.field(factory=Membership, init=False)
@@ -105,7 +105,7 @@ class Seat:
         self._note_beats(view)
         if _outline(before) != _outline(view):
             self.on_changed()
-        self.on_heard()
+        self.on_beat()
 
     async def leave(self) -> None:
         """Be a member no more."""
