@@ -1,4 +1,4 @@
-"""Facts that matter, one log line each, for whoever listens to the logger ``runnel_trio``.
+"""Facts that matter, one log line each for whoever listens to the logger ``runnel_trio``, and counts.
 
 A library configures no handlers: the command line does, or the program that embeds us.
 """
@@ -6,9 +6,13 @@ A library configures no handlers: the command line does, or the program that emb
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from typing import Any
 
-__all__ = ["logger", "report"]
+__all__ = ["Tally", "logger", "report"]
+
+#: By processor and fact (``ignored``, ``set-aside``, ``quarantined``, ``events-lost``): how many events.
+Tally = Counter[tuple[str, str]]
 
 logger = logging.getLogger("runnel_trio")
 logger.addHandler(logging.NullHandler())

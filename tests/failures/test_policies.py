@@ -146,10 +146,11 @@ async def test_what_fails_is_a_letter_and_the_rest_goes_on(
                 raise ValueError(f"not {record.n}")
             seen.append(record.n)
 
-    async with app.worker():
+    async with app.worker() as worker:
         await orders.send(*(order(key="a", n=n) for n in range(10)))
         await drained(handle)
     assert seen == [0, 2, 3, 4, 6, 7, 8]
+    assert worker.counts == {("handle", "set-aside"): 3}
     letters = await letterbox.letters()
     records: list[Any] = [letter.record for letter in letters]
     assert [record.error for record in records] == [f"ValueError: not {n}" for n in (1, 5, 9)]

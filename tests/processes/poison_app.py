@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 from runnel_trio import App, Events, Record
 from runnel_trio.middleware import Dead, DeadLetterMiddleware
@@ -21,12 +22,18 @@ doses = app.stream("doses", Dose, partition_by="key")
 letters = DeadLetterMiddleware(app.stream("dead", Dead, partition_by="xid"))
 
 
+def end(how: str) -> None:
+    if how == "exit":
+        os._exit(9)
+    signal.raise_signal(signal.Signals[how])  # SIGSEGV: a fault in C; SIGKILL: the kernel needs memory
+
+
 async def swallow(events: Events[Dose]) -> None:
     log = os.open(os.environ["FLOWN_LOG"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     async for dose in events.records():
         os.write(log, f"{dose.key} {dose.n}\n".encode())
         if (dose.key, dose.n) == ("a", 50):
-            os._exit(9)
+            end(os.environ.get("POISON_END", "exit"))
 
 
 app.processor(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -31,17 +32,17 @@ def handled(log: Path) -> dict[str, list[int]]:
     return found
 
 
-async def dies(start: Any, until: Any) -> None:
-    worker: subprocess.Popen[bytes] = start("run", "poison_app:app")
+async def dies(start: Any, until: Any, how: str = "exit") -> None:
+    worker: subprocess.Popen[bytes] = start("run", "poison_app:app", POISON_END=how)
     assert await until(lambda: worker.poll() is not None)
-    assert worker.returncode == 9
+    assert worker.returncode == (9 if how == "exit" else -signal.Signals[how])
 
 
 async def test_after_three_workers_the_partition_is_quarantined_and_the_others_are_done(
     sent: None, log: Path, redis: Redis, start: Any, until: Any
 ) -> None:
-    for _ in range(3):
-        await dies(start, until)
+    for how in ("exit", "SIGSEGV", "SIGKILL"):
+        await dies(start, until, how)
     survivor: subprocess.Popen[bytes] = start("run", "poison_app:app")
     (key,) = await until(lambda: list(redis.scan_iter("*:quarantine:swallow")))
     why = json.loads(redis.get(key))

@@ -43,7 +43,7 @@ async def test_what_a_slow_processor_lost_to_trimming_is_told_exactly(
             await trio.sleep(0.5)
             seen.append(record.n)
 
-    async with app.worker():
+    async with app.worker() as worker:
         await tight.send(order(key="a", n=0))
         for burst in range(bursts):
             await trio.sleep(2.3)
@@ -53,6 +53,7 @@ async def test_what_a_slow_processor_lost_to_trimming_is_told_exactly(
     assert seen == sorted(set(seen))
     assert len(seen) + sum(lost(caplog)) == 1 + 100 * bursts
     assert lost(caplog)
+    assert worker.counts == {("slow", "events-lost"): sum(lost(caplog))}
 
 
 async def test_nothing_is_told_where_nothing_was_lost(

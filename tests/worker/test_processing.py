@@ -177,10 +177,11 @@ async def test_ignore_acknowledges_and_goes_on(
             seen.append(record.n)
 
     await orders.send(*(order(key="a", n=n) for n in range(5)))
-    async with app.worker():
+    async with app.worker() as worker:
         await drained(fragile)
     assert seen == [0, 1, 3, 4]
     assert "ignored" in caplog.text
+    assert worker.counts == {("fragile", "ignored"): 1}
 
 
 async def test_a_batch_fails_as_one(

@@ -25,7 +25,7 @@ import trio
 from runnel_trio._broker._protocol import Broker
 from runnel_trio._processor import Processor
 from runnel_trio._scopes import helpers, quitting
-from runnel_trio._telemetry import report
+from runnel_trio._telemetry import Tally, report
 from runnel_trio._worker._background import Background, Backgrounds
 from runnel_trio._worker._heartbeat import Heartbeat
 from runnel_trio._worker._member._caution import Turn
@@ -50,6 +50,13 @@ class Worker:
         functions: what runs beside them.
         settings: the app's.
         member: the id by which other workers know this one.
+        counts: by processor and fact, how many events did not go the usual way here: ``ignored``,
+            ``set-aside`` (as dead letters), ``quarantined``, ``events-lost`` (they left the log unprocessed).
+
+    Example:
+        Under ``async with app.worker() as worker``::
+
+            assert worker.counts["printer", "ignored"] == 0
     """
 
     broker: Broker
@@ -58,6 +65,7 @@ class Worker:
     functions: Sequence[Background] = ()
     settings: Settings = attrs.field(factory=Settings, repr=False)
     member: str = attrs.field(factory=_member_id)
+    counts: Tally = attrs.field(factory=Tally, init=False, repr=False)
     _heartbeat: Heartbeat = attrs.field(init=False)
     _members: list[Rebalancer | Backgrounds] = attrs.field(factory=list, init=False)
     _halted: BaseException | None = attrs.field(default=None, init=False)
@@ -78,6 +86,7 @@ class Worker:
                     heartbeat=self._heartbeat,
                     halt=self.halt,
                     turn=turn,
+                    counts=self.counts,
                 )
             )
         if self.functions:

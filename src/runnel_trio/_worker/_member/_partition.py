@@ -25,7 +25,7 @@ import trio
 
 from runnel_trio._broker._protocol import Broker, ProcessorSpec, Quarantine
 from runnel_trio._scopes import LAST_WORDS, shielded
-from runnel_trio._telemetry import report
+from runnel_trio._telemetry import Tally, report
 from runnel_trio._traceback import said, told
 from runnel_trio._worker._member._backlog import Backlog
 from runnel_trio._worker._member._committer import Committer
@@ -44,6 +44,7 @@ class PartitionExecutor:
     """Supervises one partition; carries no event itself.
 
     Attributes:
+        counts: the worker's, of events that did not go the usual way.
         function: the processor function.
         middleware: its links.
         policy: what happens when it raises.
@@ -57,6 +58,7 @@ class PartitionExecutor:
     processor: ProcessorSpec
     backlog: Backlog
     committer: Committer
+    counts: Tally
     function: Callable[[Any], Awaitable[None]]
     middleware: Sequence[Middleware]
     policy: ExceptionPolicy
@@ -235,6 +237,7 @@ class PartitionExecutor:
 
     def _report(self, fact: str, failure: Exception, events: Events[Any], **more: str) -> None:
         ids = events.failed_ids()
+        self.counts[self.processor.name, fact] += len(ids)
         place = f"{self.processor.stream.name}[{self.backlog.number}]"
         facts = {"place": place, "xid": ids[0].decode(), "count": len(ids), "error": repr(failure)}
         report(logging.ERROR, fact, **facts, **more)

@@ -31,7 +31,7 @@ from runnel_trio._processor import Processor
 from runnel_trio._rules._assignment import assign
 from runnel_trio._rules._cursor import ORIGIN, heal_entries_read, lost, parse_id
 from runnel_trio._scopes import LAST_WORDS, shielded
-from runnel_trio._telemetry import report
+from runnel_trio._telemetry import Tally, report
 from runnel_trio._worker._heartbeat import Heartbeat
 from runnel_trio._worker._member._backlog import Backlog
 from runnel_trio._worker._member._caution import Caution, Turn
@@ -60,6 +60,7 @@ class Rebalancer:
         heartbeat: keeps its seat.
         halt: told of an exception that stops the worker.
         turn: among all partitions of the worker, see `_caution`.
+        counts: the worker's, of events that did not go the usual way.
     """
 
     broker: Broker
@@ -69,6 +70,7 @@ class Rebalancer:
     heartbeat: Heartbeat
     halt: Callable[[BaseException], None]
     turn: Turn
+    counts: Tally
     _seat: Seat = attrs.field(init=False)
     _committer: Committer = attrs.field(init=False)
     _fetcher: Fetcher = attrs.field(init=False)
@@ -183,7 +185,8 @@ class Rebalancer:
         while True:
             await self._doubt.wait()
             self._doubt = trio.Event()
-            await resync(self.broker, self.processor, [x.backlog for x in self._running.values()])
+            backlogs = [x.backlog for x in self._running.values()]
+            await resync(self.broker, self.processor, backlogs, self.counts)
 
     async def _listen(self) -> None:
         """Hear what the others tell."""
@@ -334,7 +337,7 @@ class Rebalancer:
 
     def _executor(self, granted: Acquired) -> PartitionExecutor:
         processor, state, lease = self.processor, granted.state, granted.lease
-        tell_of_loss(processor, lease.partition, lost(state))
+        tell_of_loss(processor, lease.partition, lost(state), self.counts)
         tell_of_rewriting(processor, lease.partition, state, self._known.get(lease.partition, ORIGIN))
         backlog = Backlog(
             capacity=processor.prefetch_count,
@@ -358,6 +361,7 @@ class Rebalancer:
             processor=processor.spec,
             backlog=backlog,
             committer=self._committer,
+            counts=self.counts,
             function=processor.function,
             middleware=processor.middleware,
             policy=processor.exception_policy,

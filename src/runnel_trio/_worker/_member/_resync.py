@@ -14,13 +14,13 @@ import attrs
 from runnel_trio._broker._protocol import Broker
 from runnel_trio._processor import Processor
 from runnel_trio._rules._cursor import LogState, is_after, parse_id, read_up_to
-from runnel_trio._telemetry import report
+from runnel_trio._telemetry import Tally, report
 from runnel_trio._worker._member._backlog import Backlog
 
 __all__ = ["resync", "tell_of_loss", "tell_of_rewriting"]
 
 
-async def resync(broker: Broker, processor: Processor, backlogs: Collection[Backlog]) -> None:
+async def resync(broker: Broker, processor: Processor, backlogs: Collection[Backlog], counts: Tally) -> None:
     """Ask about them all, and let go of those whose cursor is not where it was left."""
     before = [_Place.of(backlog) for backlog in backlogs if not backlog.closed]
     states = await broker.examine(processor.spec, [place.backlog.number for place in before])
@@ -32,14 +32,15 @@ async def resync(broker: Broker, processor: Processor, backlogs: Collection[Back
         elif state is not None and backlog.position == place.position and not backlog.closed:
             read = read_up_to(state, place.position, backlog.read)
             if backlog.entries_read >= 0:
-                tell_of_loss(processor, backlog.number, read - backlog.read)
+                tell_of_loss(processor, backlog.number, read - backlog.read, counts)
             if read >= 0:
                 backlog.recount(read)
 
 
-def tell_of_loss(processor: Processor, number: int, count: int) -> None:
-    """Log that events left the log before they were processed."""
+def tell_of_loss(processor: Processor, number: int, count: int, counts: Tally) -> None:
+    """Log, and count, that events left the log before they were processed."""
     if count > 0:
+        counts[processor.name, "events-lost"] += count
         place = f"{processor.stream.name}[{number}]"
         report(logging.ERROR, "events-lost", place=place, processor=processor.name, count=count)
 

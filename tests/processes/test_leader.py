@@ -1,0 +1,39 @@
+"""The leader as a process: one at a time, and another soon after it was killed."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from redis import Redis
+
+
+async def test_a_leader_that_is_killed_is_followed_within_a_lock_period(
+    log: Path, redis: Redis, start: Any, until: Any
+) -> None:
+    def leaders() -> list[int]:
+        return [int(pid) for pid, _ in groupby(log.read_text().split())]
+
+    def workers() -> int:
+        members: Any = [redis.hgetall(key) for key in redis.scan_iter("*{led}:leader:members")]
+        return sum(field.startswith(b"m:") for found in members for field in found)
+
+    first: subprocess.Popen[bytes] = start("run", "led_app:app")
+    await until(leaders)
+    second: subprocess.Popen[bytes] = start("run", "led_app:app")
+    third: subprocess.Popen[bytes] = start("run", "led_app:app")
+    await until(lambda: workers() == 3)
+    assert len(leaders()) == 1
+    first.kill()
+    killed = time.monotonic()
+    await until(lambda: len(leaders()) == 2)
+    assert time.monotonic() - killed < 2 + 0.5, "the lock period, and what it takes to see it"
+    (heir,) = [worker for worker in (second, third) if worker.pid == leaders()[1]]
+    heir.terminate()
+    ended = time.monotonic()
+    await until(lambda: len(leaders()) == 3)
+    assert time.monotonic() - ended < 1, "at once"
+    assert heir.wait() == 0
