@@ -7,6 +7,7 @@ be had again.
 
 from __future__ import annotations
 
+import logging
 import random
 from collections import defaultdict
 from typing import Any
@@ -319,6 +320,16 @@ class Cluster:
 
     def _key(self, number: int) -> str:
         return MemoryBroker(store=self.store).log_key(self.stream.spec, number)
+
+
+def story(seed: int) -> str:
+    """Of a schedule that went wrong; nothing of one that did not."""
+    logging.disable()
+    try:
+        simulate(seed)
+    except Wrong as wrong:
+        return str(wrong)
+    return ""
 
 
 def simulate(seed: int) -> Cluster:
