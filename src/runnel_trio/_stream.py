@@ -175,6 +175,8 @@ class Stream(Generic[R]):
         while pending:
             chunks = {number: entries.chunk() for number, entries in pending.items()}
             stored = await broker.append(self.spec, chunks)
+            if sum(stored.values()) == sum(len(entries.places) for entries in pending.values()):
+                return
             full = [number for number, chunk in chunks.items() if stored[number] < len(chunk)]
             for number, count in stored.items():
                 pending[number].drop(count)

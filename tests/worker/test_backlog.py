@@ -69,6 +69,20 @@ def test_entries_left_out_on_the_way_are_done_with_the_next() -> None:
     assert (log.committed, log.unacknowledged, log.entries_read) == (b"3-0", 0, 3)
 
 
+def test_what_is_recounted_while_a_commit_is_under_way_stays_so() -> None:
+    log = backlog()
+    log.offer(entries(1, 4))
+    log.take_many(2)
+    log.done(1)
+    commit = log.commit()
+    log.recount(14)
+    log.acknowledged(commit, 2)
+    assert log.read == 14
+    log.take()
+    log.done(2)
+    assert log.commit().entries_read == 13
+
+
 def test_what_is_handed_out_again_by_a_link_is_not_done_again() -> None:
     log = backlog()
     log.offer(entries(1, 4))

@@ -218,7 +218,8 @@ class Backlog:
     def acknowledged(self, commit: Commit, count: int) -> None:
         """A commit that held ``count`` entries is on the server."""
         self.committed = commit.last
-        self.entries_read = commit.entries_read
+        if self.entries_read >= 0:  # not the commit's: it may have been recounted since that left
+            self.entries_read += count
         self.committed_to += count
         self._forget()
         del self.outputs[: len(commit.outputs)]

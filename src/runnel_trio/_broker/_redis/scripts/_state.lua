@@ -5,6 +5,7 @@ local function as_table(flat)
   return t
 end
 local function type_of(key) return redis.call('TYPE', key).ok end
+local function wrong_type(key) return redis.error_reply('WRONGTYPE ' .. key .. ' is a ' .. type_of(key)) end
 local function group_of(log, name)
   for _, flat in ipairs(redis.call('XINFO', 'GROUPS', log)) do
     local group = as_table(flat)
