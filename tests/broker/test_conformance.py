@@ -245,6 +245,19 @@ async def test_a_commit_from_another_place_is_told_of_the_rewind(broker: Broker)
     assert (await state(broker)).cursor == ORIGIN
 
 
+async def test_a_commit_of_what_the_log_never_had_is_told_of_the_rewind(broker: Broker) -> None:
+    """The log lost its end, and the commit of it: what is sent now takes its place."""
+    await broker.append(STREAM, {0: rows("a", "b")})
+    first, last = ids(await read(broker))
+    granted = await acquired(broker)
+    later = b"%d-0" % (int(last.partition(b"-")[0]) + 1)
+    assert await commit(broker, granted.lease, ORIGIN, later, 2) is CommitOutcome.REWOUND
+    assert await commit(broker, granted.lease, ORIGIN, last, 3) is CommitOutcome.REWOUND
+    assert (await state(broker)).cursor == ORIGIN
+    assert await commit(broker, granted.lease, ORIGIN, first, -1) is CommitOutcome.COMMITTED
+    assert await commit(broker, granted.lease, first, last, 2) is CommitOutcome.COMMITTED
+
+
 async def test_processors_of_one_stream_are_independent(broker: Broker) -> None:
     await broker.append(STREAM, {0: rows("a")})
     (place,) = ids(await read(broker))

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import redis
 import trio
+from fault_app import Order
 from fault_bench import EXPIRY, MAX_UNACKED, Bench, Gate, Producer, kinds, pause
 from fault_proxy import Proxy
 from fault_server import Server
@@ -145,19 +146,31 @@ async def goes_on(bench: Bench, before: Producer, unconfirmed: int) -> AsyncIter
         yield producer
 
 
-async def lossy_failover(bench: Bench, directory: Path) -> list[str]:
-    """Row 14: the last writes are lost, with a commit under way; the new history uses their ids again."""
+async def lossy_failover(bench: Bench, directory: Path, *, committed: int = 15) -> list[str]:
+    """Row 14: the last writes are lost, with a commit under way; the new history uses their ids again.
+
+    Of the twenty events that are lost, so many were committed before: their commits are lost too.
+    """
     gate = Gate()
+
+    async def first_of_many(
+        order: Order,
+    ) -> None:  # the others without a pause, so that one commit has them all
+        if order.n == 30:
+            await gate(order)
+
+    work = gate if committed else first_of_many
     async with replicated(bench, directory) as (replica, between):
-        async with bench.producer() as producer, bench.app(work=gate, lock_expiry=3).worker():
+        async with bench.producer() as producer, bench.app(work=work, lock_expiry=3).worker():
             await producer.send_with_ids("a", 1, 30)
             await bench.drained()
             assert await confirmed(bench) == 1
             between.hold()
-            await producer.send_with_ids("a", 31, 15)
-            await bench.drained()
+            if committed:
+                await producer.send_with_ids("a", 31, committed)
+                await bench.drained()
             gate.close()
-            await producer.send_with_ids("a", 46, 5)
+            await producer.send_with_ids("a", 31 + committed, 20 - committed)
             await bench.until(lambda: gate.waiting)
             bench.proxy.hold()
             gate.open()
@@ -181,8 +194,22 @@ async def test_a_failover_that_loses_writes_skips_nothing_that_is_sent_after_it(
 
 
 async def test_gate_without_comparison_a_failover_skips(bench: Bench, tmp_path: Path, mutate: Mutate) -> None:
-    mutate("compare")
+    mutate("compare", "history", "count")
     assert "L" in kinds(await lossy_failover(bench, tmp_path))
+
+
+async def test_a_commit_that_a_failover_lost_is_not_repeated_over_what_was_sent_since(
+    bench: Bench, tmp_path: Path
+) -> None:
+    assert await lossy_failover(bench, tmp_path, committed=0) == []
+    assert "rewound" in {commit.outcome for commit in bench.diary.commits()}
+
+
+async def test_gate_without_a_look_at_the_end_of_the_log_such_a_commit_skips(
+    bench: Bench, tmp_path: Path, mutate: Mutate
+) -> None:
+    mutate("history", "count")
+    assert "L" in kinds(await lossy_failover(bench, tmp_path, committed=0))
 
 
 async def test_an_idle_owner_whose_position_is_ahead_of_the_new_history_goes_back(

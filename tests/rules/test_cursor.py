@@ -2,7 +2,15 @@
 
 import pytest
 
-from runnel_trio._rules._cursor import ORIGIN, LogState, heal_entries_read, is_after, lost, parse_id
+from runnel_trio._rules._cursor import (
+    ORIGIN,
+    LogState,
+    heal_entries_read,
+    is_after,
+    is_behind_the_end,
+    lost,
+    parse_id,
+)
 
 
 def state(**changes: object) -> LogState:
@@ -55,3 +63,11 @@ def test_lost_counts_what_left_the_log_unprocessed(changes: dict[str, object], e
 )
 def test_entries_read_heals_where_the_log_knows_better(changes: dict[str, object], expected: int) -> None:
     assert heal_entries_read(state(**changes)) == expected
+
+
+@pytest.mark.parametrize(
+    ("cursor", "read", "expected"),
+    [(b"9-0", 9, False), (b"9-0", -1, False), (b"9-1", 9, True), (b"8-0", 10, True), (b"9-1", -1, True)],
+)
+def test_a_cursor_behind_the_end_speaks_of_another_history(cursor: bytes, read: int, expected: bool) -> None:
+    assert is_behind_the_end(cursor, read, b"9-0", 9) is expected

@@ -33,7 +33,7 @@ from runnel_trio._broker._protocol import (
     StreamSpec,
 )
 from runnel_trio._broker._store import Circle, Group, Log, Seat, Store
-from runnel_trio._rules._cursor import ORIGIN, LogState, parse_id
+from runnel_trio._rules._cursor import ORIGIN, LogState, is_behind_the_end, parse_id
 from runnel_trio._rules._lease import may_take, next_epoch
 from runnel_trio._rules._overflow import accepted
 from runnel_trio.constants import Overflow
@@ -161,6 +161,9 @@ class MemoryBroker:
         if group is None or group.cursor not in {commit.previous, commit.last}:
             return CommitOutcome.REWOUND
         if group.cursor != commit.last:
+            last_id = b"%d-%d" % log.last_id
+            if is_behind_the_end(commit.last, commit.entries_read, last_id, log.added):
+                return CommitOutcome.REWOUND
             if not self._put(commit.outputs):
                 return CommitOutcome.FULL
             group.cursor = commit.last

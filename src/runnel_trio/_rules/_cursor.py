@@ -15,7 +15,16 @@ from __future__ import annotations
 
 import attrs
 
-__all__ = ["ORIGIN", "LogState", "heal_entries_read", "is_after", "lost", "parse_id", "read_up_to"]
+__all__ = [
+    "ORIGIN",
+    "LogState",
+    "heal_entries_read",
+    "is_after",
+    "is_behind_the_end",
+    "lost",
+    "parse_id",
+    "read_up_to",
+]
 
 #: The id before every entry.
 ORIGIN = b"0-0"
@@ -89,3 +98,12 @@ def read_up_to(state: LogState, position: bytes, believed: int) -> int:
     More than ``believed`` (-1 when unknown) is what left the log before it was read.
     """
     return heal_entries_read(attrs.evolve(state, cursor=position, entries_read=believed))
+
+
+def is_behind_the_end(cursor: bytes, entries_read: int, last_id: bytes, entries_added: int) -> bool:
+    """Whether a cursor speaks of entries that a log never had: then its history is another one by now.
+
+    A failover that loses the last writes loses the commits among them too, and the owner repeats its commit
+    on the new server. It would pass over what was sent there meanwhile.
+    """
+    return is_after(cursor, last_id) or entries_read > entries_added

@@ -7,7 +7,8 @@ then carries hundreds of events, and the server and its replicas hear of it once
 Why a commit needs two guards: the lease's owner and epoch refuse an owner that was replaced; comparing the
 cursor with the one that this owner left refuses its *own* commit that was delayed on the way and would move
 the cursor back, and notices an operator's rewind and a server that lost its last writes. Each of the two
-was seen to let a real fault through alone.
+was seen to let a real fault through alone. A third one refuses a cursor behind the end of the log: a failover
+that lost the last writes can have lost a commit among them, whose repetition finds the cursor as expected.
 """
 
 from __future__ import annotations

@@ -13,6 +13,10 @@ if not group then return 'REWOUND' end
 local cursor = group['last-delivered-id']
 if cursor == ARGV[5] then return 'COMMITTED' end
 if cursor ~= ARGV[4] then return 'REWOUND' end
+-- What the log never had was lost in a failover, and this commit with it: it must not pass over what was sent since.
+local info = as_table(redis.call('XINFO', 'STREAM', log))
+if id_before(info['last-generated-id'], ARGV[5]) then return 'REWOUND' end
+if tonumber(ARGV[6]) > info['entries-added'] then return 'REWOUND' end
 if ARGV[8] ~= '0' then
   local outputs = outputs_from(8)
   local refusal = refused(outputs)
