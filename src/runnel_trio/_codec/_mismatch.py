@@ -65,6 +65,7 @@ class Traits:
     """What this library knows of a hook of its own; users' hooks have none.
 
     Attributes:
+        hook: whose they are: `functools.wraps` would hand them on to a user's.
         exact: the scalar type that it stands for. Subclasses find it by inheritance, and must not use it.
         bare: the same hook without what only calls from outside need.
         inline: source of a condition on ``{v}`` under which a value converts to itself, for generated
@@ -75,6 +76,7 @@ class Traits:
         parts: the parts of a value, for `locate`. May raise `Mismatch`.
     """
 
+    hook: Hook
     exact: type | None = None
     bare: Hook | None = None
     inline: str | None = None
@@ -85,10 +87,9 @@ class Traits:
 
 def trait(**values: Any) -> Callable[[_H], _H]:
     """Decorator: mark a hook as one of ours. It then takes the value alone as argument, if need be."""
-    traits = Traits(**values)
 
     def mark(hook: _H) -> _H:
-        vars(hook)["runnel_traits"] = traits
+        vars(hook)["runnel_traits"] = Traits(hook=hook, **values)
         return hook
 
     return mark
@@ -97,7 +98,7 @@ def trait(**values: Any) -> Callable[[_H], _H]:
 def traits_of(hook: Hook) -> Traits | None:
     """The traits of a hook of ours; None for a user's."""
     found = getattr(hook, "runnel_traits", None)
-    return found if isinstance(found, Traits) else None
+    return found if isinstance(found, Traits) and found.hook is hook else None
 
 
 def locate(hook: Hook, value: Any, path: str = "") -> tuple[str, str] | None:
