@@ -8,6 +8,7 @@ from datetime import date
 from typing import Any, ClassVar, Self
 
 import attrs
+import msgspec
 import pytest
 
 from runnel_trio._codec import (
@@ -19,6 +20,8 @@ from runnel_trio._codec import (
     make_converter,
 )
 from runnel_trio._codec._construction import only_sets_fields
+from runnel_trio._codec._lookup import reader
+from runnel_trio._codec._typed import typed_reader
 
 
 class Item(Record):
@@ -125,6 +128,10 @@ CALLED = [Converted, Validated, Counted, Prepared, Derived, Owned, Watched, Mete
 STORED = [Item, Named, Filled, Grown]
 
 
+def quick_reader(cls: type[Any]) -> Any:
+    return typed_reader(reader(make_converter(), cls), msgspec)
+
+
 def test_a_constructor_is_left_out_only_where_it_does_nothing_else() -> None:
     assert not [x for x in (*CALLED, Slotted, Data) if only_sets_fields(x)]
     assert [x for x in STORED if only_sets_fields(x)] == STORED
@@ -154,10 +161,18 @@ def test_other_classes_in_a_record_are_made_by_their_constructors(cls: type[Any]
     text = b'{"x":[{"x":1},{"x":2,"%s":[3]}]}' % ("_y" if cls is Slotted else "y").encode()
     codec = RecordCodec(holder, FastJSONSerializer(), make_converter())
     assert codec.decode([b"data", text]) == expected
+    full = text.replace(b'{"x":1}', b'{"x":1,"_y":[]}' if cls is Slotted else b'{"x":1,"y":[]}')
+    assert quick_reader(holder)(full) == expected
 
 
 def test_a_factory_makes_a_new_value_for_each_record() -> None:
-    codec = RecordCodec(Filled, FastJSONSerializer(), make_converter())
-    first, second = codec.decode([b"data", b'{"price":1}']), codec.decode([b"data", b'{"price":1}'])
+    quick = quick_reader(Filled)
+    first, second = quick(b'{"price":1}'), quick(b'{"price":1}')
     assert first == second == Filled(price=1)
     assert first.tags is not second.tags
+
+
+def test_nothing_is_put_on_users_classes() -> None:
+    before = set(vars(Filled))
+    quick_reader(Filled)
+    assert set(vars(Filled)) == before

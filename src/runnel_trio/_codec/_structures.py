@@ -11,7 +11,10 @@ hook only when it is not to be kept as it is. For ``class Order(Record): order_i
         v1 = h1(o.place)                                  o = new(cls)
         return {'order_id': v0, 'place': v1}              o.order_id = v0
                                                           o.place = v1
-                                                          return o
+    def build(s):  # s is what msgspec has read           return o
+        v0 = s.f0
+        v1 = h1(s.f1)
+        o = new(cls)  # and so on
 
 A class whose constructor does more than that is called: ``return cls(order_id=v0, place=v1)``.
 """
@@ -22,6 +25,7 @@ import operator
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from types import ModuleType
 from typing import Any
 
 import attrs
@@ -30,7 +34,7 @@ from cattrs import Converter
 from runnel_trio._codec._construction import only_sets_fields
 from runnel_trio._codec._fields_of import Field, fields_of
 from runnel_trio._codec._lookup import Finder, below, reader, writer
-from runnel_trio._codec._mismatch import Hook, Mismatch, Part, refuse, trait, traits_of
+from runnel_trio._codec._mismatch import Hook, Mismatch, Part, Typed, refuse, trait, traits_of, typed_of
 
 __all__ = ["Structure", "structure_reader", "structure_writer"]
 
@@ -123,7 +127,7 @@ class Structure:
         lines += [_converted(hook, i, copied=False) for i, hook in enumerate(self.hooks)]
         lines = [*lines, *self.construction()] if self.fields else ["return sparse(d)"]
         read = self.compiled("read", "d, _=None", lines, get=self._getter(), sparse=self._sparse)
-        return trait(parts=self._items)(read)
+        return trait(parts=self._items, typed=self._typed)(read)
 
     def construction(self) -> list[str]:
         """The lines that return the instance of which ``v0``… are the fields."""
@@ -141,6 +145,39 @@ class Structure:
         exec(compile(source, f"<{function} {self.cls.__qualname__}>", "exec"), known)
         made: Hook = known[function]
         return made
+
+    def _typed(self, msgspec: ModuleType) -> Typed | None:
+        """An object of these fields only: msgspec would not check what others hold."""
+        parts = [x for hook in self.hooks if (x := typed_of(hook, msgspec))]
+        if not parts or len(parts) < len(self.fields):
+            return None
+        fields = [
+            (f"f{i}", part.form, *(() if field.required else (msgspec.UNSET,)))
+            for i, (field, part) in enumerate(zip(self.fields, parts, strict=True))
+        ]
+        form = msgspec.defstruct(
+            self.cls.__name__,
+            fields,
+            rename={f"f{i}": x.name for i, x in enumerate(self.fields)},
+            kw_only=True,
+            forbid_unknown_fields=True,
+            gc=False,  # these live for a microsecond
+        )
+        return Typed(form, self._build_hook([x.convert for x in parts], msgspec.UNSET))
+
+    def _build_hook(self, converts: list[Hook | None], unset: Any) -> Hook:
+        known = only_sets_fields(self.cls)  # a constructor may have defaults of its own
+        names, lines = {"unset": unset}, []
+        for i, (field, convert) in enumerate(zip(self.fields, converts, strict=True)):
+            names[f"h{i}"], names[f"d{i}"] = convert, field.default
+            converted = f"v{i} = h{i}(v{i})" if convert else "pass"
+            lines.append(f"v{i} = s.f{i}")
+            if field.required:
+                lines.append(converted)
+            else:
+                missing = f"v{i} = d{i}()" if known and field.default else "raise LookupError"
+                lines += [f"if v{i} is unset: {missing}", f"else: {converted}"]
+        return self.compiled("build", "s", [*lines, *self.construction()], **names)
 
     def check(self, value: Any) -> None:
         """Accept an instance of a subclass, but only if nothing of it is lost."""
