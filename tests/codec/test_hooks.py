@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import decimal
+import functools
 from collections.abc import Callable
 from datetime import UTC, datetime
 from ipaddress import IPv4Address
@@ -198,3 +199,18 @@ def test_the_plain_form_shares_no_list_with_the_record() -> None:
     plain["short"].append(2)
     plain["more"].clear()
     assert numbers == cls(short=[1], more={"a": 1})
+
+
+@both
+def test_a_hook_that_wraps_ours_is_used(serializer: Serializer) -> None:
+    converter = make_converter()
+    ours = converter.get_structure_hook(datetime)
+
+    @functools.wraps(ours)
+    def in_the_first_year(value: Any, kind: Any) -> Any:
+        return ours(value, kind).replace(year=1)
+
+    converter.register_structure_hook(datetime, in_the_first_year)
+    holder = type("Holder", (Record,), {"__annotations__": {"x": list[datetime]}})
+    codec = RecordCodec(holder, serializer, converter)
+    assert codec.decode([b"data", b'{"x":["2024-05-01T12:30:00"]}']).x == [datetime(1, 5, 1, 12, 30)]

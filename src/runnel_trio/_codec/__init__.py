@@ -8,7 +8,8 @@ A record goes through three steps, and comes back through their inverses::
 
 `RecordCodec` (_record_codec) joins them for one stream. A primitive record skips all three
 (_primitive). The hooks of the converter, by type: `_numbers`, `_scalars`, `_enums`, `_containers`,
-`_unions`, `_structures`; `_mismatch` says how a fault finds its path.
+`_unions`, `_structures`; `_mismatch` says how a fault finds its path. Where msgspec is installed, bytes
+mostly become records without the plain form in between: `_typed` says when, and why it means the same.
 """
 
 from __future__ import annotations

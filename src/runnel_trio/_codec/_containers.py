@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Callable, Iterator
+from types import GenericAlias, ModuleType
 from typing import Any, TypeAlias
 
 from cattrs import Converter
 
 from runnel_trio._codec._lookup import Finder, below, reader, writer
-from runnel_trio._codec._mismatch import Hook, Mismatch, Part, refuse, trait, traits_of
+from runnel_trio._codec._mismatch import Hook, Mismatch, Part, Typed, refuse, trait, traits_of, typed_of
 from runnel_trio._codec._numbers import plain_strs
 
 __all__ = ["dict_reader", "dict_writer", "sequence_reader", "sequence_writer", "tuple_reader", "tuple_writer"]
@@ -62,7 +63,11 @@ def sequence_reader(annotation: Any, converter: Converter) -> Hook:
     hook = below(reader, converter, _element(annotation), "[]")
     plain = _plain_test(hook)
 
-    @trait(parts=_indexed(hook, list), elements=_elements_test(kind, plain))
+    @trait(
+        parts=_indexed(hook, list),
+        elements=_elements_test(kind, plain),
+        typed=lambda msgspec: _typed_sequence(kind, typed_of(hook, msgspec)),
+    )
     def read_sequence(value: Any, _: Any = None) -> Any:
         if value.__class__ is not list:
             raise refuse("list", value)
@@ -70,6 +75,15 @@ def sequence_reader(annotation: Any, converter: Converter) -> Hook:
         return found if kind is list else kind(found)
 
     return read_sequence
+
+
+def _typed_sequence(kind: _Collection, element: Typed | None) -> Typed | None:
+    if element is None:
+        return None
+    convert = element.convert
+    if convert is None:
+        return Typed(GenericAlias(kind, (element.form, ...) if kind is tuple else (element.form,)))
+    return Typed(GenericAlias(list, (element.form,)), lambda value: kind([convert(x) for x in value]))
 
 
 def _elements_test(kind: _Collection, plain: Callable[[Any], bool]) -> Callable[[Any], bool] | None:
@@ -109,12 +123,29 @@ def tuple_reader(annotation: Any, converter: Converter) -> Hook:
     """The inverse of `tuple_writer`."""
     inner = _tuple(reader, annotation, converter, list)
     traits = traits_of(inner)
+    hooks = [reader(converter, x) for x in typing.get_args(annotation)]
 
-    @trait(parts=traits.parts if traits else None)
+    @trait(parts=traits.parts if traits else None, typed=lambda msgspec: _typed_tuple(hooks, msgspec))
     def read_tuple(value: Any, _: Any = None) -> tuple[Any, ...]:
         return tuple(inner(value))
 
     return read_tuple
+
+
+def _typed_tuple(hooks: list[Hook], msgspec: ModuleType) -> Typed | None:
+    found = [typed_of(x, msgspec) for x in hooks]
+    parts = [x for x in found if x is not None]
+    if not found or len(parts) < len(found):
+        return None
+    form = GenericAlias(tuple, tuple(x.form for x in parts))
+    converts = [x.convert or _itself for x in parts]
+    if all(x.convert is None for x in parts):
+        return Typed(form)
+    return Typed(form, lambda value: tuple([f(x) for f, x in zip(converts, value, strict=True)]))
+
+
+def _itself(value: Any) -> Any:
+    return value
 
 
 def _has_text_keys(annotation: Any, converter: Converter) -> bool:
@@ -168,7 +199,10 @@ def dict_reader(annotation: Any, converter: Converter) -> Hook:
     key_hook = below(reader, converter, key_type, "[key]")
     hook = below(reader, converter, value_type, "[]")
 
-    @trait(parts=_dict_parts(key_hook, hook))
+    def typed(msgspec: ModuleType) -> Typed | None:
+        return _typed_object(typed_of(key_hook, msgspec), typed_of(hook, msgspec))
+
+    @trait(parts=_dict_parts(key_hook, hook), typed=typed)
     def read_object(value: Any, _: Any = None) -> dict[Any, Any]:
         if value.__class__ is not dict or not plain_strs(value):
             raise refuse("object", value)
@@ -181,6 +215,15 @@ def dict_reader(annotation: Any, converter: Converter) -> Hook:
         return {key_hook(k): hook(v) for k, v in map(_pair, value)}
 
     return read_object if _has_text_keys(annotation, converter) else read_pairs
+
+
+def _typed_object(key: Typed | None, item: Typed | None) -> Typed | None:
+    if key is None or key.convert is not None or item is None:
+        return None
+    form, convert = GenericAlias(dict, (key.form, item.form)), item.convert
+    if convert is None:
+        return Typed(form)
+    return Typed(form, lambda value: {k: convert(v) for k, v in value.items()})
 
 
 def _pair(value: Any) -> list[Any]:

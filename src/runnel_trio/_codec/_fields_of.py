@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -23,12 +24,14 @@ class Field:
         argument: as an argument of the constructor.
         annotation: its type.
         required: whether the constructor needs it.
+        default: makes the default, where one is known and does not depend on the instance.
     """
 
     name: str
     argument: str
     annotation: Any
     required: bool
+    default: Callable[[], Any] | None = None
 
 
 def is_structure(annotation: Any) -> bool:
@@ -53,10 +56,16 @@ def _attrs_fields(cls: type[Any]) -> list[Field]:
     if not resolve_annotations(cls):
         raise Unsupported(unresolved(cls))
     return [
-        Field(x.name, x.alias or x.name, x.type, x.default is attrs.NOTHING)
+        Field(x.name, x.alias or x.name, x.type, x.default is attrs.NOTHING, _default(x.default))
         for x in attrs.fields(cls)
         if x.init
     ]
+
+
+def _default(default: Any) -> Callable[[], Any] | None:
+    if isinstance(default, attrs.Factory):  # type: ignore[arg-type]  # a function only in attrs' stubs
+        return None if default.takes_self else default.factory
+    return None if default is attrs.NOTHING else lambda: default
 
 
 def _dataclass_fields(cls: type[Any]) -> list[Field]:

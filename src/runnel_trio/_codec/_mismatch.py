@@ -8,11 +8,24 @@ the same hooks and finds the part whose own hook fails.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
+from types import ModuleType
 from typing import Any, TypeAlias, TypeVar
 
 import attrs
 
-__all__ = ["Hook", "Mismatch", "Part", "Traits", "Unsupported", "locate", "refuse", "trait", "traits_of"]
+__all__ = [
+    "Hook",
+    "Mismatch",
+    "Part",
+    "Traits",
+    "Typed",
+    "Unsupported",
+    "locate",
+    "refuse",
+    "trait",
+    "traits_of",
+    "typed_of",
+]
 
 #: Converts one value, in one direction; raises anything when it cannot.
 Hook: TypeAlias = Callable[..., Any]
@@ -60,11 +73,26 @@ def shown(value: Any, limit: int = 60) -> str:
     return f"{type(value).__name__} {text if len(text) <= limit else text[:limit] + '...'}"
 
 
+@attrs.frozen
+class Typed:
+    """How msgspec reads JSON for a hook, without a plain form in between; see `_typed`.
+
+    Attributes:
+        form: the type that msgspec is asked for. It may refuse what the hook takes, but never take what the
+            hook, after a general parser, would refuse or read otherwise.
+        convert: makes of it what the hook makes of the plain form; None if it is that already. May raise.
+    """
+
+    form: Any
+    convert: Callable[[Any], Any] | None = None
+
+
 @attrs.frozen(kw_only=True)
 class Traits:
     """What this library knows of a hook of its own; users' hooks have none.
 
     Attributes:
+        hook: whose they are: `functools.wraps` would hand them on to a user's.
         exact: the scalar type that it stands for. Subclasses find it by inheritance, and must not use it.
         bare: the same hook without what only calls from outside need.
         inline: source of a condition on ``{v}`` under which a value converts to itself, for generated
@@ -73,22 +101,24 @@ class Traits:
             converts to itself.
         plain: tells in one pass at C speed whether every element of a collection converts to itself.
         parts: the parts of a value, for `locate`. May raise `Mismatch`.
+        typed: given the module msgspec, what it can do for this hook, if anything.
     """
 
+    hook: Hook
     exact: type | None = None
     bare: Hook | None = None
     inline: str | None = None
     elements: Callable[[Collection[Any]], bool] | None = None
     plain: Callable[[Collection[Any]], bool] | None = None
     parts: Callable[[Any], Iterator[Part]] = attrs.field(default=lambda _: iter(()))
+    typed: Callable[[ModuleType], Typed | None] = attrs.field(default=lambda _: None)
 
 
 def trait(**values: Any) -> Callable[[_H], _H]:
     """Decorator: mark a hook as one of ours. It then takes the value alone as argument, if need be."""
-    traits = Traits(**values)
 
     def mark(hook: _H) -> _H:
-        vars(hook)["runnel_traits"] = traits
+        vars(hook)["runnel_traits"] = Traits(hook=hook, **values)
         return hook
 
     return mark
@@ -97,7 +127,13 @@ def trait(**values: Any) -> Callable[[_H], _H]:
 def traits_of(hook: Hook) -> Traits | None:
     """The traits of a hook of ours; None for a user's."""
     found = getattr(hook, "runnel_traits", None)
-    return found if isinstance(found, Traits) else None
+    return found if isinstance(found, Traits) and found.hook is hook else None
+
+
+def typed_of(hook: Hook, msgspec: ModuleType) -> Typed | None:
+    """What msgspec can do for a hook; nothing for a user's."""
+    traits = traits_of(hook)
+    return traits.typed(msgspec) if traits else None
 
 
 def locate(hook: Hook, value: Any, path: str = "") -> tuple[str, str] | None:

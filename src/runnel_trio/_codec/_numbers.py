@@ -10,9 +10,10 @@ import math
 import re
 from array import array
 from collections.abc import Collection
-from typing import Any
+from types import ModuleType
+from typing import Annotated, Any
 
-from runnel_trio._codec._mismatch import Hook, Mismatch, refuse, trait
+from runnel_trio._codec._mismatch import Hook, Mismatch, Typed, refuse, trait
 
 __all__ = [
     "INT_MAX",
@@ -20,6 +21,7 @@ __all__ = [
     "NATIVE",
     "exact_float",
     "exact_int",
+    "int64",
     "read_bool",
     "read_float",
     "read_int",
@@ -75,6 +77,11 @@ def plain_strs(values: Collection[Any]) -> bool:
     return _all_strs(map(type, values))
 
 
+def int64(msgspec: ModuleType) -> Any:
+    """The form of an int for msgspec, which reads any number of digits, where orjson makes a float."""
+    return Annotated[int, msgspec.Meta(ge=INT_MIN, le=INT_MAX)]
+
+
 @trait(
     exact=int,
     inline=f"{{v}}.__class__ is int and {INT_MIN} <= {{v}} <= {INT_MAX}",
@@ -94,7 +101,12 @@ def exact_int(value: Any) -> int:
     return int.__index__(value)
 
 
-@trait(exact=int, inline="{v}.__class__ is int", plain=lambda values: _all_ints(map(type, values)))
+@trait(
+    exact=int,
+    inline="{v}.__class__ is int",
+    plain=lambda values: _all_ints(map(type, values)),
+    typed=lambda msgspec: Typed(int64(msgspec)),
+)
 def read_int(value: Any, _: Any = None) -> int:
     """The inverse of `write_int`."""
     if value.__class__ is int:
@@ -128,7 +140,12 @@ def exact_float(value: Any) -> float:
     return converted
 
 
-@trait(exact=float, inline="{v}.__class__ is float", plain=lambda values: _all_floats(map(type, values)))
+@trait(
+    exact=float,
+    inline="{v}.__class__ is float",
+    plain=lambda values: _all_floats(map(type, values)),
+    typed=lambda _: Typed(float),
+)
 def read_float(value: Any, _: Any = None) -> float:
     """The inverse of `write_float`; a JSON number without fraction is a float as well."""
     if value.__class__ is float:
@@ -148,7 +165,7 @@ def write_bool(value: Any) -> bool:
     raise refuse("bool", value)
 
 
-@trait(exact=bool, inline="{v}.__class__ is bool", plain=plain_bools)
+@trait(exact=bool, inline="{v}.__class__ is bool", plain=plain_bools, typed=lambda _: Typed(bool))
 def read_bool(value: Any, _: Any = None) -> bool:
     """Only true and false."""
     return write_bool(value)
@@ -162,7 +179,7 @@ def write_str(value: Any) -> str:
     raise refuse("str", value)
 
 
-@trait(exact=str, inline="{v}.__class__ is str", plain=plain_strs)
+@trait(exact=str, inline="{v}.__class__ is str", plain=plain_strs, typed=lambda _: Typed(str))
 def read_str(value: Any, _: Any = None) -> str:
     """Only strings."""
     return write_str(value)
@@ -175,7 +192,7 @@ def write_none(value: Any) -> None:
         raise refuse("None", value)
 
 
-@trait(exact=type(None), inline="{v} is None")
+@trait(exact=type(None), inline="{v} is None", typed=lambda _: Typed(None))
 def read_none(value: Any, _: Any = None) -> None:
     """Only null."""
     write_none(value)

@@ -62,14 +62,16 @@ class _Entry(Structure):
                 f"v{i} = {quick} if v{i}.__class__ is {form.kind} else h{i}(v{i})",
             ]
         pairs = "".join(f"{x.name.encode()!r}, v{i}, " for i, x in enumerate(self.fields))
-        return self.compiled("encode", "o", [*lines, f"return ({pairs})"], self.attributes, check=self.check)
+        write = self.compiled("encode", "o", [*lines, f"return ({pairs})"], check=self.check)
+        return trait(parts=self.attributes)(write)
 
     def read_hook(self) -> Hook:
         """The inverse. Entries of another writer may have the fields in another order."""
         same = "".join(f" and e[{2 * i}] == {x.name.encode()!r}" for i, x in enumerate(self.fields))
-        arguments = ", ".join(f"{x.argument}=h{i}(e[{2 * i + 1}])" for i, x in enumerate(self.fields))
-        lines = [f"if len(e) == {2 * len(self.fields)}{same}: return cls({arguments})", "return sparse(e)"]
-        return self.compiled("decode", "e, _=None", lines, self._entry_parts, sparse=self._sparse_entry)
+        lines = [f"if not (len(e) == {2 * len(self.fields)}{same}): return sparse(e)"]
+        lines += [f"v{i} = h{i}(e[{2 * i + 1}])" for i in range(len(self.fields))]
+        read = self.compiled("decode", "e, _=None", [*lines, *self.construction()], sparse=self._sparse_entry)
+        return trait(parts=self._entry_parts)(read)
 
     def _sparse_entry(self, entry: Sequence[bytes]) -> Any:
         found = self._by_name(entry)

@@ -13,7 +13,8 @@ from runnel_trio._codec._lookup import native_datetimes, reader, writer
 from runnel_trio._codec._mismatch import Hook, Mismatch, Unsupported, locate, refuse, traits_of
 from runnel_trio._codec._primitive import primitive_hooks
 from runnel_trio._codec._record import Record, check_primitive, resolve_annotations
-from runnel_trio._codec._serialization import functions_of
+from runnel_trio._codec._serialization import functions_of, typed_parser
+from runnel_trio._codec._typed import quick_decoder, typed_reader
 from runnel_trio.exceptions import Misconfigured, RecordInvalid
 from runnel_trio.interfaces import Serializer
 
@@ -141,11 +142,19 @@ def _serialized(codec: RecordCodec[R]) -> tuple[_Encode[R], _Decode[R]]:
     dumps, loads, native = functions_of(codec.serializer)
     if not native:
         dumps = _bytes_only(dumps)
+    write = _writer(codec, native=native)
+    read = reader(codec.converter.copy(forbid_extra_keys=codec.forbid_unknown), codec.record)
+    msgspec = typed_parser(codec.serializer)
+    quick = typed_reader(read, msgspec) if msgspec else None
     compressor = getattr(codec.serializer, "compressor", None)
     if compressor is not None:
         dumps = _chained(dumps, _bytes_only(compressor.compress))
         loads = _chained(compressor.decompress, loads)
-    return _encoder(codec, _writer(codec, native=native), dumps), _decoder(codec, loads)
+        quick = quick and _chained(compressor.decompress, quick)
+    decode = _decoder(codec, read, loads)
+    if quick is not None:
+        decode = quick_decoder(_DATA, quick, decode)
+    return _encoder(codec, write, dumps), decode
 
 
 def _writer(codec: RecordCodec[R], *, native: bool) -> Hook:
@@ -183,8 +192,7 @@ def _encoder(codec: RecordCodec[R], write: Hook, dumps: Callable[[Any], bytes]) 
     return encode
 
 
-def _decoder(codec: RecordCodec[R], loads: Callable[[bytes], Any]) -> _Decode[R]:
-    read = reader(codec.converter.copy(forbid_extra_keys=codec.forbid_unknown), codec.record)
+def _decoder(codec: RecordCodec[R], read: Hook, loads: Callable[[bytes], Any]) -> _Decode[R]:
     serializer = type(codec.serializer).__name__
 
     def decode(fields: Sequence[bytes]) -> R:

@@ -13,7 +13,7 @@ from runnel_trio._codec._extras import imported
 from runnel_trio.exceptions import Misconfigured
 from runnel_trio.interfaces import Compressor, Serializer
 
-__all__ = ["FastJSONSerializer", "JSONSerializer", "default_serializer", "functions_of"]
+__all__ = ["FastJSONSerializer", "JSONSerializer", "default_serializer", "functions_of", "typed_parser"]
 
 # Made once: json.dumps() with any option makes an encoder for each call. NaN is refused because other
 # readers refuse it; the converter stores it as a string.
@@ -52,6 +52,9 @@ class JSONSerializer(Serializer):
 @attrs.frozen
 class FastJSONSerializer(Serializer):
     """JSON by orjson, many times faster. Needs the ``fast`` extra.
+
+    Where msgspec is installed too, most records are read from the bytes by it, with the same results and
+    errors, in less than half the time.
 
     Attributes:
         compressor: applied to the JSON; None stores it as it is.
@@ -98,6 +101,16 @@ def functions_of(serializer: Serializer) -> tuple[Callable[[Any], bytes], Callab
         orjson = _orjson()
         return _settled(orjson.dumps), orjson.loads, True
     return serializer.dumps, serializer.loads, False
+
+
+def typed_parser(serializer: Serializer) -> ModuleType | None:
+    """The module msgspec, where it can read what this serializer writes, and is installed."""
+    if type(serializer) is not FastJSONSerializer:
+        return None
+    try:
+        return imported("msgspec", "FastJSONSerializer")
+    except Misconfigured:  # orjson alone does the same, in twice the time
+        return None
 
 
 def _settled(dumps: Callable[[Any], bytes]) -> Callable[[Any], bytes]:

@@ -8,8 +8,15 @@ hook only when it is not to be kept as it is. For ``class Order(Record): order_i
         v0 = o.order_id                                   except (KeyError, TypeError): return sparse(d)
         if not (v0.__class__ is int and ...):             if not (v0.__class__ is int): v0 = h0(v0)
             v0 = h0(v0)                                   v1 = h1(v1)
-        v1 = h1(o.place)                                  return cls(order_id=v0, place=v1)
-        return {'order_id': v0, 'place': v1}
+        v1 = h1(o.place)                                  o = new(cls)
+        return {'order_id': v0, 'place': v1}              o.order_id = v0
+                                                          o.place = v1
+    def build(s):  # s is what msgspec has read           return o
+        v0 = s.f0
+        v1 = h1(s.f1)
+        o = new(cls)  # and so on
+
+A class whose constructor does more than that is called: ``return cls(order_id=v0, place=v1)``.
 """
 
 from __future__ import annotations
@@ -18,21 +25,22 @@ import operator
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Any, TypeAlias
+from types import ModuleType
+from typing import Any
 
 import attrs
 from cattrs import Converter
 
+from runnel_trio._codec._construction import only_sets_fields
 from runnel_trio._codec._fields_of import Field, fields_of
 from runnel_trio._codec._lookup import Finder, below, reader, writer
-from runnel_trio._codec._mismatch import Hook, Mismatch, Part, refuse, trait, traits_of
+from runnel_trio._codec._mismatch import Hook, Mismatch, Part, Typed, refuse, trait, traits_of, typed_of
 
 __all__ = ["Structure", "structure_reader", "structure_writer"]
 
 #: What the conditions of `Traits.inline` may name.
-NAMES: dict[str, Any] = {"datetime": datetime, "utc": UTC}
+NAMES: dict[str, Any] = {"datetime": datetime, "utc": UTC, "new": object.__new__}
 
-_Parts: TypeAlias = Callable[[Any], Iterator[Part]]
 _building: ContextVar[frozenset[tuple[int, Finder, type]]] = ContextVar("building", default=frozenset())
 
 
@@ -106,7 +114,8 @@ class Structure:
         for i, (field, hook) in enumerate(zip(self.fields, self.hooks, strict=True)):
             lines += [f"v{i} = o.{field.name}", _converted(hook, i, copied=True)]
         pairs = ", ".join(f"{x.name!r}: v{i}" for i, x in enumerate(self.fields))
-        return self.compiled("write", "o", [*lines, f"return {{{pairs}}}"], self.attributes, check=self.check)
+        write = self.compiled("write", "o", [*lines, f"return {{{pairs}}}"], check=self.check)
+        return trait(parts=self.attributes)(write)
 
     def read_hook(self) -> Hook:
         lines = [
@@ -116,19 +125,59 @@ class Structure:
         if self.forbid_unknown:
             lines.append(f"if len(d) != {len(self.fields)}: return sparse(d)")
         lines += [_converted(hook, i, copied=False) for i, hook in enumerate(self.hooks)]
-        arguments = ", ".join(f"{x.argument}=v{i}" for i, x in enumerate(self.fields))
-        lines = [*lines, f"return cls({arguments})"] if self.fields else ["return sparse(d)"]
-        return self.compiled("read", "d, _=None", lines, self._items, get=self._getter(), sparse=self._sparse)
+        lines = [*lines, *self.construction()] if self.fields else ["return sparse(d)"]
+        read = self.compiled("read", "d, _=None", lines, get=self._getter(), sparse=self._sparse)
+        return trait(parts=self._items, typed=self._typed)(read)
 
-    def compiled(self, name: str, arguments: str, lines: list[str], parts: _Parts, **names: Any) -> Hook:
+    def construction(self) -> list[str]:
+        """The lines that return the instance of which ``v0``… are the fields."""
+        if only_sets_fields(self.cls):
+            return ["o = new(cls)", *(f"o.{x.name} = v{i}" for i, x in enumerate(self.fields)), "return o"]
+        return [f"return cls({', '.join(f'{x.argument}=v{i}' for i, x in enumerate(self.fields))})"]
+
+    def compiled(self, function: str, arguments: str, lines: list[str], **names: Any) -> Hook:
         """A function of these lines, which may use ``cls``, the hooks ``h0``…, and ``names``."""
-        source = f"def {name}({arguments}):\n" + "".join(f"    {x}\n" for x in lines)
-        names.update(NAMES, cls=self.cls)
+        source = f"def {function}({arguments}):\n" + "".join(f"    {x}\n" for x in lines)
+        known = {**NAMES, "cls": self.cls}
         for i, hook in enumerate(self.hooks):
-            names[f"h{i}"], names[f"p{i}"] = hook, getattr(traits_of(hook), "elements", None)
-        exec(compile(source, f"<{name} {self.cls.__qualname__}>", "exec"), names)
-        made: Hook = names[name]
-        return trait(parts=parts)(made)
+            known[f"h{i}"], known[f"p{i}"] = hook, getattr(traits_of(hook), "elements", None)
+        known.update(names)
+        exec(compile(source, f"<{function} {self.cls.__qualname__}>", "exec"), known)
+        made: Hook = known[function]
+        return made
+
+    def _typed(self, msgspec: ModuleType) -> Typed | None:
+        """An object of these fields only: msgspec would not check what others hold."""
+        parts = [x for hook in self.hooks if (x := typed_of(hook, msgspec))]
+        if not parts or len(parts) < len(self.fields):
+            return None
+        fields = [
+            (f"f{i}", part.form, *(() if field.required else (msgspec.UNSET,)))
+            for i, (field, part) in enumerate(zip(self.fields, parts, strict=True))
+        ]
+        form = msgspec.defstruct(
+            self.cls.__name__,
+            fields,
+            rename={f"f{i}": x.name for i, x in enumerate(self.fields)},
+            kw_only=True,
+            forbid_unknown_fields=True,
+            gc=False,  # these live for a microsecond
+        )
+        return Typed(form, self._build_hook([x.convert for x in parts], msgspec.UNSET))
+
+    def _build_hook(self, converts: list[Hook | None], unset: Any) -> Hook:
+        known = only_sets_fields(self.cls)  # a constructor may have defaults of its own
+        names, lines = {"unset": unset}, []
+        for i, (field, convert) in enumerate(zip(self.fields, converts, strict=True)):
+            names[f"h{i}"], names[f"d{i}"] = convert, field.default
+            converted = f"v{i} = h{i}(v{i})" if convert else "pass"
+            lines.append(f"v{i} = s.f{i}")
+            if field.required:
+                lines.append(converted)
+            else:
+                missing = f"v{i} = d{i}()" if known and field.default else "raise LookupError"
+                lines += [f"if v{i} is unset: {missing}", f"else: {converted}"]
+        return self.compiled("build", "s", [*lines, *self.construction()], **names)
 
     def check(self, value: Any) -> None:
         """Accept an instance of a subclass, but only if nothing of it is lost."""

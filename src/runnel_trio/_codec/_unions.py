@@ -17,7 +17,17 @@ from cattrs import Converter
 
 from runnel_trio._codec._fields_of import is_structure
 from runnel_trio._codec._lookup import name_of, reader, writer
-from runnel_trio._codec._mismatch import Hook, Mismatch, Part, Unsupported, refuse, trait, traits_of
+from runnel_trio._codec._mismatch import (
+    Hook,
+    Mismatch,
+    Part,
+    Typed,
+    Unsupported,
+    refuse,
+    trait,
+    traits_of,
+    typed_of,
+)
 from runnel_trio._codec._numbers import NATIVE, write_str
 
 __all__ = ["TAG", "is_union", "read_any", "union_reader", "union_writer", "write_any"]
@@ -61,11 +71,21 @@ def _optional_hook(hook: Hook) -> Hook:
         if value is not None:
             yield "", value, hook
 
-    @trait(parts=parts, inline=f"({{v}} is None or {inner})" if inner else None)
+    def typed(msgspec: types.ModuleType) -> Typed | None:
+        return _typed_optional(typed_of(hook, msgspec))
+
+    @trait(parts=parts, inline=f"({{v}} is None or {inner})" if inner else None, typed=typed)
     def convert(value: Any, _: Any = None) -> Any:
         return None if value is None else hook(value)
 
     return convert
+
+
+def _typed_optional(inner: Typed | None) -> Typed | None:
+    if inner is None or inner.convert is None:
+        return inner and Typed(typing.Optional[inner.form])  # noqa: UP045 (the form is a value)
+    convert = inner.convert
+    return Typed(typing.Optional[inner.form], lambda value: None if value is None else convert(value))  # noqa: UP045
 
 
 @attrs.frozen
@@ -132,12 +152,17 @@ class _Members:
             hook, part = self._told_apart(value)
             yield "", part, hook
 
-        @trait(parts=parts)
+        @trait(parts=parts, typed=lambda msgspec: self._typed(read_union, msgspec))
         def read_union(value: Any, _: Any = None) -> Any:
             hook, part = self._told_apart(value)
             return hook(part)
 
         return read_union
+
+    def _typed(self, read: Hook, msgspec: types.ModuleType) -> Typed | None:
+        """Only of what JSON has itself; a tagged object may hold anything."""
+        forms = tuple(x.form for hook in self.hooks.values() if (x := typed_of(hook, msgspec)))
+        return Typed(typing.Union[forms], read) if self.hooks.keys() <= NATIVE.keys() else None  # noqa: UP007
 
     def _told_apart(self, value: Any) -> tuple[Hook, Any]:
         if value.__class__ is not dict:

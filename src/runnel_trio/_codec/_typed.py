@@ -1,0 +1,76 @@
+"""JSON straight into records: msgspec reads and checks the bytes in one pass, without a dict in between.
+
+It takes less than half the time of orjson and the hooks of the converter (0.58 µs for 1.5 µs: an int, a
+datetime, an int and a list of three), and means the same, because of three rules:
+
+1. It decides nothing but success. Whatever it refuses, or what does not fit what it has read, goes the
+   general way, whose record or error is the one that counts: stored forms such as ``"NaN"`` for a float,
+   all messages, all paths.
+2. It is asked only for forms that it reads as orjson and our hooks do (`Traits.typed`): JSON's own types, in
+   lists, objects and classes. Dates and the like stay strings for it, and our own functions parse them. A
+   field with a user's hook, or of a type that takes anything (``Any``, a union of records), makes the whole
+   record go the general way.
+3. It skips nothing: what it skips it does not check as orjson does (UTF-8, the size of numbers). So an object
+   with a field that the record does not have is refused by it.
+
+It reads into a struct of its own and not into the record: there the forms can be narrower than the
+annotations, nothing is put on users' classes, and their constructors and validators run as ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import Any
+
+from runnel_trio._codec._mismatch import Hook, typed_of
+
+__all__ = ["quick_decoder", "typed_reader"]
+
+# So many failures in a row, as from producers with a newer record, stop it for so many entries:
+# a failure costs as much as it would have saved.
+_FAILURES = 8
+_PAUSE = 1000
+
+
+def typed_reader(read: Hook, msgspec: ModuleType) -> Callable[[bytes], Any] | None:
+    """JSON → what ``read`` makes of its plain form, or any exception. None if that cannot be promised."""
+    try:
+        typed = typed_of(read, msgspec)
+        if typed is None or typed.convert is None:
+            return None
+        parse, build = msgspec.json.Decoder(typed.form).decode, typed.convert
+    except TypeError:  # a form that this msgspec does not know
+        return None
+    return lambda payload: build(parse(payload))
+
+
+def quick_decoder(
+    name: bytes, quick: Callable[[bytes], Any], general: Callable[[Sequence[bytes]], Any]
+) -> Callable[[Sequence[bytes]], Any]:
+    """``quick``, and what it cannot do by ``general``.
+
+    Args:
+        name: of the field that holds the JSON; must be the entry's first for ``quick``.
+        quick: JSON → record; may raise anything.
+        general: entry → record.
+    """
+    failures = pause = 0
+
+    def decode(fields: Sequence[bytes]) -> Any:
+        nonlocal failures, pause
+        if pause:
+            pause -= 1
+            return general(fields)
+        try:
+            if fields[0] == name:
+                found = quick(fields[1])
+                failures = 0
+                return found
+        except Exception:  # the general way says what is wrong, if anything is
+            failures += 1
+            if failures == _FAILURES:
+                failures, pause = 0, _PAUSE
+        return general(fields)
+
+    return decode
