@@ -16,8 +16,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import compare, environments, rounds, scenarios, table  # noqa: E402 (no installed package)
+from benchmarks import compare, crowd, environments, rounds, scenarios, table  # noqa: E402 (no installed package)
 from benchmarks.contenders import named  # noqa: E402
+from benchmarks.growth import Cost  # noqa: E402
 from benchmarks.rows import rows  # noqa: E402
 from benchmarks.scenario import RATE, Bar, Group, Scenario  # noqa: E402
 from benchmarks.scenarios.peers import PEERS, among  # noqa: E402
@@ -213,7 +214,29 @@ def test_a_plot_has_a_bar_for_each_ratio_and_takes_the_page_s_colour(page: Modul
     assert [mark.text for mark in plot.iter(f"{tag}title")] == ["≥ 4 \N{MULTIPLICATION SIGN}"]
 
 
-# Handover
+# Scale and handover
+
+
+def test_growth_is_told_where_one_more_costs_more_than_before() -> None:
+    total, each = Cost("a", "memory", kind="total"), Cost("a", "rate", kind="rate")
+    linear = [(1, {"a": 11.0}), (10, {"a": 20.0}), (100, {"a": 110.0})]
+    assert not list(total.steps("units", linear))
+    steep = [*linear, (200, {"a": 500.0})]
+    (told,) = total.steps("units", steep)
+    assert told == "memory: from 100 to 200 units, one more costs 3.9 times as much as in the step before"
+    (told,) = each.steps("units", [(1, {"a": 100.0}), (2, {"a": 90.0}), (4, {"a": 45.0})])
+    assert told == "rate: an event costs 2.0 times as much at 4 units as at 2"
+
+
+def test_a_crowd_joins_and_leaves_in_virtual_time() -> None:
+    counted = crowd.gather(5, partitions=10)
+    assert counted["join_calls"] > counted["leave_calls"] > 0
+
+
+def test_scale_says_how_it_grows() -> None:
+    done = run("benchmarks.scale", "sizes", "--most", "500", "--events", "200")
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[0] for line in done.stdout.splitlines()[1:5]] == ["sizes", "bytes", "50", "500"]
 
 
 def test_the_handover_of_partitions_is_measured() -> None:
