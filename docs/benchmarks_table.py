@@ -37,7 +37,12 @@ def spread(found: Mapping[str, Any]) -> str:
     """The ratio, from the worst to the best round."""
     if found["ratio"] is None:
         return ""
-    return f"{found['ratio']:.2f} ({found['low']:.2f}-{found['high']:.2f})"
+    return f"{ratio(found['ratio'])} ({ratio(found['low'])}-{ratio(found['high'])})"
+
+
+def ratio(number: float) -> str:
+    """Two digits at least, of small ones too."""
+    return f"{number:.2f}" if number >= 0.1 else f"{number:.2g}"
 
 
 def figures(found: Mapping[str, Any]) -> str:
@@ -106,15 +111,22 @@ def limit(found: Mapping[str, Any]) -> float:
     return float(found["bar"].split()[1]) if found["bar"].endswith(" x") else 0.0
 
 
+def colour(found: Mapping[str, Any]) -> str:
+    """Whether the bar is met; without one, whether it is ours, where others are beside it."""
+    if found["met"] is None:
+        return REACHED if found["title"].startswith("runnel-trio") else PLAIN
+    return REACHED if found["met"] else MISSED
+
+
 def bar(found: Mapping[str, Any], top: float, scale: float) -> Iterator[str]:
     """One row of a chart."""
-    middle, colour = top + LINE / 2, {None: PLAIN, True: REACHED, False: MISSED}[found["met"]]
+    middle = top + LINE / 2
     low, high, mark = (LABELS + scale * number for number in (found["low"], found["high"], limit(found)))
     text = f'y="{middle + 4:.1f}"'
     yield f'  <text x="{LABELS - 8}" {text} text-anchor="end">{escape(found["title"])}</text>'
     yield (
         f'  <rect x="{LABELS}" y="{middle - THICK / 2:.1f}" width="{scale * found["ratio"]:.1f}" '
-        f'height="{THICK}" fill="{colour}"/>'
+        f'height="{THICK}" fill="{colour(found)}"/>'
     )
     yield f'  <path d="M{low:.1f} {middle:.1f}H{high:.1f}" stroke="currentColor" stroke-width="1.5"/>'
     if limit(found):
@@ -123,7 +135,7 @@ def bar(found: Mapping[str, Any], top: float, scale: float) -> Iterator[str]:
             f'stroke-width="2" stroke-dasharray="3 2"><title>{escape(times(found["bar"]))}</title></path>'
         )
     end = max(high, mark) + 6
-    yield f'  <text x="{end:.1f}" {text}>{found["ratio"]:.2f} \N{MULTIPLICATION SIGN}</text>'
+    yield f'  <text x="{end:.1f}" {text}>{ratio(found["ratio"])} \N{MULTIPLICATION SIGN}</text>'
 
 
 def grouped(found: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], list[Mapping[str, Any]]]]:

@@ -32,40 +32,34 @@ def ping_stream(app: App, unique: int) -> Stream[Ping]:
     )
 
 
-def latency(url: str, count: int, unique: int, *, pause: float = 0.0, sender: str = "sender") -> Result:
-    """Of all that is not in the slow partition, which has a handler that awaits ``pause``."""
+def latency(url: str, count: int, unique: int, *, pause: float | None = None) -> Result:
+    """Of all pings; with a pause, of those that are not in the slow partition, whose handler awaits it."""
     app = app_at(url)
     pings = ping_stream(app, unique)
-    found: list[float] = []
-    wanted = count // 60
+    latencies, done, wanted = list[float](), trio.Event(), count // 60
 
     @app.processor(pings)
     async def pong(events: Any) -> None:
         async for ping in events.records():
-            if ping.partition == SLOW and sender != "sender":
+            if pause is not None and ping.partition == SLOW:
                 await trio.sleep(pause)
                 continue
-            found.append((time.monotonic_ns() - ping.sent) / 1e9)
-            if len(found) == wanted:
+            latencies.append((time.monotonic_ns() - ping.sent) / 1e9)
+            if len(latencies) == wanted:
                 done.set()
 
-    async def run() -> None:
-        async with app.worker():
-            command = [
-                sys.executable,
-                "-m",
-                "benchmarks.child",
-                f"ours/{sender}",
-                url,
-                str(wanted),
-                str(unique),
-            ]
-            with subprocess.Popen(command, stdout=subprocess.DEVNULL):  # noqa: ASYNC220 (it is waited for below)
-                await done.wait()
+    trio.run(
+        answered, app, f"ours/sender{'' if pause is None else '-beside-slow'}", (url, wanted, unique), done
+    )
+    return percentiles(latencies)
 
-    done = trio.Event()
-    trio.run(run)
-    return percentiles(found)
+
+async def answered(app: App, sender: str, arguments: tuple[str, int, int], done: trio.Event) -> None:
+    """A worker, and a sender in another process, until all was received."""
+    command = [sys.executable, "-m", "benchmarks.child", sender, *map(str, arguments)]
+    async with app.worker():
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL):  # noqa: ASYNC220 (it is waited for below)
+            await done.wait()
 
 
 def send_pings(url: str, count: int, unique: int, *, spare: bool = False) -> Result:
@@ -91,7 +85,7 @@ def send_pings(url: str, count: int, unique: int, *, spare: bool = False) -> Res
 CONTENDERS: dict[str, Contender] = {
     "latency": latency,
     "sender": send_pings,
-    "latency-all-quick": partial(latency, sender="sender-beside-slow"),
-    "latency-beside-slow": partial(latency, pause=0.1, sender="sender-beside-slow"),
+    "latency-all-quick": partial(latency, pause=0.0),
+    "latency-beside-slow": partial(latency, pause=0.1),
     "sender-beside-slow": partial(send_pings, spare=True),
 }

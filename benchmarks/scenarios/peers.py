@@ -57,10 +57,12 @@ PEERS = [
 ]
 
 OUR_CONSUMERS = [
+    Scenario("by hand: XREADGROUP 100, json, XACK", "by-hand/group", RATE, "by-hand/group"),
     Scenario("runnel-trio: records()", "ours/consume", RATE, "by-hand/group"),
     Scenario("runnel-trio: take(100).records()", "ours/consume-take-100", RATE, "by-hand/group"),
 ]
 OUR_SENDERS = [
+    Scenario("by hand: XADD pipeline, json", "by-hand/pipeline", RATE, "by-hand/pipeline"),
     Scenario("runnel-trio: in bulk", "ours/send-bulk", RATE, "by-hand/pipeline"),
     Scenario("runnel-trio: one awaited send at a time", "ours/send-one-by-one", RATE, "by-hand/one-by-one"),
 ]
