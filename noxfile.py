@@ -79,6 +79,13 @@ def soak(session: nox.Session) -> None:
 
 @nox.session
 def benchmarks(session: nox.Session) -> None:
-    """The table of docs/benchmarks; takes some minutes on a quiet machine."""
+    """The tables of docs/benchmarks, or what is given: `nox -s benchmarks -- consuming --rounds 3`."""
     session.install("-e", ".[fast,embedded]")
     session.run("python", "-m", "benchmarks", *session.posargs)
+
+
+@nox.session
+def scale(session: nox.Session) -> None:
+    """What grows with partitions, processors, workers, sizes and backlog: `nox -s scale -- partitions`."""
+    session.install("-e", ".[fast,embedded]")
+    session.run("python", "-m", "benchmarks.scale", *session.posargs)

@@ -1,10 +1,16 @@
-"""What every contender works on: orders of a thousand customers, in 16 partitions."""
+"""What every contender works on: orders of a thousand customers, in 16 partitions.
+
+Peers import it too, so it imports nothing but the standard library.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import json
+import os
 import resource
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
@@ -30,17 +36,37 @@ class Plain:
     item_ids: list[int]
 
 
-def orders(kind: Callable[..., Any], count: int) -> list[Any]:
+def orders(kind: Callable[..., Any], count: int, *, keys: int = 1000) -> list[Any]:
     """So many orders of a class with these fields."""
     return [
         kind(
-            order_id=number % 1000,
+            order_id=number % keys,
             created_at=START + timedelta(seconds=number),
             amount=number % 97,
             item_ids=[1, number % 7, 3],
         )
         for number in range(count)
     ]
+
+
+def document(order: Plain) -> dict[str, Any]:
+    """An order as JSON has it."""
+    return {
+        "order_id": order.order_id,
+        "created_at": order.created_at.isoformat(),
+        "amount": order.amount,
+        "item_ids": order.item_ids,
+    }
+
+
+def written(order: Plain) -> str:
+    """An order as JSON."""
+    return json.dumps(document(order))
+
+
+def partition_of(order: Plain) -> int:
+    """Where it goes, where the framework does not say."""
+    return zlib.crc32(str(order.order_id).encode()) % PARTITIONS
 
 
 def chunks(items: list[Any]) -> Iterator[list[Any]]:
@@ -52,7 +78,28 @@ def chunks(items: list[Any]) -> Iterator[list[Any]]:
 def rate(count: int, began: float) -> Result:
     """Events per second since ``began``, and the most memory that this process has used."""
     seconds = time.perf_counter() - began
-    return {"rate": count / seconds, "rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    return {"rate": count / seconds, "events": count, "rss": peak_memory()}
+
+
+def peak_memory() -> float:
+    """The most memory that this process has used so far, in MiB.
+
+    Linux counts in `ru_maxrss` what the parent had when it started this process; /proc does not.
+    """
+    try:
+        with open("/proc/self/status") as file:
+            return next(int(line.split()[1]) for line in file if line.startswith("VmHWM")) / 1024
+    except FileNotFoundError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def memory() -> float:
+    """The memory that this process uses now, in KiB."""
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE") / 1024
+    except FileNotFoundError:
+        return peak_memory() * 1024
 
 
 def percentiles(latencies: list[float]) -> Result:

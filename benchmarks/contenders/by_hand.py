@@ -11,31 +11,30 @@ import subprocess
 import sys
 import threading
 import time
-import zlib
 from typing import Any
 
 import msgspec
 from redis import Redis
 
-from benchmarks.workload import PARTITIONS, Contender, Plain, Result, chunks, orders, percentiles, rate
+from benchmarks.workload import (
+    PARTITIONS,
+    Contender,
+    Plain,
+    Result,
+    chunks,
+    orders,
+    partition_of,
+    percentiles,
+    rate,
+    written,
+)
 
 #: As many as runnel-trio keeps by default.
 MAXLEN = 50_000
 
 
-def written(order: Plain) -> str:
-    return json.dumps(
-        {
-            "order_id": order.order_id,
-            "created_at": order.created_at.isoformat(),
-            "amount": order.amount,
-            "item_ids": order.item_ids,
-        }
-    )
-
-
 def stream_of(order: Plain) -> str:
-    return f"by-hand:{zlib.crc32(str(order.order_id).encode()) % PARTITIONS}"
+    return f"by-hand:{partition_of(order)}"
 
 
 def pipeline(url: str, count: int, _: int) -> Result:
@@ -69,13 +68,19 @@ def logs(redis: Redis) -> list[bytes]:
     return sorted(found)
 
 
-def read_group(url: str, count: int, unique: int) -> Result:
-    """XREADGROUP by the hundred, json, one XACK for each read."""
-    redis = Redis.from_url(url)
-    keys, group = logs(redis), f"by-hand-{unique}"
+def grouped(redis: Redis, group: str) -> dict[Any, Any]:
+    """A new group on every partition, and what XREADGROUP wants to know."""
+    keys = logs(redis)
     for key in keys:
         redis.xgroup_create(key, group, id="0")
-    wanted: Any = dict.fromkeys(keys, ">")
+    return dict.fromkeys(keys, ">")
+
+
+def read_group(url: str, count: int, unique: int) -> Result:
+    """XREADGROUP by the hundred, json, one XACK for each read."""
+    redis: Any = Redis.from_url(url)
+    group = f"by-hand-{unique}"
+    wanted = grouped(redis, group)
     left = count
     began = time.perf_counter()
     while left > 0:
@@ -87,9 +92,25 @@ def read_group(url: str, count: int, unique: int) -> Result:
     return rate(count, began)
 
 
+def read_group_each(url: str, count: int, unique: int) -> Result:
+    """As `read_group`, but one XACK for each event."""
+    redis: Any = Redis.from_url(url)
+    group = f"by-hand-{unique}"
+    wanted = grouped(redis, group)
+    left = some = count // 10
+    began = time.perf_counter()
+    while left > 0:
+        for key, entries in redis.xreadgroup(group, "me", wanted, count=100, block=1000):
+            for xid, fields in entries[:left]:
+                json.loads(fields[b"data"])
+                redis.xack(key, group, xid)
+            left -= len(entries[:left])
+    return rate(some, began)
+
+
 def read_cursor(url: str, count: int, _: int) -> Result:
     """XREAD with a cursor of its own, which nothing keeps, and msgspec into dicts: no framework at all."""
-    redis = Redis.from_url(url)
+    redis: Any = Redis.from_url(url)
     cursors: Any = dict.fromkeys(logs(redis), b"0")
     decode = msgspec.json.decode
     left = count
@@ -113,7 +134,7 @@ def latency(url: str, count: int, unique: int) -> Result:
     found: list[float] = []
 
     def loop() -> None:
-        mine = Redis.from_url(url)
+        mine: Any = Redis.from_url(url)
         asked: Any = dict.fromkeys(keys, ">")
         while len(found) < wanted:
             for key, entries in mine.xreadgroup("pongs", "me", asked, count=100, block=1000):
@@ -124,7 +145,7 @@ def latency(url: str, count: int, unique: int) -> Result:
 
     thread = threading.Thread(target=loop)
     thread.start()
-    command = [sys.executable, "-m", "benchmarks.child", "sender-by-hand", url, str(wanted), str(unique)]
+    command = [sys.executable, "-m", "benchmarks.child", "by-hand/sender", url, str(wanted), str(unique)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     thread.join()
     return percentiles(found)
@@ -142,11 +163,23 @@ def sender(url: str, count: int, unique: int) -> Result:
     return {}
 
 
+def imports(_: str, count: int, unique: int) -> Result:
+    """How long Python takes to start and to import what everybody imports; the second of two tries."""
+    command = [sys.executable, "-c", "import trio, redis, cattrs"]
+    for _try in range(2):
+        began = time.perf_counter()
+        subprocess.run(command, check=True)
+        seconds = time.perf_counter() - began
+    return {"seconds": seconds}
+
+
 CONTENDERS: dict[str, Contender] = {
-    "by-hand-pipeline": pipeline,
-    "by-hand-one-by-one": one_by_one,
-    "by-hand-group": read_group,
-    "by-hand-cursor": read_cursor,
-    "by-hand-latency": latency,
-    "sender-by-hand": sender,
+    "pipeline": pipeline,
+    "one-by-one": one_by_one,
+    "group": read_group,
+    "group-each": read_group_each,
+    "cursor": read_cursor,
+    "latency": latency,
+    "sender": sender,
+    "imports": imports,
 }
