@@ -251,8 +251,8 @@ async def test_a_commit_of_what_the_log_never_had_is_told_of_the_rewind(broker: 
     first, last = ids(await read(broker))
     granted = await acquired(broker)
     later = b"%d-0" % (int(last.partition(b"-")[0]) + 1)
-    assert await commit(broker, granted.lease, ORIGIN, later, 2) is CommitOutcome.REWOUND
-    assert await commit(broker, granted.lease, ORIGIN, last, 3) is CommitOutcome.REWOUND
+    assert await commit(broker, granted.lease, ORIGIN, later, 3) is CommitOutcome.REWOUND
+    assert await commit(broker, granted.lease, ORIGIN, later, -1) is CommitOutcome.REWOUND
     assert (await state(broker)).cursor == ORIGIN
     assert await commit(broker, granted.lease, ORIGIN, first, -1) is CommitOutcome.COMMITTED
     assert await commit(broker, granted.lease, first, last, 2) is CommitOutcome.COMMITTED

@@ -103,7 +103,9 @@ def read_up_to(state: LogState, position: bytes, believed: int) -> int:
 def is_behind_the_end(cursor: bytes, entries_read: int, last_id: bytes, entries_added: int) -> bool:
     """Whether a cursor speaks of entries that a log never had: then its history is another one by now.
 
+    Where it is not known how many entries stand before it (-1), its id must do.
+
     A failover that loses the last writes loses the commits among them too, and the owner repeats its commit
     on the new server. It would pass over what was sent there meanwhile.
     """
-    return is_after(cursor, last_id) or entries_read > entries_added
+    return is_after(cursor, last_id) if entries_read < 0 else entries_read > entries_added

@@ -30,7 +30,7 @@ from runnel_trio.exceptions import BrokerRefused, BrokerUnavailable, Misconfigur
 __all__ = ["Endpoint", "Line", "Outage", "mapped", "translate"]
 
 #: Calls, and bytes, that are exchanged without a thread.
-_FEW, _SMALL = 8, 16_384
+_FEW, _SMALL = 32, 16_384
 #: What a server answers that passes by itself, by the first word.
 _PASSING = frozenset(
     {"BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "MISCONF", "NOREPLICAS", "OOM", "READONLY", "UNBLOCKED"}

@@ -6,12 +6,13 @@ local function as_table(flat)
 end
 local function type_of(key) return redis.call('TYPE', key).ok end
 local function wrong_type(key) return redis.error_reply('WRONGTYPE ' .. key .. ' is a ' .. type_of(key)) end
-local function group_of(log, name)
-  for _, flat in ipairs(redis.call('XINFO', 'GROUPS', log)) do
+local function group_in(groups, name)
+  for _, flat in ipairs(groups) do
     local group = as_table(flat)
     if group['name'] == name then return group end
   end
 end
+local function group_of(log, name) return group_in(redis.call('XINFO', 'GROUPS', log), name) end
 local function state_of(log, group)
   local info = as_table(redis.call('XINFO', 'STREAM', log))
   local first = info['first-entry']

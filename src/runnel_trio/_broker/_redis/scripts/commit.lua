@@ -8,15 +8,20 @@
 local log, lease = KEYS[1], KEYS[2]
 local held = redis.call('HMGET', lease, 'owner', 'epoch')
 if held[1] ~= ARGV[2] or held[2] ~= ARGV[3] then return 'FENCED' end
-local group = type_of(log) == 'stream' and group_of(log, ARGV[1])
+local groups = redis.pcall('XINFO', 'GROUPS', log)
+local group = not groups.err and group_in(groups, ARGV[1])
 if not group then return 'REWOUND' end
 local cursor = group['last-delivered-id']
 if cursor == ARGV[5] then return 'COMMITTED' end
 if cursor ~= ARGV[4] then return 'REWOUND' end
 -- What the log never had was lost in a failover, and this commit with it: it must not pass over what was sent since.
-local info = as_table(redis.call('XINFO', 'STREAM', log))
-if id_before(info['last-generated-id'], ARGV[5]) then return 'REWOUND' end
-if tonumber(ARGV[6]) > info['entries-added'] then return 'REWOUND' end
+-- (Read and lag make all that was ever added, where they are known. Where not, or that is too few, the log is asked.)
+local count, read, lag = tonumber(ARGV[6]), group['entries-read'], group['lag']
+if count < 0 or not read or not lag or read + lag < count then
+  local info = as_table(redis.call('XINFO', 'STREAM', log))
+  if info['entries-added'] < count then return 'REWOUND' end
+  if count < 0 and id_before(info['last-generated-id'], ARGV[5]) then return 'REWOUND' end
+end
 if ARGV[8] ~= '0' then
   local outputs = outputs_from(8)
   local refusal = refused(outputs)
