@@ -25,11 +25,13 @@ from benchmarks.contenders.ours import (
 )
 from benchmarks.contenders.owning import consume_wide, idle
 from benchmarks.contenders.workers import crew
-from benchmarks.workload import Result, chunks, memory, orders, peak_memory
+from benchmarks.workload import PARTITIONS, Result, chunks, memory, orders, peak_memory
 from runnel_trio import App, Record, Stream
 
 #: Bytes that a run with records of some size sends, at most.
 VOLUME = 64 << 20
+#: Events for each partition or processor at least: with fewer it is starting that is measured.
+FEWEST = 60
 #: Partitions that worker processes share.
 SHARED = 64
 
@@ -44,7 +46,7 @@ class Blob(Record):
 def partitions(n: int, events: int, url: str, unique: int) -> Result:
     """One worker owns so many, idle and at work."""
     found = idle(url, events, unique, partitions=n)
-    worked = consume_wide(url, events, unique + 1, partitions=n)
+    worked = consume_wide(url, max(events, FEWEST * n), unique + 1, partitions=n)
     return {**found, "memory": found["memory"] / 1024, "rate": worked["steady"]}
 
 
@@ -52,16 +54,17 @@ def processors(n: int, events: int, url: str, unique: int) -> Result:
     """One worker runs so many over one stream; each of them handles every event."""
     app = app_at(url)
     stream = order_stream(app, f"many-{unique}")
-    counters = [counting(app, stream, events // n, name=f"p{number}") for number in range(n)]
+    each = max(events // n, FEWEST * PARTITIONS)
+    counters = [counting(app, stream, each, name=f"p{number}") for number in range(n)]
 
     async def run() -> Result:
         async with app.worker():
             found = await resting(2.0)
             began = time.perf_counter()
-            await store(stream, orders(Order, events // n))
+            await store(stream, orders(Order, each))
             for counter in counters:
                 await counter.done.wait()
-            return {**found, "rate": events // n * n / (time.perf_counter() - began)}
+            return {**found, "rate": each * n / (time.perf_counter() - began)}
 
     return trio.run(run)
 
