@@ -134,8 +134,8 @@ class Line:
         connection = self._connection
         if connection is None or len(calls) > _FEW or not can_look(connection):
             return await hop(self.exchange, calls)
-        text = packed(connection, calls)
-        if sum(map(len, text)) > _SMALL:
+        text = b"".join(packed(connection, calls))
+        if len(text) > _SMALL:
             return await hop(self.exchange, calls)
         try:  # and no context manager: those around one small exchange were a sixth of it
             return self._translated(await self._small_exchange(text, calls, hop))
@@ -145,9 +145,9 @@ class Line:
                 raise translate(error, self._endpoint.url) from error
             raise
 
-    async def _small_exchange(self, text: list[bytes], calls: Sequence[Call | Plain], hop: Hop) -> list[Any]:
+    async def _small_exchange(self, text: bytes, calls: Sequence[Call | Plain], hop: Hop) -> list[Any]:
         connection, timeout = self._connection, self._endpoint.timeout
-        connection.send_packed_command(text)  # into an empty buffer: it does not block
+        connection.send_packed_command([text])  # into an empty buffer: it does not block
         if not await hop.readable(connection._sock, timeout):
             raise BrokerUnavailable(f"{redacted(self._endpoint.url)}: no answer within {timeout:g} s")
         if arrived(connection, len(calls)):
