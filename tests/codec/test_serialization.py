@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gzip
+import json
 import pickle
 import sys
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from runnel_trio._codec import (
     Record,
     RecordCodec,
     _extras,
+    _serialization,
     default_serializer,
     make_converter,
 )
@@ -57,6 +59,29 @@ def test_they_are_values(serializer: Serializer) -> None:
     assert pickle.loads(pickle.dumps(serializer)) == copy.deepcopy(serializer) == serializer
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         serializer.compressor = None
+
+
+@pytest.mark.parametrize("made", [True, False], ids=["C", "Python"])
+def test_the_standard_encoder_is_used_as_the_library_offers_it(
+    monkeypatch: pytest.MonkeyPatch, made: bool
+) -> None:
+    if not made:
+        monkeypatch.setattr(json.encoder, "c_make_encoder", None)
+    encode = _serialization._reused(_serialization._encoder)
+    for value in ({"a": [1, 2.5, -0.0, None, True, "é\u2028", {}]}, [], "x", 5, 1e300, {"ключ": {"b": [[]]}}):
+        assert encode(value) == json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    for wrong, error in ((float("nan"), ValueError), ([object()], TypeError), ({(): 1}, TypeError)):
+        with pytest.raises(error):
+            encode(wrong)
+    assert encode([1]) == "[1]"
+
+
+@both
+def test_white_space_around_it_is_no_matter(serializer: Serializer) -> None:
+    assert serializer.loads(b' \n{"a": 1}\t\r ') == {"a": 1}
+    for wrong in (b"\x0b1", b"1 2", b"", b" ", b"\xef\xbb\xbf1"):
+        with pytest.raises(ValueError):
+            serializer.loads(wrong)
 
 
 @both

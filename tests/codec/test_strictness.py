@@ -113,6 +113,8 @@ WRONG_TO_SEND = [
     (list[int], (1,), "x", "expected list, got tuple (1,)"),
     (list[int], [1, 2, True], "x[2]", "expected int, got bool True"),
     (list[int], [*range(20), "20"], "x[20]", "expected int, got str '20'"),
+    (list[int], [1] * 7 + [None], "x[7]", "expected int, got None"),
+    (list[int], [1] * 6 + [None], "x[6]", "expected int, got None"),
     (list[str], ["a", None], "x[1]", "expected str, got None"),
     (list[bool], [True, 0], "x[1]", "expected bool, got int 0"),
     (list[float], [1.0, "x"], "x[1]", "expected float, got str 'x'"),

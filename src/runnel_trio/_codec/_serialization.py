@@ -15,12 +15,35 @@ from runnel_trio.interfaces import Compressor, Serializer
 
 __all__ = ["FastJSONSerializer", "JSONSerializer", "default_serializer", "functions_of", "typed_parser"]
 
-# Made once: json.dumps() with any option makes an encoder for each call. NaN is refused because other
-# readers refuse it; the converter stores it as a string.
-_encode = json.JSONEncoder(
-    ensure_ascii=False, separators=(",", ":"), allow_nan=False, check_circular=False
-).encode
-_decode = json.JSONDecoder().decode
+# NaN is refused because other readers refuse it; the converter stores it as a string.
+_encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False, check_circular=False)
+_decoder = json.JSONDecoder()
+
+
+def _reused(encoder: json.JSONEncoder) -> Callable[[Any], str]:
+    """``encoder.encode``, but with one encoder in C for all calls, not one for each: 1.5 µs instead of 2.
+
+    json does not promise how it makes them. Where it does so otherwise (PyPy has none), all stays as it is.
+    """
+    options = (
+        encoder.key_separator,
+        encoder.item_separator,
+        encoder.sort_keys,
+        encoder.skipkeys,
+        encoder.allow_nan,
+    )
+    try:
+        chunks = json.encoder.c_make_encoder(  # type: ignore[attr-defined]  # not in the stubs
+            None, encoder.default, json.encoder.encode_basestring, encoder.indent, *options
+        )
+        chunks({"a": [1.5, "b"]}, 0)
+    except (AttributeError, TypeError):
+        return encoder.encode
+    join = "".join
+    return lambda value: join(chunks(value, 0))
+
+
+_encode = _reused(_encoder)
 
 
 @attrs.frozen
@@ -46,7 +69,13 @@ class JSONSerializer(Serializer):
 
     def loads(self, value: bytes) -> Any:
         """The value; raises ValueError for anything that is not JSON in UTF-8."""
-        return _decode(value.decode())
+        text = value.decode()
+        try:
+            found, end = _decoder.raw_decode(text)
+        except ValueError:
+            end = -1
+        # White space around it is rare, and looked for twice by decode(): 0.3 µs.
+        return found if end == len(text) else _decoder.decode(text)
 
 
 @attrs.frozen
