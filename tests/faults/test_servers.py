@@ -21,6 +21,7 @@ from fault_servers import deleted, emptied, flushed
 from runnel_trio import App, BrokerRefused, Misconfigured
 from runnel_trio._broker._protocol import Batch, Commit, CommitOutcome, Output
 from runnel_trio._broker._redis._broker import open_redis
+from runnel_trio._worker._member import _source
 
 Mutate = Callable[..., None]
 
@@ -153,9 +154,7 @@ async def lossy_failover(bench: Bench, directory: Path, *, committed: int = 15) 
     """
     gate = Gate()
 
-    async def first_of_many(
-        order: Order,
-    ) -> None:  # the others without a pause, so that one commit has them all
+    async def first_of_many(order: Order) -> None:  # see `in_one_go`
         if order.n == 30:
             await gate(order)
 
@@ -198,15 +197,21 @@ async def test_gate_without_comparison_a_failover_skips(bench: Bench, tmp_path: 
     assert "L" in kinds(await lossy_failover(bench, tmp_path))
 
 
+@pytest.fixture
+def in_one_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events without an await are all handled before anything else runs, so that one commit has them all."""
+    monkeypatch.setattr(_source, "_SLICE", 10.0)
+
+
 async def test_a_commit_that_a_failover_lost_is_not_repeated_over_what_was_sent_since(
-    bench: Bench, tmp_path: Path
+    in_one_go: None, bench: Bench, tmp_path: Path
 ) -> None:
     assert await lossy_failover(bench, tmp_path, committed=0) == []
     assert "rewound" in {commit.outcome for commit in bench.diary.commits()}
 
 
 async def test_gate_without_a_look_at_the_end_of_the_log_such_a_commit_skips(
-    bench: Bench, tmp_path: Path, mutate: Mutate
+    in_one_go: None, bench: Bench, tmp_path: Path, mutate: Mutate
 ) -> None:
     mutate("history")
     assert "L" in kinds(await lossy_failover(bench, tmp_path, committed=0))

@@ -112,10 +112,14 @@ async def test_a_worker_whose_handler_holds_up_trio_beyond_the_stall_limit_is_re
             await producer.send(400)
             await without(bench, name)
             assert "stall-limit" in stalled.log.read_text()
-            seen = len(bench.diary.handled())
-            await bench.until(lambda: "fenced" in {commit.outcome for commit in bench.diary.commits()})
+            seen, commits = len(bench.diary.handled()), len(bench.diary.commits())
+            await bench.until(lambda: "stall-over" in stalled.log.read_text())
+            await bench.until(lambda: len(bench.diary.handled()) > seen)
             late = [line for line in bench.diary.handled()[seen:] if line.owner == str(stalled.pid)]
             assert len(late) == len({line.partition for line in late}), "what was in hand, at most"
+            # It has heard that it was removed, or its commit is refused, whichever comes first.
+            tried = [commit.outcome for commit in bench.diary.commits()[commits:] if commit.owner == name]
+            assert set(tried) <= {"fenced"}
             gate.open()
             await shared(bench, name)  # it is back by itself
             await bench.drained()
