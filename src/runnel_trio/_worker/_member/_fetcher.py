@@ -19,6 +19,8 @@ from runnel_trio._worker._member._backlog import Backlog
 
 __all__ = ["Fetcher", "lanes_for"]
 
+#: So few events come one by one: then what counts is how soon each is handled.
+_LITTLE = 16
 #: Partitions that one lane serves without strain.
 _KEYS_PER_LANE = 32
 
@@ -67,8 +69,11 @@ class _Lane:
         for number, entries in found.items():
             if self.backlogs.get(number) is wanted[number]:
                 wanted[number].offer(entries)
-        # Handlers first: the next read can wait for as long as it takes to write it.
+        # Handlers first: writing the next read takes as long as they do. Trio runs what is ready in either order,
+        # so after one turn they may still wait; after a second, which is worth it where little came, they do not.
         await trio.lowlevel.checkpoint()
+        if sum(map(len, found.values())) < _LITTLE:
+            await trio.lowlevel.checkpoint()
 
 
 @attrs.define(eq=False)

@@ -26,6 +26,8 @@ async def resync(broker: Broker, processor: Processor, backlogs: Collection[Back
     states = await broker.examine(processor.spec, [place.backlog.number for place in before])
     for place, state in zip(before, states, strict=True):
         backlog = place.backlog
+        if place.is_at_the_end(state):
+            continue  # nearly all of a thousand idle partitions: a third of what they cost
         if place.cursor_moved(state):
             _tell_of_move(processor, backlog, state)
             backlog.lose()
@@ -78,6 +80,14 @@ class _Place:
     @classmethod
     def of(cls, backlog: Backlog) -> _Place:
         return cls(backlog, backlog.position, backlog.committed, not backlog.unacknowledged)
+
+    def is_at_the_end(self, state: LogState | None) -> bool:
+        """Whether all is read and acknowledged, and the server says the same."""
+        return (
+            state is not None
+            and state.cursor == state.last_id == self.position == self.committed
+            and state.entries_added == self.backlog.read
+        )
 
     def cursor_moved(self, state: LogState | None) -> bool:
         """Whether the server's story is another than ours: an operator's doing, or a lost write.
