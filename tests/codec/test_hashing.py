@@ -128,7 +128,9 @@ def test_the_ends_of_the_ranges_have_a_form(key: Any) -> None:
     assert 0 <= blake3_hasher(key) < 2**64
 
 
-@pytest.mark.parametrize("key", [[1], {"a": 1}, {1}, object(), (1, [2]), range(3)], ids=lambda key: type(key).__name__)
+@pytest.mark.parametrize(
+    "key", [[1], {"a": 1}, {1}, object(), (1, [2]), range(3)], ids=lambda key: type(key).__name__
+)
 def test_another_type_is_refused_with_advice(key: Any) -> None:
     with pytest.raises(Misconfigured) as caught:
         canonical_key(key)

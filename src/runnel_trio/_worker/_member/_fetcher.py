@@ -69,8 +69,9 @@ class _Lane:
         for number, entries in found.items():
             if self.backlogs.get(number) is wanted[number]:
                 wanted[number].offer(entries)
-        # Handlers first: writing the next read takes as long as they do. Trio runs what is ready in any order, so
-        # after one turn they may still wait; after a second, worth it where little came, they do not.
+        # Handlers first: writing the next read takes as long as they do. Trio runs what is ready in any
+        # order, so after one turn they may still wait. After a second they do not; where little came, it is
+        # worth its price.
         await trio.lowlevel.checkpoint()
         if sum(map(len, found.values())) < _LITTLE:
             await trio.lowlevel.checkpoint()
