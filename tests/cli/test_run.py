@@ -44,6 +44,18 @@ def test_a_signal_lets_the_event_in_hand_end(number: signal.Signals, started: An
     assert line(again) == "begin 2"
 
 
+def test_what_was_imported_is_no_work_for_the_garbage_collector(shop: Path, started: Any) -> None:
+    (shop / "frozen.py").write_text(
+        "import gc\n"
+        "from runnel_trio import App\n"
+        "app = App('frozen')\n"
+        "@app.task\n"
+        "async def count():\n"
+        "    print(gc.get_freeze_count(), flush=True)\n"
+    )
+    assert int(line(started("run", "frozen:app", "--embedded=data"))) > 10_000
+
+
 def test_a_second_signal_does_not_wait_for_it(started: Any, command: Any) -> None:
     command("send", "shop:orders", "--embedded=data", '{"key": "stuck", "n": 1}')
     worker = started("run", "shop:app", "--embedded=data")

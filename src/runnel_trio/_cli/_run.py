@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import re
 import signal
@@ -84,6 +85,10 @@ async def run(app: App, processors: Collection[str]) -> int:
         Ended: there was no server when it started.
     """
     running = _Running(app, sorted(processors))
+    # What was imported stays for good: the garbage collector need not go through it again and again. Every full
+    # collection takes 15 ms less (one of them came just when a partition was to be taken over).
+    gc.collect()
+    gc.freeze()
     try:
         with obeyed(running.drain, running.abort), running.scope:
             await app.run(processors=processors, task_status=running)
