@@ -85,8 +85,8 @@ async def run(app: App, processors: Collection[str]) -> int:
         Ended: there was no server when it started.
     """
     running = _Running(app, sorted(processors))
-    # What was imported stays for good: the garbage collector need not go through it again and again. Every full
-    # collection takes 15 ms less (one of them came just when a partition was to be taken over).
+    # What was imported stays for good: the garbage collector need not go through it again and again. Every
+    # full collection takes 15 ms less (one of them came just when a partition was to be taken over).
     gc.collect()
     gc.freeze()
     try:
