@@ -74,6 +74,34 @@ async def test_a_waiting_request_is_withdrawn_when_cancelled(nursery: trio.Nurse
     assert carrier.batches == [[1]]
 
 
+async def test_a_request_of_a_task_that_is_cancelled_already_does_not_leave(nursery: trio.Nursery) -> None:
+    carrier = Carrier()
+    gateway: Gateway[int, int] = Gateway(carry=carrier)
+    await nursery.start(gateway.run)
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await gateway.call(1)
+    assert scope.cancelled_caught
+    assert await gateway.call(2) == 4
+    assert carrier.batches == [[2]]
+
+
+async def test_requests_that_come_together_after_one_alone_leave_together(nursery: trio.Nursery) -> None:
+    carrier = Carrier()
+    gateway: Gateway[int, int] = Gateway(carry=carrier)
+    await nursery.start(gateway.run)
+    assert await gateway.call(0) == 0
+    for _ in range(2):
+        async with trio.open_nursery() as askers:
+            for number in range(1, 4):
+                askers.start_soon(gateway.call, number)
+    first, *others = [sorted(batch) for batch in carrier.batches]
+    assert first == [0]
+    assert sorted(map(len, others)) == [1, 2, 3], "the first of the first three did not know of the others"
+    assert await gateway.call(0) == 0
+    assert await gateway.call(0) == 0
+
+
 async def test_a_request_under_way_is_waited_for_and_its_outcome_kept(nursery: trio.Nursery) -> None:
     carrier, answers = Carrier(), []
     gateway: Gateway[int, int] = Gateway(carry=carrier)

@@ -79,6 +79,7 @@ class Gateway(Generic[_Request, _Reply]):
             raise BrokerUnavailable("the connection to the server is closed")
         if self._busy or self._queue or self._crowded:
             return await self._queued(request)
+        await trio.lowlevel.checkpoint_if_cancelled()
         self._busy = True
         try:
             (result,) = await self.carry([request], self)
