@@ -153,6 +153,7 @@ class App:
         lock_expiry: float | None = None,
         read_timeout: int | None = None,
         prefetch_count: int | None = None,
+        prefetch_bytes: int | None = None,
         assignment_attempts: int | None = None,
         assignment_sleep: float | None = None,
         grace_period: float | None = None,
@@ -163,8 +164,8 @@ class App:
     ) -> Callable[[Callable[[Events[R]], Awaitable[None]]], Processor]:
         """Declare the decorated async function a processor of ``stream``.
 
-        It is called for each partition, with that partition's `Events`. What is not given is taken from
-        the ``default_…`` settings; `Processor` says what each one means.
+        It is called for each partition, with that partition's `Events`. What is not given is taken from the
+        ``default_…`` settings; `Processor` says what each means.
 
         Raises:
             Misconfigured: a value that cannot be used, a function that is not async, or a processor of
@@ -183,9 +184,10 @@ class App:
         """
         given = {
             "exception_policy": exception_policy, "lock_expiry": lock_expiry, "read_timeout": read_timeout,
-            "prefetch_count": prefetch_count, "assignment_attempts": assignment_attempts,
-            "assignment_sleep": assignment_sleep, "grace_period": grace_period, "pool_size": pool_size,
-            "join_delay": join_delay, "max_unacked": max_unacked, "max_attempts": max_attempts,
+            "prefetch_count": prefetch_count, "prefetch_bytes": prefetch_bytes, "pool_size": pool_size,
+            "assignment_attempts": assignment_attempts, "assignment_sleep": assignment_sleep,
+            "grace_period": grace_period, "join_delay": join_delay, "max_unacked": max_unacked,
+            "max_attempts": max_attempts,
         }  # fmt: skip
         options = {name: self.settings.resolve(name, value) for name, value in given.items()}
         if not isinstance(stream, Stream):
@@ -408,9 +410,8 @@ class App:
 
     def _chosen(self, names: Collection[str] | None) -> list[Processor]:
         self.discover()
-        unknown = sorted(set(names or ()) - self.processors.keys())
         known = ", ".join(sorted(self.processors)) or "none"
-        if unknown:
+        if unknown := sorted(set(names or ()) - self.processors.keys()):
             raise Misconfigured(f"app {self.name!r} has no processor {', '.join(unknown)}; it has: {known}")
         if not self.processors and not self.background:
             raise Misconfigured(

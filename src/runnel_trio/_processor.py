@@ -33,6 +33,7 @@ class Processor:
         lock_expiry: seconds after its last heartbeat that a member counts as dead.
         read_timeout: milliseconds that a read waits in the server.
         prefetch_count: events that are kept ready for each partition, at most.
+        prefetch_bytes: about how many bytes these may have.
         assignment_attempts: how often a partition that is still held is asked for before it is told.
         assignment_sleep: seconds between two such attempts.
         grace_period: seconds that the event in hand may take when a partition is given up.
@@ -51,6 +52,7 @@ class Processor:
     lock_expiry: float
     read_timeout: int
     prefetch_count: int
+    prefetch_bytes: int
     assignment_attempts: int
     assignment_sleep: float
     grace_period: float

@@ -184,6 +184,12 @@ seconds above 0
     default_prefetch_count: int = _setting(
         1000, COUNT, "events", "How many events of each partition are read ahead, at most."
     )
+    default_prefetch_bytes: int = _setting(
+        4 << 20,
+        COUNT,
+        "bytes",
+        "About how many bytes of each partition's events are read ahead: of large events, fewer are.",
+    )
     default_max_unacked: int = _setting(
         1000,
         COUNT,

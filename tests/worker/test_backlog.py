@@ -103,12 +103,37 @@ def test_a_closed_backlog_hands_out_nothing_and_takes_nothing() -> None:
     assert log.position == b"4-0"
 
 
+def test_of_large_entries_fewer_wait() -> None:
+    log = Backlog(
+        capacity=1000, most_bytes=10_000, position=b"0-0", committed=b"0-0", lease=Lease(3, "me", 1)
+    )
+    assert log.chunk <= 16, "nothing is known of them yet"
+    for size, most in ((10, 715), (1000, 9), (20_000, 1), (10, 715)):
+        xid = int(log.position.partition(b"-")[0]) + 1
+        log.offer([(b"%d-0" % xid, [b"data", b"x" * size])])
+        assert log.chunk == max(1, most // 2 if most < 715 else 333), size
+    log.grow(100)
+    log.offer([(b"9-0", [b"data", b"x" * 20_000])])
+    assert log.chunk == 100, "a batch must fit"
+
+
+def test_sizes_are_told_by_a_few_of_many() -> None:
+    log = Backlog(
+        capacity=1000, most_bytes=10_000, position=b"0-0", committed=b"0-0", lease=Lease(3, "me", 1)
+    )
+    mixed = [(b"%d-0" % n, [b"data", b"x" * (196 if n % 2 else 1796)]) for n in range(1, 501)]
+    log.offer(mixed)
+    assert 3 <= log.chunk <= 25
+
+
 def test_a_batch_larger_than_the_capacity_makes_it_grow() -> None:
     rooms: list[int] = []
     log = backlog(2, rooms)
     log.offer(entries(1, 2))
     log.grow(8)
-    assert log.has_room
+    for waiting in range(3, 9):
+        assert log.has_room, "for the rest of the batch"
+        log.offer(entries(waiting, 1))
     assert rooms == [1]
 
 

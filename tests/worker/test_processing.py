@@ -21,6 +21,7 @@ from runnel_trio import (
     Misconfigured,
     Stream,
 )
+from runnel_trio._broker import _memory
 from runnel_trio._broker._protocol import Batch
 
 Wait = Callable[[Any], Awaitable[None]]
@@ -295,6 +296,36 @@ async def test_a_function_that_takes_nothing_is_refused(
     await orders.send(order(key="a", n=1))
     with pytest.raises(Misconfigured, match="'idle' returned without taking an event"):
         await app.run()
+
+
+async def test_of_large_events_few_are_read_ahead(
+    app: App, order: Any, monkeypatch: pytest.MonkeyPatch, drained: Wait, autojump_clock: MockClock
+) -> None:
+    reads: list[int] = []
+    after = _memory.Log.after
+
+    def counted(self: Any, xid: bytes, most: int) -> Any:
+        found = after(self, xid, most)
+        if found and len(found[0][1][1]) > 50_000:
+            reads.append(len(found))
+        return found
+
+    large = app.stream("large", order, "key", partition_count=1)
+    seen: list[int] = []
+
+    @app.processor(large, prefetch_bytes=500_000)
+    async def handle(events: Any) -> None:
+        async for record in events.records():
+            await trio.sleep(0.01)
+            seen.append(record.n)
+
+    await large.send(*(order(key="x" * 50_000, n=n) for n in range(60)))
+    monkeypatch.setattr(_memory.Log, "after", counted)
+    async with app.worker():
+        await drained(handle)
+    assert seen == list(range(60))
+    assert reads[0] <= 8, "before anything is known of them"
+    assert max(reads[1:]) <= 5
 
 
 async def test_a_sibling_task_gets_its_turn_while_events_wait(

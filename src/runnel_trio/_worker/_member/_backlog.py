@@ -14,6 +14,7 @@ method that changes it is synchronous: no task ever sees a half-made change, and
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import islice
 
@@ -23,6 +24,12 @@ import trio
 from runnel_trio._broker._protocol import Commit, Entry, Lease, Output
 
 __all__ = ["Backlog"]
+
+
+#: Entries that wait, at most, until it is known how large they are.
+_FIRST = 16
+#: Entries of each offer that are weighed.
+_SAMPLES = 8
 
 
 def _nothing() -> None:
@@ -39,6 +46,7 @@ class Backlog:
 
     Attributes:
         capacity: at most so many entries wait.
+        most_bytes: and about so many bytes, as far as the sizes of those before tell; one entry always may.
         position: id behind which to read next.
         committed: the cursor, as this owner knows it.
         entries_read: how many entries stand at or before it; -1 when that is not known.
@@ -55,13 +63,14 @@ class Backlog:
         committed_to: number behind the last entry that is committed.
         cleared: how many entries may be taken before somebody must look whether more may be.
         number: which partition.
-        chunk: how many entries the fetcher asks for at a time: half the capacity, so that it can be early.
+        chunk: how many entries the fetcher asks for at a time: half of what may wait, so that it is early.
     """
 
     capacity: int
     position: bytes
     committed: bytes
     lease: Lease
+    most_bytes: float = math.inf
     entries_read: int = 0
     on_room: Callable[[], None] = _nothing
     on_lost: Callable[[], None] = _nothing
@@ -77,6 +86,8 @@ class Backlog:
     number: int = attrs.field(init=False)
     chunk: int = attrs.field(init=False)
     _roomy: int = attrs.field(init=False)
+    _batch: int = attrs.field(default=0, init=False)
+    _weight: float = attrs.field(default=0.0, init=False)
     _entries: list[Entry] = attrs.field(factory=list, init=False)
     _first: int = attrs.field(default=0, init=False)
     _before: bytes = attrs.field(init=False, default=attrs.Factory(_cursor, takes_self=True))
@@ -87,8 +98,21 @@ class Backlog:
         self._size()
 
     def _size(self) -> None:
-        self.chunk = max(1, self.capacity // 2)
-        self._roomy = self.capacity - self.chunk
+        # Twice a batch: with less, one that is more than half there would leave no room for its rest.
+        most = max(self._fitting(), 2 * self._batch)
+        self.chunk = max(1, most // 2)
+        self._roomy = most - self.chunk
+
+    def _fitting(self) -> int:
+        if self._weight:
+            return max(1, int(min(self.capacity, self.most_bytes / self._weight)))
+        return self.capacity if self.most_bytes == math.inf else min(self.capacity, _FIRST)
+
+    def _weigh(self, entries: Sequence[Entry]) -> None:
+        """Expect entries as large as these, of which a few tell."""
+        few = entries[:: len(entries) // _SAMPLES + 1]
+        self._weight = 1.0 + sum(sum(map(len, fields)) for _, fields in few) / len(few)
+        self._size()
 
     @property
     def end(self) -> int:
@@ -147,6 +171,8 @@ class Backlog:
             return
         self._entries.extend(entries)
         self.position = entries[-1][0]
+        if self.most_bytes < math.inf:
+            self._weigh(entries)
         self.clear(self.cleared)
         self.announce()
 
@@ -241,9 +267,9 @@ class Backlog:
         self.on_lost()
 
     def grow(self, capacity: int) -> None:
-        """Hold at least ``capacity`` entries from now on: a batch must fit."""
-        if capacity > self.capacity:
-            self.capacity = capacity
+        """Hold at least ``capacity`` entries from now on, whatever they weigh: a batch must fit."""
+        if capacity > self._batch:
+            self._batch = capacity
             self._size()
             self.cleared = 0
             self.on_room()

@@ -341,6 +341,7 @@ class Rebalancer:
         tell_of_rewriting(processor, lease.partition, state, self._known.get(lease.partition, ORIGIN))
         backlog = Backlog(
             capacity=processor.prefetch_count,
+            most_bytes=processor.prefetch_bytes,
             position=state.cursor,
             committed=state.cursor,
             entries_read=heal_entries_read(state),
