@@ -88,6 +88,7 @@ class Cluster:
             grace_period=rng.choice([0.2, 1, 3]),
             assignment_sleep=rng.choice([0.2, 1]),
             exception_policy="ignore",
+            max_attempts=1000,  # who crashes here does not die of an event
         )
         self.processor = register(self._handle)
 
