@@ -29,8 +29,8 @@ from runnel_trio.exceptions import BrokerRefused, BrokerUnavailable, Misconfigur
 
 __all__ = ["Endpoint", "Line", "Outage", "mapped", "translate"]
 
-#: Calls, and bytes, that are exchanged without a thread.
-_FEW, _SMALL = 32, 16_384
+#: Calls, words in all of them, and bytes, that are exchanged without a thread.
+_FEW, _SHORT, _SMALL = 32, 512, 16_384
 #: What a server answers that passes by itself, by the first word.
 _PASSING = frozenset(
     {"BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "MISCONF", "NOREPLICAS", "OOM", "READONLY", "UNBLOCKED"}
@@ -133,6 +133,8 @@ class Line:
         """As `exchange`, with a hop to a thread only for what is large: a hop costs 0.1 ms and more."""
         connection = self._connection
         if connection is None or len(calls) > _FEW or not can_look(connection):
+            return await hop(self.exchange, calls)
+        if sum(map(len, calls)) > _SHORT:  # before they are packed, which the thread would do again
             return await hop(self.exchange, calls)
         text = b"".join(packed(connection, calls))
         if len(text) > _SMALL:

@@ -73,6 +73,9 @@ class Call:
     keys: Sequence[str]
     arguments: Sequence[bytes | str | int]
 
+    def __len__(self) -> int:
+        return len(self.keys) + len(self.arguments)
+
     def by_digest(self) -> tuple[Any, ...]:
         """As a command that names the script."""
         return "EVALSHA", digest(self.script), len(self.keys), *self.keys, *self.arguments
@@ -87,6 +90,9 @@ class Plain:
     """A command that is no script."""
 
     words: tuple[Any, ...]
+
+    def __len__(self) -> int:
+        return len(self.words)
 
     def by_digest(self) -> tuple[Any, ...]:
         """The command."""

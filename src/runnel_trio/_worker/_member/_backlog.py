@@ -27,7 +27,7 @@ __all__ = ["Backlog"]
 
 
 #: Entries that wait, at most, until it is known how large they are.
-_FIRST = 16
+_UNWEIGHED = 16
 #: Entries of each offer that are weighed.
 _SAMPLES = 8
 
@@ -89,7 +89,7 @@ class Backlog:
     _batch: int = attrs.field(default=0, init=False)
     _weight: float = attrs.field(default=0.0, init=False)
     _entries: list[Entry] = attrs.field(factory=list, init=False)
-    _first: int = attrs.field(default=0, init=False)
+    _base: int = attrs.field(default=0, init=False)
     _before: bytes = attrs.field(init=False, default=attrs.Factory(_cursor, takes_self=True))
     _changed: trio.Event | None = attrs.field(default=None, init=False)
 
@@ -106,7 +106,7 @@ class Backlog:
     def _fitting(self) -> int:
         if self._weight:
             return max(1, int(min(self.capacity, self.most_bytes / self._weight)))
-        return self.capacity if self.most_bytes == math.inf else min(self.capacity, _FIRST)
+        return self.capacity if self.most_bytes == math.inf else min(self.capacity, _UNWEIGHED)
 
     def _weigh(self, entries: Sequence[Entry]) -> None:
         """Expect entries as large as these, of which a few tell."""
@@ -117,7 +117,7 @@ class Backlog:
     @property
     def end(self) -> int:
         """Number behind the last entry."""
-        return self._first + len(self._entries)
+        return self._base + len(self._entries)
 
     @property
     def waiting(self) -> int:
@@ -137,7 +137,7 @@ class Backlog:
     @property
     def processed(self) -> bytes:
         """Id of the last entry that is done."""
-        done = self.done_to - self._first
+        done = self.done_to - self._base
         return self._entries[done - 1][0] if done else self._before
 
     @property
@@ -157,12 +157,12 @@ class Backlog:
         Raises:
             IndexError: none waits.
         """
-        return self._entries[self.taken_to - self._first][0]
+        return self._entries[self.taken_to - self._base][0]
 
     @property
     def first(self) -> bytes | None:
         """The id of the entry that is handed out next when what was taken is given back."""
-        at = self.done_to - self._first
+        at = self.done_to - self._base
         return self._entries[at][0] if at < len(self._entries) else None
 
     def offer(self, entries: Sequence[Entry]) -> None:
@@ -178,8 +178,8 @@ class Backlog:
 
     def _forget(self) -> None:
         self._before = self.processed
-        del self._entries[: self.done_to - self._first]
-        self._first = self.done_to
+        del self._entries[: self.done_to - self._base]
+        self._base = self.done_to
 
     def clear(self, most: int) -> None:
         """Let up to so many be taken, of those that wait; fewer, if there is room for a chunk before that."""
@@ -193,7 +193,7 @@ class Backlog:
             IndexError: none waits.
         """
         at = self.taken_to
-        entry = self._entries[at - self._first]
+        entry = self._entries[at - self._base]
         self.taken_to = at + 1
         self.cleared = cleared = self.cleared - 1
         if cleared <= 0 and self.waiting == self._roomy:
@@ -202,7 +202,7 @@ class Backlog:
 
     def take_many(self, most: int) -> Sequence[Entry]:
         """As `take`, up to so many."""
-        before, at = self.waiting, self.taken_to - self._first
+        before, at = self.waiting, self.taken_to - self._base
         entries = self._entries[at : at + most]
         self.taken_to += len(entries)
         self.cleared -= len(entries)
@@ -222,7 +222,7 @@ class Backlog:
     def taken_up_to(self, number: int | None) -> list[Entry]:
         """What was taken and is not done, up to the entry of this number; None for all."""
         end = self.taken_to if number is None else number + 1
-        return list(islice(self._entries, self.done_to - self._first, end - self._first))
+        return list(islice(self._entries, self.done_to - self._base, end - self._base))
 
     def give_back(self) -> None:
         """Let what was taken and is not done be taken again."""
@@ -278,7 +278,7 @@ class Backlog:
         """End the source: what waits is left to the next owner."""
         self.closed = True
         self.cleared = 0
-        del self._entries[self.taken_to - self._first :]
+        del self._entries[self.taken_to - self._base :]
         self.announce()
 
     async def changed(self) -> None:

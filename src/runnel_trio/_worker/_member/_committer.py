@@ -24,9 +24,9 @@ from runnel_trio._worker._member._backlog import Backlog
 
 __all__ = ["Committer"]
 
-#: Between two commits, when nobody waits: five times as long as the one before took, between these seconds.
+#: Between two commits, when nobody waits: so many times as long as the last one took; least and most seconds.
 #: (A thousand partitions take 30 ms: with a fixed rest that would be a third of all work.)
-_LEAST_REST, _REST, _MOST_REST = 0.02, 5.0, 0.25
+_REST, _LEAST_REST, _MOST_REST = 5.0, 0.02, 0.25
 #: Seconds until a commit whose outputs found no room is tried again.
 _ROOM = 0.25
 

@@ -52,6 +52,7 @@ class PartitionExecutor:
         halt: told of the exception that stops the worker.
         make_source: a new source over the backlog, for each call of the function.
         scope: everything that runs for this partition.
+        released: whether the lease was given up, with a quarantine or by itself.
     """
 
     broker: Broker

@@ -27,7 +27,7 @@ local function refused(outputs)
   for _, output in ipairs(outputs) do
     local kind = redis.call('TYPE', output.key).ok
     if kind ~= 'stream' and kind ~= 'none' then
-      return redis.error_reply('WRONGTYPE ' .. output.key .. ' is a ' .. kind)
+      return wrong_type(output.key)
     end
     if output.overflow ~= 'trim' then
       wanted[output.key] = (wanted[output.key] or 0) + #output.rows

@@ -4,7 +4,7 @@
 -- Answers the cursor before ('' for none), the one now, lag before (-1 unknown), lag now.
 local log, group_name = KEYS[1], ARGV[1]
 local kind = type_of(log)
-if kind ~= 'stream' and kind ~= 'none' then return redis.error_reply('WRONGTYPE ' .. log .. ' is a ' .. kind) end
+if kind ~= 'stream' and kind ~= 'none' then return wrong_type(log) end
 local group = kind == 'stream' and group_of(log, group_name)
 local info = kind == 'stream' and as_table(redis.call('XINFO', 'STREAM', log))
 local added = info and info['entries-added'] or 0
