@@ -11,6 +11,7 @@ from trio.testing import MockClock
 
 from runnel_trio import App, ExceptionPolicy, Middleware, Misconfigured, Record, Stream
 from runnel_trio._broker._protocol import Acquired, Batch, Held
+from runnel_trio._rules._cursor import ORIGIN
 from runnel_trio.middleware import Dead, DeadLetterMiddleware, RetryMiddleware
 
 Drained = Callable[[Any], Awaitable[None]]
@@ -339,6 +340,48 @@ async def test_what_was_sent_after_the_crash_needs_no_care(
             await orders.send(*(order(key="a", n=n) for n in range(10)))
             await drained(handle)
     assert sizes == [1, 1, 1, 5, 5]
+
+
+@pytest.mark.parametrize("raises", [False, True], ids=["commits late", "is tried again"])
+async def test_a_last_try_is_over_before_the_next_begins(
+    app: App, orders: Stream[Any], order: Any, drained: Drained, autojump_clock: MockClock,
+    monkeypatch: pytest.MonkeyPatch, raises: bool,
+) -> None:  # fmt: skip
+    """Else a process that ends in the second one leaves two events that have had their tries."""
+    by_key = {orders.partition_of(order(key=key, n=0)): key for key in "abcdefgh"}
+    at_stake: list[int] = []
+    tries: list[tuple[str, int]] = []
+
+    @app.processor(orders, middleware=[RetryMiddleware(attempts=2, delay=1)], max_unacked=100, lock_expiry=2)
+    async def handle(events: Any) -> None:
+        async for record in events.records():
+            at_stake.append(sum(map(is_at_stake, by_key)))
+            tries.append((record.key, events.attempt))
+            if raises and record.n == 0 and events.attempt == 1:
+                raise ValueError
+
+    async with app.session(), app._shared.used() as broker:
+        commit = type(broker).commit
+
+        def is_at_stake(number: int) -> bool:
+            """Whether the next owner would refuse this partition's first event."""
+            log = broker.store.log(broker.log_key(orders.spec, number))
+            never_done = log.groups[handle.name].cursor == ORIGIN
+            return log.leases[handle.name].attempts == (log.entries[0][0], 3) and never_done
+
+        async def late(*args: Any) -> Any:
+            await trio.sleep(0.5)
+            return await commit(*args)
+
+        for number, key in by_key.items():
+            await orders.send(*(order(key=key, n=n) for n in range(2)))
+            await crashed(app, handle, number, (await stored(app, orders, number))[0], 2)
+        monkeypatch.setattr(type(broker), "commit", late)
+        async with app.worker():
+            await drained(handle)
+    assert len(by_key) > 1
+    assert max(at_stake) == 1
+    assert len(tries) == len(by_key) * (3 if raises else 2)
 
 
 async def test_a_lease_that_its_member_takes_anew_blames_nothing(

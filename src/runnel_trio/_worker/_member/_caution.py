@@ -13,7 +13,7 @@ then every event is marked, always.
 
 A process that ends leaves a mark on every partition that it was careful with, and all but one of them are on
 innocent events. So an event has its last try alone: one partition of the worker at a time has the turn, and
-the others wait with their last tries until it is done. Who dies then dies of that event. (With
+the others wait with their last tries until it is committed. Who dies then dies of that event. (With
 ``max_attempts=3`` those are the few that were in hand at the second crash; with less, it is every one, one
 after the other.)
 
@@ -139,8 +139,18 @@ class Caution:
         """Whether now; otherwise the backlog announces when to ask again."""
         return self._prior + 1 != self.max_attempts or self.turn.take(self, self.backlog.announce)
 
-    def done(self) -> None:
-        """What was marked is through, or at least not in hand any more."""
+    def look(self) -> None:
+        """Give the turn away if what was marked is through, which it is only with its commit.
+
+        Before that, and while it waits to be tried again, the next owner would refuse it: let nobody else
+        end the process meanwhile.
+        """
+        backlog = self.backlog
+        if not backlog.unacknowledged and not (backlog.waiting and self.has_marked(backlog.head)):
+            self.end()
+
+    def end(self) -> None:
+        """The partition is given up."""
         self.turn.give(self)
 
     def check(self, xids: Iterable[bytes]) -> None:

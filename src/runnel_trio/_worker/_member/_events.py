@@ -147,11 +147,6 @@ class Events(Generic[R]):
             except Exception as error:
                 self.broken(error)
 
-    def end(self) -> None:
-        """Nothing is in user code's hand any more."""
-        if self._source.caution is not None:
-            self._source.caution.done()
-
     def hold(self, item: Event | list[Event]) -> None:
         """For the acknowledging link: the function is given this.
 

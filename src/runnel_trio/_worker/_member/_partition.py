@@ -28,6 +28,7 @@ from runnel_trio._scopes import LAST_WORDS, shielded
 from runnel_trio._telemetry import Tally, report
 from runnel_trio._traceback import said, told
 from runnel_trio._worker._member._backlog import Backlog
+from runnel_trio._worker._member._caution import Caution
 from runnel_trio._worker._member._committer import Committer
 from runnel_trio._worker._member._events import Events
 from runnel_trio._worker._member._source import Source
@@ -51,6 +52,7 @@ class PartitionExecutor:
         grace_period: seconds that it may take to end.
         halt: told of the exception that stops the worker.
         make_source: a new source over the backlog, for each call of the function.
+        caution: of those sources.
         scope: everything that runs for this partition.
         released: whether the lease was given up, with a quarantine or by itself.
     """
@@ -66,6 +68,7 @@ class PartitionExecutor:
     grace_period: float
     halt: Callable[[BaseException], None]
     make_source: Callable[[], Source]
+    caution: Caution | None = None
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
     _retry: RetryMiddleware | None = attrs.field(default=None, init=False)
     _tried: tuple[bytes, int] = attrs.field(default=(b"", 0), init=False)
@@ -101,6 +104,8 @@ class PartitionExecutor:
             self.backlog.close()
             with self._shielded(self._time_left()):
                 await self._give_up()
+            if self.caution is not None:
+                self.caution.end()
 
     def __repr__(self) -> str:
         backlog = self.backlog
@@ -158,7 +163,6 @@ class PartitionExecutor:
             events.retrying = self._is_retried(events)
             with self._shielded(self.grace_period):
                 await events.aclose()
-            events.end()
         return events.exception
 
     def _reason(self, error: BaseException) -> BaseException:

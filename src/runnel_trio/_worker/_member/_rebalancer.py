@@ -368,6 +368,7 @@ class Rebalancer:
             policy=processor.exception_policy,
             grace_period=processor.grace_period,
             halt=self.halt,
+            caution=caution,
             make_source=partial(
                 Source,
                 backlog=backlog,

@@ -94,11 +94,11 @@ class Source:
             StopAsyncIteration: nothing will be handed out any more.
         """
         backlog = self.backlog
-        if self.caution is not None:
-            self.caution.done()
         while True:
             if backlog.closed:
                 raise StopAsyncIteration
+            if self.caution is not None:
+                self.caution.look()
             now = self.clock()
             if not backlog.waiting:
                 pass
