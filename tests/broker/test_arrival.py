@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from runnel_trio._broker._redis._arrival import arrived, is_whole
+from runnel_trio._broker._redis._arrival import arrived, wholes
 
 ANSWERS = [
     b"+OK\r\n",
@@ -26,7 +26,13 @@ ANSWERS = [
 
 @pytest.mark.parametrize("answer", ANSWERS)
 def test_only_the_last_byte_makes_it_whole(answer: bytes) -> None:
-    assert [n for n in range(len(answer) + 1) if is_whole(answer[:n])] == [len(answer)]
+    assert [wholes(answer[:n]) for n in range(len(answer) + 1)] == [*[0] * len(answer), 1]
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_whole_ones_are_counted_up_to_one_that_is_not(answer: bytes) -> None:
+    assert wholes(b":1\r\n" + answer + b"+OK\r\n") == 3
+    assert wholes(b":1\r\n" + answer[:-1]) == 1
 
 
 class Connection:
@@ -49,9 +55,10 @@ def test_looking_takes_nothing_away_and_waits_for_nothing(pair: tuple[socket.soc
     server.sendall(b"$3\r\nab")
     assert not arrived(connection)
     server.sendall(b"c\r\n")
-    assert arrived(connection)
-    assert not arrived(connection, 2)
-    assert connection._sock.recv(100) == b"$3\r\nabc\r\n"
+    assert arrived(connection) == 1
+    server.sendall(b":1\r\n:2\r\n$3\r\n")
+    assert arrived(connection) == 3
+    assert connection._sock.recv(100) == b"$3\r\nabc\r\n:1\r\n:2\r\n$3\r\n"
     server.close()
     assert not arrived(connection)
 

@@ -52,7 +52,7 @@ class Batch:
         return len(self.values) // len(self.names)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, cache_hash=True)
 class StreamSpec:
     """A stream as its app declares it; `partition_count`, `record` and `hasher` are fixed by the first."""
 

@@ -18,6 +18,7 @@ from runnel_trio._codec._compression import LZ4 as LZ4
 from runnel_trio._codec._compression import Gzip as Gzip
 from runnel_trio._codec._converter import configure_converter as configure_converter
 from runnel_trio._codec._converter import make_converter as make_converter
+from runnel_trio._codec._hashing import SIMPLE_KEYS as SIMPLE_KEYS
 from runnel_trio._codec._hashing import blake3_hasher as blake3_hasher
 from runnel_trio._codec._hashing import canonical_key as canonical_key
 from runnel_trio._codec._record import Record as Record
@@ -29,6 +30,7 @@ from runnel_trio._codec._serialization import default_serializer as default_seri
 
 __all__ = [
     "LZ4",
+    "SIMPLE_KEYS",
     "DecodeError",
     "FastJSONSerializer",
     "Gzip",

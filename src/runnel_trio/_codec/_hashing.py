@@ -13,7 +13,6 @@ import struct
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -21,7 +20,7 @@ from blake3 import blake3
 
 from runnel_trio.exceptions import Misconfigured
 
-__all__ = ["blake3_hasher", "canonical_key"]
+__all__ = ["SIMPLE_KEYS", "blake3_hasher", "canonical_key"]
 
 _EPOCH = datetime(1970, 1, 1)  # the arithmetic below subtracts the offset itself
 _MICROSECOND = timedelta(microseconds=1)
@@ -37,16 +36,11 @@ def blake3_hasher(key: Any) -> int:
         >>> blake3_hasher("N14228") % 16
         1
     """
-    return _remembered(key) if key.__class__ in _SIMPLE else _hash(key)
-
-
-def _hash(key: Any) -> int:
     return int.from_bytes(blake3(canonical_key(key)).digest(8), "big")
 
 
-#: Keys come again and again. Of these types, those that Python calls equal have one canonical form.
-_SIMPLE = frozenset({int, str, bytes})
-_remembered = lru_cache(maxsize=16384, typed=True)(_hash)
+#: Of these types, keys that Python calls equal have one canonical form: what follows from it can be kept.
+SIMPLE_KEYS = frozenset({int, str, bytes})
 
 
 def canonical_key(key: Any) -> bytes:

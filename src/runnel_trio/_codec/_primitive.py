@@ -19,11 +19,12 @@ from runnel_trio._codec._structures import Structure
 __all__ = ["primitive_hooks"]
 
 
-def primitive_hooks(cls: type[Any], *, forbid_unknown: bool) -> tuple[Hook, Hook]:
-    """Record → fields and values; fields and values → record."""
+def primitive_hooks(cls: type[Any], *, forbid_unknown: bool) -> tuple[tuple[bytes, ...], Hook, Hook]:
+    """The fields of the entry; record → their values; fields and values → record."""
     fields = fields_of(cls)
     forms = [_FORMS[unwrapped(x.annotation)] for x in fields]
     return (
+        tuple(x.name.encode() for x in fields),
         _Entry(cls, fields, [x.write for x in forms], forbid_unknown, forms).write_hook(),
         _Entry(cls, fields, [x.read for x in forms], forbid_unknown, forms).read_hook(),
     )
@@ -53,7 +54,7 @@ class _Entry(Structure):
     forms: list[_Form]
 
     def write_hook(self) -> Hook:
-        """A record to ``(b"user_id", b"12", b"type", b"click")``."""
+        """A record to ``(b"12", b"click")``."""
         lines = ["if o.__class__ is not cls: check(o)"]
         for i, (field, form) in enumerate(zip(self.fields, self.forms, strict=True)):
             quick = form.quick.format(v=f"v{i}")
@@ -61,8 +62,8 @@ class _Entry(Structure):
                 f"v{i} = o.{field.name}",
                 f"v{i} = {quick} if v{i}.__class__ is {form.kind} else h{i}(v{i})",
             ]
-        pairs = "".join(f"{x.name.encode()!r}, v{i}, " for i, x in enumerate(self.fields))
-        write = self.compiled("encode", "o", [*lines, f"return ({pairs})"], check=self.check)
+        values = "".join(f"v{i}, " for i in range(len(self.fields)))
+        write = self.compiled("write", "o", [*lines, f"return ({values})"], check=self.check)
         return trait(parts=self.attributes)(write)
 
     def read_hook(self) -> Hook:

@@ -10,7 +10,7 @@ import socket
 import ssl
 from typing import Any
 
-__all__ = ["arrived", "can_look", "is_whole"]
+__all__ = ["arrived", "can_look", "wholes"]
 
 #: Bytes of an answer that is looked at; a larger one is worth the hop.
 _SMALL = 4096
@@ -22,32 +22,33 @@ def can_look(connection: Any) -> bool:
     return not isinstance(connection._sock, ssl.SSLSocket)
 
 
-def arrived(connection: Any, count: int = 1) -> bool:
-    """Whether the next ``count`` answers are small and all there; a redis-py connection that is readable."""
+def arrived(connection: Any) -> int:
+    """How many small answers are there, as a whole; for a redis-py connection that is readable."""
     if not can_look(connection):
-        return False
+        return 0
     try:
         seen = connection._sock.recv(_SMALL, _WITHOUT_TAKING)
     except OSError:
-        return False
-    return len(seen) < _SMALL and is_whole(seen, count)
+        return 0
+    return wholes(seen)
 
 
-def is_whole(data: bytes, values: int = 1) -> bool:
-    """Whether bytes hold so many whole values of the RESP2 protocol.
+def wholes(data: bytes) -> int:
+    """How many whole values of the RESP2 protocol bytes begin with.
 
     See https://redis.io/docs/latest/develop/reference/protocol-spec/.
     """
-    at = 0
-    while values:
-        end = data.find(b"\r\n", at)
-        if end < 0:
-            return False
+    at, found, parts = 0, 0, 1
+    while (end := data.find(b"\r\n", at)) >= 0:
         kind = data[at : at + 1]
-        values -= 1
+        parts -= 1
         if kind == b"*":
-            values += max(0, int(data[at + 1 : end]))
+            parts += max(0, int(data[at + 1 : end]))
         elif kind == b"$" and (size := int(data[at + 1 : end])) >= 0:
             end += size + 2
         at = end + 2
-    return at <= len(data)
+        if at > len(data):
+            break
+        if not parts:
+            found, parts = found + 1, 1
+    return found

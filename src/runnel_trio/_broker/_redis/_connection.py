@@ -8,6 +8,7 @@ that a server that stands still holds nobody for ever.
 from __future__ import annotations
 
 import logging
+import os
 import random
 import socket
 from collections.abc import Callable, Iterator, Sequence
@@ -22,15 +23,13 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from runnel_trio._broker._redis._arrival import arrived, can_look
-from runnel_trio._broker._redis._scripts import Call, Plain, answers, exchange, packed, repeated
+from runnel_trio._broker._redis._scripts import Call, Plain, answers, exchange, pieces, repeated
 from runnel_trio._kinds import redacted
 from runnel_trio._telemetry import report
 from runnel_trio.exceptions import BrokerRefused, BrokerUnavailable, Misconfigured, RunnelError
 
 __all__ = ["Endpoint", "Line", "Outage", "mapped", "translate"]
 
-#: Calls, words in all of them, and bytes, that are exchanged without a thread.
-_FEW, _SHORT, _SMALL = 32, 512, 16_384
 #: What a server answers that passes by itself, by the first word.
 _PASSING = frozenset(
     {"BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "MISCONF", "NOREPLICAS", "OOM", "READONLY", "UNBLOCKED"}
@@ -114,6 +113,10 @@ class Hop(Protocol):
         """See there."""
         ...
 
+    async def writable(self, sock: Any, seconds: float) -> bool:
+        """See there."""
+        ...
+
 
 @attrs.define(eq=False)
 class Line:
@@ -130,35 +133,55 @@ class Line:
             return self._translated(exchange(self._connection, calls))
 
     async def talk(self, calls: Sequence[Call | Plain], hop: Hop) -> list[Any]:
-        """As `exchange`, with a hop to a thread only for what is large: a hop costs 0.1 ms and more."""
+        """As `exchange`, with a hop to a thread only where it must be: one costs 0.1 ms and more."""
         connection = self._connection
-        if connection is None or len(calls) > _FEW or not can_look(connection):
-            return await hop(self.exchange, calls)
-        if sum(map(len, calls)) > _SHORT:  # before they are packed, which the thread would do again
-            return await hop(self.exchange, calls)
-        text = b"".join(packed(connection, calls))
-        if len(text) > _SMALL:
+        if connection is None or not can_look(connection):
             return await hop(self.exchange, calls)
         try:  # and no context manager: those around one small exchange were a sixth of it
-            return self._translated(await self._small_exchange(text, calls, hop))
+            return self._translated(await self._exchange_here(calls, hop))
         except BaseException as error:
             self.close()
             if isinstance(error, theirs.RedisError):
                 raise translate(error, self._endpoint.url) from error
             raise
 
-    async def _small_exchange(self, text: bytes, calls: Sequence[Call | Plain], hop: Hop) -> list[Any]:
-        connection, timeout = self._connection, self._endpoint.timeout
-        connection.send_packed_command([text])  # into an empty buffer: it does not block
-        if not await hop.readable(connection._sock, timeout):
-            raise BrokerUnavailable(f"{redacted(self._endpoint.url)}: no answer within {timeout:g} s")
-        if arrived(connection, len(calls)):
-            replies = answers(connection, len(calls))
-        else:
-            replies = await hop(answers, connection, len(calls))
+    async def _exchange_here(self, calls: Sequence[Call | Plain], hop: Hop) -> list[Any]:
+        connection = self._connection
+        for piece in pieces(connection, calls):
+            await self._write(piece, hop)
+        replies: list[Any] = []
+        while len(replies) < len(calls):
+            if not await hop.readable(connection._sock, self._endpoint.timeout):
+                raise self._silence()
+            missing = len(calls) - len(replies)
+            found = min(arrived(connection), missing)
+            if found:
+                replies += answers(connection, found)
+                missing -= found
+            # What is large, or came so late that only the parser has it, is read where waiting for its
+            # rest holds up nobody.
+            if missing and (not found or connection.can_read(timeout=0)):
+                replies += await hop(answers, connection, missing)
         if any(isinstance(reply, theirs.NoScriptError) for reply in replies):
             replies = await hop(repeated, connection, calls, replies)
         return replies
+
+    async def _write(self, text: bytes, hop: Hop) -> None:
+        """As much as the system takes at once; with a socket's own timeout, Python waits instead."""
+        sock = self._connection._sock
+        left = memoryview(text)
+        while left:
+            try:
+                left = left[os.write(sock.fileno(), left) :]
+            except BlockingIOError:
+                if not await hop.writable(sock, self._endpoint.timeout):
+                    raise self._silence() from None
+            except OSError as error:
+                raise theirs.ConnectionError(f"the connection broke: {error}") from error
+
+    def _silence(self) -> BrokerUnavailable:
+        where, timeout = redacted(self._endpoint.url), self._endpoint.timeout
+        return BrokerUnavailable(f"{where}: no answer within {timeout:g} s")
 
     def _translated(self, replies: list[Any]) -> list[Any]:
         url = self._endpoint.url

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 import attrs
@@ -37,6 +38,10 @@ class Hop(Protocol):
 
     async def readable(self, sock: Any, seconds: float) -> bool:
         """Wait until a socket can be read, but not longer; whether it can. It is not cut short."""
+        ...
+
+    async def writable(self, sock: Any, seconds: float) -> bool:
+        """As `readable`, until it takes more."""
         ...
 
 
@@ -94,18 +99,17 @@ class Gateway(Generic[_Request, _Reply]):
         self._queue.append(ticket)
         if not self._busy:
             self._wake.set()
-
-        def withdraw(_: Any) -> trio.lowlevel.Abort:
-            if ticket in self._queue:
-                self._queue.remove(ticket)
-            elif self._under_way:
-                return trio.lowlevel.Abort.FAILED
-            else:
-                ticket.task = None
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        reply: _Reply = await trio.lowlevel.wait_task_rescheduled(withdraw)
+        reply: _Reply = await trio.lowlevel.wait_task_rescheduled(partial(self._withdraw, ticket))
         return reply
+
+    def _withdraw(self, ticket: _Ticket[_Request], _: Any) -> trio.lowlevel.Abort:
+        if ticket in self._queue:
+            self._queue.remove(ticket)
+        elif self._under_way:
+            return trio.lowlevel.Abort.FAILED
+        else:
+            ticket.task = None
+        return trio.lowlevel.Abort.SUCCEEDED
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Carry batches until cancelled; then refuse what still waits."""
@@ -139,11 +143,19 @@ class Gateway(Generic[_Request, _Reply]):
         return found
 
     async def readable(self, sock: Any, seconds: float) -> bool:
-        """See `Hop`. One scope is both shield and bound: scopes are a tenth of a small exchange."""
+        """See `Hop`."""
+        return await self._ready(trio.lowlevel.wait_readable, sock, seconds)
+
+    async def writable(self, sock: Any, seconds: float) -> bool:
+        """See `Hop`."""
+        return await self._ready(trio.lowlevel.wait_writable, sock, seconds)
+
+    async def _ready(self, wait: Callable[[Any], Awaitable[None]], sock: Any, seconds: float) -> bool:
+        """One scope is both shield and bound: scopes are a tenth of a small exchange."""
         self._under_way = True
         try:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + seconds) as scope:
-                await trio.lowlevel.wait_readable(sock)
+                await wait(sock)
         finally:
             self._under_way = False
         return not scope.cancelled_caught

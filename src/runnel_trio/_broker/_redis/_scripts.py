@@ -8,7 +8,7 @@ flushed between the two.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import attrs
 from redis.exceptions import NoScriptError, ResponseError
 
-__all__ = ["Call", "Plain", "answers", "exchange", "packed", "repeated"]
+__all__ = ["Call", "Plain", "answers", "exchange", "pieces", "repeated"]
 
 #: What each script needs in front of its own text.
 _PARTS = {
@@ -40,7 +40,7 @@ _PARTS = {
 
 
 #: Bytes of calls that leave together.
-_PIECE = 1 << 16
+_PIECE = 1 << 12
 
 
 def _text(name: str) -> str:
@@ -103,11 +103,20 @@ class Plain:
         return self.words
 
 
-def packed(connection: Any, calls: Sequence[Call | Plain]) -> list[bytes]:
-    """Calls as bytes for the wire."""
+def pieces(connection: Any, calls: Sequence[Call | Plain]) -> Iterator[bytes]:
+    """Calls as bytes for the wire, in pieces: the server works on one while the next is packed."""
     # Any, here and below: redis-py types the methods of connections only in part.
-    text: list[bytes] = connection.pack_commands([call.by_digest() for call in calls])
-    return text
+    gathered: list[bytes] = []
+    size = 0
+    for call in calls:
+        text = b"".join(connection.pack_command(*call.by_digest()))
+        gathered.append(text)
+        size += len(text)
+        if size > _PIECE:
+            yield b"".join(gathered)
+            gathered, size = [], 0
+    if gathered:
+        yield b"".join(gathered)
 
 
 def answers(connection: Any, count: int) -> list[Any]:
@@ -140,12 +149,6 @@ def exchange(connection: Any, calls: Sequence[Call | Plain]) -> list[Any]:
     Raises:
         ConnectionError: the connection broke; which calls took effect is not known.
     """
-    text = b""
-    for call in calls:
-        text += b"".join(packed(connection, [call]))
-        if len(text) > _PIECE:  # so that the server works on it while the next ones are packed
-            connection.send_packed_command([text])
-            text = b""
-    if text:
-        connection.send_packed_command([text])
+    for piece in pieces(connection, calls):
+        connection.send_packed_command([piece])
     return repeated(connection, calls, answers(connection, len(calls)))

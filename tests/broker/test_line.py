@@ -1,0 +1,165 @@
+"""An exchange without a thread: whatever its size, and however the answers come."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from redis import Redis
+
+from runnel_trio._broker._redis._connection import Endpoint, Line
+from runnel_trio._broker._redis._gateway import Gateway
+from runnel_trio._broker._redis._scripts import Plain
+from runnel_trio._broker._redis._server import embedded_server
+from runnel_trio.exceptions import BrokerRefused, BrokerUnavailable
+
+HOP: Gateway[Any, Any] = Gateway(carry=lambda requests, hop: pytest.fail("only its ways to wait are used"))
+LARGE = b"x" * 200_000
+
+
+@pytest.fixture
+async def line() -> Any:
+    async with embedded_server("embedded://") as url:
+        line = Line(Endpoint(url=url, timeout=0.5))
+        await line.talk([Plain(("PING",))], HOP)  # connects
+        yield line
+        line.close()
+
+
+@pytest.mark.parametrize(
+    ("texts"),
+    [
+        [b"a"],
+        [b"%d" % number for number in range(3000)],  # more than fits what is looked at
+        [LARGE] * 30,  # more than any buffer of the system
+        [b"a", LARGE, b"b", b"c", LARGE],
+    ],
+    ids=["one", "many", "large", "mixed"],
+)
+async def test_every_call_has_its_own_answer(line: Line, texts: list[bytes]) -> None:
+    assert await line.talk([Plain(("ECHO", text)) for text in texts], HOP) == texts
+    assert await line.talk([Plain(("ECHO", "after"))], HOP) == [b"after"]
+
+
+async def test_a_refusal_stands_in_its_place(line: Line) -> None:
+    found = await line.talk([Plain(("ECHO", "a")), Plain(("NONSENSE",)), Plain(("ECHO", "b"))], HOP)
+    assert (found[0], found[2]) == (b"a", b"b")
+    assert isinstance(found[1], BrokerRefused)
+
+
+@pytest.mark.parametrize("text", [b"a", LARGE * 20], ids=["small", "large"])
+async def test_a_server_that_stands_still_holds_nobody(line: Line, text: bytes) -> None:
+    pid = Redis.from_url(line._endpoint.url).info("server")["process_id"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        with trio.fail_after(5), pytest.raises(BrokerUnavailable, match=r"no answer within 0\.5 s"):
+            await line.talk([Plain(("ECHO", text))], HOP)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert await line.talk([Plain(("ECHO", "b"))], HOP) == [b"b"]
+
+
+async def test_others_go_on_while_it_waits_for_the_server_to_take_more(line: Line) -> None:
+    pid = Redis.from_url(line._endpoint.url).info("server")["process_id"]
+    found: list[Any] = []
+
+    async def talk() -> None:
+        found.extend(await line.talk([Plain(("ECHO", LARGE * 5))] * 3, HOP))
+
+    os.kill(pid, signal.SIGSTOP)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(talk)
+        for _ in range(20):
+            await trio.lowlevel.checkpoint()
+        assert not found
+        os.kill(pid, signal.SIGCONT)
+    assert found == [LARGE * 5] * 3
+
+
+Steps = Sequence[bytes | threading.Event]
+
+
+@pytest.fixture
+def answering(tmp_path: Path) -> Iterator[Callable[[Steps], Line]]:
+    """A server that answers the first exchange with these pieces, and then hangs up."""
+    threads: list[threading.Thread] = []
+
+    def serve(listener: socket.socket, steps: Steps) -> None:
+        peer = listener.accept()[0]
+        with listener, peer:
+            while (asked := peer.recv(4096)) and b"ECHO" not in asked:
+                peer.sendall(b"+OK\r\n" * asked.count(b"*"))  # what redis-py says about itself, and PING
+            for step in steps:
+                if isinstance(step, bytes):
+                    peer.sendall(step)
+                else:
+                    assert step.wait(10)
+
+    def start(steps: Steps) -> Line:
+        path = str(tmp_path / "s")
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(path)
+        listener.listen()
+        threads.append(threading.Thread(target=serve, args=(listener, steps)))
+        threads[-1].start()
+        return Line(Endpoint(url=f"unix://{path}", timeout=2))
+
+    yield start
+    for thread in threads:
+        thread.join(10)
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [b":1\r\n:2\r\n:3\r\n"],
+        [b":1\r\n", b":2\r\n", b":3\r\n"],
+        [b":1\r\n:2", b"\r\n:3\r\n"],
+        [b":", b"1\r\n:2\r\n:3\r", b"\n"],
+    ],
+)
+async def test_answers_may_come_in_any_pieces(
+    answering: Callable[[Steps], Line], pieces: list[bytes]
+) -> None:
+    gates = [threading.Event() for _ in pieces]
+    line = answering([step for pair in zip(gates, pieces, strict=True) for step in pair])
+    assert await line.talk([Plain(("PING",))], HOP) == [b"OK"]
+
+    async def open_gates() -> None:
+        for gate in gates:
+            gate.set()
+            for _ in range(50):
+                await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(open_gates)
+        found = await line.talk([Plain(("ECHO", "x"))] * 3, HOP)
+    assert found == [1, 2, 3]
+    line.close()
+
+
+@pytest.mark.parametrize("pieces", [[], [b":1\r\n"], [b":1\r\n$100\r\nab"]])
+async def test_a_connection_that_ends_in_the_middle_answers_nothing(
+    answering: Callable[[Steps], Line], pieces: list[bytes]
+) -> None:
+    line = answering(pieces)
+    assert await line.talk([Plain(("PING",))], HOP) == [b"OK"]
+    with pytest.raises(BrokerUnavailable):
+        await line.talk([Plain(("ECHO", "x"))] * 3, HOP)
+    assert line._connection is None
+
+
+async def test_a_connection_that_ends_while_it_is_written_to_answers_nothing(
+    answering: Callable[[Steps], Line],
+) -> None:
+    line = answering([])
+    assert await line.talk([Plain(("PING",))], HOP) == [b"OK"]
+    with pytest.raises(BrokerUnavailable):
+        await line.talk([Plain(("ECHO", LARGE))] * 50, HOP)
