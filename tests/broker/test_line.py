@@ -16,7 +16,7 @@ from redis import Redis
 
 from runnel_trio._broker._redis._connection import Endpoint, Line
 from runnel_trio._broker._redis._gateway import Gateway
-from runnel_trio._broker._redis._scripts import Plain
+from runnel_trio._broker._redis._scripts import Call, Plain
 from runnel_trio._broker._redis._server import embedded_server
 from runnel_trio.exceptions import BrokerRefused, BrokerUnavailable
 
@@ -54,12 +54,24 @@ async def test_a_refusal_stands_in_its_place(line: Line) -> None:
     assert isinstance(found[1], BrokerRefused)
 
 
-@pytest.mark.parametrize("text", [b"a", LARGE * 20], ids=["small", "large"])
-async def test_a_server_that_stands_still_holds_nobody(line: Line, text: bytes) -> None:
+async def test_the_text_of_a_forgotten_script_goes_along_once(line: Line) -> None:
+    redis = Redis.from_url(line._endpoint.url)
+    before = redis.info("stats")["total_net_input_bytes"]
+    calls = [Call("attempt", [f"lease:{number}"], ["m", 1, "1-1", 1]) for number in range(1000)]
+    assert await line.talk(calls, HOP) == [0] * 1000
+    assert redis.info("stats")["total_net_input_bytes"] - before < 400 * len(calls)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [(b"a", r"no answer within 0\.5 s"), (LARGE * 20, "Timeout writing to socket")],
+    ids=["small", "large"],
+)
+async def test_a_server_that_stands_still_holds_nobody(line: Line, text: bytes, said: str) -> None:
     pid = Redis.from_url(line._endpoint.url).info("server")["process_id"]
     os.kill(pid, signal.SIGSTOP)
     try:
-        with trio.fail_after(5), pytest.raises(BrokerUnavailable, match=r"no answer within 0\.5 s"):
+        with trio.fail_after(5), pytest.raises(BrokerUnavailable, match=said):
             await line.talk([Plain(("ECHO", text))], HOP)
     finally:
         os.kill(pid, signal.SIGCONT)

@@ -112,3 +112,28 @@ async def test_a_late_word_of_the_server_does_not_take_the_event_in_hand_away(
         await drained(slow)
     assert begun == [1]
     assert "cursor-moved" not in caplog.text
+
+
+async def test_of_many_partitions_some_are_examined_with_each_heartbeat_and_all_in_turn(
+    app: App, order: Any, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    examine = MemoryBroker.examine
+    examined: list[list[int]] = []
+
+    async def watched(self: MemoryBroker, processor: Any, partitions: Any) -> Any:
+        examined.append(list(partitions))
+        return await examine(self, processor, partitions)
+
+    monkeypatch.setattr(MemoryBroker, "examine", watched)
+
+    @app.processor(app.stream("wide", order, "key", partition_count=600), lock_expiry=4)
+    async def handle(events: Any) -> None:
+        async for _ in events:
+            pass
+
+    async with app.worker():
+        await trio.sleep(10)
+    assert max(map(len, examined)) == 256
+    turns = [number for numbers in examined for number in numbers]
+    assert turns == [n % 600 for n in range(len(turns))]
+    assert len(turns) > 1200

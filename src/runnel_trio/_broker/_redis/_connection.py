@@ -13,6 +13,7 @@ import random
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import chain
 from typing import Any, Protocol
 
 import attrs
@@ -113,10 +114,6 @@ class Hop(Protocol):
         """See there."""
         ...
 
-    async def writable(self, sock: Any, seconds: float) -> bool:
-        """See there."""
-        ...
-
 
 @attrs.define(eq=False)
 class Line:
@@ -147,12 +144,15 @@ class Line:
 
     async def _exchange_here(self, calls: Sequence[Call | Plain], hop: Hop) -> list[Any]:
         connection = self._connection
-        for piece in pieces(connection, calls):
-            await self._write(piece, hop)
+        text = pieces(connection, (call.by_digest() for call in calls))
+        rest = self._write(text)
+        if rest:  # when Trio is busy, each turn of its loop takes long: no more of them than there must be
+            return await hop(self._finish, rest, text, calls)
         replies: list[Any] = []
         while len(replies) < len(calls):
             if not await hop.readable(connection._sock, self._endpoint.timeout):
-                raise self._silence()
+                where, timeout = redacted(self._endpoint.url), self._endpoint.timeout
+                raise BrokerUnavailable(f"{where}: no answer within {timeout:g} s")
             missing = len(calls) - len(replies)
             found = min(arrived(connection), missing)
             if found:
@@ -166,22 +166,28 @@ class Line:
             replies = await hop(repeated, connection, calls, replies)
         return replies
 
-    async def _write(self, text: bytes, hop: Hop) -> None:
-        """As much as the system takes at once; with a socket's own timeout, Python waits instead."""
-        sock = self._connection._sock
-        left = memoryview(text)
-        while left:
+    def _write(self, text: Iterator[bytes]) -> bytes:
+        """As much as the system takes at once, and not more; the rest of the piece that it did not take.
+
+        `os.write`, because Python waits with a socket that has a timeout.
+        """
+        fileno = self._connection._sock.fileno()
+        for piece in text:
             try:
-                left = left[os.write(sock.fileno(), left) :]
+                written = os.write(fileno, piece)
             except BlockingIOError:
-                if not await hop.writable(sock, self._endpoint.timeout):
-                    raise self._silence() from None
+                return piece
             except OSError as error:
                 raise theirs.ConnectionError(f"the connection broke: {error}") from error
+            if written < len(piece):
+                return piece[written:]
+        return b""
 
-    def _silence(self) -> BrokerUnavailable:
-        where, timeout = redacted(self._endpoint.url), self._endpoint.timeout
-        return BrokerUnavailable(f"{where}: no answer within {timeout:g} s")
+    def _finish(self, rest: bytes, text: Iterator[bytes], calls: Sequence[Call | Plain]) -> list[Any]:
+        connection = self._connection
+        for piece in chain([rest], text):
+            connection.send_packed_command([piece])
+        return repeated(connection, calls, answers(connection, len(calls)))
 
     def _translated(self, replies: list[Any]) -> list[Any]:
         url = self._endpoint.url

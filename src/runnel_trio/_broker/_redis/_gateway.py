@@ -40,10 +40,6 @@ class Hop(Protocol):
         """Wait until a socket can be read, but not longer; whether it can. It is not cut short."""
         ...
 
-    async def writable(self, sock: Any, seconds: float) -> bool:
-        """As `readable`, until it takes more."""
-        ...
-
 
 @attrs.define(eq=False)
 class _Ticket(Generic[_Request]):
@@ -143,19 +139,11 @@ class Gateway(Generic[_Request, _Reply]):
         return found
 
     async def readable(self, sock: Any, seconds: float) -> bool:
-        """See `Hop`."""
-        return await self._ready(trio.lowlevel.wait_readable, sock, seconds)
-
-    async def writable(self, sock: Any, seconds: float) -> bool:
-        """See `Hop`."""
-        return await self._ready(trio.lowlevel.wait_writable, sock, seconds)
-
-    async def _ready(self, wait: Callable[[Any], Awaitable[None]], sock: Any, seconds: float) -> bool:
-        """One scope is both shield and bound: scopes are a tenth of a small exchange."""
+        """See `Hop`. One scope is both shield and bound: scopes are a tenth of a small exchange."""
         self._under_way = True
         try:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + seconds) as scope:
-                await wait(sock)
+                await trio.lowlevel.wait_readable(sock)
         finally:
             self._under_way = False
         return not scope.cancelled_caught

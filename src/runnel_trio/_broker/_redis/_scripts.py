@@ -8,7 +8,7 @@ flushed between the two.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -90,6 +90,7 @@ class Plain:
     """A command that is no script."""
 
     words: tuple[Any, ...]
+    script = ""
 
     def __len__(self) -> int:
         return len(self.words)
@@ -103,13 +104,13 @@ class Plain:
         return self.words
 
 
-def pieces(connection: Any, calls: Sequence[Call | Plain]) -> Iterator[bytes]:
-    """Calls as bytes for the wire, in pieces: the server works on one while the next is packed."""
+def pieces(connection: Any, commands: Iterable[tuple[Any, ...]]) -> Iterator[bytes]:
+    """Commands as bytes for the wire, in pieces: the server works on one while the next is packed."""
     # Any, here and below: redis-py types the methods of connections only in part.
     gathered: list[bytes] = []
     size = 0
-    for call in calls:
-        text = b"".join(connection.pack_command(*call.by_digest()))
+    for command in commands:
+        text = b"".join(connection.pack_command(*command))
         gathered.append(text)
         size += len(text)
         if size > _PIECE:
@@ -131,13 +132,22 @@ def answers(connection: Any, count: int) -> list[Any]:
 
 
 def repeated(connection: Any, calls: Sequence[Call | Plain], replies: list[Any]) -> list[Any]:
-    """The replies, after calls of scripts that the server has forgotten were repeated with their text."""
-    unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
-    if unknown:
-        connection.send_packed_command(connection.pack_commands([calls[i].by_text() for i in unknown]))
+    """The replies, after calls of scripts that the server has forgotten were repeated."""
+    while unknown := [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]:
+        for piece in pieces(connection, _with_texts([calls[i] for i in unknown])):
+            connection.send_packed_command([piece])
         for i, reply in zip(unknown, answers(connection, len(unknown)), strict=True):
             replies[i] = reply
     return replies
+
+
+def _with_texts(calls: Sequence[Call | Plain]) -> Iterator[tuple[Any, ...]]:
+    """Each script's text goes along once: a thousand times it would be megabytes."""
+    told: set[str] = set()
+    for call in calls:
+        known = call.script in told
+        told.add(call.script)
+        yield call.by_digest() if known else call.by_text()
 
 
 def exchange(connection: Any, calls: Sequence[Call | Plain]) -> list[Any]:
@@ -149,6 +159,6 @@ def exchange(connection: Any, calls: Sequence[Call | Plain]) -> list[Any]:
     Raises:
         ConnectionError: the connection broke; which calls took effect is not known.
     """
-    for piece in pieces(connection, calls):
+    for piece in pieces(connection, (call.by_digest() for call in calls)):
         connection.send_packed_command([piece])
     return repeated(connection, calls, answers(connection, len(calls)))

@@ -38,7 +38,7 @@ from runnel_trio._worker._member._caution import Caution, Turn
 from runnel_trio._worker._member._committer import Committer
 from runnel_trio._worker._member._fetcher import Fetcher, lanes_for
 from runnel_trio._worker._member._partition import PartitionExecutor
-from runnel_trio._worker._member._resync import resync, tell_of_loss, tell_of_rewriting
+from runnel_trio._worker._member._resync import EACH_BEAT, in_turn, resync, tell_of_loss, tell_of_rewriting
 from runnel_trio._worker._member._seat import Seat
 from runnel_trio._worker._member._source import Source
 
@@ -87,13 +87,15 @@ class Rebalancer:
     _ready: trio.Event = attrs.field(factory=trio.Event, init=False)
     _changed: trio.Event = attrs.field(factory=trio.Event, init=False)
     _doubt: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _doubts_all: bool = attrs.field(default=False, init=False)
+    _examined_to: int = attrs.field(default=-1, init=False)
 
     def __attrs_post_init__(self) -> None:
         processor, spec = self.processor, self.processor.spec
         lanes = lanes_for(processor.stream.partition_count, processor.pool_size)
         readers = [self.broker.reader(spec, processor.read_timeout / 1000) for _ in range(lanes)]
         self._committer = Committer(broker=self.broker, processor=spec)
-        self._fetcher = Fetcher(readers, on_interrupted=self._in_doubt)
+        self._fetcher = Fetcher(readers, on_interrupted=self._in_doubt_of_all)
         self._seat = Seat(
             broker=self.broker,
             party=spec,
@@ -181,12 +183,20 @@ class Rebalancer:
         """What we know of the server may be out of date."""
         self._doubt.set()
 
+    def _in_doubt_of_all(self) -> None:
+        self._doubts_all = True
+        self._doubt.set()
+
     async def _resync(self) -> None:
         while True:
             await self._doubt.wait()
-            self._doubt = trio.Event()
-            backlogs = [x.backlog for x in self._running.values()]
-            await resync(self.broker, self.processor, backlogs, self.counts)
+            most = len(self._running) if self._doubts_all else EACH_BEAT
+            self._doubt, self._doubts_all = trio.Event(), False
+            numbers = in_turn(self._running, self._examined_to, most)
+            if numbers:
+                self._examined_to = numbers[-1]
+                backlogs = [self._running[number].backlog for number in numbers]
+                await resync(self.broker, self.processor, backlogs, self.counts)
 
     async def _listen(self) -> None:
         """Hear what the others tell."""

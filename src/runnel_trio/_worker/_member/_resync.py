@@ -1,7 +1,8 @@
 """What happened behind our back: compares what an owner believes with what the server says.
 
-After each heartbeat and each reconnect. An operator's rewind is followed, a history that was rewritten (a
-failover that lost the last writes, FLUSHALL) is noticed, and events that left the log unread are counted.
+After each reconnect, and after each heartbeat: all partitions, or of more than `EACH_BEAT` so many, in turn.
+An operator's rewind is followed, a history that was rewritten (a failover that lost writes, FLUSHALL) is
+noticed, and events that left the log unread are counted.
 """
 
 from __future__ import annotations
@@ -17,7 +18,21 @@ from runnel_trio._rules._cursor import LogState, is_after, parse_id, read_up_to
 from runnel_trio._telemetry import Tally, report
 from runnel_trio._worker._member._backlog import Backlog
 
-__all__ = ["resync", "tell_of_loss", "tell_of_rewriting"]
+__all__ = ["EACH_BEAT", "in_turn", "resync", "tell_of_loss", "tell_of_rewriting"]
+
+#: So many partitions are asked about after a heartbeat: all of a thousand would be half of what those cost
+#: that are idle.
+EACH_BEAT = 256
+
+
+def in_turn(numbers: Collection[int], after: int, most: int) -> list[int]:
+    """The next ones behind the one that was the last before, and from the first again.
+
+    Example:
+        >>> in_turn([3, 1, 2, 0], after=1, most=3)
+        [2, 3, 0]
+    """
+    return sorted(numbers, key=lambda number: (number <= after, number))[:most]
 
 
 async def resync(broker: Broker, processor: Processor, backlogs: Collection[Backlog], counts: Tally) -> None:
@@ -27,7 +42,7 @@ async def resync(broker: Broker, processor: Processor, backlogs: Collection[Back
     for place, state in zip(before, states, strict=True):
         backlog = place.backlog
         if place.is_at_the_end(state):
-            continue  # nearly all of a thousand idle partitions: a third of what they cost
+            continue  # nearly all of many idle partitions, and cheaper than what follows
         if place.cursor_moved(state):
             _tell_of_move(processor, backlog, state)
             backlog.lose()
