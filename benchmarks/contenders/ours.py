@@ -109,7 +109,7 @@ def counting(app: App, stream: Stream[Any], count: int, body: Body = each_record
 def consumed(app: App, stream: Stream[Any], count: int, body: Body = each_record, **options: Any) -> Result:
     """Run a processor until it has handled so many; the worker's end, which commits them, is timed too.
 
-    "steady" is the rate without the time until the worker had its partitions.
+    "steady" is the rate from when the worker has its partitions until all is handled.
     """
     counter = counting(app, stream, count, body, **options)
 
@@ -119,8 +119,9 @@ def consumed(app: App, stream: Stream[Any], count: int, body: Body = each_record
             async with app.worker():
                 left, joined = counter.left, time.perf_counter()
                 await counter.done.wait()
+                handled = time.perf_counter()
             found = rate(count, began)
-            found["steady"] = left / (time.perf_counter() - joined) if left > 0 else found["rate"]
+            found["steady"] = left / (handled - joined) if left > 0 else found["rate"]
             return found
 
     return trio.run(run)

@@ -79,7 +79,8 @@ def memory_of_many(url: str, count: int, unique: int, *, partitions: int) -> Res
 
 
 def consume_wide(url: str, count: int, unique: int, *, partitions: int) -> Result:
-    """The same records over many partitions."""
+    """The same kind of records over many partitions; four times as many, for a few hundred in each."""
+    count *= 4
     app = app_at(url)
     stream = order_stream(app, f"wide-{unique}", partition_count=partitions, hasher=int)
     trio.run(store, stream, orders(Order, count, keys=partitions))

@@ -17,7 +17,7 @@ OWNING = Group(
         Scenario(
             "consume, 1,024 partitions against 16", "ours/consume-1024", STEADY, "ours/consume", "≥ 0.8 x"
         ),
-        Scenario("the same with the time to join", "ours/consume-1024", RATE, "ours/consume"),
+        Scenario("the same with the time to join and to leave", "ours/consume-1024", RATE, "ours/consume"),
         Scenario('python -c "import trio, redis, cattrs"', "by-hand/imports", SECONDS),
         Scenario(
             "start to first event (ratio: less 0.3 s)",

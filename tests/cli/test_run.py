@@ -44,16 +44,26 @@ def test_a_signal_lets_the_event_in_hand_end(number: signal.Signals, started: An
     assert line(again) == "begin 2"
 
 
+FROZEN = """
+import gc
+from runnel_trio import App
+app = App("frozen")
+@app.task
+async def count():
+    print(gc.get_freeze_count(), gc.get_threshold()[2], flush=True)
+"""
+
+
 def test_what_was_imported_is_no_work_for_the_garbage_collector(shop: Path, started: Any) -> None:
-    (shop / "frozen.py").write_text(
-        "import gc\n"
-        "from runnel_trio import App\n"
-        "app = App('frozen')\n"
-        "@app.task\n"
-        "async def count():\n"
-        "    print(gc.get_freeze_count(), flush=True)\n"
-    )
-    assert int(line(started("run", "frozen:app", "--embedded=data"))) > 10_000
+    (shop / "frozen.py").write_text(FROZEN)
+    frozen, rare = map(int, line(started("run", "frozen:app", "--embedded=data")).split())
+    assert frozen > 10_000
+    assert rare == 100
+
+
+def test_how_often_an_app_wants_garbage_to_be_collected_stays(shop: Path, started: Any) -> None:
+    (shop / "frozen.py").write_text(FROZEN + "gc.set_threshold(500, 5, 7)\n")
+    assert line(started("run", "frozen:app", "--embedded=data")).split()[1] == "7"
 
 
 def test_a_second_signal_does_not_wait_for_it(started: Any, command: Any) -> None:
