@@ -60,6 +60,23 @@ async def test_requests_that_come_during_a_batch_leave_together(nursery: trio.Nu
     assert [len(batch) for batch in carrier.batches] == [1, 99]
 
 
+async def test_a_batch_weighs_no_more_than_the_limit_but_for_one_that_does_alone(
+    nursery: trio.Nursery,
+) -> None:
+    carrier = Carrier()
+    gateway: Gateway[int, int] = Gateway(carry=carrier, weigh=lambda number: number, limit=10)
+    await nursery.start(gateway.run)
+    carrier.gate.clear()
+    async with trio.open_nursery() as askers:
+        askers.start_soon(gateway.call, 1)
+        await carried(carrier, 1)
+        for number in (5, 5, 1, 20, 9, 1):
+            askers.start_soon(gateway.call, number)
+            await wait_all_tasks_blocked()
+        carrier.gate.set()
+    assert carrier.batches == [[1], [5, 5], [1], [20], [9, 1]]
+
+
 async def test_a_waiting_request_is_withdrawn_when_cancelled(nursery: trio.Nursery) -> None:
     carrier = Carrier()
     gateway: Gateway[int, int] = Gateway(carry=carrier)

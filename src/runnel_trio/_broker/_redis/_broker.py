@@ -80,7 +80,7 @@ async def open_redis(url: str) -> AsyncIterator[RedisBroker]:
             stack.callback(line.close)
         sender = Sender(line=lines[1], outage=outage)
         commands: Gateway[_Request, list[Any]] = Gateway(carry=partial(_carry, lines[0]))
-        sends: Gateway[Shipment, dict[int, int]] = Gateway(carry=sender.carry)
+        sends: Gateway[Shipment, dict[int, int]] = Gateway(carry=sender.carry, weigh=len)
         nursery = await stack.enter_async_context(helpers())
         await nursery.start(commands.run)
         await nursery.start(sends.run)

@@ -11,6 +11,7 @@ that task's next checkpoint. What bounds the wait is the socket's timeout.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -55,10 +56,13 @@ class Gateway(Generic[_Request, _Reply]):
         carry: does the work of one batch: an outcome for each request, in order. What it raises becomes
             the outcome of every request of the batch. It is given a `Hop`; while it waits outside of
             that, its requests can be cancelled.
-        limit: at most so many requests in a batch.
+        weigh: how much a request is; one that weighs more than the limit goes alone.
+        limit: at most so much in a batch. Of large requests, those that wait are prepared anew by their tasks
+            while the server works on the next one; all in one batch, the server would wait for the tasks.
     """
 
     carry: Callable[[Sequence[_Request], Hop], Awaitable[Sequence[outcome.Outcome[_Reply]]]]
+    weigh: Callable[[_Request], int] = lambda _: 1
     limit: int = 1024
     _queue: deque[_Ticket[_Request]] = attrs.field(factory=deque, init=False)
     _wake: trio.Event = attrs.field(factory=trio.Event, init=False)
@@ -122,11 +126,17 @@ class Gateway(Generic[_Request, _Reply]):
         finally:
             self._closed = True
             unsent = BrokerUnavailable("the connection to the server was closed; this was not sent")
-            waiting = self._take(len(self._queue))
+            waiting = self._take(math.inf)
             self._settle(waiting, [outcome.Error(unsent) for _ in waiting])
 
-    def _take(self, most: int) -> list[_Ticket[_Request]]:
-        return [self._queue.popleft() for _ in range(min(most, len(self._queue)))]
+    def _take(self, most: float) -> list[_Ticket[_Request]]:
+        """Those at the front that weigh no more in all, but at least one."""
+        queue = self._queue
+        taken: list[_Ticket[_Request]] = []
+        while queue and (not taken or self.weigh(queue[0].request) <= most):
+            taken.append(queue.popleft())
+            most -= self.weigh(taken[-1].request)
+        return taken
 
     async def __call__(self, work: Callable[..., _T], *arguments: Any) -> _T:
         """See `Hop`; the work's socket timeout bounds it."""

@@ -39,6 +39,9 @@ class Shipment:
     stream: StreamSpec
     batches: Mapping[int, Batch]
 
+    def __len__(self) -> int:
+        return sum(map(len, self.batches.values()))
+
 
 @attrs.define(eq=False)
 class _Parcel:
