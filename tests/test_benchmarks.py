@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import compare, crowd, environments, rounds, scenarios, table  # noqa: E402 (no installed package)
+from benchmarks import budget, compare, crowd, environments, rounds, scenarios, table  # noqa: E402 (not installed)
 from benchmarks.contenders import named  # noqa: E402
 from benchmarks.growth import Cost  # noqa: E402
 from benchmarks.rows import rows  # noqa: E402
@@ -244,3 +244,22 @@ def test_the_handover_of_partitions_is_measured() -> None:
     assert done.returncode == 0, done.stderr
     lines = [line.split() for line in done.stdout.splitlines()[1:]]
     assert [line[2] for line in lines] == ["joins", "leaves", "is"]
+
+
+def test_the_budget_tells_samples_apart_by_their_stacks(tmp_path: Path) -> None:
+    ran = "unrolled_run (trio/_core/_run.py:1);"
+    stacks = {
+        ran + "run (runnel_trio/_worker/_member/_committer.py:1);pack (redis/connection.py:1)": 1,
+        "worker_fn (trio/_threads.py:1);_receive (runnel_trio/_broker/_redis/_reader.py:1);gets (redis:1)": 2,
+        ran + "each (contenders/ours.py:1);handler (middleware/_deliver.py:1);<build Order> (<build>:1)": 3,
+        ran + "each (contenders/ours.py:1);handler (middleware/_deliver.py:1)": 4,
+        ran + "each (contenders/ours.py:1)": 5,
+        ran + "get_events (trio/_core/_io_epoll.py:1)": 5,
+        "<module> (contenders/ours.py:1);import (importlib:1)": 100,
+    }
+    profile = tmp_path / "profile"
+    profile.write_text("".join(f"{stack} {count}\n" for stack, count in stacks.items()))
+    found = {name.split(":")[0]: round(20 * part) for name, part in budget.shares(profile).items()}
+    assert found == {
+        "commit": 1, "read": 2, "record": 3, "chain": 4, "the user's function": 5, "Trio's loop": 5
+    }  # fmt: skip

@@ -10,7 +10,7 @@ import trio
 from trio.testing import MockClock
 
 from runnel_trio import App, ExceptionPolicy, Middleware, Misconfigured, Record, Stream
-from runnel_trio._broker._protocol import Acquired, Batch, Held
+from runnel_trio._broker._protocol import Acquired, Batch, Beat, Held
 from runnel_trio._rules._cursor import ORIGIN
 from runnel_trio.middleware import Dead, DeadLetterMiddleware, RetryMiddleware
 
@@ -382,6 +382,50 @@ async def test_a_last_try_is_over_before_the_next_begins(
     assert len(by_key) > 1
     assert max(at_stake) == 1
     assert len(tries) == len(by_key) * (3 if raises else 2)
+
+
+async def test_a_lease_that_was_granted_before_its_member_was_removed_is_not_believed(
+    app: App, order: Any, drained: Drained, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The grant comes late, when the member has joined anew: its lease may be another's by then."""
+    orders = app.stream("one", order, "key", partition_count=1)
+    seen: list[int] = []
+
+    @app.processor(orders, lock_expiry=2)
+    async def handle(events: Any) -> None:
+        async for record in events.records():
+            seen.append(record.n)
+
+    async with app.session(), app._shared.used() as broker:
+        acquire, granted, removed = type(broker).acquire, trio.Event(), trio.Event()
+
+        async def late(self: Any, processor: Any, member: str, wanted: Any) -> Any:
+            answers = await acquire(self, processor, member, wanted)
+            if member != "other" and not granted.is_set():
+                granted.set()
+                await removed.wait()
+            return answers
+
+        monkeypatch.setattr(type(broker), "acquire", late)
+        await orders.send(order(key="a", n=1))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(app.run)
+            await granted.wait()
+            view = await broker.look(handle.spec)
+            (member,) = (x.id for x in view.members)
+            await broker.leave(handle.spec, member)  # taken for dead
+            await broker.beat(Beat(handle.spec, "other", 60, "{}"))
+            (held,) = await broker.acquire(handle.spec, "other", {0: None})
+            (taken,) = await broker.acquire(handle.spec, "other", {0: held})
+            await trio.sleep(1)  # a heartbeat: it is a member again
+            removed.set()
+            await trio.sleep(1)
+            assert seen == []
+            await broker.release(handle.spec, [taken.lease])
+            await broker.leave(handle.spec, "other")
+            await drained(handle)
+            nursery.cancel_scope.cancel()
+    assert seen == [1]
 
 
 async def test_a_lease_that_its_member_takes_anew_blames_nothing(

@@ -300,8 +300,14 @@ class Rebalancer:
         return bool(held)
 
     async def _take(self, wanted: Mapping[int, Held | None], executors: trio.Nursery) -> list[Held]:
+        place = self._seat.view.place
         answers = await self.broker.acquire(self.processor.spec, self.member, wanted)
         granted = [answer for answer in answers if isinstance(answer, Acquired)]
+        if granted and self._seat.view.place != place:
+            # Removed since we asked, and a member again: others may have taken these from us by force.
+            self._owed |= {grant.lease.partition: grant.lease for grant in granted}
+            self._look_again()
+            granted = []
         for grant in granted:
             executor = self._executor(grant)
             number = grant.lease.partition
