@@ -28,7 +28,7 @@ from runnel_trio._broker._redis._server import embedded_server
 
 #: What one event's stage is by a frame on the stack; the first that is found, in this order.
 STAGES: list[tuple[str, str]] = [
-    ("commit: calls, packing, answers", r"(_committer|_broker|_gateway|_connection|_scripts)\.py"),
+    ("commit: calls, answers, what it lets go of", r"(_committer|_broker|_gateway|_connection|_scripts)\.py"),
     ("read: the reply as lists (redis-py, hiredis)", r"_receive \(.*_reader\.py"),
     ("read: asking, offering to the backlog", r"(_reader|_fetcher|_arrival)\.py"),
     ("record: msgspec, build, dates", r"_codec/|<build |<read |_stream\.py"),
@@ -60,7 +60,7 @@ def shares(profile: Path) -> dict[str, float]:
     found: Counter[str] = Counter()
     for line in profile.read_text().splitlines():
         stack, _, count = line.rpartition(" ")
-        if RUNS.search(stack):
+        if RUNS.search(stack) and "importlib" not in stack:
             found[stage(stack)] += int(count)
     return {name: count / found.total() for name, count in found.most_common()}
 

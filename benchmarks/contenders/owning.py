@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import subprocess
 import sys
@@ -78,9 +79,15 @@ def memory_of_many(url: str, count: int, unique: int, *, partitions: int) -> Res
     return {"per_partition": each, "handled": many["handled"], "seconds": many["seconds"]}
 
 
-def consume_wide(url: str, count: int, unique: int, *, partitions: int) -> Result:
-    """The same kind of records over many partitions; four times as many, for a few hundred in each."""
-    count *= 4
+def consume_wide(url: str, count: int, unique: int, *, partitions: int, times: int = 1) -> Result:
+    """The same kind of records over many partitions; so many times as many, for a few hundred in each.
+
+    The garbage collector is set as `runnel-trio run` does.
+    """
+    count *= times
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*gc.get_threshold()[:2], 100)
     app = app_at(url)
     stream = order_stream(app, f"wide-{unique}", partition_count=partitions, hasher=int)
     trio.run(store, stream, orders(Order, count, keys=partitions))
@@ -109,6 +116,7 @@ CONTENDERS: dict[str, Contender] = {
     "owned-16": partial(owned, partitions=FEW),
     "owned-4096": partial(owned, partitions=4096),
     "memory-4096": partial(memory_of_many, partitions=4096),
-    "consume-1024": partial(consume_wide, partitions=1024),
+    "consume-16": partial(consume_wide, partitions=FEW, times=4),
+    "consume-1024": partial(consume_wide, partitions=1024, times=4),
     "first-event": first_event,
 }
