@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from benchmarks.contenders.ours import (
     store,
 )
 from benchmarks.workload import Contender, Result, memory, orders
+from runnel_trio._cli._run import settle_heap
 
 FEW = 16
 
@@ -85,9 +85,7 @@ def consume_wide(url: str, count: int, unique: int, *, partitions: int, times: i
     The garbage collector is set as `runnel-trio run` does.
     """
     count *= times
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*gc.get_threshold()[:2], 100)
+    settle_heap()
     app = app_at(url)
     stream = order_stream(app, f"wide-{unique}", partition_count=partitions, hasher=int)
     trio.run(store, stream, orders(Order, count, keys=partitions))

@@ -19,7 +19,7 @@ from runnel_trio._telemetry import logger, report
 from runnel_trio._worker._worker import Worker
 from runnel_trio.exceptions import BrokerUnavailable
 
-__all__ = ["chosen", "run", "unavailable"]
+__all__ = ["chosen", "run", "settle_heap", "unavailable"]
 
 #: Python's own measure for when all of the heap is gone through.
 _USUAL = 10
@@ -87,7 +87,7 @@ async def run(app: App, processors: Collection[str]) -> int:
         Ended: there was no server when it started.
     """
     running = _Running(app, sorted(processors))
-    _settle_heap()
+    settle_heap()
     try:
         with obeyed(running.drain, running.abort), running.scope:
             await app.run(processors=processors, task_status=running)
@@ -98,7 +98,7 @@ async def run(app: App, processors: Collection[str]) -> int:
     return 128 + running.aborted if running.aborted else Exit.OK
 
 
-def _settle_heap() -> None:
+def settle_heap() -> None:
     """Have the garbage collector go through the whole heap less often: events need it not.
 
     What was imported stays for good: without it every full collection takes 15 ms less (one of them came just

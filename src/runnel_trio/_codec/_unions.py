@@ -85,7 +85,7 @@ def _typed_optional(inner: Typed | None) -> Typed | None:
     if inner is None or inner.convert is None:
         return inner and Typed(typing.Optional[inner.form])  # noqa: UP045 (the form is a value)
     convert = inner.convert
-    return Typed(typing.Optional[inner.form], lambda value: None if value is None else convert(value))  # noqa: UP045
+    return Typed(typing.Optional[inner.form], lambda value: None if value is None else convert(value))  # noqa: UP045 (as above)
 
 
 @attrs.frozen
@@ -162,7 +162,7 @@ class _Members:
     def _typed(self, read: Hook, msgspec: types.ModuleType) -> Typed | None:
         """Only of what JSON has itself; a tagged object may hold anything."""
         forms = tuple(x.form for hook in self.hooks.values() if (x := typed_of(hook, msgspec)))
-        return Typed(typing.Union[forms], read) if self.hooks.keys() <= NATIVE.keys() else None  # noqa: UP007
+        return Typed(typing.Union[forms], read) if self.hooks.keys() <= NATIVE.keys() else None  # noqa: UP007 (values)
 
     def _told_apart(self, value: Any) -> tuple[Hook, Any]:
         if value.__class__ is not dict:

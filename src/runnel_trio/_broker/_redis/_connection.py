@@ -24,7 +24,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from runnel_trio._broker._redis._arrival import arrived, can_look
-from runnel_trio._broker._redis._scripts import Call, Plain, answers, exchange, pieces, repeated
+from runnel_trio._broker._redis._scripts import Call, Plain, answers, by_digest, exchange, repeated
 from runnel_trio._kinds import redacted
 from runnel_trio._telemetry import report
 from runnel_trio.exceptions import BrokerRefused, BrokerUnavailable, Misconfigured, RunnelError
@@ -144,10 +144,10 @@ class Line:
 
     async def _exchange_here(self, calls: Sequence[Call | Plain], hop: Hop) -> list[Any]:
         connection = self._connection
-        text = pieces(connection, (call.by_digest() for call in calls))
+        text = by_digest(connection, calls)
         rest = self._write(text)
         if rest:  # when Trio is busy, each turn of its loop takes long: no more of them than there must be
-            return await hop(self._finish, rest, text, calls)
+            return await hop(exchange, connection, calls, chain([rest], text))
         replies: list[Any] = []
         while len(replies) < len(calls):
             if not await hop.readable(connection._sock, self._endpoint.timeout):
@@ -182,12 +182,6 @@ class Line:
             if written < len(piece):
                 return piece[written:]
         return b""
-
-    def _finish(self, rest: bytes, text: Iterator[bytes], calls: Sequence[Call | Plain]) -> list[Any]:
-        connection = self._connection
-        for piece in chain([rest], text):
-            connection.send_packed_command([piece])
-        return repeated(connection, calls, answers(connection, len(calls)))
 
     def _translated(self, replies: list[Any]) -> list[Any]:
         url = self._endpoint.url

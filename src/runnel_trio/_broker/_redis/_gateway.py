@@ -133,9 +133,12 @@ class Gateway(Generic[_Request, _Reply]):
         """Those at the front that weigh no more in all, but at least one."""
         queue = self._queue
         taken: list[_Ticket[_Request]] = []
-        while queue and (not taken or self.weigh(queue[0].request) <= most):
+        while queue:
+            weight = self.weigh(queue[0].request)
+            if taken and weight > most:
+                break
             taken.append(queue.popleft())
-            most -= self.weigh(taken[-1].request)
+            most -= weight
         return taken
 
     async def __call__(self, work: Callable[..., _T], *arguments: Any) -> _T:

@@ -16,7 +16,7 @@ from typing import Any
 import attrs
 from redis.exceptions import NoScriptError, ResponseError
 
-__all__ = ["Call", "Plain", "answers", "exchange", "pieces", "repeated"]
+__all__ = ["Call", "Plain", "answers", "by_digest", "exchange", "repeated"]
 
 #: What each script needs in front of its own text.
 _PARTS = {
@@ -73,9 +73,6 @@ class Call:
     keys: Sequence[str]
     arguments: Sequence[bytes | str | int]
 
-    def __len__(self) -> int:
-        return len(self.keys) + len(self.arguments)
-
     def by_digest(self) -> tuple[Any, ...]:
         """As a command that names the script."""
         return "EVALSHA", digest(self.script), len(self.keys), *self.keys, *self.arguments
@@ -92,9 +89,6 @@ class Plain:
     words: tuple[Any, ...]
     script = ""
 
-    def __len__(self) -> int:
-        return len(self.words)
-
     def by_digest(self) -> tuple[Any, ...]:
         """The command."""
         return self.words
@@ -102,6 +96,11 @@ class Plain:
     def by_text(self) -> tuple[Any, ...]:
         """The command."""
         return self.words
+
+
+def by_digest(connection: Any, calls: Sequence[Call | Plain]) -> Iterator[bytes]:
+    """As `pieces`, of calls that name their scripts."""
+    return pieces(connection, (call.by_digest() for call in calls))
 
 
 def pieces(connection: Any, commands: Iterable[tuple[Any, ...]]) -> Iterator[bytes]:
@@ -134,9 +133,10 @@ def answers(connection: Any, count: int) -> list[Any]:
 def repeated(connection: Any, calls: Sequence[Call | Plain], replies: list[Any]) -> list[Any]:
     """The replies, after calls of scripts that the server has forgotten were repeated."""
     while unknown := [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]:
-        for piece in pieces(connection, _with_texts([calls[i] for i in unknown])):
-            connection.send_packed_command([piece])
-        for i, reply in zip(unknown, answers(connection, len(unknown)), strict=True):
+        again = [calls[i] for i in unknown]
+        for i, reply in zip(
+            unknown, _asked(connection, pieces(connection, _with_texts(again)), len(again)), strict=True
+        ):
             replies[i] = reply
     return replies
 
@@ -150,8 +150,21 @@ def _with_texts(calls: Sequence[Call | Plain]) -> Iterator[tuple[Any, ...]]:
         yield call.by_digest() if known else call.by_text()
 
 
-def exchange(connection: Any, calls: Sequence[Call | Plain]) -> list[Any]:
+def _asked(connection: Any, text: Iterable[bytes], count: int) -> list[Any]:
+    for piece in text:
+        connection.send_packed_command([piece])
+    return answers(connection, count)
+
+
+def exchange(
+    connection: Any, calls: Sequence[Call | Plain], text: Iterable[bytes] | None = None
+) -> list[Any]:
     """Carry calls in one round trip (two when the server has forgotten a script).
+
+    Args:
+        connection: of redis-py.
+        calls: all of them, for their answers.
+        text: what is still to be written of them; None: everything.
 
     Returns:
         For each call its reply, or the ResponseError with which the server refused it.
@@ -159,6 +172,5 @@ def exchange(connection: Any, calls: Sequence[Call | Plain]) -> list[Any]:
     Raises:
         ConnectionError: the connection broke; which calls took effect is not known.
     """
-    for piece in pieces(connection, (call.by_digest() for call in calls)):
-        connection.send_packed_command([piece])
-    return repeated(connection, calls, answers(connection, len(calls)))
+    text = by_digest(connection, calls) if text is None else text
+    return repeated(connection, calls, _asked(connection, text, len(calls)))
