@@ -1,7 +1,9 @@
 """Streams: declared once, sent to from anywhere in a Trio program.
 
-A send encodes everything first, so that a record which does not fit its types is refused before anything
-leaves. Then each partition's records leave in chunks, one chunk of a partition at a time: the next one goes
+A send looks at everything first, so that a record which does not fit its types is refused before anything
+leaves. Many records whose encoding cannot fail (see `_codec._sure`) are encoded while the server works on
+those of another partition, but all of them before the first wait: what other tasks do to a record then is
+not seen. Each partition's records leave in chunks, one chunk of a partition at a time: the next one goes
 when the one before is stored, whatever happened on the way, so that order holds within a partition.
 """
 
@@ -10,10 +12,9 @@ from __future__ import annotations
 import logging
 import random
 import re
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
-from itertools import takewhile
+from itertools import chain, takewhile
 from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
@@ -21,6 +22,7 @@ import attrs
 import trio
 
 from runnel_trio._broker._protocol import Batch, Broker, StreamSpec
+from runnel_trio._broker._shared import Declared
 from runnel_trio._codec import SIMPLE_KEYS, DecodeError, Record, RecordCodec, blake3_hasher
 from runnel_trio._event import Event
 from runnel_trio._rules._cursor import ORIGIN, is_after
@@ -35,6 +37,8 @@ R = TypeVar("R", bound=Record)
 #: What one script call may carry: more would hold up everybody else on the server.
 _CHUNK_RECORDS = 1000
 _CHUNK_BYTES = 1 << 20
+#: Records from which on a look at them first is worth it.
+_MANY = 64
 #: Seconds between two looks for room: doubling from the first to the second.
 _FIRST_LOOK, _LAST_LOOK = 0.005, 0.25
 #: Looks without room after which it is told.
@@ -62,7 +66,7 @@ class Stream(Generic[R]):
     partition_by: str | Callable[[R], Any]
     hasher: Callable[[Any], int]
     codec: RecordCodec[R]
-    connect: Callable[[StreamSpec], AbstractAsyncContextManager[Broker]] = attrs.field(repr=False)
+    connect: Callable[[StreamSpec], Declared] = attrs.field(repr=False)
     _numbers_of: Callable[[Iterable[R]], list[int]] = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -119,15 +123,24 @@ class Stream(Generic[R]):
         Cancellation: what is under way to the server is waited for; records of the same call that had not
         left are not sent, those stored before stay.
         """
-        values, numbers = self.codec.values(records), self._numbers_of(records)
-        if len(numbers) == 1 and stream_ids is None:
-            await self._send_one(numbers[0], values)
-            return
-        pending = self._sorted(values, numbers, stream_ids)
+        declared = self.connect(self.spec)
+        rows: Iterable[Any]
+        write: Callable[[list[Any]], list[bytes]]
+        few = len(records) < _MANY or self.partition_count == 1
+        if not few and len(records) <= _CHUNK_RECORDS and declared.at_once and self.codec.sure(records):
+            rows, write = records, self.codec.values
+        else:
+            values = self.codec.values(records)
+            if len(records) == 1 and stream_ids is None:
+                await self._send_one(declared, self._numbers_of(records)[0], values)
+                return
+            rows, write = zip(*[iter(values)] * len(self.codec.names), strict=True), _flat
+        numbers = self._numbers_of(records)
+        pending = self._sorted(rows, write, numbers, stream_ids)
         if not pending:
             await trio.lowlevel.checkpoint()
             return
-        async with self.connect(self.spec) as broker:
+        async with declared as broker:
             await self._deliver(broker, pending, numbers)
 
     def structure(self, plain: Any) -> R:
@@ -153,35 +166,36 @@ class Stream(Generic[R]):
 
     def _sorted(
         self,
-        values: list[bytes],
+        rows: Iterable[Any],
+        write: Callable[[list[Any]], list[bytes]],
         numbers: list[int],
         stream_ids: Iterable[str | bytes] | None,
     ) -> dict[int, _Pending]:
         """What goes to each partition."""
         ids = _checked_ids(stream_ids, len(numbers))
-        names = self.codec.names
-        pending = {number: _Pending(names) for number in dict.fromkeys(numbers)}
-        columns = {number: entries.values for number, entries in pending.items()}
-        rows = zip(*[iter(values)] * len(names), strict=True)
+        sorted_rows: dict[int, list[Any]] = {number: [] for number in dict.fromkeys(numbers)}
         for number, row in zip(numbers, rows, strict=True):
-            columns[number] += row
+            sorted_rows[number].append(row)
+        names = self.codec.names
+        pending = {number: _Pending(names, own, write) for number, own in sorted_rows.items()}
         for number, xid in zip(numbers, ids, strict=False):
             pending[number].ids.append(xid)
         for number, entries in pending.items():
             _refuse_falling(self.name, number, entries.ids)
         return pending
 
-    async def _send_one(self, number: int, values: list[bytes]) -> None:
+    async def _send_one(self, declared: Declared, number: int, values: list[bytes]) -> None:
         """Without what many records need: a thousand tasks that send one each take a third less."""
-        async with self.connect(self.spec) as broker:
+        async with declared as broker:
             stored = await broker.append(self.spec, {number: Batch(self.codec.names, values)})
             if not stored[number]:
-                await self._deliver(broker, {number: _Pending(self.codec.names, values)}, [number])
+                pending = {number: _Pending(self.codec.names, [values], _flat)}
+                await self._deliver(broker, pending, [number])
 
     async def _deliver(self, broker: Broker, pending: dict[int, _Pending], numbers: list[int]) -> None:
         looks = 0
         while pending:
-            chunks = {number: entries.chunk() for number, entries in pending.items()}
+            chunks = _Chunks(pending)
             stored = await broker.append(self.spec, chunks)
             for number, count in stored.items():
                 pending[number].drop(count)
@@ -274,22 +288,32 @@ def _refuse_falling(name: str, number: int, ids: Iterable[bytes | None]) -> None
         last = xid
 
 
+def _flat(rows: list[Iterable[bytes]]) -> list[bytes]:
+    return list(chain.from_iterable(rows))
+
+
 @attrs.define(eq=False)
 class _Pending:
     """What one `Stream.send` has left for a partition: in columns, since it may be very much.
 
     Attributes:
         names: of the entries' fields.
+        rows: what is to be written before anything else.
+        write: rows → values. Cannot fail.
         values: of the fields, entry by entry.
         ids: of the entries, None for one that the server gives; empty if it gives them all.
     """
 
     names: tuple[bytes, ...]
+    rows: list[Any]
+    write: Callable[[list[Any]], list[bytes]]
     values: list[bytes] = attrs.field(factory=list)
     ids: list[bytes | None] = attrs.field(factory=list)
 
     def chunk(self) -> Batch:
         """What goes first: as much as one call may carry."""
+        if self.rows:
+            self.values, self.rows = self.write(self.rows), []
         width = len(self.names)
         count = min(len(self.values) // width, _CHUNK_RECORDS)
         ids = None
@@ -306,3 +330,22 @@ class _Pending:
     def drop(self, count: int) -> None:
         """So many from the front are stored."""
         del self.ids[:count], self.values[: count * len(self.names)]
+
+
+@attrs.frozen(eq=False)
+class _Chunks(Mapping[int, Batch]):
+    """What goes first of each partition: made when it is looked at."""
+
+    pending: Mapping[int, _Pending]
+    _made: dict[int, Batch] = attrs.field(factory=dict, init=False)
+
+    def __getitem__(self, number: int) -> Batch:
+        if number not in self._made:
+            self._made[number] = self.pending[number].chunk()
+        return self._made[number]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.pending)
+
+    def __len__(self) -> int:
+        return len(self.pending)

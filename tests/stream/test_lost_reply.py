@@ -134,6 +134,19 @@ async def test_a_send_whose_connection_is_cut_is_stored_once(
     assert numbers(await stored(orders)) == list(range(2500))
 
 
+@pytest.mark.parametrize("mode", ["reply", "request", "half"])
+async def test_nor_is_one_stored_twice_that_is_encoded_while_it_leaves(
+    mode: str, proxy: tuple[Proxy, str], app: App, stored: Any
+) -> None:
+    orders = app.stream("wide", Order, "key", partition_count=16)
+    await orders.send(Order(key="0", n=0))
+    proxy[0].cut(mode, SEND, 1)
+    await orders.send(*(Order(key=str(n % 50), n=n) for n in range(1, 900)))
+    assert proxy[0].cuts == 1
+    found = await stored(orders)
+    assert all(numbers(found, str(key)) == list(range(key, 900, 50)) for key in range(50))
+
+
 async def test_the_very_first_send_may_be_cut_too(
     proxy: tuple[Proxy, str], orders: Stream[Order], stored: Any
 ) -> None:

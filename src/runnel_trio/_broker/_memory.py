@@ -63,6 +63,11 @@ class MemoryBroker:
     store: Store = attrs.field(factory=Store, repr=False)
     clock: Callable[[], float] = trio.current_time
 
+    @property
+    def appends_at_once(self) -> bool:
+        """See `_protocol.Broker`."""
+        return False
+
     def wall(self) -> float:
         """See `_protocol.Broker`."""
         return self.store.time_of_day()

@@ -127,6 +127,11 @@ class Broker(Protocol):
         """The key of a partition's log."""
         ...
 
+    @property
+    def appends_at_once(self) -> bool:
+        """Whether what is given to `append` now is read at once, and leaves before all of it was read."""
+        ...
+
     async def declare(self, stream: StreamSpec) -> None:
         """Fix what must never change about a stream, or compare.
 
@@ -137,6 +142,11 @@ class Broker(Protocol):
 
     async def append(self, stream: StreamSpec, batches: Mapping[int, Batch]) -> Mapping[int, int]:
         """Store entries, in order within each partition, none of them twice.
+
+        Args:
+            stream: where.
+            batches: by partition. With `appends_at_once` each may be made when it is read: all are read
+                before the first wait.
 
         Returns:
             How many of each partition's entries were stored, from the front; fewer where it is full.

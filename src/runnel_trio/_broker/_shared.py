@@ -8,7 +8,7 @@ it away from the others, and Trio ends it with the run.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 
 import attrs
 import trio
@@ -19,7 +19,7 @@ from runnel_trio._kinds import redacted
 from runnel_trio._scopes import shielded
 from runnel_trio.exceptions import BrokerUnavailable
 
-__all__ = ["SharedBroker"]
+__all__ = ["Declared", "SharedBroker"]
 
 #: Seconds that closing may take; an embedded server has to write its data first.
 _CLOSING = 20.0
@@ -81,9 +81,9 @@ class SharedBroker:
         _, broker = await self.opened()
         return broker
 
-    def declared(self, stream: StreamSpec) -> AbstractAsyncContextManager[Broker]:
+    def declared(self, stream: StreamSpec) -> Declared:
         """The broker as of `get`, after the stream was declared to it once; open for the body at least."""
-        return _Declared(self, stream)
+        return Declared(self, stream)
 
     def current(self) -> Broker | None:
         """The broker, if it is open in this run; in a thread that Trio started, in the run that did."""
@@ -94,6 +94,13 @@ class SharedBroker:
                 return trio.from_thread.run_sync(self.current)
             opened = None
         return opened.broker if opened is not None else None
+
+    def now(self) -> _Opened | None:
+        """As `opened`, but only what there is now."""
+        try:
+            return self._run.get()
+        except RuntimeError:  # Trio does not run
+            return None
 
     async def opened(self) -> tuple[_Opened, Broker]:
         """As `get`, with the count of its users."""
@@ -133,12 +140,23 @@ class SharedBroker:
 
 
 @attrs.define(eq=False)
-class _Declared:
+class Declared:
     """See `SharedBroker.declared`. A class, because each send enters one: a generator costs 6 µs more."""
 
     _shared: SharedBroker
     _stream: StreamSpec
     _opened: _Opened | None = None
+
+    @property
+    def at_once(self) -> bool:
+        """Whether a send has nothing to wait for: open, the stream known, nobody else sending."""
+        opened = self._shared.now()
+        return (
+            opened is not None
+            and opened.broker is not None
+            and self._stream in opened.declared
+            and opened.broker.appends_at_once
+        )
 
     async def __aenter__(self) -> Broker:
         self._opened, broker = opened, _ = await self._shared.opened()

@@ -10,6 +10,7 @@ A record goes through three steps, and comes back through their inverses::
 (_primitive). The hooks of the converter, by type: `_numbers`, `_scalars`, `_enums`, `_containers`,
 `_unions`, `_structures`; `_mismatch` says how a fault finds its path. Where msgspec is installed, bytes
 mostly become records without the plain form in between: `_typed` says when, and why it means the same.
+`_sure` tells which records will be written for certain, so that a send need not write all of them first.
 """
 
 from __future__ import annotations

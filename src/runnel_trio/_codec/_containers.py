@@ -14,8 +14,19 @@ from typing import Any, TypeAlias
 from cattrs import Converter
 
 from runnel_trio._codec._lookup import Finder, below, reader, writer
-from runnel_trio._codec._mismatch import Hook, Mismatch, Part, Typed, refuse, trait, traits_of, typed_of
+from runnel_trio._codec._mismatch import (
+    Hook,
+    Mismatch,
+    Part,
+    Typed,
+    refuse,
+    sure_of,
+    trait,
+    traits_of,
+    typed_of,
+)
 from runnel_trio._codec._numbers import plain_strs
+from runnel_trio._codec._sure import Sure, each
 
 __all__ = ["dict_reader", "dict_writer", "sequence_reader", "sequence_writer", "tuple_reader", "tuple_writer"]
 
@@ -48,13 +59,18 @@ def sequence_writer(annotation: Any, converter: Converter) -> Hook:
     hook = below(writer, converter, _element(annotation), "[]")
     plain = _plain_test(hook)
 
-    @trait(parts=_indexed(hook, kind), elements=_elements_test(kind, plain))
+    @trait(parts=_indexed(hook, kind), elements=_elements_test(kind, plain), sure=_sure_sequence(kind, hook))
     def write_sequence(value: Any) -> list[Any]:
         if value.__class__ is not kind and not isinstance(value, kind):
             raise refuse(kind.__name__, value)
         return list(value) if plain(value) else [hook(x) for x in value]
 
     return write_sequence
+
+
+def _sure_sequence(kind: _Collection, hook: Hook) -> Sure | None:
+    sure = sure_of(hook)
+    return sure and Sure(f"{{v}}.__class__ is {kind.__name__} and {{f}}({{v}})", each(sure))
 
 
 def sequence_reader(annotation: Any, converter: Converter) -> Hook:

@@ -13,6 +13,8 @@ from typing import Any, TypeAlias, TypeVar
 
 import attrs
 
+from runnel_trio._codec._sure import Sure
+
 __all__ = [
     "Hook",
     "Mismatch",
@@ -22,6 +24,7 @@ __all__ = [
     "Unsupported",
     "locate",
     "refuse",
+    "sure_of",
     "trait",
     "traits_of",
     "typed_of",
@@ -96,10 +99,11 @@ class Traits:
         exact: the scalar type that it stands for. Subclasses find it by inheritance, and must not use it.
         bare: the same hook without what only calls from outside need.
         inline: source of a condition on ``{v}`` under which a value converts to itself, for generated
-            code; names in it are those of `_classes.NAMES`.
+            code; names in it are those of `_sure.NAMES`.
         elements: as ``plain``, for the elements of a list that this hook converts: if it says so, a list
             converts to itself.
         plain: tells in one pass at C speed whether every element of a collection converts to itself.
+        sure: when a value is sure to be written.
         parts: the parts of a value, for `locate`. May raise `Mismatch`.
         typed: given the module msgspec, what it can do for this hook, if anything.
     """
@@ -110,6 +114,7 @@ class Traits:
     inline: str | None = None
     elements: Callable[[Collection[Any]], bool] | None = None
     plain: Callable[[Collection[Any]], bool] | None = None
+    sure: Sure | None = None
     parts: Callable[[Any], Iterator[Part]] = attrs.field(default=lambda _: iter(()))
     typed: Callable[[ModuleType], Typed | None] = attrs.field(default=lambda _: None)
 
@@ -134,6 +139,12 @@ def typed_of(hook: Hook, msgspec: ModuleType) -> Typed | None:
     """What msgspec can do for a hook; nothing for a user's."""
     traits = traits_of(hook)
     return traits.typed(msgspec) if traits else None
+
+
+def sure_of(hook: Hook) -> Sure | None:
+    """When a hook is sure to write a value; a user's never is."""
+    traits = traits_of(hook)
+    return traits.sure if traits else None
 
 
 def locate(hook: Hook, value: Any, path: str = "") -> tuple[str, str] | None:

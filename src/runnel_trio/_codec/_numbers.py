@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Annotated, Any
 
 from runnel_trio._codec._mismatch import Hook, Mismatch, Typed, refuse, trait
+from runnel_trio._codec._sure import Sure, encodable
 
 __all__ = [
     "INT_MAX",
@@ -35,6 +36,7 @@ __all__ = [
 ]
 
 INT_MIN, INT_MAX = -(2**63), 2**63 - 1
+_INT64 = f"{{v}}.__class__ is int and {INT_MIN} <= {{v}} <= {INT_MAX}"
 # Below this length a loop is quicker than the two passes at C speed.
 _SHORT = 8
 _BIG = re.compile(r"-?[1-9][0-9]{18,}")
@@ -84,8 +86,9 @@ def int64(msgspec: ModuleType) -> Any:
 
 @trait(
     exact=int,
-    inline=f"{{v}}.__class__ is int and {INT_MIN} <= {{v}} <= {INT_MAX}",
+    inline=_INT64,
     plain=plain_ints,
+    sure=Sure(_INT64, each=plain_ints),
 )
 def write_int(value: Any) -> int | str:
     """An int as itself, or as a string when it needs more than 64 bits."""
@@ -116,7 +119,12 @@ def read_int(value: Any, _: Any = None) -> int:
     raise refuse("int", value)
 
 
-@trait(exact=float, inline="{v}.__class__ is float and -1e999 < {v} < 1e999", plain=plain_floats)
+@trait(
+    exact=float,
+    inline="{v}.__class__ is float and -1e999 < {v} < 1e999",
+    plain=plain_floats,
+    sure=Sure("{v}.__class__ is float", each=lambda values: _all_floats(map(type, values))),
+)
 def write_float(value: Any) -> float | str:
     """A float as itself, or as a string when it is not finite; an int that is exactly a float, too."""
     number = exact_float(value)
@@ -157,7 +165,12 @@ def read_float(value: Any, _: Any = None) -> float:
     raise refuse("float", value)
 
 
-@trait(exact=bool, inline="{v}.__class__ is bool", plain=plain_bools)
+@trait(
+    exact=bool,
+    inline="{v}.__class__ is bool",
+    plain=plain_bools,
+    sure=Sure("{v}.__class__ is bool", each=plain_bools),
+)
 def write_bool(value: Any) -> bool:
     """Only True and False."""
     if value.__class__ is bool:
@@ -171,7 +184,15 @@ def read_bool(value: Any, _: Any = None) -> bool:
     return write_bool(value)
 
 
-@trait(exact=str, inline="{v}.__class__ is str", plain=plain_strs)
+@trait(
+    exact=str,
+    inline="{v}.__class__ is str",
+    plain=plain_strs,
+    sure=Sure(
+        "{v}.__class__ is str and ({v}.isascii() or encodable({v}))",
+        each=lambda values: plain_strs(values) and encodable("".join(values)),
+    ),
+)
 def write_str(value: Any) -> str:
     """Only strings; one of a subclass becomes a plain string."""
     if isinstance(value, str):
@@ -185,7 +206,7 @@ def read_str(value: Any, _: Any = None) -> str:
     return write_str(value)
 
 
-@trait(exact=type(None), inline="{v} is None")
+@trait(exact=type(None), inline="{v} is None", sure=Sure("{v} is None"))
 def write_none(value: Any) -> None:
     """Only None."""
     if value is not None:

@@ -22,6 +22,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from runnel_trio._codec._mismatch import Hook, Mismatch, Typed, refuse, trait
+from runnel_trio._codec._sure import Sure
 
 __all__ = ["SCALARS", "pass_datetime", "write_datetime"]
 
@@ -34,6 +35,8 @@ _SECOND = timedelta(seconds=1)
 _MICROSECOND = timedelta(microseconds=1)
 # "2024-W01-1" and shorter is a date without a time.
 _LONGEST_DATE = 10
+#: A condition, see `Traits.inline`: other time zones are users' code.
+_PLAIN_DATETIME = "{v}.__class__ is datetime and ({v}.tzinfo is None or {v}.tzinfo is utc)"
 
 
 _from_base64 = functools.partial(binascii.a2b_base64, strict_mode=True)
@@ -58,7 +61,7 @@ def _parsed(expected: str, value: Any, parse: Callable[[str], Any]) -> Any:
     raise refuse(expected, value)
 
 
-@trait(exact=bytes)
+@trait(exact=bytes, sure=Sure("{v}.__class__ is bytes"))
 def write_bytes(value: Any) -> str:
     """Base64."""
     if not isinstance(value, bytes):
@@ -73,7 +76,7 @@ def read_bytes(value: Any, _: Any = None) -> bytes:
     return found
 
 
-@trait(exact=datetime)
+@trait(exact=datetime, sure=Sure(_PLAIN_DATETIME))
 def write_datetime(value: Any) -> str:
     """ISO 8601, with microseconds when there are any, with the offset when there is one."""
     if not isinstance(value, datetime):
@@ -81,10 +84,7 @@ def write_datetime(value: Any) -> str:
     return datetime.isoformat(value)
 
 
-@trait(
-    exact=datetime,
-    inline="{v}.__class__ is datetime and ({v}.tzinfo is None or {v}.tzinfo is utc)",
-)
+@trait(exact=datetime, inline=_PLAIN_DATETIME, sure=Sure(_PLAIN_DATETIME))
 def pass_datetime(value: Any) -> datetime | str:
     """For serializers that write naive and UTC datetimes themselves, in the very same form, but faster."""
     if value.__class__ is datetime and (value.tzinfo is None or value.tzinfo is UTC):
@@ -108,7 +108,7 @@ def read_datetime(value: Any, _: Any = None) -> datetime:
     raise refuse("datetime in ISO 8601", value)
 
 
-@trait(exact=date)
+@trait(exact=date, sure=Sure("{v}.__class__ is date"))
 def write_date(value: Any) -> str:
     """ISO 8601; a datetime is no date."""
     if not isinstance(value, date) or isinstance(value, datetime):
@@ -123,7 +123,7 @@ def read_date(value: Any, _: Any = None) -> date:
     return found
 
 
-@trait(exact=time)
+@trait(exact=time, sure=Sure("{v}.__class__ is time and {v}.tzinfo is None"))
 def write_time(value: Any) -> str:
     """ISO 8601."""
     if not isinstance(value, time):
@@ -140,7 +140,7 @@ def read_time(value: Any, _: Any = None) -> time:
     return found
 
 
-@trait(exact=timedelta)
+@trait(exact=timedelta, sure=Sure("{v}.__class__ is timedelta"))
 def write_timedelta(value: Any) -> str:
     """Seconds as an ISO 8601 duration, exact to the microsecond."""
     if not isinstance(value, timedelta):
@@ -174,7 +174,7 @@ def read_timedelta(value: Any, _: Any = None) -> timedelta:
     return found
 
 
-@trait(exact=Decimal)
+@trait(exact=Decimal, sure=Sure("{v}.__class__ is Decimal"))
 def write_decimal(value: Any) -> str:
     """As ``str`` writes it."""
     if not isinstance(value, Decimal):
@@ -189,7 +189,7 @@ def read_decimal(value: Any, _: Any = None) -> Decimal:
     return found
 
 
-@trait(exact=UUID)
+@trait(exact=UUID, sure=Sure("{v}.__class__ is UUID"))
 def write_uuid(value: Any) -> str:
     """With dashes."""
     if not isinstance(value, UUID):

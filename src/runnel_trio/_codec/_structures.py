@@ -11,10 +11,12 @@ hook only when it is not to be kept as it is. For ``class Order(Record): order_i
         v1 = h1(o.place)                                  o = new(cls)
         return {'order_id': v0, 'place': v1}              o.order_id = v0
                                                           o.place = v1
-    def build(s):  # s is what msgspec has read           return o
-        v0 = s.f0
-        v1 = h1(s.f1)
-        o = new(cls)  # and so on
+    def sure(records):                                    return o
+        for o in records:
+            if o.__class__ is not cls: return False   def build(s):  # s is what msgspec has read
+            v0 = o.order_id                               v0 = s.f0
+            if not (v0.__class__ ...): return False       v1 = h1(s.f1)
+        return True                                       o = new(cls)  # and so on
 
 A class whose constructor does more than that is called: ``return cls(order_id=v0, place=v1)``.
 """
@@ -24,7 +26,6 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from datetime import UTC, datetime
 from types import ModuleType
 from typing import Any
 
@@ -34,12 +35,20 @@ from cattrs import Converter
 from runnel_trio._codec._construction import only_sets_fields
 from runnel_trio._codec._fields_of import Field, fields_of
 from runnel_trio._codec._lookup import Finder, below, reader, writer
-from runnel_trio._codec._mismatch import Hook, Mismatch, Part, Typed, refuse, trait, traits_of, typed_of
+from runnel_trio._codec._mismatch import (
+    Hook,
+    Mismatch,
+    Part,
+    Typed,
+    refuse,
+    sure_of,
+    trait,
+    traits_of,
+    typed_of,
+)
+from runnel_trio._codec._sure import NAMES, Sure
 
 __all__ = ["Structure", "structure_reader", "structure_writer"]
-
-#: What the conditions of `Traits.inline` may name.
-NAMES: dict[str, Any] = {"datetime": datetime, "utc": UTC, "new": object.__new__}
 
 _building: ContextVar[frozenset[tuple[int, Finder, type]]] = ContextVar("building", default=frozenset())
 
@@ -115,7 +124,21 @@ class Structure:
             lines += [f"v{i} = o.{field.name}", _converted(hook, i, copied=True)]
         pairs = ", ".join(f"{x.name!r}: v{i}" for i, x in enumerate(self.fields))
         write = self.compiled("write", "o", [*lines, f"return {{{pairs}}}"], check=self.check)
-        return trait(parts=self.attributes)(write)
+        return trait(parts=self.attributes, sure=self.sure())(write)
+
+    def sure(self) -> Sure | None:
+        """Of instances of this very class, if of all fields."""
+        found = [sure_of(hook) for hook in self.hooks]
+        sure = [x for x in found if x is not None]
+        if len(sure) < len(found):
+            return None
+        lines = ["for o in records:", "    if o.__class__ is not cls: return False"]
+        for i, (field, part) in enumerate(zip(self.fields, sure, strict=True)):
+            condition = part.source.format(v=f"v{i}", f=f"f{i}")
+            lines += [f"    v{i} = o.{field.name}", f"    if not ({condition}): return False"]
+        functions = {f"f{i}": part.function for i, part in enumerate(sure)}
+        test = self.compiled("sure", "records", [*lines, "return True"], **functions)
+        return Sure("{f}(({v},))", test, test)
 
     def read_hook(self) -> Hook:
         lines = [
@@ -138,7 +161,7 @@ class Structure:
     def compiled(self, function: str, arguments: str, lines: list[str], **names: Any) -> Hook:
         """A function of these lines, which may use ``cls``, the hooks ``h0``…, and ``names``."""
         source = f"def {function}({arguments}):\n" + "".join(f"    {x}\n" for x in lines)
-        known = {**NAMES, "cls": self.cls}
+        known = {**NAMES, "cls": self.cls, "new": object.__new__}
         for i, hook in enumerate(self.hooks):
             known[f"h{i}"], known[f"p{i}"] = hook, getattr(traits_of(hook), "elements", None)
         known.update(names)

@@ -24,11 +24,13 @@ from runnel_trio._codec._mismatch import (
     Typed,
     Unsupported,
     refuse,
+    sure_of,
     trait,
     traits_of,
     typed_of,
 )
 from runnel_trio._codec._numbers import NATIVE, write_str
+from runnel_trio._codec._sure import Sure
 
 __all__ = ["TAG", "is_union", "read_any", "union_reader", "union_writer", "write_any"]
 
@@ -66,6 +68,7 @@ def _optional(annotation: Any) -> Any:
 def _optional_hook(hook: Hook) -> Hook:
     traits = traits_of(hook)
     inner = traits.inline if traits else None
+    sure = sure_of(hook)
 
     def parts(value: Any) -> Iterator[Part]:
         if value is not None:
@@ -74,7 +77,12 @@ def _optional_hook(hook: Hook) -> Hook:
     def typed(msgspec: types.ModuleType) -> Typed | None:
         return _typed_optional(typed_of(hook, msgspec))
 
-    @trait(parts=parts, inline=f"({{v}} is None or {inner})" if inner else None, typed=typed)
+    @trait(
+        parts=parts,
+        inline=f"({{v}} is None or {inner})" if inner else None,
+        sure=sure and Sure(f"({{v}} is None or {sure.source})", sure.function),
+        typed=typed,
+    )
     def convert(value: Any, _: Any = None) -> Any:
         return None if value is None else hook(value)
 

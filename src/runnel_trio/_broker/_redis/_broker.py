@@ -117,6 +117,11 @@ class RedisBroker:
         """Where the server is."""
         return self.endpoint.url
 
+    @property
+    def appends_at_once(self) -> bool:
+        """See `_protocol.Broker`."""
+        return self.sends.idle
+
     def wall(self) -> float:
         """See `_protocol.Broker`."""
         return time.time()

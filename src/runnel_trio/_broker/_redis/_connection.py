@@ -11,7 +11,7 @@ import logging
 import os
 import random
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain
 from typing import Any, Protocol
@@ -24,7 +24,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from runnel_trio._broker._redis._arrival import arrived, can_look
-from runnel_trio._broker._redis._scripts import Call, Plain, answers, by_digest, exchange, repeated
+from runnel_trio._broker._redis._scripts import Command, answers, by_digest, exchange, repeated
 from runnel_trio._kinds import redacted
 from runnel_trio._telemetry import report
 from runnel_trio.exceptions import BrokerRefused, BrokerUnavailable, Misconfigured, RunnelError
@@ -122,18 +122,21 @@ class Line:
     _endpoint: Endpoint
     _connection: Any = None
 
-    def exchange(self, calls: Sequence[Call | Plain]) -> list[Any]:
+    def exchange(self, calls: Sequence[Command]) -> list[Any]:
         """As `_scripts.exchange`, with our errors: in place of replies too. It blocks."""
         with self._given_up_on_error():
             if self._connection is None:
                 self._connection = self._endpoint.connect()
             return self._translated(exchange(self._connection, calls))
 
-    async def talk(self, calls: Sequence[Call | Plain], hop: Hop) -> list[Any]:
-        """As `exchange`, with a hop to a thread only where it must be: one costs 0.1 ms and more."""
+    async def talk(self, calls: Iterable[Command], hop: Hop) -> list[Any]:
+        """As `exchange`, with a hop to a thread only where it must be: one costs 0.1 ms and more.
+
+        Calls that are made when they are read (`Kept`) are all made before the first wait.
+        """
         connection = self._connection
         if connection is None or not can_look(connection):
-            return await hop(self.exchange, calls)
+            return await hop(self.exchange, list(calls))
         try:  # and no context manager: those around one small exchange were a sixth of it
             return self._translated(await self._exchange_here(calls, hop))
         except BaseException as error:
@@ -142,10 +145,11 @@ class Line:
                 raise translate(error, self._endpoint.url) from error
             raise
 
-    async def _exchange_here(self, calls: Sequence[Call | Plain], hop: Hop) -> list[Any]:
+    async def _exchange_here(self, calls: Iterable[Command], hop: Hop) -> list[Any]:
         connection = self._connection
         text = by_digest(connection, calls)
         rest = self._write(text)
+        calls = list(calls)  # all of them are made before the first wait
         if rest:  # when Trio is busy, each turn of its loop takes long: no more of them than there must be
             return await hop(exchange, connection, calls, chain([rest], text))
         replies: list[Any] = []

@@ -72,6 +72,11 @@ class Gateway(Generic[_Request, _Reply]):
     _busy: bool = attrs.field(default=False, init=False)
     _crowded: bool = attrs.field(default=False, init=False)
 
+    @property
+    def idle(self) -> bool:
+        """Whether a request would be carried at once."""
+        return not (self._busy or self._queue or self._crowded or self._closed)
+
     async def call(self, request: _Request) -> _Reply:
         """Have a request carried.
 
@@ -82,7 +87,7 @@ class Gateway(Generic[_Request, _Reply]):
         """
         if self._closed:
             raise BrokerUnavailable("the connection to the server is closed")
-        if self._busy or self._queue or self._crowded:
+        if not self.idle:
             return await self._queued(request)
         await trio.lowlevel.checkpoint_if_cancelled()
         self._busy = True

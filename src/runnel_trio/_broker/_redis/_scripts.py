@@ -11,12 +11,14 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import attrs
 from redis.exceptions import NoScriptError, ResponseError
 
-__all__ = ["Call", "Plain", "answers", "by_digest", "exchange", "repeated"]
+__all__ = ["Call", "Command", "Kept", "Plain", "answers", "by_digest", "exchange", "repeated"]
+
+_T = TypeVar("_T")
 
 #: What each script needs in front of its own text.
 _PARTS = {
@@ -98,7 +100,44 @@ class Plain:
         return self.words
 
 
-def by_digest(connection: Any, calls: Sequence[Call | Plain]) -> Iterator[bytes]:
+class Command(Protocol):
+    """What a connection can carry: a `Call`, a `Plain`, or what becomes one when it leaves."""
+
+    @property
+    def script(self) -> str:
+        """The script's name, or nothing."""
+        ...
+
+    def by_digest(self) -> tuple[Any, ...]:
+        """The words, which name the script."""
+        ...
+
+    def by_text(self) -> tuple[Any, ...]:
+        """The words, which carry the script."""
+        ...
+
+
+@attrs.define(eq=False)
+class Kept(Generic[_T]):
+    """Things that are made when they are first read, and stay as they are for whoever reads them again."""
+
+    _source: Iterator[_T]
+    _made: list[_T] = attrs.field(factory=list, init=False)
+
+    def __iter__(self) -> Iterator[_T]:
+        place = 0
+        while place < len(self._made) or self._makes_one():
+            yield self._made[place]
+            place += 1
+
+    def _makes_one(self) -> bool:
+        for made in self._source:
+            self._made.append(made)
+            return True
+        return False
+
+
+def by_digest(connection: Any, calls: Iterable[Command]) -> Iterator[bytes]:
     """As `pieces`, of calls that name their scripts."""
     return pieces(connection, (call.by_digest() for call in calls))
 
@@ -130,7 +169,7 @@ def answers(connection: Any, count: int) -> list[Any]:
     return replies
 
 
-def repeated(connection: Any, calls: Sequence[Call | Plain], replies: list[Any]) -> list[Any]:
+def repeated(connection: Any, calls: Sequence[Command], replies: list[Any]) -> list[Any]:
     """The replies, after calls of scripts that the server has forgotten were repeated."""
     while unknown := [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]:
         again = [calls[i] for i in unknown]
@@ -141,7 +180,7 @@ def repeated(connection: Any, calls: Sequence[Call | Plain], replies: list[Any])
     return replies
 
 
-def _with_texts(calls: Sequence[Call | Plain]) -> Iterator[tuple[Any, ...]]:
+def _with_texts(calls: Sequence[Command]) -> Iterator[tuple[Any, ...]]:
     """Each script's text goes along once: a thousand times it would be megabytes."""
     told: set[str] = set()
     for call in calls:
@@ -156,9 +195,7 @@ def _asked(connection: Any, text: Iterable[bytes], count: int) -> list[Any]:
     return answers(connection, count)
 
 
-def exchange(
-    connection: Any, calls: Sequence[Call | Plain], text: Iterable[bytes] | None = None
-) -> list[Any]:
+def exchange(connection: Any, calls: Sequence[Command], text: Iterable[bytes] | None = None) -> list[Any]:
     """Carry calls in one round trip (two when the server has forgotten a script).
 
     Args:

@@ -12,7 +12,7 @@ first's repetition taken for a duplicate.)
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -23,7 +23,7 @@ from runnel_trio._broker._protocol import Batch, StreamSpec
 from runnel_trio._broker._redis import _keys
 from runnel_trio._broker._redis._connection import Line, Outage
 from runnel_trio._broker._redis._gateway import Hop
-from runnel_trio._broker._redis._scripts import Call
+from runnel_trio._broker._redis._scripts import Call, Kept
 from runnel_trio.exceptions import BrokerUnavailable, Misconfigured
 
 __all__ = ["PATIENCE", "Sender", "Shipment"]
@@ -51,16 +51,26 @@ class _Parcel:
     partition: int
     batches: list[Batch]
     shares: list[tuple[int, int]]  # place of the shipment in its batch, number of its entries
+    producer: str = ""
     sequence: int = 0
+    script = "send"
 
     def takes(self, batch: Batch) -> bool:
         """Whether it may go along with those that are in here already."""
         return self.batches[0].ids is None is batch.ids and self.batches[0].names == batch.names
 
-    def as_call(self, producer: str) -> Call:
+    def by_digest(self) -> tuple[Any, ...]:
+        """As `Call.by_digest`."""
+        return self._call().by_digest()
+
+    def by_text(self) -> tuple[Any, ...]:
+        """As `Call.by_text`."""
+        return self._call().by_text()
+
+    def _call(self) -> Call:
         stream, first = self.stream, self.batches[0]
         head: list[bytes | str | int] = [
-            producer,
+            self.producer,
             self.sequence,
             stream.partition_size,
             stream.overflow.value,
@@ -69,7 +79,7 @@ class _Parcel:
         for batch in self.batches:
             arguments += batch.values
         keys = [_keys.log(stream, self.partition), _keys.producers(stream, self.partition)]
-        return Call("send", keys, arguments)
+        return Call(self.script, keys, arguments)
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -98,28 +108,33 @@ class Sender:
         ]
 
     async def _deliver(
-        self, parcels: list[_Parcel], hop: Hop, stored: list[dict[int, int]], failed: dict[int, Exception]
+        self, made: Iterable[_Parcel], hop: Hop, stored: list[dict[int, int]], failed: dict[int, Exception]
     ) -> None:
-        for parcel in parcels:
-            key = (_keys.meta(parcel.stream), parcel.partition)
-            parcel.sequence = self._sequences[key] = self._sequences.get(key, 0) + 1
+        parcels = Kept(map(self._numbered, made))
         try:
-            replies = await self._answered([parcel.as_call(self._producer) for parcel in parcels], hop)
+            replies = await self._answered(parcels, hop)
         except Exception as error:
             replies = [error for _ in parcels]
         for parcel, reply in zip(parcels, replies, strict=True):
             _deal_out(parcel, reply, stored, failed)
 
-    async def _answered(self, calls: Sequence[Call], hop: Hop) -> list[Any]:
+    def _numbered(self, parcel: _Parcel) -> _Parcel:
+        key = (_keys.meta(parcel.stream), parcel.partition)
+        parcel.producer = self._producer
+        parcel.sequence = self._sequences[key] = self._sequences.get(key, 0) + 1
+        return parcel
+
+    async def _answered(self, parcels: Kept[_Parcel], hop: Hop) -> list[Any]:
         """The replies, after as many tries as it takes; what refuses only for now is tried again too."""
         give_up = trio.current_time() + PATIENCE
         attempt = 0
         try:
             while True:
                 try:
-                    replies = await self.line.talk(calls, hop)
+                    replies = await self.line.talk(parcels, hop)
                     _raise_passing(replies)
                 except BrokerUnavailable as error:
+                    list(parcels)  # all are made before the first wait
                     if trio.current_time() >= give_up:
                         raise _unknown(error) from error
                     await self.outage.pause(self, error, attempt)
@@ -144,11 +159,14 @@ def _raise_passing(replies: Sequence[Any]) -> None:
             raise reply
 
 
-def _rounds(shipments: Sequence[Shipment]) -> list[list[_Parcel]]:
+def _rounds(shipments: Sequence[Shipment]) -> Iterable[Iterable[_Parcel]]:
     """Parcels in rounds: within a round each partition has one; what cannot be merged waits for the next.
 
-    Entries with given ids go alone, and so do entries of different fields.
+    Entries with given ids go alone, and so do entries of different fields. Those of a shipment that is alone
+    are made as they are read: then the server works on one while the next is encoded.
     """
+    if len(shipments) == 1:
+        return [_parcels(shipments[0])]
     rounds: list[dict[tuple[str, int], _Parcel]] = []
     last: dict[tuple[str, int], int] = {}
     for place, shipment in enumerate(shipments):
@@ -164,6 +182,11 @@ def _rounds(shipments: Sequence[Shipment]) -> list[list[_Parcel]]:
             parcel.batches.append(batch)
             parcel.shares.append((place, len(batch)))
     return [list(parcels.values()) for parcels in rounds]
+
+
+def _parcels(shipment: Shipment) -> Iterator[_Parcel]:
+    for number, batch in shipment.batches.items():
+        yield _Parcel(shipment.stream, number, [batch], [(0, len(batch))])
 
 
 def _deal_out(

@@ -1,0 +1,70 @@
+"""Which values are sure to be written: a look at each, before any of them is.
+
+A send refuses what does not fit before anything leaves. To find that out by writing everything keeps the
+server waiting; a look takes a quarter of the time, and what has passed is written while the server works.
+Where there is no such test, for a user's hook say, or it says no, everything is written first, as ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any, TypeAlias
+from uuid import UUID
+
+import attrs
+
+__all__ = ["NAMES", "AllSure", "Sure", "each", "encodable"]
+
+#: Tells whether all of some values are sure to be written.
+AllSure: TypeAlias = Callable[[Collection[Any]], bool]
+
+
+def encodable(text: str) -> bool:
+    """Whether it has a UTF-8 form: lone surrogates have none."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+#: What the conditions in `Traits.inline` and `Sure.source` may name.
+NAMES: dict[str, Any] = {
+    "Decimal": Decimal,
+    "UUID": UUID,
+    "date": date,
+    "datetime": datetime,
+    "encodable": encodable,
+    "time": time,
+    "timedelta": timedelta,
+    "utc": UTC,
+}
+
+
+@attrs.frozen
+class Sure:
+    """When neither a hook, nor a JSON serializer of ours after it, can fail.
+
+    Attributes:
+        source: of a condition on ``{v}``, which may call ``{f}``.
+        function: what ``{f}`` is.
+        each: the same for all elements of a collection; None: as `each` makes it.
+    """
+
+    source: str
+    function: Callable[[Any], bool] | None = None
+    each: AllSure | None = None
+
+
+def each(sure: Sure) -> AllSure:
+    """The test of a collection's elements."""
+    if sure.each is not None:
+        return sure.each
+    known = {**NAMES, "f": sure.function}
+    condition = sure.source.format(v="v", f="f")
+    source = f"def each(values):\n for v in values:\n  if not ({condition}):\n   return False\n return True\n"
+    exec(compile(source, "<each>", "exec"), known)
+    made: AllSure = known["each"]
+    return made
