@@ -151,7 +151,8 @@ def _primitive(codec: RecordCodec[R]) -> _Functions[R]:
             for record in records:
                 found += write(record)
         except Exception as error:
-            raise RecordInvalid(name, *_located(write, record, error)) from _foreign(error)
+            failed = records[len(found) // len(names)]
+            raise RecordInvalid(name, *_located(write, failed, error)) from _foreign(error)
         return found
 
     def decode(fields: Sequence[bytes]) -> R:
@@ -232,26 +233,24 @@ def _writing(codec: RecordCodec[R], write: Hook, dumps: Callable[[Any], bytes]) 
 
     # All records in one call, and one of two loops: a call for each would be a tenth of the whole.
     def values(records: Sequence[R]) -> list[bytes]:
-        found: list[bytes] = []
         try:
-            for record in records:
-                found.append(dumps(write(record)))
+            return [dumps(write(record)) for record in records]
         except Exception as error:
-            raise refused(record, error) from _foreign(error)
-        return found
+            raise refused(records, error) from _foreign(error)
 
     def settled(records: Sequence[R]) -> list[bytes]:
-        found: list[bytes] = []
         try:
-            for record in records:
-                found.append(joined((dumps(write(record)), b"")))
+            return [joined((dumps(write(record)), b"")) for record in records]
         except Exception as error:
-            raise refused(record, error) from _foreign(error)
-        return found
+            raise refused(records, error) from _foreign(error)
 
-    def refused(record: R, error: Exception) -> RecordInvalid:
-        found = _located(write, record, None) or _unserializable(serializer, write(record), dumps, error)
-        return RecordInvalid(name, *found)
+    def refused(records: Sequence[R], error: Exception) -> RecordInvalid:
+        """Of the first that fails again."""
+        for record in records:
+            found = _located(write, record, None) or _unserializable(serializer, write(record), dumps)
+            if found is not None:
+                return RecordInvalid(name, *found)
+        return RecordInvalid(name, "", _described(error))
 
     return settled if gives_loose(dumps) else values
 
@@ -297,16 +296,18 @@ def _located(hook: Hook, value: Any, error: Exception | None) -> Any:
     return found[0].removeprefix("."), found[1]
 
 
-def _unserializable(
-    serializer: str, plain: Any, dumps: Callable[[Any], bytes], error: Exception
-) -> tuple[str, str]:
-    """The first field that cannot be written even alone."""
-    for name, value in plain.items() if isinstance(plain, dict) else ():
-        try:
-            dumps({name: value})
-        except Exception as fault:  # a user's serializer may raise anything
-            return str(name), f"{serializer} cannot write it: {_described(fault)}"
-    return "", f"{serializer} cannot write it: {_described(error)}"
+def _unserializable(serializer: str, plain: Any, dumps: Callable[[Any], bytes]) -> tuple[str, str] | None:
+    """The first field that cannot be written even alone, and why; None if all can be written."""
+    try:
+        dumps(plain)
+    except Exception as error:  # a user's serializer may raise anything
+        for name, value in plain.items() if isinstance(plain, dict) else ():
+            try:
+                dumps({name: value})
+            except Exception as fault:
+                return str(name), f"{serializer} cannot write it: {_described(fault)}"
+        return "", f"{serializer} cannot write it: {_described(error)}"
+    return None
 
 
 def _described(error: Exception) -> str:

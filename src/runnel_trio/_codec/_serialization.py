@@ -80,7 +80,7 @@ class JSONSerializer(Serializer):
         try:
             found, end = _decoder.raw_decode(text)
         except ValueError:
-            end = -1
+            found, end = None, -1
         # White space around it is rare, and looked for twice by decode(): 0.3 µs.
         return found if end == len(text) else _decoder.decode(text)
 

@@ -160,7 +160,10 @@ class _Members:
             hook, part = self._told_apart(value)
             yield "", part, hook
 
-        @trait(parts=parts, typed=lambda msgspec: self._typed(read_union, msgspec))
+        def typed(msgspec: types.ModuleType) -> Typed | None:
+            return self._typed(read_union, msgspec)
+
+        @trait(parts=parts, typed=typed)
         def read_union(value: Any, _: Any = None) -> Any:
             hook, part = self._told_apart(value)
             return hook(part)

@@ -151,10 +151,10 @@ class Gateway(Generic[_Request, _Reply]):
         self._under_way = True
         try:
             with trio.CancelScope(shield=True):
-                found = await trio.to_thread.run_sync(work, *arguments, limiter=self._limiter)
+                return await trio.to_thread.run_sync(work, *arguments, limiter=self._limiter)
+            raise AssertionError("nobody cancels this scope")
         finally:
             self._under_way = False
-        return found
 
     async def readable(self, sock: Any, seconds: float) -> bool:
         """See `Hop`. One scope is both shield and bound: scopes are a tenth of a small exchange."""
