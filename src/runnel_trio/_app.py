@@ -23,6 +23,7 @@ from runnel_trio._names import check_key, checked_name, name_of
 from runnel_trio._processor import Processor
 from runnel_trio._rules._schedule import Crontab, checked_interval
 from runnel_trio._stream import Stream
+from runnel_trio._worker._alone import alone
 from runnel_trio._worker._background import Background
 from runnel_trio._worker._member._events import Events
 from runnel_trio._worker._worker import Worker, beside
@@ -75,7 +76,7 @@ class App:
         self.settings: Settings = Settings(**settings)
         self.converter: Converter = make_converter()
         self.streams: dict[str, Stream[Any]] = {}
-        self.processors: dict[str, Processor] = {}
+        self.processors: dict[str, Processor[Any]] = {}
         self.background: list[Background] = []
         self._shared = SharedBroker(self.settings.redis_url)
 
@@ -161,7 +162,7 @@ class App:
         join_delay: float | None = None,
         max_unacked: int | None = None,
         max_attempts: int | None = None,
-    ) -> Callable[[Callable[[Events[R]], Awaitable[None]]], Processor]:
+    ) -> Callable[[Callable[[Events[R]], Awaitable[None]]], Processor[R]]:
         """Declare the decorated async function a processor of ``stream``.
 
         It is called for each partition, with that partition's `Events`. What is not given is taken from the
@@ -197,14 +198,18 @@ class App:
                 f"{stream!r} is a stream of another app: processors of app {self.name!r} need one of its own"
             )
 
-        def register(function: Callable[[Events[R]], Awaitable[None]]) -> Processor:
+        tested = partial(alone, self._shared, self.settings, self.streams)
+
+        def register(function: Callable[[Events[R]], Awaitable[None]]) -> Processor[R]:
             own = checked_name("processor", name or name_of(function))
             if own in self.processors:
                 raise Misconfigured(
                     f"app {self.name!r} has a processor named {own!r} already: give it a `name=`"
                 )
             links = tuple(middleware or ())
-            declared = Processor(stream=stream, function=function, name=own, middleware=links, **options)
+            declared = Processor(
+                stream=stream, function=function, name=own, middleware=links, alone=tested, **options
+            )
             self.processors[own] = declared
             return declared
 
@@ -325,17 +330,12 @@ class App:
         """
         chosen = self._chosen(processors)
         async with self._shared.used() as broker:
-            used = [stream for processor in chosen for stream in (processor.stream, *processor.sinks)]
-            for stream in {stream.name: stream for stream in used}.values():
-                await broker.declare(stream.spec)
-            worker = Worker(
-                broker=broker,
-                processors=chosen,
-                app=self.name,
-                functions=self.background,
-                settings=self.settings,
-            )
-            await worker.run(task_status=task_status)
+            parts: dict[str, Any] = {
+                "processors": chosen,
+                "functions": self.background,
+                "settings": self.settings,
+            }
+            await Worker(broker=broker, app=self.name, **parts).run(task_status=task_status)
 
     @asynccontextmanager
     async def worker(self, processors: Collection[str] | None = None) -> AsyncIterator[Worker]:
@@ -408,7 +408,7 @@ class App:
 
         return register
 
-    def _chosen(self, names: Collection[str] | None) -> list[Processor]:
+    def _chosen(self, names: Collection[str] | None) -> list[Processor[Any]]:
         self.discover()
         known = ", ".join(sorted(self.processors)) or "none"
         if unknown := sorted(set(names or ()) - self.processors.keys()):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import attrs
+import trio
 
-from runnel_trio._broker._protocol import CommitOutcome, ProcessorSpec
+from runnel_trio._broker._protocol import Broker, CommitOutcome, ProcessorSpec
+from runnel_trio._codec import Record
 from runnel_trio._operations import PartitionReset, Quarantined, quarantined, reset
 from runnel_trio._stream import Stream
 from runnel_trio.constants import ExceptionPolicy
@@ -17,11 +20,35 @@ from runnel_trio.exceptions import Misconfigured
 from runnel_trio.interfaces import Middleware
 from runnel_trio.middleware._dead_letter import DeadLetterMiddleware
 
-__all__ = ["Processor"]
+if TYPE_CHECKING:
+    from runnel_trio._trial import Trial
+
+__all__ = ["Alone", "Processor"]
+
+R = TypeVar("R", bound=Record)
+
+
+class Alone(Protocol):
+    """What a processor needs of its app to be tested."""
+
+    @property
+    def broker(self) -> Broker:
+        """Where it runs."""
+        ...
+
+    @property
+    def streams(self) -> dict[str, Stream[Any]]:
+        """The app's."""
+        ...
+
+    @property
+    def error(self) -> Exception | None:
+        """What has ended the worker."""
+        ...
 
 
 @attrs.frozen(eq=False, kw_only=True)
-class Processor:
+class Processor(Generic[R]):
     """A processor function and its options. Made by `App.processor`.
 
     Attributes:
@@ -42,9 +69,10 @@ class Processor:
         max_unacked: events of each partition that a crash can repeat, at most.
         sinks: streams that its middleware writes to.
         max_attempts: how many workers may die over an event before the policy applies to it.
+        alone: runs a processor in a worker of its own, on a memory broker of its own; for `test`.
     """
 
-    stream: Stream[Any]
+    stream: Stream[R]
     function: Callable[[Any], Awaitable[None]]
     name: str
     exception_policy: ExceptionPolicy
@@ -60,6 +88,7 @@ class Processor:
     join_delay: float
     max_unacked: int
     max_attempts: int
+    alone: Callable[[Processor[Any]], AbstractAsyncContextManager[Alone]] = attrs.field(repr=False)
     sinks: list[Stream[Any]] = attrs.field(factory=list, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -71,6 +100,64 @@ class Processor:
             if not isinstance(link, Middleware):
                 raise Misconfigured(f"processor {self.name!r}: {link!r} is no Middleware")
             self.sinks.extend(link.declared(self.stream))
+
+    @asynccontextmanager
+    async def test(self) -> AsyncIterator[Trial[R]]:
+        """Run the processor for a test: no server, no other processor, everything else as it is.
+
+        Its worker, middleware and exception policy are the real ones, on a broker in memory. With a
+        `trio.testing.MockClock` (the fixture ``autojump_clock`` of pytest-trio) whatever waits is over at
+        once. While it lasts, the whole app is there, in this run of Trio: its streams can be sent to, and
+        `Processor.resume` and `reset` work.
+
+        Raises:
+            Misconfigured: the app is connected already in this run of Trio.
+            Exception: what ended the worker, unless `Trial.send` has raised it.
+
+        Warns:
+            RuntimeWarning: the function blocked Trio for more than half a second.
+
+        Example:
+            >>> import trio
+            >>> from runnel_trio import App, Events, Record
+            >>> class Order(Record):
+            ...     amount: int
+            >>> app = App("shop")
+            >>> orders = app.stream("orders", Order, partition_by="amount")
+            >>> @app.processor(orders, exception_policy="ignore")
+            ... async def check(events: Events[Order]):
+            ...     async for order in events.records():
+            ...         assert order.amount > 0, "nothing to pay"
+            >>> async def main():
+            ...     async with check.test() as t:
+            ...         good, bad = await t.send(Order(amount=1), Order(amount=0))
+            ...         print(good.outcome, bad.outcome, repr(bad.error))
+            ...         assert t.acked == [Order(amount=1)]
+            >>> trio.run(main)
+            Outcome.ACKED Outcome.IGNORED AssertionError('nothing to pay')
+        """
+        from runnel_trio._trial import BlockingWatch, Probe, Trial  # needs trio.testing, which others do not
+
+        probe, watch = Probe(self.exception_policy), BlockingWatch(self.name)
+        links = (probe, *self.middleware)
+        async with self.alone(attrs.evolve(self, middleware=links, join_delay=0.0)) as ran:
+            trial: Trial[R] = Trial(
+                stream=self.stream,
+                spec=self.spec,
+                broker=ran.broker,
+                probe=probe,
+                streams=ran.streams,
+                letters=[link for link in self.middleware if isinstance(link, DeadLetterMiddleware)],
+                halted=lambda: ran.error,
+            )
+            trio.lowlevel.add_instrument(watch)
+            try:
+                yield trial
+            finally:
+                trio.lowlevel.remove_instrument(watch)
+        watch.warn()
+        if ran.error is not None and not trial.told:
+            raise ran.error
 
     async def reset(
         self,

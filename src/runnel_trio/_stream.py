@@ -10,8 +10,10 @@ when the one before is stored, whatever happened on the way, so that order holds
 from __future__ import annotations
 
 import logging
+import math
 import random
 import re
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from itertools import chain, takewhile
@@ -25,6 +27,7 @@ from runnel_trio._broker._protocol import Batch, Broker, StreamSpec
 from runnel_trio._broker._shared import Declared
 from runnel_trio._codec import SIMPLE_KEYS, DecodeError, Record, RecordCodec, blake3_hasher
 from runnel_trio._event import Event
+from runnel_trio._portal import Portal
 from runnel_trio._rules._cursor import ORIGIN, is_after
 from runnel_trio._telemetry import report
 from runnel_trio.constants import Overflow
@@ -43,6 +46,9 @@ _MANY = 64
 _FIRST_LOOK, _LAST_LOOK = 0.005, 0.25
 #: Looks without room after which it is told.
 _PATIENT_LOOKS = 8
+
+#: For all streams of the process.
+_portal = Portal()
 
 _ID = re.compile(r"([0-9]{1,20})-([0-9]{1,20})")
 _HIGHEST = 2**64 - 1
@@ -143,6 +149,40 @@ class Stream(Generic[R]):
         async with declared as broker:
             await self._deliver(broker, pending, numbers)
 
+    def send_sync(
+        self, *records: R, stream_ids: Iterable[str | bytes] | None = None, within: float | None = None
+    ) -> None:
+        """As `send`, for code outside of Trio: a web service's thread, a script, asyncio's `to_thread`.
+
+        The first call starts a thread in which Trio runs; it keeps the connection for later calls, whichever
+        thread they come from, until the process ends.
+
+        Args:
+            *records: instances of the stream's record class.
+            stream_ids: as in `send`.
+            within: seconds that it may wait for room in a full partition, and for the server.
+
+        Raises:
+            As `send`.
+            TooSlowError: it took longer; records may have been stored or not.
+            Misconfigured: called in a task of Trio.
+
+        Example:
+            >>> from runnel_trio import App, Record
+            >>> class Order(Record):
+            ...     order_id: int
+            >>> app = App("example", redis_url="memory://")
+            >>> orders = app.stream("orders", Order, partition_by="order_id")
+            >>> orders.send_sync(Order(order_id=1), Order(order_id=2), within=5)
+        """
+        _portal.run(self._send_within, records, stream_ids, within)
+
+    async def _send_within(
+        self, records: tuple[R, ...], stream_ids: Iterable[str | bytes] | None, within: float | None
+    ) -> None:
+        with trio.fail_after(math.inf if within is None else within):
+            await self.send(*records, stream_ids=stream_ids)
+
     def structure(self, plain: Any) -> R:
         """A record from its plain form: what a JSON document holds.
 
@@ -226,7 +266,12 @@ def _numbering(stream: Stream[R]) -> Callable[[Iterable[R]], list[int]]:
     """Records → numbers of their partitions: a closure, because it runs for each record that is sent."""
     key_of, hasher, count = _key_function(stream.partition_by), stream.hasher, stream.partition_count
 
+    told: list[bool] = []
+
     def number(key: Any) -> int:
+        if key is None and not told:
+            told.append(True)
+            _warn_of_none(stream)
         hashed = hasher(key)
         if not isinstance(hashed, int):
             raise Misconfigured(
@@ -241,6 +286,15 @@ def _numbering(stream: Stream[R]) -> Callable[[Iterable[R]], list[int]]:
         remembered(key) if (key := key_of(record)).__class__ in SIMPLE_KEYS else number(key)
         for record in records
     ]
+
+
+def _warn_of_none(stream: Stream[Any]) -> None:
+    warnings.warn(
+        f"stream {stream.name!r}: the partition key of a {stream.record.__name__} is None. All such records "
+        "go to one partition, where they wait for each other: give them a key, or a constant if it is meant",
+        RuntimeWarning,
+        stacklevel=2,
+    )
 
 
 def _unsent(pending: Mapping[int, _Pending], numbers: list[int]) -> list[int]:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any, assert_type
 
 from runnel_trio import App, Event, Events, Middleware, Processor, Record, Stream, Worker
+from runnel_trio.testing import Outcome, Result
 
 
 class Order(Record):
@@ -45,7 +46,15 @@ async def raw(events: Events[Order]) -> None:
         assert_type(batch, list[Event])
 
 
-assert_type(one_by_one, Processor)
+assert_type(one_by_one, Processor[Order])
+
+
+async def tested() -> None:
+    async with one_by_one.test() as t:
+        assert_type(await t.send(Order(order_id=1)), list[Result[Order]])
+        assert_type(t.acked, list[Order])
+        assert_type(t.results[0].record, Order | None)
+        assert_type(t.results[0].outcome, Outcome)
 
 
 class Link(Middleware):

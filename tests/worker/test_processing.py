@@ -16,6 +16,7 @@ from runnel_trio import (
     BrokerUnavailable,
     DeserializationError,
     Event,
+    Events,
     ExceptionPolicy,
     Middleware,
     Misconfigured,
@@ -524,3 +525,17 @@ async def test_a_stream_of_another_app_is_refused(app: App, orders: Stream[Any],
         other.processor(orders)
     with pytest.raises(Misconfigured, match="needs a stream"):
         other.processor(order)
+
+
+async def test_a_list_may_not_wait_longer_than_the_grace_period(app: App, order: Any) -> None:
+    orders = app.stream("orders", order, "key")
+
+    @app.processor(orders, grace_period=2)
+    async def patient(events: Events[Any]) -> None:
+        async for _ in events.take(10, within=3):
+            pass
+
+    with pytest.raises(Misconfigured, match=r"take\(10, within=3\): .* grace_period=2 s"):
+        async with app.worker():
+            await orders.send(order(key="a", n=1))
+            await trio.sleep(10)

@@ -7,8 +7,8 @@ it away from the others, and Trio ends it with the run.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 import attrs
 import trio
@@ -17,7 +17,7 @@ from runnel_trio._broker import open_broker
 from runnel_trio._broker._protocol import Broker, StreamSpec
 from runnel_trio._kinds import redacted
 from runnel_trio._scopes import shielded
-from runnel_trio.exceptions import BrokerUnavailable
+from runnel_trio.exceptions import BrokerUnavailable, Misconfigured
 
 __all__ = ["Declared", "SharedBroker"]
 
@@ -80,6 +80,24 @@ class SharedBroker:
         """The broker; opened for the rest of the run when nobody uses it yet."""
         _, broker = await self.opened()
         return broker
+
+    @contextmanager
+    def replaced(self, url: str) -> Iterator[None]:
+        """Use the broker at another URL in the body, in this run of Trio.
+
+        Raises:
+            Misconfigured: it is in use in this run.
+        """
+        if self._run.get() is not None:
+            raise Misconfigured(
+                "the app is connected to its server in this run of Trio: test a processor outside of "
+                "`app.worker()`, `app.session()` and another test, and in a Trio run that has not sent"
+            )
+        before, self.url = self.url, url
+        try:
+            yield
+        finally:
+            self.url = before
 
     def declared(self, stream: StreamSpec) -> Declared:
         """The broker as of `get`, after the stream was declared to it once; open for the body at least."""

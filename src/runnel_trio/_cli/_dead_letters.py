@@ -43,7 +43,7 @@ def _chosen(command: F) -> F:
 def list_(target: str, partitions: Sequence[int], *, limit: int | None, as_json: bool, **server: Any) -> int:
     """List the dead letters of a processor, a line each, the oldest of each partition first."""
 
-    async def work(_: App, processor: Processor) -> None:
+    async def work(_: App, processor: Processor[Any]) -> None:
         found = await _letters_of(processor).letters(partitions=partitions or None, limit=limit)
         for letter in found:
             click.echo(json.dumps(_document(letter)) if as_json else _line(letter))
@@ -60,7 +60,7 @@ def list_(target: str, partitions: Sequence[int], *, limit: int | None, as_json:
 def show(target: str, ids: Sequence[str], **server: Any) -> int:
     """Show dead letters whole: where they come from, what is in them, the exception and its traceback."""
 
-    async def work(_: App, processor: Processor) -> None:
+    async def work(_: App, processor: Processor[Any]) -> None:
         for letter in await _found(_letters_of(processor), ids, every=False):
             click.echo(_whole(letter))
 
@@ -78,7 +78,7 @@ def replay(target: str, ids: Sequence[str], *, every: bool, **server: Any) -> in
     """
     _demand(ids, every=every)
 
-    async def work(_: App, processor: Processor) -> None:
+    async def work(_: App, processor: Processor[Any]) -> None:
         link = _letters_of(processor)
         letters = await _found(link, ids, every=every)
         moved = await link.replay(letters)
@@ -96,7 +96,7 @@ def drop(target: str, ids: Sequence[str], *, every: bool, yes: bool, **server: A
     """Delete dead letters for good."""
     _demand(ids, every=every)
 
-    async def work(_: App, processor: Processor) -> None:
+    async def work(_: App, processor: Processor[Any]) -> None:
         link = _letters_of(processor)
         letters = await _found(link, ids, every=every)
         if letters and every and not yes:
@@ -107,7 +107,7 @@ def drop(target: str, ids: Sequence[str], *, every: bool, yes: bool, **server: A
     return operate(target, work, **server)
 
 
-def _letters_of(processor: Processor) -> DeadLetterMiddleware:
+def _letters_of(processor: Processor[Any]) -> DeadLetterMiddleware:
     for link in processor.middleware:
         if isinstance(link, DeadLetterMiddleware):
             return link

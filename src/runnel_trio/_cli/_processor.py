@@ -29,7 +29,7 @@ _PARTITIONS = click.option(
 
 def operate(
     target: str,
-    work: Callable[[App, Processor], Awaitable[None]],
+    work: Callable[[App, Processor[Any]], Awaitable[None]],
     *,
     redis_url: str | None,
     embedded: str | None,
@@ -37,7 +37,7 @@ def operate(
 ) -> int:
     """Run ``work`` with a processor of a user's module, in a session with the server."""
 
-    async def session(app: App, processor: Processor) -> int:
+    async def session(app: App, processor: Processor[Any]) -> int:
         try:
             async with app.session():
                 await work(app, processor)
@@ -86,7 +86,7 @@ def reset(
 
 
 async def _reset(
-    app: App, processor: Processor, *, start: str, partitions: Sequence[int], force: bool, dry_run: bool
+    app: App, processor: Processor[Any], *, start: str, partitions: Sequence[int], force: bool, dry_run: bool
 ) -> None:
     when = _with_zone(start, app)
     _check(processor, partitions, when)
@@ -99,7 +99,7 @@ async def _reset(
     tell(f"{after:,} events {would} to be processed, {before:,} before.{' Nothing was changed.' * dry_run}")
 
 
-def _check(processor: Processor, partitions: Sequence[int], start: str | datetime = "0") -> None:
+def _check(processor: Processor[Any], partitions: Sequence[int], start: str | datetime = "0") -> None:
     """What is wrong here is wrong with the command line."""
     try:
         numbers_of(processor.spec, partitions)
@@ -118,7 +118,7 @@ def _with_zone(start: str, app: App) -> str | datetime:
     return when if when.tzinfo is not None else when.replace(tzinfo=app.settings.timezone)
 
 
-def _line(processor: Processor, change: PartitionReset) -> str:
+def _line(processor: Processor[Any], change: PartitionReset) -> str:
     place = f"{processor.stream.name}[{change.partition}]"
     lag = "?" if change.lag_before is None else f"{change.lag_before:,}"
     return f"{place}  {change.before or 'new'} → {change.after}  lag {lag} → {change.lag_after:,}"
@@ -145,7 +145,13 @@ def resume(
 
 
 async def _resume(
-    _: App, processor: Processor, *, partitions: Sequence[int], skip: bool, dead_letter: bool, dry_run: bool
+    _: App,
+    processor: Processor[Any],
+    *,
+    partitions: Sequence[int],
+    skip: bool,
+    dead_letter: bool,
+    dry_run: bool,
 ) -> None:
     _check(processor, partitions)
     found = await processor.quarantined(partitions or None)
@@ -162,7 +168,7 @@ async def _resume(
         tell("No partition is in quarantine.")
 
 
-def _show(processor: Processor, why: Quarantined) -> None:
+def _show(processor: Processor[Any], why: Quarantined) -> None:
     events = why.first if why.count == 1 else f"{why.count} events from {why.first}"
     tell(f"{processor.stream.name}[{why.partition}] stands still at {events} since {why.time}: {why.error}")
     tell("".join(f"    {line}\n" for line in why.traceback.splitlines()).rstrip())

@@ -17,7 +17,7 @@ import socket
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 import attrs
 import trio
@@ -52,6 +52,7 @@ class Worker:
         member: the id by which other workers know this one.
         counts: by processor and fact, how many events did not go the usual way here: ``ignored``,
             ``set-aside`` (as dead letters), ``quarantined``, ``events-lost`` (they left the log unprocessed).
+        ended: set when it has run: ``worker.stop(); await worker.ended.wait()``.
 
     Example:
         Under ``async with app.worker() as worker``::
@@ -60,12 +61,13 @@ class Worker:
     """
 
     broker: Broker
-    processors: Sequence[Processor] = ()
+    processors: Sequence[Processor[Any]] = ()
     app: str = ""
     functions: Sequence[Background] = ()
     settings: Settings = attrs.field(factory=Settings, repr=False)
     member: str = attrs.field(factory=_member_id)
     counts: Tally = attrs.field(factory=Tally, init=False, repr=False)
+    ended: trio.Event = attrs.field(factory=trio.Event, init=False, repr=False)
     _heartbeat: Heartbeat = attrs.field(init=False)
     _members: list[Rebalancer | Backgrounds] = attrs.field(factory=list, init=False)
     _halted: BaseException | None = attrs.field(default=None, init=False)
@@ -131,12 +133,14 @@ class Worker:
         """Until stopped or cancelled. Started when every processor has joined.
 
         Raises:
+            Misconfigured: a stream was declared differently before.
             Exception: whatever a processor function raised under HALT.
             KeyboardInterrupt, SystemExit: as they are too, at once.
 
         Cancellation: drains as `stop` does, then goes on.
         """
         try:
+            await self._declare()
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._tree)
                 try:
@@ -150,9 +154,16 @@ class Worker:
             if self._halted is None:
                 raise
         finally:
+            self.ended.set()
             report(logging.INFO, "stopped", member=self.member)
         if self._halted is not None:
             raise self._halted
+
+    async def _declare(self) -> None:
+        """What its processors read and write."""
+        used = [stream for x in self.processors for stream in (x.stream, *x.sinks)]
+        for stream in {stream.name: stream for stream in used}.values():
+            await self.broker.declare(stream.spec)
 
     async def _until_stopped(self, task_status: trio.TaskStatus[Worker]) -> None:
         await self._ready.wait()

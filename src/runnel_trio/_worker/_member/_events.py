@@ -9,6 +9,7 @@ some time later.
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import Any, Generic, Protocol, TypeVar, cast
 
@@ -67,6 +68,7 @@ class Events(Generic[R]):
     _middleware: Sequence[Middleware] = attrs.field(alias="middleware")
     stream: str
     _tried: tuple[bytes, int] = attrs.field(default=(b"", 0), alias="tried")
+    _grace_period: float = attrs.field(default=math.inf, alias="grace_period")
     exception: BaseException | None = attrs.field(default=None, init=False)
     _deserialize: bool = attrs.field(default=False, init=False)
     _links: list[Any] = attrs.field(factory=list, init=False)
@@ -95,7 +97,8 @@ class Events(Generic[R]):
             within: seconds to wait for them, once there is a first; then the list is what there is.
 
         Raises:
-            Misconfigured: bad numbers, or the iteration has begun.
+            Misconfigured: bad numbers, ``within`` longer than the processor's ``grace_period``, or the
+                iteration has begun.
 
         Example:
             Inside a processor function::
@@ -106,6 +109,12 @@ class Events(Generic[R]):
         self._refuse_when_begun("take")
         if n < 1 or within < 0:
             raise Misconfigured(f"take({n}, within={within}): n must be at least 1 and within at least 0 s")
+        if within > self._grace_period:
+            raise Misconfigured(
+                f"take({n}, within={within}): a list may wait longer than "
+                f"grace_period={self._grace_period:g} s, in which what is in hand must end when a partition "
+                "is given up; give the processor a longer grace_period, or take a shorter within"
+            )
         self._source.batch = (n, within)
         self._source.backlog.grow(n)
         return cast("Batches[R]", self)

@@ -137,6 +137,7 @@ class PartitionExecutor:
                 middleware=self.middleware,
                 stream=self.processor.stream.name,
                 tried=self._tried,
+                grace_period=self.grace_period,
             )
             before = backlog.taken_to
             failure = await self._call(events)

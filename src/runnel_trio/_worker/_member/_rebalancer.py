@@ -21,6 +21,7 @@ import logging
 import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
+from typing import Any
 
 import attrs
 import trio
@@ -64,7 +65,7 @@ class Rebalancer:
     """
 
     broker: Broker
-    processor: Processor
+    processor: Processor[Any]
     member: str
     about: str
     heartbeat: Heartbeat

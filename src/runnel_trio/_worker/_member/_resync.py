@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
+from typing import Any
 
 import attrs
 
@@ -35,7 +36,9 @@ def in_turn(numbers: Collection[int], after: int, most: int) -> list[int]:
     return sorted(numbers, key=lambda number: (number <= after, number))[:most]
 
 
-async def resync(broker: Broker, processor: Processor, backlogs: Collection[Backlog], counts: Tally) -> None:
+async def resync(
+    broker: Broker, processor: Processor[Any], backlogs: Collection[Backlog], counts: Tally
+) -> None:
     """Ask about them all, and let go of those whose cursor is not where it was left."""
     before = [_Place.of(backlog) for backlog in backlogs if not backlog.closed]
     states = await broker.examine(processor.spec, [place.backlog.number for place in before])
@@ -54,7 +57,7 @@ async def resync(broker: Broker, processor: Processor, backlogs: Collection[Back
                 backlog.recount(read)
 
 
-def tell_of_loss(processor: Processor, number: int, count: int, counts: Tally) -> None:
+def tell_of_loss(processor: Processor[Any], number: int, count: int, counts: Tally) -> None:
     """Log, and count, that events left the log before they were processed."""
     if count > 0:
         counts[processor.name, "events-lost"] += count
@@ -62,7 +65,7 @@ def tell_of_loss(processor: Processor, number: int, count: int, counts: Tally) -
         report(logging.ERROR, "events-lost", place=place, processor=processor.name, count=count)
 
 
-def tell_of_rewriting(processor: Processor, number: int, state: LogState, known: bytes) -> None:
+def tell_of_rewriting(processor: Processor[Any], number: int, state: LogState, known: bytes) -> None:
     """Log that the log ends before the last entry that this member committed: it is not what it was."""
     if is_after(known, max(state.last_id, state.cursor, key=parse_id)):
         place, ends = f"{processor.stream.name}[{number}]", state.last_id.decode()
@@ -72,7 +75,7 @@ def tell_of_rewriting(processor: Processor, number: int, state: LogState, known:
         report(logging.WARNING, "cursor-moved", place=place, was=known.decode(), is_at=at)
 
 
-def _tell_of_move(processor: Processor, backlog: Backlog, state: LogState | None) -> None:
+def _tell_of_move(processor: Processor[Any], backlog: Backlog, state: LogState | None) -> None:
     place = f"{processor.stream.name}[{backlog.number}]"
     if state is None:
         report(

@@ -1,0 +1,61 @@
+"""Databases of a server, for tests: each its own, empty before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+import redis
+
+from runnel_trio._broker._redis._connection import mapped
+from runnel_trio._kinds import redacted
+from runnel_trio.exceptions import Misconfigured
+
+__all__ = ["emptied", "with_database"]
+
+
+def with_database(url: str, ahead: int) -> str:
+    """The URL of the database that comes so many after the one of a URL.
+
+    Example:
+        >>> with_database("redis://localhost/2", 3)
+        'redis://localhost/2?db=5'
+        >>> with_database("unix:///run/valkey.sock?password=x", 1)
+        'unix:///run/valkey.sock?password=x&db=1'
+    """
+    parts = urlsplit(url)
+    query = dict(parse_qsl(parts.query))
+    path = parts.path.strip("/") if parts.scheme != "unix" else ""
+    number = int(query.get("db") or path or 0) + ahead
+    return f"{url.partition('?')[0]}?{urlencode({**query, 'db': str(number)}, safe='/')}"
+
+
+@contextmanager
+def emptied(url: str, *, refuse_full: bool) -> Iterator[None]:
+    """Empty a database before and after the body.
+
+    Args:
+        url: of a server and its database.
+        refuse_full: whether a database that has keys is somebody's, and not what an earlier test has left.
+
+    Raises:
+        Misconfigured: it is.
+        BrokerUnavailable, BrokerRefused: the server cannot be reached, or has no such database.
+    """
+    client: Any = redis.Redis.from_url(url, protocol=2)
+    try:
+        with mapped(url):
+            keys = client.dbsize()
+            if keys and refuse_full:
+                raise Misconfigured(
+                    f"{redacted(url)} has {keys} key(s), and tests delete everything there: name a database "
+                    "that is empty, such as …/15"
+                )
+            client.flushdb()
+        yield
+        with mapped(url):
+            client.flushdb()
+    finally:
+        client.close()

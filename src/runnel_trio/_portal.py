@@ -1,0 +1,88 @@
+"""Trio for code that does not run in it: one run, in a thread of its own, for as long as the process lives.
+
+It starts with the first call, and keeps what calls have opened (a connection to a server) for the next ones.
+A process that was forked starts its own.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import queue
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import attrs
+import trio
+
+from runnel_trio.exceptions import Misconfigured
+
+__all__ = ["Portal"]
+
+_T = TypeVar("_T")
+
+#: Seconds that closing may take when the process ends; an embedded server has to write its data first.
+_CLOSING = 25.0
+
+
+@attrs.define(eq=False)
+class Portal:
+    """A way into Trio. Each call may come from another thread; all may be under way at once."""
+
+    _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
+    _thread: threading.Thread | None = attrs.field(default=None, init=False)
+    _token: trio.lowlevel.TrioToken | None = attrs.field(default=None, init=False)
+    _closing: trio.Event = attrs.field(factory=trio.Event, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        os.register_at_fork(after_in_child=self._forget)
+
+    def run(self, function: Callable[..., Awaitable[_T]], *arguments: Any) -> _T:
+        """Call an async function, and wait for it.
+
+        In a thread that Trio has started (`trio.to_thread.run_sync`), it is called in that run of Trio.
+
+        Raises:
+            Misconfigured: called where one can and must await.
+        """
+        if trio.lowlevel.in_trio_task():
+            raise Misconfigured("send_sync would block Trio: use `await stream.send(…)` here")
+        try:
+            trio.from_thread.check_cancelled()
+        except RuntimeError:  # Trio knows nothing of this thread
+            return trio.from_thread.run(function, *arguments, trio_token=self._running())
+        return trio.from_thread.run(function, *arguments)
+
+    def close(self) -> None:
+        """End the run, and with it what it has open."""
+        with self._lock:
+            token, thread = self._token, self._thread
+            self._token = None
+        if token is not None and thread is not None:
+            token.run_sync_soon(self._closing.set)
+            thread.join(_CLOSING)
+
+    def _running(self) -> trio.lowlevel.TrioToken:
+        with self._lock:
+            if self._token is None or self._thread is None or not self._thread.is_alive():
+                self._token = self._started()
+            return self._token
+
+    def _started(self) -> trio.lowlevel.TrioToken:
+        ready: queue.SimpleQueue[trio.lowlevel.TrioToken] = queue.SimpleQueue()
+
+        async def serve() -> None:
+            self._closing = trio.Event()
+            ready.put(trio.lowlevel.current_trio_token())
+            await self._closing.wait()
+
+        self._thread = threading.Thread(target=trio.run, args=(serve,), name="runnel-trio", daemon=True)
+        self._thread.start()
+        atexit.unregister(self.close)
+        atexit.register(self.close)
+        return ready.get()
+
+    def _forget(self) -> None:
+        """In a child that was forked: the thread is not in it, and the lock may be held for ever."""
+        self._lock, self._thread, self._token = threading.Lock(), None, None

@@ -1,0 +1,364 @@
+"""A processor under test: its own worker, on a memory broker of its own, and what became of each event.
+
+The worker, the chain and the policies are the real ones. Only the broker is in memory, on Trio's clock, so
+that with a `trio.testing.MockClock` whatever waits (`take(within=)`, the pauses of retries) is over at once.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+import time
+import warnings
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any, Generic, TypeVar
+
+import attrs
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from runnel_trio._broker._protocol import Batch, Broker, ProcessorSpec
+from runnel_trio._codec import Record
+from runnel_trio._event import Event, Origin, Partition
+from runnel_trio._rules._cursor import ORIGIN, is_after
+from runnel_trio._stream import Stream
+from runnel_trio.constants import ExceptionPolicy
+from runnel_trio.exceptions import DeserializationError, LeaseLost, Misconfigured
+from runnel_trio.interfaces import Middleware
+from runnel_trio.middleware._dead_letter import DeadLetterMiddleware, Letter
+
+__all__ = ["BlockingWatch", "Outcome", "Probe", "Result", "Trial"]
+
+R = TypeVar("R", bound=Record)
+
+#: Seconds that `Trial.send` waits: of Trio's clock where it is a MockClock, else real ones.
+_VIRTUAL, _REAL = 3600.0, 10.0
+#: Seconds between two looks at what is handled: doubling from the first to the second.
+_FIRST_LOOK, _LAST_LOOK = 0.001, 0.25
+#: Entries that are read at once.
+_ALL = 1_000_000
+#: Seconds that a handler may keep Trio from doing anything else.
+_BLOCKING = 0.5
+
+
+class Outcome(enum.Enum):
+    """What became of an event."""
+
+    ACKED = "acked"
+    IGNORED = "ignored"
+    DEAD_LETTERED = "dead-lettered"
+    QUARANTINED = "quarantined"
+    HALTED = "halted"
+    WAITING = "waiting"
+
+
+_OF_POLICY = {
+    ExceptionPolicy.HALT: Outcome.HALTED,
+    ExceptionPolicy.IGNORE: Outcome.IGNORED,
+    ExceptionPolicy.QUARANTINE: Outcome.QUARANTINED,
+}
+
+
+@attrs.frozen(kw_only=True)
+class Result(Generic[R]):
+    """One event, and what became of it.
+
+    Attributes:
+        record: what was sent; None for an entry that cannot be read as a record.
+        partition: the number of its partition.
+        xid: its id there.
+        outcome: ACKED where the function handled it; WAITING where it has not, and did not fail with it.
+        error: what the function, or a link, raised over it last; None if nothing.
+        attempts: how often it was tried; 1 where it did not fail.
+    """
+
+    record: R | None
+    partition: int
+    xid: str
+    outcome: Outcome
+    error: Exception | None = None
+    attempts: int = 1
+
+
+@attrs.define(eq=False)
+class _Failure:
+    error: Exception
+    outcome: Outcome | None
+    attempts: int
+
+
+@attrs.define(eq=False)
+class Probe(Middleware):
+    """The outermost link: notes which events a call has failed with, and what will become of them."""
+
+    policy: ExceptionPolicy
+    failures: dict[tuple[int, bytes], _Failure] = attrs.field(factory=dict, init=False)
+
+    async def handler(self, parent: AsyncIterator[Any], *, events: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        """See `Middleware.handler`."""
+        async for item in parent:
+            try:
+                yield item
+            except GeneratorExit:
+                self._note(events)
+                raise
+
+    def _note(self, events: Any) -> None:
+        error = events.exception
+        if not isinstance(error, Exception) or isinstance(error, LeaseLost):
+            return
+        outcome = Outcome.DEAD_LETTERED if events.is_set_aside else _OF_POLICY[self.policy]
+        for event in events.failed():
+            place = event.partition.number, event.xid
+            before = self.failures.get(place)
+            attempts = before.attempts + 1 if before else 1
+            self.failures[place] = _Failure(error, None if events.retrying else outcome, attempts)
+
+
+@attrs.define(eq=False, kw_only=True)
+class Trial(Generic[R]):
+    """A processor under test. Made by `Processor.test`.
+
+    Attributes:
+        acked: the records that the function has handled, in the order in which they were sent.
+        results: of all events that were sent with `send` and `send_entry`, in that order.
+        sent: what the function has sent, records by stream: ``t.sent[stream]``. What one `send` has led to
+            comes before what the next has, and among that each partition's in their order, by its number.
+        dead_letters: what a `DeadLetterMiddleware` has stored, as `Letter`: in ``record`` is a `Dead`.
+
+    All four are as of the end of the last `send`, `send_entry` or `settled`.
+
+    Example:
+        >>> import trio
+        >>> from runnel_trio import App, Events, Record
+        >>> class Order(Record):
+        ...     amount: int
+        >>> app = App("shop")
+        >>> orders = app.stream("orders", Order, partition_by="amount")
+        >>> doubled = app.stream("doubled", Order, partition_by="amount")
+        >>> @app.processor(orders)
+        ... async def double(events: Events[Order]):
+        ...     async for order in events.records():
+        ...         await doubled.send(Order(amount=2 * order.amount))
+        >>> async def main():
+        ...     async with double.test() as t:
+        ...         await t.send(Order(amount=1), Order(amount=21))
+        ...         return t.sent[doubled]
+        >>> trio.run(main)
+        [Order(amount=2), Order(amount=42)]
+    """
+
+    _stream: Stream[R] = attrs.field(alias="stream")
+    _spec: ProcessorSpec = attrs.field(alias="spec")
+    _broker: Broker = attrs.field(alias="broker")
+    _probe: Probe = attrs.field(alias="probe")
+    _streams: Mapping[str, Stream[Any]] = attrs.field(alias="streams")
+    _letters: Sequence[DeadLetterMiddleware] = attrs.field(alias="letters")
+    _halted: Callable[[], Exception | None] = attrs.field(alias="halted")
+    acked: list[R] = attrs.field(factory=list, init=False)
+    results: list[Result[R]] = attrs.field(factory=list, init=False)
+    sent: dict[Stream[Any], list[Any]] = attrs.field(factory=dict, init=False)
+    dead_letters: list[Letter] = attrs.field(factory=list, init=False)
+    told: bool = attrs.field(default=False, init=False)
+    _seen: dict[str, bytes] = attrs.field(factory=dict, init=False)
+    _places: list[tuple[int, bytes, R | None]] = attrs.field(factory=list, init=False)
+
+    async def send(self, *records: R, within: float | None = None) -> list[Result[R]]:
+        """Send records, and wait until the processor is through with everything.
+
+        Args:
+            *records: for the processor's stream.
+            within: seconds that this may take; by default an hour of a MockClock's time, 10 s of real time.
+
+        Returns:
+            What became of each, in the order given.
+
+        Raises:
+            Exception: what the function raised, under the policy HALT. The worker has ended then.
+            RecordInvalid: a record does not fit its types.
+            TooSlowError: the processor is not through; it says with what.
+            Misconfigured: the worker had ended before.
+        """
+        self._refuse_when_halted()
+        ends = {number: await self._end(number) for number in map(self._stream.partition_of, records)}
+        before = len(self._places)
+        await self._stream.send(*records)
+        rows = {number: iter(await self._after(number, end)) for number, end in ends.items()}
+        for record in records:
+            number = self._stream.partition_of(record)
+            self._places.append((number, next(rows[number]), record))
+        await self.settled(within)
+        return self.results[before:]
+
+    async def send_entry(
+        self, fields: Mapping[str, bytes], *, partition: int = 0, within: float | None = None
+    ) -> Result[R]:
+        """Store an entry as it is, such as no `send` would store, and wait as `send` does.
+
+        Args:
+            fields: its fields and values.
+            partition: the number of the partition.
+            within: as in `send`.
+
+        Raises:
+            As `send`.
+        """
+        self._refuse_when_halted()
+        end, before = await self._end(partition), len(self._places)
+        names, values = [name.encode() for name in fields], list(fields.values())
+        await self._broker.append(self._stream.spec, {partition: Batch(names, values)})
+        (xid,) = await self._after(partition, end)
+        self._places.append((partition, xid, None))
+        await self.settled(within)
+        return self.results[before]
+
+    async def settled(self, within: float | None = None) -> None:
+        """Wait until everything that was sent is handled, or stands still in quarantine.
+
+        Under a MockClock that only moves when it is told, until nothing happens any more without that: what
+        then waits for time to pass has the outcome WAITING.
+
+        Args:
+            within: seconds, as in `send`.
+
+        Raises:
+            As `send`.
+        """
+        clock = trio.lowlevel.current_clock()
+        stands = isinstance(clock, MockClock) and clock.rate == 0 and clock.autojump_threshold == math.inf
+        if stands:
+            await wait_all_tasks_blocked()
+            waiting = []
+        else:
+            limit = within or (_VIRTUAL if isinstance(clock, MockClock) else _REAL)
+            waiting = await self._waited(limit)
+        await self._collect()
+        error = self._halted()
+        if error is not None:
+            self.told = True
+            raise error
+        if waiting:
+            raise trio.TooSlowError(
+                f"processor {self._spec.name!r} is not through within {within or _REAL:g} s: "
+                + ", ".join(f"{count} event(s) wait in partition {number}" for number, count in waiting)
+            )
+
+    def __repr__(self) -> str:
+        return f"<Trial of {self._spec.name}: {len(self.results)} events, {len(self.acked)} acked>"
+
+    def _refuse_when_halted(self) -> None:
+        error = self._halted()
+        if error is not None:
+            raise Misconfigured(
+                f"processor {self._spec.name!r} has ended the worker with {error!r}, as its exception policy "
+                "says: it handles nothing more. Test what comes after in a test of its own"
+            )
+
+    async def _waited(self, limit: float) -> list[tuple[int, int]]:
+        """As `_waiting`, when there is nothing any more, or the time is over."""
+        look, deadline = _FIRST_LOOK, trio.current_time() + limit
+        while (waiting := await self._waiting()) and self._halted() is None:
+            if trio.current_time() >= deadline:
+                break
+            await trio.sleep(look)
+            look = min(2 * look, _LAST_LOOK)
+        return waiting
+
+    async def _waiting(self) -> list[tuple[int, int]]:
+        """Partitions that are not through, and with how many events."""
+        numbers = range(self._stream.partition_count)
+        states = await self._broker.examine(self._spec, numbers)
+        standing = await self._broker.quarantined(self._spec, numbers)
+        return [
+            (number, state.entries_added - state.entries_read)
+            for number, state, why in zip(numbers, states, standing, strict=True)
+            if state is not None and why is None and state.entries_added > state.entries_read
+        ]
+
+    async def _end(self, number: int) -> bytes:
+        entries = await self._broker.entries(self._stream.spec, number, count=_ALL)
+        return entries[-1][0] if entries else ORIGIN
+
+    async def _after(self, number: int, xid: bytes) -> list[bytes]:
+        entries = await self._broker.entries(self._stream.spec, number, after=xid, count=_ALL)
+        return [xid for xid, _ in entries]
+
+    async def _collect(self) -> None:
+        states = await self._broker.examine(self._spec, range(self._stream.partition_count))
+        cursors = [ORIGIN if state is None else state.cursor for state in states]
+        self.results = [
+            self._result(cursors[number], *place) for place in self._places for number in place[:1]
+        ]
+        self.acked = [x.record for x in self.results if x.outcome is Outcome.ACKED and x.record is not None]
+        sinks = {link.sink.name for link in self._letters}
+        for name, stream in self._streams.items():
+            if name not in sinks:
+                await self._collect_sent(stream)
+        self.dead_letters = [letter for link in self._letters for letter in await link.letters()]
+
+    async def _collect_sent(self, stream: Stream[Any]) -> None:
+        """What is new in a stream. By partition: between partitions, the order is another in each run."""
+        own = {(number, xid) for number, xid, _ in self._places} if stream is self._stream else set()
+        records = self.sent.setdefault(stream, [])
+        for number in range(stream.partition_count):
+            place = Partition(number=number, key=self._broker.log_key(stream.spec, number))
+            origin = Origin(partition=place, group=b"", decode=stream.decode)
+            after = self._seen.get(place.key, ORIGIN)
+            for xid, fields in await self._broker.entries(stream.spec, number, after=after, count=_ALL):
+                self._seen[place.key] = xid
+                if (number, xid) not in own:
+                    records.append(_read(Event(origin, xid, fields)))
+
+    def _result(self, cursor: bytes, number: int, xid: bytes, record: R | None) -> Result[R]:
+        failure = self._probe.failures.get((number, xid))
+        if is_after(xid, cursor):
+            outcome = failure.outcome if failure and failure.outcome else Outcome.WAITING
+        elif failure and failure.outcome in {Outcome.DEAD_LETTERED, Outcome.IGNORED}:
+            outcome = failure.outcome
+        else:
+            outcome = Outcome.ACKED
+        tries = failure.attempts + (outcome is Outcome.ACKED) if failure else 1
+        return Result(
+            record=record,
+            partition=number,
+            xid=xid.decode(),
+            outcome=outcome,
+            error=failure.error if failure else None,
+            attempts=tries,
+        )
+
+
+def _read(event: Event) -> Any:
+    """The record; the event itself where it is none."""
+    try:
+        return event.record()
+    except DeserializationError:
+        return event
+
+
+@attrs.define(eq=False)
+class BlockingWatch(trio.abc.Instrument):
+    """Warns of a processor function that keeps Trio from doing anything else."""
+
+    name: str
+    _began: float = attrs.field(default=0.0, init=False)
+    _longest: float = attrs.field(default=0.0, init=False)
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        """Of Trio."""
+        self._began = time.monotonic()
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        """Of Trio."""
+        if task.name.startswith(f"{self.name}["):
+            self._longest = max(self._longest, time.monotonic() - self._began)
+
+    def warn(self) -> None:
+        """If there is anything to warn of."""
+        if self._longest > _BLOCKING:
+            warnings.warn(
+                f"processor {self.name!r} blocked Trio for {self._longest:.1f} s: nothing else ran meanwhile."
+                " Await what waits, and do long work in `trio.to_thread.run_sync`",
+                RuntimeWarning,
+                stacklevel=2,
+            )

@@ -1,0 +1,77 @@
+"""A worker under test: what ends it is kept for the test, and cancels nothing."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import attrs
+import trio
+
+from runnel_trio._broker._protocol import Broker
+from runnel_trio._broker._shared import SharedBroker
+from runnel_trio._processor import Processor
+from runnel_trio._scopes import helpers
+from runnel_trio._stream import Stream
+from runnel_trio._worker._worker import Worker
+from runnel_trio.settings import Settings
+
+__all__ = ["Alone", "alone"]
+
+
+@attrs.define(eq=False)
+class Alone:
+    """A worker, and what has ended it.
+
+    Attributes:
+        streams: of its app, by name.
+        error: what a processor function raised under HALT.
+        ready: set when the processor has joined, or cannot.
+    """
+
+    _worker: Worker
+    streams: dict[str, Stream[Any]]
+    error: Exception | None = attrs.field(default=None, init=False)
+    ready: trio.Event = attrs.field(factory=trio.Event, init=False)
+
+    @property
+    def broker(self) -> Broker:
+        """Where it runs."""
+        return self._worker.broker
+
+    def started(self, value: Worker | None = None) -> None:
+        """As a task status of Trio."""
+        self.ready.set()
+
+    async def run(self) -> None:
+        """Until stopped."""
+        try:
+            await self._worker.run(task_status=self)
+        except Exception as error:
+            self.error = error
+        finally:
+            self.ready.set()
+
+
+@asynccontextmanager
+async def alone(
+    shared: SharedBroker, settings: Settings, streams: dict[str, Stream[Any]], processor: Processor[Any]
+) -> AsyncIterator[Alone]:
+    """Run one processor of an app beside the body, on a broker in memory; it is drained at the end.
+
+    Raises:
+        Misconfigured: the app is connected already in this run of Trio.
+    """
+    with shared.replaced(f"memory://{uuid.uuid4()}"):
+        async with shared.used() as broker, helpers() as nursery:
+            worker = Worker(
+                broker=broker, processors=[processor], app=processor.stream.spec.app, settings=settings
+            )
+            ran = Alone(worker, streams)
+            nursery.start_soon(ran.run)
+            await ran.ready.wait()
+            yield ran
+            worker.stop()
+            await worker.ended.wait()

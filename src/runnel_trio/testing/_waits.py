@@ -1,0 +1,151 @@
+"""Waiting, in a test, for what an app is to do: with a limit, and with words for what it did not do."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Any
+
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from runnel_trio._app import App
+from runnel_trio._names import name_of
+from runnel_trio._processor import Processor
+from runnel_trio._rules._schedule import Crontab
+from runnel_trio.exceptions import Misconfigured
+
+__all__ = ["NotDrained", "advance_to", "drained"]
+
+#: Seconds between two looks.
+_LOOK = 0.02
+#: Seconds after a run was due: it is woken first.
+_AFTER = 0.001
+#: Partitions that a message names, at most.
+_NAMED = 8
+
+
+class NotDrained(AssertionError):
+    """Processors were not through in time; the text says which, and with what."""
+
+
+async def drained(app: App, within: float = 5.0) -> None:
+    """Wait until every processor of an app has acknowledged everything that is in its stream.
+
+    Args:
+        app: connected in this run of Trio: inside of ``app.worker()``, or with the fixture ``runnel_worker``.
+        within: seconds of Trio's clock.
+
+    Raises:
+        NotDrained: they have not; names each processor and partition that is behind, and says where one
+            stands in quarantine.
+
+    Example:
+        >>> import trio
+        >>> from runnel_trio import App, Record
+        >>> from runnel_trio.testing import drained
+        >>> class Order(Record):
+        ...     amount: int
+        >>> app = App("shop", redis_url="memory://")
+        >>> orders = app.stream("orders", Order, partition_by="amount")
+        >>> seen = []
+        >>> @app.processor(orders)
+        ... async def remember(events):
+        ...     async for order in events.records():
+        ...         seen.append(order.amount)
+        >>> async def main():
+        ...     async with app.worker():
+        ...         await orders.send(Order(amount=7))
+        ...         await drained(app)
+        >>> trio.run(main)
+        >>> seen
+        [7]
+    """
+    deadline = trio.current_time() + within
+    async with app.session():
+        while behind := [line for x in app.processors.values() for line in await _behind(x)]:
+            if trio.current_time() >= deadline:
+                raise NotDrained(f"not drained within {within:g} s:\n  " + "\n  ".join(behind))
+            await trio.sleep(_LOOK)
+
+
+async def _behind(processor: Processor[Any]) -> list[str]:
+    """A line for each partition that is behind; the last one for those that are not named."""
+    stream, numbers = processor.stream, range(processor.stream.partition_count)
+    async with stream.connect(stream.spec) as broker:
+        states = await broker.examine(processor.spec, numbers)
+        standing = await broker.quarantined(processor.spec, numbers)
+        new = [0 if state else len(await broker.entries(stream.spec, n)) for n, state in enumerate(states)]
+    lines = []
+    for number, state, why in zip(numbers, states, standing, strict=True):
+        lag = new[number] if state is None else state.entries_added - state.entries_read
+        if lag:
+            place = f"{stream.name}[{number}] of processor {processor.name!r}"
+            said = f", stands in quarantine at {why.first.decode()}: {why.error}" if why else ""
+            said += ", which no worker has taken yet" if state is None else ""
+            lines.append(f"{place}: {lag} event(s) behind{said}")
+    more = len(lines) - _NAMED
+    return [*lines[:_NAMED], f"and {more} more partition(s) of processor {processor.name!r}"][: len(lines)]
+
+
+async def advance_to(app: App, function: Callable[[], Awaitable[Any]]) -> datetime:
+    """Let virtual time pass until a crontab is due the next time, and has run as far as it can.
+
+    Args:
+        app: with ``redis_url="memory://"``, running in this run of Trio, whose clock is a
+            `trio.testing.MockClock` (the fixtures ``autojump_clock`` and ``mock_clock`` of pytest-trio).
+        function: what was decorated with ``@app.crontab``.
+
+    Returns:
+        When it was due, in the crontab's time zone.
+
+    Raises:
+        Misconfigured: the clock is none that can be moved, or the function is no crontab of the app.
+
+    Example:
+        >>> import trio
+        >>> from trio.testing import MockClock
+        >>> from runnel_trio import App
+        >>> from runnel_trio.testing import advance_to
+        >>> app = App("shop", redis_url="memory://")
+        >>> runs = []
+        >>> @app.crontab("45 17 * * *")
+        ... async def report():
+        ...     runs.append(trio.current_time())
+        >>> async def main():
+        ...     async with app.worker():
+        ...         due = await advance_to(app, report)
+        ...         return due.strftime("%H:%M"), len(runs)
+        >>> trio.run(main, clock=MockClock(autojump_threshold=0))
+        ('17:45', 1)
+    """
+    clock = trio.lowlevel.current_clock()
+    if not isinstance(clock, MockClock):
+        raise Misconfigured(
+            "advance_to moves virtual time: run the test with a trio.testing.MockClock (pytest-trio: the "
+            "fixture autojump_clock)"
+        )
+    crontab = _crontab(app, function)
+    async with app._shared.used() as broker:
+        now = broker.wall()
+        due = crontab.after(now)
+        ahead = due - now + _AFTER
+        if clock.autojump_threshold == math.inf and clock.rate == 0:
+            await wait_all_tasks_blocked()  # it may not have begun to wait
+            clock.jump(ahead)
+        else:
+            await trio.sleep(ahead)
+        await wait_all_tasks_blocked()
+    return datetime.fromtimestamp(due, crontab.zone)
+
+
+def _crontab(app: App, function: Callable[[], Awaitable[Any]]) -> Crontab:
+    for work in app.background:
+        if work.function is function and work.spec is not None and work.timezone is not None:
+            return Crontab(work.spec, work.timezone)
+    known = ", ".join(work.name for work in app.background if work.spec is not None) or "none"
+    raise Misconfigured(
+        f"{name_of(function)} is no crontab of app {app.name!r}, which has: {known}. A timer needs no more "
+        "than `await trio.sleep(interval)`"
+    )

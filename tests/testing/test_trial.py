@@ -1,0 +1,282 @@
+"""`Processor.test`: what became of each event, in virtual time, without a server."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+import trio
+
+from runnel_trio import App, DeserializationError, Events, Misconfigured, Processor, Record, Stream
+from runnel_trio.interfaces import Middleware
+from runnel_trio.middleware import Dead, DeadLetterMiddleware, RetryMiddleware
+from runnel_trio.testing import Outcome
+
+
+class Order(Record):
+    key: str
+    n: int
+
+
+class Refused(Exception):
+    pass
+
+
+Made = tuple[Processor[Order], Stream[Order]]
+
+
+@pytest.fixture
+def made() -> Callable[..., Made]:
+    """A processor that doubles numbers, refuses negative ones, and sends what it makes."""
+
+    def make(policy: str = "halt", **options: Any) -> Made:
+        app = App("shop", default_partition_count=4)
+        orders = app.stream("orders", Order, "key")
+        doubled = app.stream("doubled", Order, "key")
+        if "dead" in options:
+            sink = app.stream("dead", Dead, "xid")
+            options["middleware"] = [DeadLetterMiddleware(sink), *options.get("middleware", ())]
+            del options["dead"]
+
+        @app.processor(orders, exception_policy=policy, **options)
+        async def double(events: Events[Order]) -> None:
+            async for order in events.records():
+                if order.n < 0:
+                    raise Refused(order.n)
+                await doubled.send(Order(key=order.key, n=2 * order.n))
+
+        return double, doubled
+
+    return make
+
+
+def numbers(*ns: int) -> list[Order]:
+    return [Order(key="a", n=n) for n in ns]
+
+
+def outcomes(results: list[Any]) -> list[str]:
+    return [x.outcome.value for x in results]
+
+
+async def test_what_is_sent_is_handled_and_what_it_sends_is_seen(
+    made: Callable[..., Made], autojump_clock: Any
+) -> None:
+    double, doubled = made()
+    async with double.test() as t:
+        results = await t.send(*numbers(1, 2))
+        assert outcomes(results) == ["acked", "acked"]
+        assert [x.record for x in results] == t.acked == numbers(1, 2)
+        assert t.sent[doubled] == numbers(2, 4)
+        await t.send(*numbers(3))
+        assert t.sent[doubled] == numbers(2, 4, 6)
+        assert t.acked == numbers(1, 2, 3)
+        assert len(t.results) == 3
+        assert repr(t) == "<Trial of double: 3 events, 3 acked>"
+
+
+async def test_results_have_the_order_of_the_records_whatever_their_partitions(
+    made: Callable[..., Made], autojump_clock: Any
+) -> None:
+    double, doubled = made("ignore")
+    records = [Order(key=str(n), n=n if n % 5 else -1) for n in range(40)]
+    async with double.test() as t:
+        results = await t.send(*records)
+        assert [x.record for x in results] == records
+        assert outcomes(results) == ["acked" if n % 5 else "ignored" for n in range(40)]
+        assert [x.partition for x in results] == list(map(double.stream.partition_of, records))
+        in_turn = [doubled.partition_of(x) for x in t.sent[doubled]]
+        assert in_turn == sorted(in_turn)
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected", "acked"),
+    [("ignore", ["acked", "ignored", "acked"], 2), ("quarantine", ["acked", "quarantined", "waiting"], 1)],
+)
+async def test_the_policy_is_the_real_one(
+    policy: str, expected: list[str], acked: int, made: Callable[..., Made], autojump_clock: Any
+) -> None:
+    double, _ = made(policy)
+    async with double.test() as t:
+        results = await t.send(*numbers(1, -2, 3))
+        assert outcomes(results) == expected
+        assert repr(results[1].error) == "Refused(-2)"
+        assert len(t.acked) == acked
+
+
+async def test_what_is_halted_raises_where_it_was_sent(
+    made: Callable[..., Made], autojump_clock: Any
+) -> None:
+    double, _ = made()
+    async with double.test() as t:
+        with pytest.raises(Refused, match="-2"):
+            await t.send(*numbers(1, -2, 3))
+        assert outcomes(t.results) == ["acked", "halted", "waiting"]
+        with pytest.raises(Misconfigured, match="handles nothing more"):
+            await t.send(*numbers(4))
+
+
+async def test_what_is_halted_without_send_raises_at_the_end(
+    made: Callable[..., Made], autojump_clock: Any
+) -> None:
+    double, _ = made()
+    with pytest.raises(Refused):
+        async with double.test():
+            await double.stream.send(*numbers(-1))
+            await trio.sleep(1)
+
+
+async def test_a_quarantine_is_lifted_as_in_earnest(made: Callable[..., Made], autojump_clock: Any) -> None:
+    double, doubled = made("quarantine")
+    async with double.test() as t:
+        await t.send(*numbers(1, -2, 3))
+        (standing,) = await double.quarantined()
+        assert "Refused" in standing.error
+        await double.resume(skip=True)
+        await t.settled()
+        assert t.sent[doubled] == numbers(2, 6)
+
+
+async def test_retries_pause_in_virtual_time_and_are_counted(autojump_clock: Any) -> None:
+    app = App("shop", default_partition_count=1)
+    orders = app.stream("orders", Order, "key")
+    failed = []
+
+    @app.processor(orders, middleware=[RetryMiddleware(attempts=10, delay=60, jitter=False)])
+    async def stubborn(events: Events[Order]) -> None:
+        async for order in events.records():
+            if events.attempt < 3:
+                failed.append(trio.current_time())
+                raise Refused(order.n)
+
+    began = time.monotonic()
+    async with stubborn.test() as t:
+        (result,) = await t.send(Order(key="a", n=1))
+        assert result.outcome is Outcome.ACKED
+        assert result.attempts == 3
+        assert repr(result.error) == "Refused(1)"
+    assert failed[1] - failed[0] == pytest.approx(60, abs=1)
+    assert time.monotonic() - began < 5
+
+
+async def test_dead_letters_are_kept(made: Callable[..., Made], autojump_clock: Any) -> None:
+    double, doubled = made(dead=True, middleware=[RetryMiddleware(attempts=2)])
+    async with double.test() as t:
+        results = await t.send(*numbers(1, -2, 3))
+        assert outcomes(results) == ["acked", "dead-lettered", "acked"]
+        assert results[1].attempts == 2
+        (letter,) = t.dead_letters
+        assert letter.record.error == "Refused: -2"
+        assert t.sent == {double.stream: [], doubled: numbers(2, 6)}
+
+
+async def test_what_it_sends_to_its_own_stream_is_handled_and_seen(autojump_clock: Any) -> None:
+    app = App("shop", default_partition_count=2)
+    orders = app.stream("orders", Order, "key")
+
+    @app.processor(orders)
+    async def countdown(events: Events[Order]) -> None:
+        async for order in events.records():
+            if order.n:
+                await orders.send(Order(key=order.key, n=order.n - 1))
+
+    async with countdown.test() as t:
+        await t.send(Order(key="a", n=3))
+        assert t.sent[orders] == numbers(2, 1, 0)
+        assert t.acked == numbers(3)
+
+
+async def test_an_entry_that_is_no_record_meets_the_policy(
+    made: Callable[..., Made], autojump_clock: Any
+) -> None:
+    double, _ = made("ignore")
+    async with double.test() as t:
+        result = await t.send_entry({"data": b"{"}, partition=2)
+        assert (result.outcome, result.partition, result.record) == (Outcome.IGNORED, 2, None)
+        assert isinstance(result.error, DeserializationError)
+
+
+async def test_middleware_runs_and_may_read_ahead(autojump_clock: Any) -> None:
+    seen = []
+
+    class Pairs(Middleware):
+        async def handler(self, parent: AsyncIterator[Any], **kwargs: Any) -> AsyncIterator[Any]:
+            held = None
+            async for item in parent:
+                if held is not None:
+                    seen.append("pair")
+                    yield held
+                    yield item
+                    held = None
+                else:
+                    held = item
+
+    app = App("shop", default_partition_count=1)
+    orders = app.stream("orders", Order, "key")
+
+    @app.processor(orders, middleware=[Pairs()])
+    async def sees(events: Events[Order]) -> None:
+        async for order in events.records():
+            seen.append(order.n)
+
+    async with sees.test() as t:
+        await t.send(*numbers(1, 2))
+        assert seen == ["pair", 1, 2]
+        with pytest.raises(trio.TooSlowError, match=r"1 event\(s\) wait in partition 0"):
+            await t.send(*numbers(3), within=5)
+
+
+async def test_under_a_clock_that_stands_what_waits_for_time_is_seen_to_wait(mock_clock: Any) -> None:
+    app = App("shop", default_partition_count=1)
+    orders = app.stream("orders", Order, "key")
+
+    @app.processor(orders)
+    async def batches(events: Events[Order]) -> None:
+        async for _ in events.take(10, within=5).records():
+            pass
+
+    async with batches.test() as t:
+        assert outcomes(await t.send(*numbers(1, 2))) == ["waiting", "waiting"]
+        mock_clock.jump(5)
+        await t.settled()
+        assert outcomes(t.results) == ["acked", "acked"]
+
+
+async def test_it_works_in_real_time_too(made: Callable[..., Made]) -> None:
+    double, doubled = made()
+    async with double.test() as t:
+        await t.send(*numbers(1, 2))
+        assert t.sent[doubled] == numbers(2, 4)
+
+
+async def test_tests_in_one_run_know_nothing_of_each_other(
+    made: Callable[..., Made], autojump_clock: Any
+) -> None:
+    double, doubled = made()
+    for _ in range(2):
+        async with double.test() as t:
+            await t.send(*numbers(1))
+            assert t.sent[doubled] == numbers(2)
+
+
+async def test_an_app_that_is_connected_is_refused(made: Callable[..., Made], autojump_clock: Any) -> None:
+    double, _ = made()
+    async with double.test():
+        with pytest.raises(Misconfigured, match="connected to its server"):
+            async with double.test():
+                pass
+
+
+async def test_a_function_that_blocks_trio_is_warned_of() -> None:
+    app = App("shop", default_partition_count=1)
+    orders = app.stream("orders", Order, "key")
+
+    @app.processor(orders)
+    async def blocks(events: Events[Order]) -> None:
+        async for _ in events.records():
+            time.sleep(0.6)  # noqa: ASYNC251 (the mistake that is warned of)
+
+    with pytest.warns(RuntimeWarning, match=r"processor 'blocks' blocked Trio for 0\.[6-9] s"):
+        async with blocks.test() as t:
+            await t.send(*numbers(1))
