@@ -1,4 +1,4 @@
-"""Writes the table of docs/settings.rst from the settings themselves: ``python docs/settings_table.py``."""
+"""Writes the table of docs/reference/settings.rst from the settings themselves: ``python docs/settings_table.py``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from runnel_trio.settings import Description, describe
 
-PAGE = Path(__file__).with_name("settings.rst")
+PAGE = Path(__file__).parent / "reference" / "settings.rst"
 BEGIN, END = ".. settings begin\n", ".. settings end\n"
 
 

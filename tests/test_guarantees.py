@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGE = (ROOT / "docs" / "guarantees.rst").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "reference" / "guarantees.rst").read_text(encoding="utf-8")
 NAMED = re.compile(r"``(tests/[\w/]+\.py)::(\w+)``")
 
 

@@ -35,7 +35,7 @@ from runnel_trio import (
 )
 from runnel_trio._event import Origin
 
-API = Path(__file__).parents[1] / "docs" / "api.rst"
+API = Path(__file__).parents[1] / "docs" / "reference" / "api.rst"
 
 #: A name more or less here is a change of the API, for the changelog.
 PUBLIC = {

@@ -104,7 +104,7 @@ class App:
             serializer: how records are stored.
             partition_count: how many partitions; fixed once something was sent.
             partition_size: events that a partition holds, at most.
-            hasher: key → whole number; by default blake3 over a canonical encoding (see docs/hashing).
+            hasher: key → whole number; by default blake3 of a canonical form (see docs/reference/hashing).
             overflow: what `send` does when a partition is full: "block", "error" or "trim".
 
         Raises:
@@ -229,7 +229,7 @@ class App:
 
         Args:
             func: the function.
-            on_leader: on the lead worker only, at the beginning of each of its terms (docs/background).
+            on_leader: on the lead worker only, at the beginning of each of its terms (docs/guide/background).
             exception_policy: what an exception does: "halt" ends the worker with it, "ignore" logs it.
 
         Raises:

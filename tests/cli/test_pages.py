@@ -7,7 +7,7 @@ from pathlib import Path
 from runnel_trio._cli import cli
 from runnel_trio._cli._errors import Exit
 
-PAGE = (Path(__file__).parents[2] / "docs" / "cli.rst").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "cli.rst").read_text(encoding="utf-8")
 
 
 def test_commands_and_options_are_on_the_page() -> None:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from runnel_trio._codec import blake3_hasher, canonical_key
 from runnel_trio.exceptions import Misconfigured
 
-PAGE = Path(__file__).parents[2] / "docs" / "hashing.rst"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "hashing.rst"
 quick = settings(deadline=None, max_examples=200, derandomize=True, database=None)
 
 

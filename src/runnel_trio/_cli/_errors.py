@@ -30,7 +30,7 @@ __all__ = ["Ended", "Exit", "concluded", "place", "tell"]
 
 
 class Exit(enum.IntEnum):
-    """Exit codes; documented in docs/cli.rst."""
+    """Exit codes; documented in docs/reference/cli.rst."""
 
     OK = 0
     FAILED = 1
