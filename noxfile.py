@@ -54,6 +54,13 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session
+def links(session: nox.Session) -> None:
+    """The documentation's links to other places, which need the net; those within it are in the tests."""
+    session.install("-e", ".[docs]")
+    session.run("sphinx-build", "-W", "--keep-going", "-b", "linkcheck", "docs", "docs/_build/linkcheck")
+
+
+@nox.session
 def simulate(session: nox.Session) -> None:
     """New schedules of the simulation, for ten minutes or as many seconds as are given."""
     session.install("-e", ".[test]")

@@ -1,4 +1,4 @@
-"""Writes the usage of each command into docs/reference/cli.rst, from click: ``python docs/cli_reference.py``."""
+"""Writes how each command is used into docs/reference/cli.rst: ``python docs/cli_reference.py``."""
 
 from __future__ import annotations
 

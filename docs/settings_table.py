@@ -1,4 +1,4 @@
-"""Writes the table of docs/reference/settings.rst from the settings themselves: ``python docs/settings_table.py``."""
+"""Writes the table of docs/reference/settings.rst from the settings: ``python docs/settings_table.py``."""
 
 from __future__ import annotations
 

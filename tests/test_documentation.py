@@ -1,0 +1,216 @@
+"""The book: its links lead somewhere, its programs run, and the page of log lines has every fact of the source."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import os
+import re
+import sys
+import types
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+import trio
+from tutorial import Block, blocks
+
+import runnel_trio
+from runnel_trio import App, Record, exceptions
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+SOURCE = ROOT / "src" / "runnel_trio"
+PAGES = sorted(path for path in DOCS.rglob("*.rst") if "_build" not in path.parts)
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+# Links. Sphinx checks :doc: and toctrees too, where it is installed; the rest is checked here only.
+
+
+def targets(page: Path) -> Iterator[Path]:
+    """The files of the repository that a page of the book leads to."""
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r":doc:`(?:[^`<]*<)?([^`>]+)>?`", text):
+        yield Path(f"{DOCS / target[1:] if target.startswith('/') else page.parent / target}.rst")
+    for tree in re.findall(r"^\.\. toctree::\n(?:   :.*\n)*\n((?:   \S+\n)+)", text, re.MULTILINE):
+        yield from (page.parent / f"{name}.rst" for name in tree.split())
+    for file in re.findall(
+        r"^ *(?:\.\. (?:literalinclude|include|image|figure)::|:file:) (\S+)$", text, re.MULTILINE
+    ):
+        yield page.parent / file
+    for file in re.findall(r"``((?:docs|examples|tests|benchmarks|src)/[\w./-]+)", text):
+        yield ROOT / file.rstrip(".")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_within_the_book_lead_somewhere(page: Path) -> None:
+    assert sorted({os.path.relpath(x, ROOT) for x in targets(page) if not x.exists()}) == []
+
+
+def test_every_page_can_be_reached_from_the_first() -> None:
+    reached, new = set[Path](), {DOCS / "index.rst"}
+    while new:
+        reached |= new
+        found = {Path(os.path.normpath(x)) for page in new for x in targets(page) if x.suffix == ".rst"}
+        new = {page for page in found if page.exists()} - reached
+    assert sorted(map(name_of, set(PAGES) - reached)) == []
+
+
+@pytest.mark.parametrize("path", [*ROOT.glob("*.md"), *ROOT.glob("examples/**/*.md")], ids=name_of)
+def test_links_of_other_texts_lead_somewhere(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    links = [x for x in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text) if "://" not in x]
+    named = [x.rstrip(".") for x in re.findall(r"(?<![\w/])docs/[\w/.-]+", text)]
+    assert [x for x in links if not (path.parent / x).exists()] == []
+    assert [x for x in named if not any((ROOT / f"{x}{end}").exists() for end in ("", ".rst"))] == []
+
+
+def test_pages_that_the_source_names_exist() -> None:
+    for path in [*SOURCE.rglob("*.py"), ROOT / "noxfile.py", *DOCS.glob("*.py")]:
+        for name in re.findall(r"(?<![\w/])docs/[\w/.-]+", path.read_text(encoding="utf-8")):
+            target = ROOT / name.rstrip(".")
+            there = any(target.with_name(target.name + end).exists() for end in ("", ".rst"))
+            assert there or "_build" in name, f"{name_of(path)}: {name}"
+
+
+def test_references_to_sections_name_sections() -> None:
+    for page in PAGES:
+        text = " ".join(page.read_text(encoding="utf-8").split())
+        for title, target in re.findall(r'"([A-Z][^"]+)" in :doc:`([^`]+)`', text):
+            there = Path(f"{DOCS / target[1:] if target.startswith('/') else page.parent / target}.rst")
+            assert re.search(rf"^{re.escape(title)}\n[-~]+$", there.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+# Programs, pictures
+
+
+#: What "before" programs are called: of frameworks that are not installed here.
+OTHERS = {"Faust", "Celery", "FastStream", "by hand"}
+BOOK = [page for page in PAGES if page.parent != DOCS or page.stem in {"index", "start", "faq"}]
+
+
+def python_of(page: Path) -> list[Block]:
+    return [x for x in blocks(page.read_text(encoding="utf-8")) if x.language == "python"]
+
+
+class Order(Record):
+    order_id: int
+    customer: str
+    amount: int
+
+
+def run(page: Path) -> dict[str, Any]:
+    """What the programs of a page define, one after the other, as a reader would write them into one module."""
+    app = App("shop", redis_url="memory://")
+    orders = app.stream("orders", Order, partition_by="customer")
+    names = dict(vars(runnel_trio)) | {"app": app, "orders": orders, "Order": Order, "trio": trio}
+    names |= {"UTC": UTC, "datetime": datetime, "ZoneInfo": ZoneInfo, "__name__": "__docs__"}
+    for block in python_of(page):
+        code = compile(block.text, f"{name_of(page)}:{block.line}", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        waits = code.co_flags & 0x80  # CO_COROUTINE: a fragment, to be read only
+        if block.caption not in OTHERS and not waits:
+            own = {"orders"} if 'app.stream("orders"' in block.text else set()
+            for name in own & app.streams.keys():
+                del app.streams[name]
+            exec(code, names)
+    return names
+
+
+@pytest.mark.parametrize("page", [x for x in BOOK if python_of(x)], ids=name_of)
+def test_the_programs_of_the_book_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = run(page)
+    for value in list(names.values()):
+        if isinstance(value, types.FunctionType) and value.__name__.startswith("test_"):
+            assert value.__code__.co_flags & 0x80
+
+
+async def test_the_ledger_of_the_guide_counts_each_order_once() -> None:
+    names = run(DOCS / "guide" / "state.rst")
+    spent = lambda: dict(names["db"].execute("SELECT customer, amount FROM spent"))  # noqa: E731
+    async with names["totals"].test() as t:
+        sent = await t.send(*(Order(order_id=n, customer="Ada", amount=7) for n in range(3)))
+        assert spent() == {"Ada": 21}
+    for result in sent:  # as after a crash
+        names["apply"](result.partition, 99, result.xid.encode(), result.record)
+    assert spent() == {"Ada": 21}
+    late = Order(order_id=9, customer="Ada", amount=1000)
+    names["db"].execute("UPDATE progress SET epoch = 99")
+    names["apply"](sent[0].partition, 98, b"9999999999999-0", late)
+    assert spent() == {"Ada": 21}, "an owner of before"
+    names["apply"](sent[0].partition, 99, b"9999999999999-0", late)
+    assert spent() == {"Ada": 1021}
+    names["db"].close()
+
+
+def test_the_picture_of_the_tree_shows_the_tree() -> None:
+    spec = importlib.util.spec_from_file_location("architecture_tree", DOCS / "architecture_tree.py")
+    assert spec is not None
+    assert spec.loader is not None
+    drawing = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = drawing  # attrs looks its names up there
+    try:
+        spec.loader.exec_module(drawing)
+        text = drawing.picture(drawing.PAGE.read_text(encoding="utf-8"))
+    finally:
+        del sys.modules[spec.name]
+    assert drawing.PICTURE.read_text(encoding="utf-8") == text, "run: python docs/architecture_tree.py"
+
+
+# Log lines and errors
+
+
+def facts() -> dict[str, set[str]]:
+    """Every fact that is reported, with its levels."""
+    found: dict[str, set[str]] = {}
+    for path in SOURCE.rglob("*.py"):
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(call, ast.Call) or not call.args:
+                continue
+            called = ast.unparse(call.func)
+            first, second = call.args[0], call.args[1] if len(call.args) > 1 else None
+            if called == "report" and isinstance(second, ast.Constant):
+                found.setdefault(str(second.value), set()).add(ast.unparse(first).split(".")[-1].lower())
+            elif called == "self._report" and isinstance(first, ast.Constant):
+                found.setdefault(str(first.value), set()).add("error")
+    return found
+
+
+LOG = (DOCS / "reference" / "log.rst").read_text(encoding="utf-8")
+
+
+def test_every_fact_is_on_the_page_with_its_level_and_no_other() -> None:
+    part = LOG.split(".. facts begin")[1].split(".. facts end")[0]
+    entries = re.findall(r"^``([a-z-]+)`` \((\w+)\)\n((?:    .+\n)+)", part, re.MULTILINE)
+    told = {name: {level} for name, level, _ in entries}
+    assert told == facts()
+    assert len(told) > 30
+    assert len(entries) == len(told)
+
+
+def test_every_call_that_reports_names_its_fact() -> None:
+    counted = sum(
+        len(re.findall(r"(?<![\w.])report\((?!level)", path.read_text(encoding="utf-8")))
+        for path in SOURCE.rglob("*.py")
+        if path.name not in {"_telemetry.py", "_waits.py"}
+    )
+    # One of them, in _partition.py, is told the fact by those who call it.
+    named = sum(
+        isinstance(x, ast.Call) and ast.unparse(x.func) == "report" and isinstance(x.args[1], ast.Constant)
+        for path in SOURCE.rglob("*.py")
+        for x in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    )
+    assert counted == named + 1
+
+
+def test_every_error_is_on_the_page() -> None:
+    part = LOG.split("\nErrors\n------")[1]
+    told = set(re.findall(r"^``(\w+)``$", part, re.MULTILINE))
+    assert told == set(exceptions.__all__) - {"RunnelError"}
