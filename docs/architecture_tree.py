@@ -78,7 +78,7 @@ def picture(page: str) -> str:
     height = root.height + 2
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="100%"\n'
-        f'  style="max-width: {WIDTH * 1.25:g}px" role="img" aria-label="The nursery tree, boxes within boxes"\n'
+        f'  style="max-width: {WIDTH * 1.25:g}px" role="img" aria-label="The nursery tree"\n'
         '  font-family="sans-serif" font-size="13" fill="currentColor">'
     )
     return "\n  ".join([head, *drawn(root, 1, 1, WIDTH - 2)]) + "\n</svg>\n"
