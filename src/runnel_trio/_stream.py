@@ -140,7 +140,7 @@ class Stream(Generic[R]):
             if len(records) == 1 and stream_ids is None:
                 await self._send_one(declared, self._numbers_of(records)[0], values)
                 return
-            rows, write = zip(*[iter(values)] * len(self.codec.names), strict=True), _flat
+            rows, write = _rows(values, len(self.codec.names))
         numbers = self._numbers_of(records)
         pending = self._sorted(rows, write, numbers, stream_ids)
         if not pending:
@@ -340,6 +340,16 @@ def _refuse_falling(name: str, number: int, ids: Iterable[bytes | None]) -> None
                 "ids must rise within a partition. Nothing was sent."
             )
         last = xid
+
+
+def _rows(values: list[bytes], width: int) -> tuple[Iterable[Any], Callable[[list[Any]], list[bytes]]]:
+    """What stands for an entry each, and how to get at its values: one alone stands for itself.
+
+    A tuple for each of very many would set off the garbage collector, again and again.
+    """
+    if width == 1:
+        return values, list
+    return zip(*[iter(values)] * width, strict=True), _flat
 
 
 def _flat(rows: list[Iterable[bytes]]) -> list[bytes]:

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 import attrs
 import trio
 
+from runnel_trio._broker._memory_reader import MemoryReader
 from runnel_trio._broker._protocol import (
     Acquired,
     Batch,
@@ -31,6 +32,7 @@ from runnel_trio._broker._protocol import (
     Reader,
     Rewound,
     StreamSpec,
+    Surveyed,
 )
 from runnel_trio._broker._store import Circle, Group, Log, Seat, Store
 from runnel_trio._rules._cursor import ORIGIN, LogState, is_behind_the_end, parse_id
@@ -86,6 +88,7 @@ class MemoryBroker:
                     f"stream {stream.name!r} of app {stream.app!r} was declared with {what}="
                     f"{getattr(there, what)}, and is now declared with {getattr(stream, what)}"
                 )
+        self.store.streams[stream.app, stream.name] = stream
 
     async def append(self, stream: StreamSpec, batches: Mapping[int, Batch]) -> Mapping[int, int]:
         """See `_protocol.Broker`."""
@@ -279,6 +282,22 @@ class MemoryBroker:
         await trio.lowlevel.checkpoint()
         return self.store.log(self.log_key(stream, partition)).after(after, count)
 
+    async def time(self) -> float:
+        """See `_protocol.Broker`; ids are given by Trio's clock."""
+        await trio.lowlevel.checkpoint()
+        return trio.current_time()
+
+    async def streams(self, app: str) -> Sequence[StreamSpec]:
+        """See `_protocol.Broker`."""
+        await trio.lowlevel.checkpoint()
+        return [spec for (owner, _), spec in sorted(self.store.streams.items()) if owner == app]
+
+    async def survey(self, stream: StreamSpec) -> Sequence[Surveyed]:
+        """See `_protocol.Broker`."""
+        await trio.lowlevel.checkpoint()
+        numbers = range(stream.partition_count)
+        return [self.store.log(self.log_key(stream, number)).surveyed(number) for number in numbers]
+
     async def remove(self, stream: StreamSpec, partition: int, xids: Sequence[bytes]) -> int:
         """See `_protocol.Broker`."""
         await trio.lowlevel.checkpoint()
@@ -355,48 +374,6 @@ class MemoryBroker:
 
     def _log(self, processor: ProcessorSpec, number: int) -> Log:
         return self.store.log(self.log_key(processor.stream, number))
-
-
-@attrs.define(eq=False)
-class MemoryReader:
-    """See `_protocol.Reader`."""
-
-    _log: Callable[[int], Log]
-    _store: Store
-    _block: float
-    interruptions: int = attrs.field(default=0, init=False)
-    _woken: trio.Event = attrs.field(factory=trio.Event, init=False)
-
-    async def read(self, positions: Mapping[int, bytes], count: int) -> Mapping[int, Sequence[Entry]]:
-        """See `_protocol.Reader`."""
-        await trio.lowlevel.checkpoint()
-        found = self._look(positions, count)
-        if found or self._woken.is_set():
-            self._woken = trio.Event()
-            return found
-        with trio.move_on_after(self._block):
-            async with trio.open_nursery() as nursery:
-                for wait in (self._woken.wait, self._store.appended):
-                    nursery.start_soon(_then_cancel, wait, nursery.cancel_scope)
-        self._woken = trio.Event()
-        return self._look(positions, count)
-
-    def _look(self, positions: Mapping[int, bytes], count: int) -> dict[int, Sequence[Entry]]:
-        found = {number: self._log(number).after(xid, count) for number, xid in positions.items()}
-        return {number: entries for number, entries in found.items() if entries}
-
-    def wake(self) -> None:
-        """See `_protocol.Reader`."""
-        self._woken.set()
-
-    async def aclose(self) -> None:
-        """See `_protocol.Reader`."""
-        await trio.lowlevel.checkpoint()
-
-
-async def _then_cancel(wait: Callable[[], object], scope: trio.CancelScope) -> None:
-    await wait()  # type: ignore[misc]  # either of two coroutine functions
-    scope.cancel()
 
 
 def _given_ids(stream: StreamSpec, number: int, log: Log, batch: Batch) -> Sequence[tuple[int, int] | None]:

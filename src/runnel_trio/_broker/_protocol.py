@@ -27,7 +27,9 @@ from runnel_trio._broker._values import (
     ProcessorSpec,
     Quarantine,
     Rewound,
+    Standing,
     StreamSpec,
+    Surveyed,
 )
 from runnel_trio._rules._cursor import LogState
 
@@ -51,7 +53,9 @@ __all__ = [
     "Quarantine",
     "Reader",
     "Rewound",
+    "Standing",
     "StreamSpec",
+    "Surveyed",
 ]
 
 
@@ -228,6 +232,18 @@ class Broker(Protocol):
         self, stream: StreamSpec, partition: int, *, after: bytes = b"0-0", count: int = 1000
     ) -> Sequence[Entry]:
         """Stored entries behind an id, at once."""
+        ...
+
+    async def time(self) -> float:
+        """The clock by which ids are given, in seconds since 1970."""
+        ...
+
+    async def streams(self, app: str) -> Sequence[StreamSpec]:
+        """The streams of an app that the server knows, by name, as they were declared last."""
+        ...
+
+    async def survey(self, stream: StreamSpec) -> Sequence[Surveyed]:
+        """All partitions of a stream, for people who look; each as of a moment of its own."""
         ...
 
     async def remove(self, stream: StreamSpec, partition: int, xids: Sequence[bytes]) -> int:

@@ -3,6 +3,7 @@
     run           a worker              _run
     send          an event, or a few    _send
     sendmany      a file of JSON lines  _sendmany ← _lines, _progress
+    status        how an app is         _status ← _board
     processor     reset, resume         _processor
     dead-letters  list, show, …         _dead_letters
 
@@ -32,6 +33,7 @@ from runnel_trio._cli._options import Command, common
 from runnel_trio._cli._processor import processor
 from runnel_trio._cli._progress import Progress
 from runnel_trio._cli._sendmany import Sending
+from runnel_trio._cli._status import status
 from runnel_trio._stream import Stream
 
 __all__ = ["main"]
@@ -138,6 +140,7 @@ def sendmany(
     return concluded(command, show_all=show_all)
 
 
+cli.add_command(status)
 cli.add_command(processor)
 cli.add_command(dead_letters)
 

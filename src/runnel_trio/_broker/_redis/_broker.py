@@ -28,8 +28,9 @@ from runnel_trio._broker._protocol import (
     Reader,
     Rewound,
     StreamSpec,
+    Surveyed,
 )
-from runnel_trio._broker._redis import _keys
+from runnel_trio._broker._redis import _keys, _survey
 from runnel_trio._broker._redis._connection import Endpoint, Line, Outage
 from runnel_trio._broker._redis._fitness import check_fitness
 from runnel_trio._broker._redis._gateway import Gateway, Hop
@@ -133,7 +134,8 @@ class RedisBroker:
     async def declare(self, stream: StreamSpec) -> None:
         """See `_protocol.Broker`."""
         mine = [str(stream.partition_count), stream.record, stream.hasher]
-        ((*there,),) = await self._surely([Call("declare", [_keys.meta(stream)], mine)])
+        told = [str(stream.partition_size), stream.overflow.value]
+        ((*there,),) = await self._surely([Call("declare", [_keys.meta(stream)], [*mine, *told])])
         for what, stored, given in zip(("partition_count", "record", "hasher"), there, mine, strict=True):
             if text(stored) != given:
                 raise _declared_otherwise(stream, what, text(stored), given)
@@ -236,6 +238,19 @@ class RedisBroker:
         words = ("XRANGE", _keys.log(stream, partition), start, "+", "COUNT", count)
         (reply,) = await self._surely([Plain(words)])
         return [(xid, tuple(fields)) for xid, fields in reply]
+
+    async def time(self) -> float:
+        """See `_protocol.Broker`."""
+        ((seconds, microseconds),) = await self._surely([Plain(("TIME",))])
+        return int(seconds) + int(microseconds) / 1e6
+
+    async def streams(self, app: str) -> Sequence[StreamSpec]:
+        """See `_protocol.Broker`."""
+        return await _survey.streams(self._surely, app)
+
+    async def survey(self, stream: StreamSpec) -> Sequence[Surveyed]:
+        """See `_protocol.Broker`."""
+        return await _survey.survey(self._surely, stream)
 
     async def remove(self, stream: StreamSpec, partition: int, xids: Sequence[bytes]) -> int:
         """See `_protocol.Broker`."""

@@ -35,6 +35,7 @@ _PARTS = {
     "beat": ("_members",),
     "look": ("_members",),
     "plan": ("_members",),
+    "survey": ("_state",),
     "tell": ("_members",),
     "leave": ("_members",),
     "declare": (),
