@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import inspect
 import os
 import re
 import sys
@@ -19,7 +20,9 @@ import trio
 from tutorial import Block, blocks
 
 import runnel_trio
-from runnel_trio import App, Record, exceptions
+from runnel_trio import App, Misconfigured, Record, exceptions
+from runnel_trio._codec import DecodeError
+from runnel_trio.settings import describe
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -162,6 +165,63 @@ def test_the_picture_of_the_tree_shows_the_tree() -> None:
     finally:
         del sys.modules[spec.name]
     assert drawing.PICTURE.read_text(encoding="utf-8") == text, "run: python docs/architecture_tree.py"
+
+
+class Before(Record):
+    x: int
+
+
+class WithDefault(Record):
+    x: int
+    y: int = 5
+
+
+class Without(Record):
+    x: int
+    y: int
+
+
+class Wider(Record):
+    x: int | None
+
+
+@pytest.mark.parametrize(
+    ("now", "stored", "read"),
+    [
+        (WithDefault, b'{"x":1}', WithDefault(x=1, y=5)),
+        (Before, b'{"x":1,"y":2}', Before(x=1)),
+        (Without, b'{"x":1}', None),
+        (Wider, b'{"x":1}', Wider(x=1)),
+        (Before, b'{"x":null}', None),
+    ],
+)
+def test_changed_records_are_read_as_the_guide_says(now: Any, stored: bytes, read: Record | None) -> None:
+    stream = App("shop").stream("orders", now, partition_by="x")
+    try:
+        found = stream.codec.decode([b"data", stored])
+    except DecodeError:
+        found = None
+    assert found == read
+
+
+async def test_a_stream_whose_record_or_count_has_changed_is_refused() -> None:
+    app = App("shop", redis_url="memory://")
+    before = app.stream("orders", Before, partition_by="x", partition_count=2)
+    await before.send(Before(x=1))
+    for changed in ({"record": Wider}, {"partition_count": 3}):
+        del app.streams["orders"]
+        now = app.stream("orders", **{"record": Before, "partition_by": "x", "partition_count": 2, **changed})
+        with pytest.raises(Misconfigured, match="was declared with"):
+            await now.send(now.record(x=1))
+
+
+def test_settings_that_are_recommended_exist() -> None:
+    page = (DOCS / "howto" / "settings.rst").read_text(encoding="utf-8")
+    named = set(re.findall(r"``(\w+)(?:=[^`]+)?``", page)) - {"quarantine", "ignore", "block", "trim"}
+    known = {*inspect.signature(App.processor).parameters, *inspect.signature(App.stream).parameters}
+    known |= {x.name for x in describe()}
+    assert named <= known
+    assert len(named) > 12
 
 
 # Log lines and errors
