@@ -108,6 +108,10 @@ class Stream(Generic[R]):
         """
         return self._numbers_of([record])[0]
 
+    def key_of(self, record: R) -> Any:
+        """The partition key of a record, as ``partition_by`` says."""
+        return _key_function(self.partition_by)(record)
+
     async def send(self, *records: R, stream_ids: Iterable[str | bytes] | None = None) -> None:
         """Store records, each in the partition of its key, in the order given.
 

@@ -4,6 +4,8 @@
     send          an event, or a few    _send
     sendmany      a file of JSON lines  _sendmany ← _lines, _progress
     status        how an app is         _status ← _board
+    inspect       the events            _inspect ← _keys
+    stream        info, partition-of    _stream
     processor     reset, resume         _processor
     dead-letters  list, show, …         _dead_letters
 
@@ -26,6 +28,7 @@ from runnel_trio._app import App
 from runnel_trio._cli import _run, _send
 from runnel_trio._cli._dead_letters import dead_letters
 from runnel_trio._cli._errors import Exit, concluded, tell
+from runnel_trio._cli._inspect import inspect
 from runnel_trio._cli._lines import Lines
 from runnel_trio._cli._load import app_of, discover, load, redirect
 from runnel_trio._cli._logging import configure
@@ -34,6 +37,7 @@ from runnel_trio._cli._processor import processor
 from runnel_trio._cli._progress import Progress
 from runnel_trio._cli._sendmany import Sending
 from runnel_trio._cli._status import status
+from runnel_trio._cli._stream import stream as stream_group
 from runnel_trio._stream import Stream
 
 __all__ = ["main"]
@@ -141,6 +145,8 @@ def sendmany(
 
 
 cli.add_command(status)
+cli.add_command(inspect)
+cli.add_command(stream_group)
 cli.add_command(processor)
 cli.add_command(dead_letters)
 

@@ -20,7 +20,7 @@ from runnel_trio._operations import PartitionReset, Quarantined, numbers_of, sta
 from runnel_trio._processor import Processor
 from runnel_trio.exceptions import BrokerUnavailable, Misconfigured
 
-__all__ = ["operate", "processor"]
+__all__ = ["operate", "processor", "with_zone"]
 
 _PARTITIONS = click.option(
     "--partition", "partitions", type=int, multiple=True, metavar="N", help="Only this one; repeatable."
@@ -88,7 +88,7 @@ def reset(
 async def _reset(
     app: App, processor: Processor[Any], *, start: str, partitions: Sequence[int], force: bool, dry_run: bool
 ) -> None:
-    when = _with_zone(start, app)
+    when = with_zone(start, app)
     _check(processor, partitions, when)
     found = await processor.reset(when, partitions=partitions or None, force=force, dry_run=dry_run)
     for change in found:
@@ -108,7 +108,7 @@ def _check(processor: Processor[Any], partitions: Sequence[int], start: str | da
         raise Ended(Exit.USAGE, str(error)) from error
 
 
-def _with_zone(start: str, app: App) -> str | datetime:
+def with_zone(start: str, app: App) -> str | datetime:
     try:
         when = datetime.fromisoformat(start) if not start.isdigit() else None
     except ValueError:
