@@ -208,10 +208,10 @@ class MemoryBroker:
             lease = self._log(processor, given.partition).lease(processor)
             if lease.is_held(given):
                 lease.owner, lease.attempts = "", (ORIGIN, 0)
-        self._tell_released(processor, [lease.partition for lease in leases])
+        self._tell(processor, b"released", [lease.partition for lease in leases])
 
-    def _tell_released(self, processor: ProcessorSpec, partitions: Sequence[int]) -> None:
-        self._party(processor).tell(b"released", " ".join(map(str, partitions)).encode())
+    def _tell(self, processor: ProcessorSpec, what: bytes, partitions: Sequence[int]) -> None:
+        self._party(processor).tell(what, " ".join(map(str, partitions)).encode())
         self.store.announce()
 
     async def quarantine(self, processor: ProcessorSpec, lease: Lease, why: Quarantine) -> bool:
@@ -232,6 +232,24 @@ class MemoryBroker:
         await trio.lowlevel.checkpoint()
         return [self._log(processor, number).quarantines.get(processor.name) for number in partitions]
 
+    async def pause(self, processor: ProcessorSpec, whys: Sequence[Quarantine]) -> Sequence[bool]:
+        """See `_protocol.Broker`."""
+        await trio.lowlevel.checkpoint()
+        done = [
+            self._log(processor, why.partition).quarantines.setdefault(processor.name, why) == why
+            for why in whys
+        ]
+        self._tell(processor, b"paused", [why.partition for why in whys])
+        self.store.announce()
+        return done
+
+    async def forget(self, processor: ProcessorSpec) -> int:
+        """See `_protocol.Broker`."""
+        await trio.lowlevel.checkpoint()
+        self.store.parties.pop(processor, None)
+        numbers = range(processor.stream.partition_count)
+        return sum(self._log(processor, number).forget(processor.name) for number in numbers)
+
     async def resume(
         self, processor: ProcessorSpec, why: Quarantine, *, skip: bool, outputs: Sequence[Output] = ()
     ) -> CommitOutcome:
@@ -250,7 +268,7 @@ class MemoryBroker:
             group.entries_read += passed if group.entries_read >= 0 else 0
             group.cursor = why.last
         del log.quarantines[processor.name]
-        self._tell_released(processor, [why.partition])
+        self._tell(processor, b"released", [why.partition])
         return CommitOutcome.COMMITTED
 
     async def rewind(
@@ -272,7 +290,7 @@ class MemoryBroker:
             log.groups[processor.name] = Group(after, log.added - lag)
             log.quarantines.pop(processor.name, None)
             log.lease(processor).attempts = (ORIGIN, 0)
-            self._tell_released(processor, [number])
+            self._tell(processor, b"released", [number])
         return done
 
     async def entries(

@@ -215,6 +215,18 @@ class Broker(Protocol):
         """
         ...
 
+    async def pause(self, processor: ProcessorSpec, whys: Sequence[Quarantine]) -> Sequence[bool]:
+        """Let partitions stand still whoever owns them, and tell the party: owners end the event in hand.
+
+        Returns:
+            For each whether it does so now; False: it stood still already, for another reason.
+        """
+        ...
+
+    async def forget(self, processor: ProcessorSpec) -> int:
+        """Delete cursors, leases, quarantines and members; in how many partitions it had a cursor."""
+        ...
+
     async def rewind(
         self, processor: ProcessorSpec, starts: Mapping[int, bytes], *, dry_run: bool
     ) -> Sequence[Rewound]:
@@ -282,7 +294,7 @@ class Broker(Protocol):
     def control(self, party: Party, block: float) -> Reader:
         """News for a party's members, as entries of partition 0: wait behind `Membership.news`.
 
-        Entries have the field ``released`` with the numbers of partitions, in text with blanks between; every
-        other one says that the membership or the plan has changed.
+        Entries have the field ``released`` or ``paused`` with the numbers of partitions, in text with blanks
+        between; every other one says that the membership or the plan has changed.
         """
         ...

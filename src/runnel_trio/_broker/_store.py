@@ -91,6 +91,11 @@ class Log:
         now = (max(0, int(trio.current_time() * 1000)), 0)
         return now if now > self.last_id else (self.last_id[0], self.last_id[1] + 1)
 
+    def forget(self, name: str) -> bool:
+        self.leases.pop(name, None)
+        self.quarantines.pop(name, None)
+        return self.groups.pop(name, None) is not None
+
     def make_room(self) -> None:
         cursor = slowest(group.cursor for group in self.groups.values())
         if cursor is not None:

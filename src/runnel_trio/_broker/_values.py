@@ -135,7 +135,7 @@ class Quarantine:
         error: the exception, as ``type: text``.
         traceback: as Python prints it.
         time: when, ISO 8601 in UTC.
-        member: the worker that it failed on.
+        member: the worker that it failed on; who paused it.
     """
 
     partition: int
@@ -146,6 +146,11 @@ class Quarantine:
     traceback: str
     time: str
     member: str
+
+    @property
+    def is_pause(self) -> bool:
+        """Whether nothing failed: an operator wanted it so, and ``error`` is the reason."""
+        return self.count == 0
 
 
 @attrs.frozen(kw_only=True)

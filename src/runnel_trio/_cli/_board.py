@@ -163,6 +163,11 @@ def _still(processor: ProcessorView, partition: PartitionView, now: float, modul
         )
         return
     since = max(0.0, now - datetime.fromisoformat(why.time).timestamp())
+    if why.is_pause:
+        reason = f": {why.error}" if why.error else ""
+        yield click.style(f"  [{partition.number}] paused for {ago(since)} by {why.member}{reason}", fg="red")
+        yield f"      runnel-trio processor resume {module}:{processor.name} --partition {partition.number}"
+        return
     events = "1 event" if why.count == 1 else f"{why.count} events"
     yield click.style(f"  [{partition.number}] stands still for {ago(since)}: {why.error}", fg="red")
     yield f"      at {why.first.decode()}, {events}; {behind} behind; it failed on {why.member}"

@@ -200,6 +200,25 @@ class RedisBroker:
         replies = await self._surely([Plain(("GET", _keys.quarantine(processor, x))) for x in partitions])
         return [None if reply is None else quarantine_of(reply) for reply in replies]
 
+    async def pause(self, processor: ProcessorSpec, whys: Sequence[Quarantine]) -> Sequence[bool]:
+        """See `_protocol.Broker`."""
+        calls = [
+            Call("pause", [_keys.quarantine(processor, why.partition)], [quarantine_text(why)])
+            for why in whys
+        ]
+        numbers = [why.partition for why in whys]
+        replies = await self._surely([*calls, _tell(processor, numbers, "paused")])
+        return [bool(x) for x in replies[: len(calls)]]
+
+    async def forget(self, processor: ProcessorSpec) -> int:
+        """See `_protocol.Broker`."""
+        calls: list[Call | Plain] = [
+            Call("forget", [*_places(processor, x), _keys.quarantine(processor, x)], [processor.name])
+            for x in range(processor.stream.partition_count)
+        ]
+        *had, _ = await self._surely([*calls, Plain(("DEL", *party_keys(processor)))])
+        return sum(had)
+
     async def resume(
         self, processor: ProcessorSpec, why: Quarantine, *, skip: bool, outputs: Sequence[Output] = ()
     ) -> CommitOutcome:
@@ -333,8 +352,8 @@ def _places(processor: ProcessorSpec, number: int) -> list[str]:
     return [_keys.log(processor.stream, number), _keys.lease(processor, number)]
 
 
-def _tell(processor: ProcessorSpec, released: Sequence[int]) -> Call:
-    return Call("tell", [_keys.control(processor)], [" ".join(map(str, released))])
+def _tell(processor: ProcessorSpec, numbers: Sequence[int], what: str = "released") -> Call:
+    return Call("tell", [_keys.control(processor)], [" ".join(map(str, numbers)), what])
 
 
 def _commit(processor: ProcessorSpec, commit: Commit) -> Call:

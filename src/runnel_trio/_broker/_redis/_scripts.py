@@ -29,6 +29,8 @@ _PARTS = {
     "examine": ("_state",),
     "release": (),
     "quarantine": (),
+    "pause": (),
+    "forget": ("_state",),
     "resume": ("_ids", "_state", "_room", "_output"),
     "rewind": ("_ids", "_state"),
     "transfer": ("_ids", "_state", "_room", "_output"),
