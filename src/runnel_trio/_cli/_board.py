@@ -87,7 +87,8 @@ def board(view: Overview, before: Overview | None, *, module: str = "MODULE", wi
     """
     rates = Rates(before, view)
     when = datetime.fromtimestamp(view.time, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    lines = [click.style(view.app, bold=True) + f"   {when}   leader: {view.leader or 'none'}", ""]
+    leader = f"   leader: {view.leader}" if view.leader else ""
+    lines = [click.style(view.app, bold=True) + f"   {when}{leader}", ""]
     lines += _streams(view, rates)
     if view.processors:
         lines += ["", _row("PROCESSOR", "LAG", "OLDEST", "/S", "OWNED", "MEMBERS")]

@@ -109,7 +109,7 @@ def screen(
         told: what has been done last.
     """
     when = datetime.fromtimestamp(view.time, UTC).strftime("%H:%M:%S UTC")
-    title = f"{view.app}   {when}   leader: {view.leader or 'none'}"
+    title = f"{view.app}   {when}" + (f"   leader: {view.leader}" if view.leader else "")
     bottom: Line = [(asked, "behind")] if asked else [(_HELP, "help")]
     lines: list[Line] = [[(title, "title")], []]
     lines += _streams(view, history, width)
