@@ -171,7 +171,7 @@ def _still(processor: ProcessorView, partition: PartitionView, now: float, modul
         return
     events = "1 event" if why.count == 1 else f"{why.count} events"
     yield click.style(f"  [{partition.number}] stands still for {ago(since)}: {why.error}", fg="red")
-    yield f"      at {why.first.decode()}, {events}; {behind} behind; it failed on {why.member}"
+    yield f"      at {why.first.decode()}, {events}; {behind} behind; on {why.member}"
     yield f"      runnel-trio processor resume {module}:{processor.name} --partition {partition.number}"
 
 
