@@ -10,35 +10,11 @@ from typing import Any
 
 import pytest
 import trio
+from depot_views import MODULE, Item
 
-from runnel_trio import App, ExceptionPolicy, Record
+from runnel_trio import App, ExceptionPolicy
 from runnel_trio.middleware import Dead, DeadLetterMiddleware
 from runnel_trio.testing import drained
-
-MODULE = """
-from runnel_trio import App, Record
-app = App("depot", default_partition_count=4)
-class Item(Record):
-    key: str
-    n: int
-items = app.stream("items", Item, partition_by="key")
-@app.processor(items)
-async def count(events):
-    async for item in events.records():
-        pass
-@app.processor(items)
-async def never_run(events):
-    async for item in events.records():
-        pass
-"""
-
-
-class Item(Record):
-    """As in MODULE."""
-
-    key: str
-    n: int
-
 
 Status = Callable[..., Any]
 
@@ -114,7 +90,7 @@ def test_a_quarantine_is_found_with_its_remedy(url: str, status: Status) -> None
     assert number is not None
     assert "ValueError: no item 1" in line
     assert f"runnel-trio processor resume depot:count --partition {number[1]}" in done.stdout
-    assert "2 behind; it failed on" in done.stdout
+    assert "2 behind; on " in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80
 
 

@@ -4,6 +4,7 @@
     send          an event, or a few    _send
     sendmany      a file of JSON lines  _sendmany ← _lines, _progress
     status        how an app is         _status ← _board
+    top           the same, live        _top ← _screen
     inspect       the events            _inspect ← _keys
     stream        info, partition-of    _stream
     processor     reset, resume         _processor
@@ -38,6 +39,7 @@ from runnel_trio._cli._progress import Progress
 from runnel_trio._cli._sendmany import Sending
 from runnel_trio._cli._status import status
 from runnel_trio._cli._stream import stream as stream_group
+from runnel_trio._cli._top import top
 from runnel_trio._stream import Stream
 
 __all__ = ["main"]
@@ -145,6 +147,7 @@ def sendmany(
 
 
 cli.add_command(status)
+cli.add_command(top)
 cli.add_command(inspect)
 cli.add_command(stream_group)
 cli.add_command(processor)

@@ -87,7 +87,8 @@ def board(view: Overview, before: Overview | None, *, module: str = "MODULE", wi
     """
     rates = Rates(before, view)
     when = datetime.fromtimestamp(view.time, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    lines = [click.style(view.app, bold=True) + f"   {when}   leader: {view.leader or 'none'}", ""]
+    leader = f"   leader: {view.leader}" if view.leader else ""
+    lines = [click.style(view.app, bold=True) + f"   {when}{leader}", ""]
     lines += _streams(view, rates)
     if view.processors:
         lines += ["", _row("PROCESSOR", "LAG", "OLDEST", "/S", "OWNED", "MEMBERS")]
@@ -170,7 +171,7 @@ def _still(processor: ProcessorView, partition: PartitionView, now: float, modul
         return
     events = "1 event" if why.count == 1 else f"{why.count} events"
     yield click.style(f"  [{partition.number}] stands still for {ago(since)}: {why.error}", fg="red")
-    yield f"      at {why.first.decode()}, {events}; {behind} behind; it failed on {why.member}"
+    yield f"      at {why.first.decode()}, {events}; {behind} behind; on {why.member}"
     yield f"      runnel-trio processor resume {module}:{processor.name} --partition {partition.number}"
 
 
