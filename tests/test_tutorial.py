@@ -9,11 +9,16 @@ import pytest
 from tutorial import Tutorial, Unlike, blocks
 
 ROOT = Path(__file__).parents[1]
+DRILLS = (ROOT / "docs" / "howto" / "paged.rst").read_text(encoding="utf-8")
 PAGE = (ROOT / "docs" / "tutorial.rst").read_text(encoding="utf-8")
 
 
 def test_the_tutorial_works_as_it_stands(tmp_path: Path) -> None:
     Tutorial(tmp_path).follow(PAGE)
+
+
+def test_the_drills_work_as_they_stand(tmp_path: Path) -> None:
+    Tutorial(tmp_path).follow(DRILLS)
 
 
 def test_every_block_is_run_but_the_installation() -> None:
