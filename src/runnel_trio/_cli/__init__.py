@@ -5,6 +5,8 @@
     sendmany      a file of JSON lines  _sendmany ← _lines, _progress
     processor     reset, resume         _processor
     dead-letters  list, show, …         _dead_letters
+    settings      what holds, and why   _settings
+    completion    for shells            _completion
 
 What commands have in common: `_options` are those for the server, `_load` finds what ``module:name`` means,
 `_signals` hears SIGINT and SIGTERM, `_errors` turns whatever goes wrong into a line and an exit code,
@@ -13,6 +15,7 @@ What commands have in common: `_options` are those for the server, `_load` finds
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 from contextlib import closing
@@ -23,6 +26,7 @@ import trio
 
 from runnel_trio._app import App
 from runnel_trio._cli import _run, _send
+from runnel_trio._cli._completion import completion
 from runnel_trio._cli._dead_letters import dead_letters
 from runnel_trio._cli._errors import Exit, concluded, tell
 from runnel_trio._cli._lines import Lines
@@ -32,6 +36,8 @@ from runnel_trio._cli._options import Command, common
 from runnel_trio._cli._processor import processor
 from runnel_trio._cli._progress import Progress
 from runnel_trio._cli._sendmany import Sending
+from runnel_trio._cli._settings import settings
+from runnel_trio._kinds import redacted_text
 from runnel_trio._stream import Stream
 
 __all__ = ["main"]
@@ -138,8 +144,8 @@ def sendmany(
     return concluded(command, show_all=show_all)
 
 
-cli.add_command(processor)
-cli.add_command(dead_letters)
+for _command in (processor, dead_letters, settings, completion):
+    cli.add_command(_command)
 
 
 def _warn_of_loss(app: App) -> None:
@@ -161,7 +167,9 @@ def _status(args: Sequence[str] | None) -> int:
     try:
         return int(cli.main(args, prog_name="runnel-trio", standalone_mode=False) or 0)
     except click.ClickException as error:
-        error.show()
+        said = io.StringIO()
+        error.show(file=said)
+        tell(redacted_text(said.getvalue().rstrip("\n")))
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return Exit.INTERRUPTED
