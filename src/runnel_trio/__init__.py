@@ -21,8 +21,8 @@ Rooms, from the bottom; imports only go down:
      3  _broker                                   11  _worker/_worker
      4  _stream _operations                       12  _app
      5  middleware _backlog _trust                13  testing
-     6  _processor _member/ _seat _caution        14  _demo
-                                                  15  _cli
+     6  _processor _member/ _seat _caution        15  _demo
+                                                  16  _cli
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@
     processor     reset, resume         _processor
     dead-letters  list, show, …         _dead_letters
     settings      what holds, and why   _settings
+    demo          real flights          _demo ← runnel_trio._demo
     completion    for shells            _completion
 
 What commands have in common: `_options` are those for the server, `_load` finds what ``module:name`` means,
@@ -28,6 +29,7 @@ from runnel_trio._app import App
 from runnel_trio._cli import _run, _send
 from runnel_trio._cli._completion import completion
 from runnel_trio._cli._dead_letters import dead_letters
+from runnel_trio._cli._demo import demo
 from runnel_trio._cli._errors import Exit, concluded, tell
 from runnel_trio._cli._lines import Lines
 from runnel_trio._cli._load import app_of, discover, load, redirect
@@ -144,7 +146,7 @@ def sendmany(
     return concluded(command, show_all=show_all)
 
 
-for _command in (processor, dead_letters, settings, completion):
+for _command in (processor, dead_letters, settings, demo, completion):
     cli.add_command(_command)
 
 
