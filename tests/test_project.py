@@ -49,7 +49,7 @@ def test_every_file_that_is_no_module_is_shipped(path: Path) -> None:
 
 
 def test_there_is_data() -> None:
-    assert {path.suffix for path in DATA} == {".gz", ".json", ".lua", ".typed"}
+    assert {path.suffix for path in DATA} == {".gz", ".json", ".lua", ".template", ".typed"}
 
 
 def test_every_directory_with_modules_is_a_package() -> None:

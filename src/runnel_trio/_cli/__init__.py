@@ -6,6 +6,7 @@
     processor     reset, resume         _processor
     dead-letters  list, show, …         _dead_letters
     settings      what holds, and why   _settings
+    init          a new project         _init ← templates/
     demo          real flights          _demo ← runnel_trio._demo
     completion    for shells            _completion
 
@@ -31,6 +32,7 @@ from runnel_trio._cli._completion import completion
 from runnel_trio._cli._dead_letters import dead_letters
 from runnel_trio._cli._demo import demo
 from runnel_trio._cli._errors import Exit, concluded, tell
+from runnel_trio._cli._init import init
 from runnel_trio._cli._lines import Lines
 from runnel_trio._cli._load import app_of, discover, load, redirect
 from runnel_trio._cli._logging import configure
@@ -146,7 +148,7 @@ def sendmany(
     return concluded(command, show_all=show_all)
 
 
-for _command in (processor, dead_letters, settings, demo, completion):
+for _command in (processor, dead_letters, settings, init, demo, completion):
     cli.add_command(_command)
 
 
