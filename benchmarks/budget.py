@@ -2,8 +2,9 @@
 
 The rate is that of a consumer which nobody watches; its shares come from a second run under py-spy
 (``pip install py-spy``), whose samples are told apart by what is on the stack. The server's part is what it
-counts itself (``INFO commandstats``), beside all this and mostly at the same time. ``--source`` profiles the
-``src`` of another checkout, for before and after.
+counts itself (``INFO commandstats``), beside all this and mostly at the same time; what the kernel counts is
+from a third run under ``perf stat``, where that is installed. ``--source`` profiles the ``src`` of another
+checkout, for before and after.
 """
 
 from __future__ import annotations
@@ -40,6 +41,13 @@ STAGES: list[tuple[str, str]] = [
 #: On the stacks of a worker and its threads; not on those of imports.
 RUNS = re.compile(r"unrolled_run|worker_fn|_heartbeat\.py")
 OTHER = "everything else"
+#: What perf counts.
+KERNEL = {
+    "task-clock": "CPU, ms",
+    "context-switches": "context switches",
+    "cpu-migrations": "moves to the other core",
+    "page-faults": "page faults",
+}
 
 
 def parsed() -> argparse.Namespace:
@@ -69,6 +77,28 @@ def served(redis: Redis) -> dict[str, tuple[int, int]]:
     """Of each command: calls, and microseconds."""
     info: Any = redis.info("commandstats")
     return {name.removeprefix("cmdstat_"): (x["calls"], x["usec"]) for name, x in info.items()}
+
+
+def counted(report: str) -> dict[str, float]:
+    """What ``perf stat -x,`` says, by event."""
+    rows = [line.split(",") for line in report.splitlines() if line.count(",") > 3]
+    return {row[2].partition(":")[0]: float(row[0]) for row in rows if row[0].replace(".", "").isdigit()}
+
+
+def of_kernel(command: list[str], events: int, source: Path | None) -> list[str]:
+    """Lines about the process as a whole, its start included; none without perf."""
+    if shutil.which("perf") is None:
+        return []
+    with tempfile.NamedTemporaryFile("r") as file:
+        watch = ["perf", "stat", "-x,", "-o", file.name, "-e", ",".join(KERNEL), "--"]
+        try:
+            run([*watch, *command], source)
+        except subprocess.CalledProcessError:  # no permission, mostly
+            return []
+        found = counted(file.read())
+    rows = [(what, found[name]) for name, what in KERNEL.items() if name in found]
+    lines = [f"  {what:<52}{1000 * count / events:>7,.1f} per 1,000 events" for what, count in rows]
+    return ["", "the kernel, of the whole process (perf stat):", *lines]
 
 
 def run(command: list[str], source: Path | None) -> str:
@@ -104,6 +134,9 @@ def budget(options: argparse.Namespace, url: str) -> str:
                 f"  {name:<52}{1000 * spent / options.events:>7,.0f} ns"
                 f"   in {calls:,} calls of {spent / calls:,.0f} µs"
             )
+    lines += of_kernel(
+        [*child, options.contender, url, str(options.events), "3"], options.events, options.source
+    )
     return "\n".join(lines)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
-import trio
 
-from runnel_trio import App, Processor, Record, Stream, _sources, settings
+from runnel_trio import App, Processor, Record, Stream, _sources, settings, testing
 
 
 class Order(Record):
@@ -18,7 +19,7 @@ class Order(Record):
     n: int
 
 
-Drained = Callable[[Processor], Awaitable[None]]
+Drained = Callable[..., Awaitable[None]]
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -58,10 +59,10 @@ def orders(app: App) -> Stream[Order]:
 
 
 @pytest.fixture
-def lag(app: App) -> Callable[[Processor], Awaitable[int]]:
+def lag(app: App) -> Callable[[Processor[Any]], Awaitable[int]]:
     """How many events a processor has not acknowledged."""
 
-    async def count(processor: Processor) -> int:
+    async def count(processor: Processor[Any]) -> int:
         async with app._shared.used() as broker:
             numbers = range(processor.stream.partition_count)
             states = await broker.examine(processor.spec, numbers)
@@ -71,12 +72,6 @@ def lag(app: App) -> Callable[[Processor], Awaitable[int]]:
 
 
 @pytest.fixture
-def drained(lag: Callable[[Processor], Awaitable[int]]) -> Drained:
-    """Wait until a processor has acknowledged everything."""
-
-    async def wait(processor: Processor) -> None:
-        with trio.fail_after(30):
-            while await lag(processor):
-                await trio.sleep(0.05)
-
-    return wait
+def drained() -> Drained:
+    """As the plugin's, with more time, for machines that do much else."""
+    return partial(testing.drained, within=30)

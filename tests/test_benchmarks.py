@@ -263,3 +263,13 @@ def test_the_budget_tells_samples_apart_by_their_stacks(tmp_path: Path) -> None:
     assert found == {
         "commit": 1, "read": 2, "record": 3, "chain": 4, "the user's function": 5, "Trio's loop": 5
     }  # fmt: skip
+
+
+def test_the_budget_reads_what_perf_counts() -> None:
+    report = """# started on Wed Nov 25 15:00:00 2026
+
+1234.56,msec,task-clock,1234567890,100.00,0.900,CPUs utilized
+<not supported>,,cycles,0,100.00,,
+87,,context-switches:u,1234567890,100.00,70.0,/sec
+"""
+    assert budget.counted(report) == {"task-clock": 1234.56, "context-switches": 87.0}

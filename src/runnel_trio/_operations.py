@@ -13,7 +13,17 @@ from runnel_trio._broker._protocol import Broker, Membership, ProcessorSpec, Qua
 from runnel_trio._rules._cursor import ORIGIN, parse_id
 from runnel_trio.exceptions import Misconfigured, WorkersAlive
 
-__all__ = ["PartitionReset", "Quarantined", "numbers_of", "predecessor", "quarantined", "reset", "start_of"]
+__all__ = [
+    "PartitionReset",
+    "Quarantined",
+    "forget",
+    "numbers_of",
+    "pause",
+    "predecessor",
+    "quarantined",
+    "reset",
+    "start_of",
+]
 
 _ID = re.compile(r"\d+(-\d+)?")
 #: The largest number in either half of a stream id.
@@ -70,6 +80,11 @@ class Quarantined:
         first, last = why.first.decode(), why.last.decode()
         facts = (why.count, why.error, why.traceback, why.time, why.member)
         return cls(why.partition, first, last, *facts, why)
+
+    @property
+    def is_pause(self) -> bool:
+        """Whether nothing failed: `Processor.pause` wanted it so."""
+        return self._why.is_pause
 
     @property
     def stored(self) -> Quarantine:
@@ -164,6 +179,36 @@ async def reset(
         )
         for x in found
     ]
+
+
+async def pause(
+    broker: Broker, processor: ProcessorSpec, partitions: Collection[int] | None, reason: str, by: str
+) -> list[int]:
+    """See `Processor.pause`."""
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    whys = [
+        Quarantine(
+            partition=number,
+            first=ORIGIN,
+            last=ORIGIN,
+            count=0,
+            error=reason,
+            traceback="",
+            time=now,
+            member=by,
+        )
+        for number in numbers_of(processor, partitions)
+    ]
+    await broker.declare(processor.stream)
+    done = await broker.pause(processor, whys)
+    return [why.partition for why, paused in zip(whys, done, strict=True) if paused]
+
+
+async def forget(broker: Broker, processor: ProcessorSpec) -> int:
+    """See `Processor.forget`."""
+    await broker.declare(processor.stream)
+    _refuse_if_alive(processor, await broker.look(processor))
+    return await broker.forget(processor)
 
 
 async def quarantined(

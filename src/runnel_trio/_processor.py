@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
 import inspect
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
@@ -13,7 +15,7 @@ import trio
 
 from runnel_trio._broker._protocol import Broker, CommitOutcome, ProcessorSpec
 from runnel_trio._codec import Record
-from runnel_trio._operations import PartitionReset, Quarantined, quarantined, reset
+from runnel_trio._operations import PartitionReset, Quarantined, forget, pause, quarantined, reset
 from runnel_trio._stream import Stream
 from runnel_trio.constants import ExceptionPolicy
 from runnel_trio.exceptions import Misconfigured
@@ -206,8 +208,63 @@ class Processor(Generic[R]):
         async with self.stream.connect(self.stream.spec) as broker:
             return await reset(broker, self.spec, start, partitions, force=force, dry_run=dry_run)
 
+    async def pause(
+        self, partitions: Collection[int] | None = None, *, reason: str = "", by: str | None = None
+    ) -> list[int]:
+        """Let partitions stand still until `resume`, whoever owns them, through restarts too.
+
+        Workers end the event in hand, within the grace period, and give the partition up.
+
+        Args:
+            partitions: numbers; all by default.
+            reason: shown to whoever looks.
+            by: who wants it; by default this user and machine.
+
+        Returns:
+            The partitions that are paused now; those in quarantine are not among them.
+
+        Raises:
+            Misconfigured: no such partition.
+            BrokerUnavailable: the server cannot be reached.
+
+        Example:
+            >>> import trio
+            >>> from runnel_trio import App, Record
+            >>> class Order(Record):
+            ...     order_id: int
+            >>> app = App("example", redis_url="memory://")
+            >>> orders = app.stream("orders", Order, partition_by="order_id", partition_count=2)
+            >>> @app.processor(orders)
+            ... async def book(events): ...
+            >>> async def main():
+            ...     async with app.session():
+            ...         paused = await book.pause(reason="the database is being moved")
+            ...         return paused, [x.partition for x in await book.resume()]
+            >>> trio.run(main)
+            ([0, 1], [0, 1])
+        """
+        who = by if by is not None else f"{getpass.getuser()}@{socket.gethostname()}"
+        async with self.stream.connect(self.stream.spec) as broker:
+            return await pause(broker, self.spec, partitions, reason, who)
+
+    async def forget(self) -> int:
+        """Delete what the server keeps of the processor: cursors, leases, quarantines, members.
+
+        Its stream stays. If it runs again, it begins at the oldest event. Full partitions no longer wait for
+        it.
+
+        Returns:
+            In how many partitions it had a cursor.
+
+        Raises:
+            WorkersAlive: workers run.
+            BrokerUnavailable: the server cannot be reached.
+        """
+        async with self.stream.connect(self.stream.spec) as broker:
+            return await forget(broker, self.spec)
+
     async def quarantined(self, partitions: Collection[int] | None = None) -> list[Quarantined]:
-        """The partitions that stand still in quarantine, and why.
+        """The partitions that stand still, in quarantine or paused, and why.
 
         Args:
             partitions: numbers; all by default.
@@ -250,6 +307,11 @@ class Processor(Generic[R]):
             if letters is not None:
                 await broker.declare(letters.sink.spec)
             for found in await quarantined(broker, self.spec, None) if standing is None else standing:
+                if found.is_pause and (skip or letters is not None):
+                    raise Misconfigured(
+                        f"{self.stream.name}[{found.partition}] is paused: nothing failed there that could "
+                        "be skipped or set aside. Resume it as it is"
+                    )
                 outputs = [] if letters is None else await letters.buried(broker, self.stream, found)
                 outcome = await broker.resume(
                     self.spec, found.stored, skip=skip or dead_letter, outputs=outputs

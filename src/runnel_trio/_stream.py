@@ -108,6 +108,10 @@ class Stream(Generic[R]):
         """
         return self._numbers_of([record])[0]
 
+    def key_of(self, record: R) -> Any:
+        """The partition key of a record, as ``partition_by`` says."""
+        return _key_function(self.partition_by)(record)
+
     async def send(self, *records: R, stream_ids: Iterable[str | bytes] | None = None) -> None:
         """Store records, each in the partition of its key, in the order given.
 
@@ -140,7 +144,7 @@ class Stream(Generic[R]):
             if len(records) == 1 and stream_ids is None:
                 await self._send_one(declared, self._numbers_of(records)[0], values)
                 return
-            rows, write = zip(*[iter(values)] * len(self.codec.names), strict=True), _flat
+            rows, write = _rows(values, len(self.codec.names))
         numbers = self._numbers_of(records)
         pending = self._sorted(rows, write, numbers, stream_ids)
         if not pending:
@@ -340,6 +344,16 @@ def _refuse_falling(name: str, number: int, ids: Iterable[bytes | None]) -> None
                 "ids must rise within a partition. Nothing was sent."
             )
         last = xid
+
+
+def _rows(values: list[bytes], width: int) -> tuple[Iterable[Any], Callable[[list[Any]], list[bytes]]]:
+    """What stands for an entry each, and how to get at its values: one alone stands for itself.
+
+    A tuple for each of very many would set off the garbage collector, again and again.
+    """
+    if width == 1:
+        return values, list
+    return zip(*[iter(values)] * width, strict=True), _flat
 
 
 def _flat(rows: list[Iterable[bytes]]) -> list[bytes]:

@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 import trio
-from trio.testing import MockClock, wait_all_tasks_blocked
+from trio.testing import MockClock, active_thread_count, wait_all_tasks_blocked
 
 from runnel_trio._broker._protocol import Batch, Broker, ProcessorSpec
 from runnel_trio._codec import Record
@@ -225,12 +225,13 @@ class Trial(Generic[R]):
             As `send`.
         """
         clock = trio.lowlevel.current_clock()
-        stands = isinstance(clock, MockClock) and clock.rate == 0 and clock.autojump_threshold == math.inf
-        if stands:
+        limit = within
+        if limit is None:
+            limit = _VIRTUAL if isinstance(clock, MockClock) else _REAL
+        if isinstance(clock, MockClock) and clock.rate == 0 and clock.autojump_threshold == math.inf:
             await wait_all_tasks_blocked()
             waiting = []
         else:
-            limit = within or (_VIRTUAL if isinstance(clock, MockClock) else _REAL)
             waiting = await self._waited(limit)
         await self._collect()
         error = self._halted()
@@ -239,7 +240,7 @@ class Trial(Generic[R]):
             raise error
         if waiting:
             raise trio.TooSlowError(
-                f"processor {self._spec.name!r} is not through within {within or _REAL:g} s: "
+                f"processor {self._spec.name!r} is not through within {limit:g} s: "
                 + ", ".join(f"{count} event(s) wait in partition {number}" for number, count in waiting)
             )
 
@@ -258,11 +259,21 @@ class Trial(Generic[R]):
         """As `_waiting`, when there is nothing any more, or the time is over."""
         look, deadline = _FIRST_LOOK, trio.current_time() + limit
         while (waiting := await self._waiting()) and self._halted() is None:
+            self._refuse_threads()
             if trio.current_time() >= deadline:
                 break
             await trio.sleep(look)
             look = min(2 * look, _LAST_LOOK)
         return waiting
+
+    def _refuse_threads(self) -> None:
+        clock = trio.lowlevel.current_clock()
+        jumps = isinstance(clock, MockClock) and clock.autojump_threshold < math.inf
+        if jumps and active_thread_count():
+            raise Misconfigured(
+                f"processor {self._spec.name!r} works in a thread (trio.to_thread), for which a clock that "
+                "jumps does not wait: hours would pass meanwhile. Leave autojump_clock out of this test"
+            )
 
     async def _waiting(self) -> list[tuple[int, int]]:
         """Partitions that are not through, and with how many events."""

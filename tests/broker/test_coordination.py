@@ -395,3 +395,45 @@ async def test_entries_are_read_behind_an_id(broker: Broker) -> None:
     first, second, third = await sent(broker, b"one", b"two", b"three")
     assert [xid for xid, _ in await broker.entries(STREAM, 0, after=first)] == [second, third]
     assert [xid for xid, _ in await broker.entries(STREAM, 0, after=first, count=1)] == [second]
+
+
+async def test_a_pause_holds_until_it_is_lifted_and_is_told(broker: Broker) -> None:
+    mine = await acquired(broker)
+    why = Quarantine(
+        partition=0,
+        first=ORIGIN,
+        last=ORIGIN,
+        count=0,
+        error="because",
+        traceback="",
+        time="now",
+        member="ops",
+    )
+    other = attrs.evolve(why, partition=1)
+    before = (await broker.look(PROCESSOR)).news
+    assert list(await broker.pause(PROCESSOR, [why, other])) == [True, True]
+    assert list(await broker.pause(PROCESSOR, [attrs.evolve(why, error="again")])) == [False]
+    assert list(await broker.quarantined(PROCESSOR, [0, 1, 2])) == [why, other, None]
+    reader = broker.control(PROCESSOR, 0.1)
+    with trio.fail_after(10):
+        found = (await reader.read({0: before}, 10))[0]
+    await reader.aclose()
+    assert tuple(found[0][1]) == (b"paused", b"0 1")
+    await broker.release(PROCESSOR, [mine.lease])
+    (again,) = await broker.acquire(PROCESSOR, "b", {0: None})
+    assert again == why
+    assert await broker.resume(PROCESSOR, why, skip=False) is CommitOutcome.COMMITTED
+    (granted,) = await broker.acquire(PROCESSOR, "b", {0: None})
+    assert isinstance(granted, Acquired)
+
+
+async def test_what_is_forgotten_begins_anew(broker: Broker) -> None:
+    ids = await sent(broker, b"1", b"2")
+    mine = await acquired(broker)
+    await broker.commit(PROCESSOR, [Commit(mine.lease, ORIGIN, ids[0], 1, ids[1])])
+    assert await broker.forget(PROCESSOR) == 1
+    assert await broker.examine(PROCESSOR, [0]) == [None]
+    assert (await broker.look(PROCESSOR)).members == ()
+    anew = await acquired(broker, "b")
+    assert anew.state.cursor == ORIGIN
+    assert (await broker.survey(STREAM))[0].processors["printer"].lag == 2

@@ -215,5 +215,5 @@ META = "meta"
 
 
 async def test_the_first_declaration_of_a_stream_holds(server: Server) -> None:
-    assert server.call("declare", [META], 16, "Order", "blake3") == ["16", "Order", "blake3"]
-    assert server.call("declare", [META], 32, "Other", "mine") == ["16", "Order", "blake3"]
+    assert server.call("declare", [META], 16, "Order", "blake3", 100, "block") == ["16", "Order", "blake3"]
+    assert server.call("declare", [META], 32, "Other", "mine", 200, "trim") == ["16", "Order", "blake3"]

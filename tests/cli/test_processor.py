@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from runnel_trio import App, ExceptionPolicy, Record
+from runnel_trio.testing import drained
 
 WAREHOUSE = """
 from runnel_trio import App, Record
@@ -65,7 +66,7 @@ def test_it_is_shown_lifted_and_gone(quarantined: str, command: Callable[..., An
     lifted = command("processor", "resume", "warehouse:count", "--redis-url", quarantined, "--skip")
     assert "goes on, without it." in lifted.stderr
     again = command("processor", "resume", "warehouse:count", "--redis-url", quarantined)
-    assert again.stderr == "No partition is in quarantine.\n"
+    assert again.stderr == "No partition stands still.\n"
 
 
 def test_a_partition_that_does_not_exist_is_refused(quarantined: str, command: Callable[..., Any]) -> None:
@@ -97,7 +98,7 @@ def test_a_reset_says_what_it_does_and_a_dry_run_does_nothing(quarantined: str, 
     done = command("processor", "reset", *server, "--start", "$")
     assert done.stdout == dry.stdout
     assert done.stderr == "0 events are to be processed, 1 before.\n"
-    assert command("processor", "resume", *server).stderr == "No partition is in quarantine.\n"
+    assert command("processor", "resume", *server).stderr == "No partition stands still.\n"
     back = command("processor", "reset", *server, "--start", "2020-01-01")
     assert back.stderr == "1 events are to be processed, 0 before.\n"
 
@@ -133,3 +134,60 @@ def test_two_versions_of_a_stream_that_do_not_fit_cannot_share_it(
     assert done.returncode == 78
     assert "items" in done.stderr
     assert {"partition_count=3": "partition", "record": "Thing"}.get(what, "hasher") in done.stderr
+
+
+@pytest.fixture
+def at_work(tmp_path: Path) -> str:
+    """The URL of a server with six items that were counted."""
+    (tmp_path / "warehouse.py").write_text(WAREHOUSE)
+    url = f"embedded://{tmp_path / 'data'}"
+    app = App("warehouse", default_partition_count=2, redis_url=url)
+    items = app.stream("items", Item, partition_by="key")
+
+    @app.processor(items)
+    async def count(events: Any) -> None:
+        async for _ in events.records():
+            pass
+
+    async def work() -> None:
+        async with app.worker():
+            await items.send(*(Item(key="ab"[n % 2], n=n) for n in range(6)))
+            await drained(count, within=20)
+
+    trio.run(work)
+    return url
+
+
+def test_a_pause_is_made_shown_and_lifted(at_work: str, command: Callable[..., Any]) -> None:
+    server = ("warehouse:count", "--redis-url", at_work)
+    tried = command("processor", "pause", *server, "--dry-run")
+    assert tried.stderr == "2 partition(s) of items would be paused for count.\n"
+    done = command("processor", "pause", *server, "--partition", "1", "--reason", "moving house")
+    assert done.returncode == 0
+    assert done.stderr == (
+        "1 partition(s) of items are paused for count.\n"
+        "They go on with: runnel-trio processor resume warehouse:count\n"
+    )
+    status = command("status", "warehouse:app", "--redis-url", at_work, "--over", "0")
+    assert status.returncode == 2
+    assert re.search(r"\[1\] paused for .* by \S+@\S+: moving house", status.stdout)
+    shown = command("processor", "resume", *server)
+    assert "items[1] was paused by" in shown.stderr
+    assert "items[1] goes on." in shown.stderr
+    assert command("processor", "resume", *server).stderr == "No partition stands still.\n"
+
+
+def test_seek_and_drop_ask_first(at_work: str, command: Callable[..., Any]) -> None:
+    server = ("--redis-url", at_work)
+    for words in (["seek", "warehouse:count", "0"], ["drop", "warehouse:count"]):
+        refused = command("processor", *words, *server)
+        assert refused.returncode == 2
+        assert "There is no terminal to ask at: give --yes to do it." in refused.stderr
+        tried = command("processor", *words, *server, "--dry-run")
+        assert (tried.returncode, "Nothing was changed." in tried.stderr) == (0, True)
+    sought = command("processor", "seek", "warehouse:count", "0", *server, "--yes")
+    assert "6 events are to be processed, 0 before." in sought.stderr
+    dropped = command("processor", "drop", "warehouse:count", *server, "--yes")
+    assert dropped.stderr == "count is forgotten; it had a cursor in 2 partition(s).\n"
+    again = command("processor", "drop", "warehouse:count", *server, "--yes")
+    assert "it had a cursor in 0 partition(s)" in again.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -280,3 +281,34 @@ async def test_a_function_that_blocks_trio_is_warned_of() -> None:
     with pytest.warns(RuntimeWarning, match=r"processor 'blocks' blocked Trio for 0\.[6-9] s"):
         async with blocks.test() as t:
             await t.send(*numbers(1))
+
+
+async def test_threads_are_refused_under_a_clock_that_jumps(autojump_clock: Any) -> None:
+    app = App("shop", default_partition_count=1)
+    orders = app.stream("orders", Order, "key")
+    done = threading.Event()
+
+    @app.processor(orders)
+    async def works(events: Events[Order]) -> None:
+        async for _ in events.records():
+            await trio.to_thread.run_sync(done.wait, 10)
+
+    async with works.test() as t:
+        try:
+            with pytest.raises(Misconfigured, match="works in a thread"):
+                await t.send(*numbers(1))
+        finally:
+            done.set()
+
+
+async def test_threads_work_in_real_time() -> None:
+    app = App("shop", default_partition_count=1)
+    orders = app.stream("orders", Order, "key")
+
+    @app.processor(orders)
+    async def works(events: Events[Order]) -> None:
+        async for _ in events.records():
+            await trio.to_thread.run_sync(sum, [1, 2])
+
+    async with works.test() as t:
+        assert outcomes(await t.send(*numbers(1))) == ["acked"]

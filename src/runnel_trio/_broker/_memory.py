@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 import attrs
 import trio
 
+from runnel_trio._broker._memory_reader import MemoryReader
 from runnel_trio._broker._protocol import (
     Acquired,
     Batch,
@@ -31,6 +32,7 @@ from runnel_trio._broker._protocol import (
     Reader,
     Rewound,
     StreamSpec,
+    Surveyed,
 )
 from runnel_trio._broker._store import Circle, Group, Log, Seat, Store
 from runnel_trio._rules._cursor import ORIGIN, LogState, is_behind_the_end, parse_id
@@ -86,6 +88,7 @@ class MemoryBroker:
                     f"stream {stream.name!r} of app {stream.app!r} was declared with {what}="
                     f"{getattr(there, what)}, and is now declared with {getattr(stream, what)}"
                 )
+        self.store.streams[stream.app, stream.name] = stream
 
     async def append(self, stream: StreamSpec, batches: Mapping[int, Batch]) -> Mapping[int, int]:
         """See `_protocol.Broker`."""
@@ -205,10 +208,10 @@ class MemoryBroker:
             lease = self._log(processor, given.partition).lease(processor)
             if lease.is_held(given):
                 lease.owner, lease.attempts = "", (ORIGIN, 0)
-        self._tell_released(processor, [lease.partition for lease in leases])
+        self._tell(processor, b"released", [lease.partition for lease in leases])
 
-    def _tell_released(self, processor: ProcessorSpec, partitions: Sequence[int]) -> None:
-        self._party(processor).tell(b"released", " ".join(map(str, partitions)).encode())
+    def _tell(self, processor: ProcessorSpec, what: bytes, partitions: Sequence[int]) -> None:
+        self._party(processor).tell(what, " ".join(map(str, partitions)).encode())
         self.store.announce()
 
     async def quarantine(self, processor: ProcessorSpec, lease: Lease, why: Quarantine) -> bool:
@@ -229,6 +232,24 @@ class MemoryBroker:
         await trio.lowlevel.checkpoint()
         return [self._log(processor, number).quarantines.get(processor.name) for number in partitions]
 
+    async def pause(self, processor: ProcessorSpec, whys: Sequence[Quarantine]) -> Sequence[bool]:
+        """See `_protocol.Broker`."""
+        await trio.lowlevel.checkpoint()
+        done = [
+            self._log(processor, why.partition).quarantines.setdefault(processor.name, why) == why
+            for why in whys
+        ]
+        self._tell(processor, b"paused", [why.partition for why in whys])
+        self.store.announce()
+        return done
+
+    async def forget(self, processor: ProcessorSpec) -> int:
+        """See `_protocol.Broker`."""
+        await trio.lowlevel.checkpoint()
+        self.store.parties.pop(processor, None)
+        numbers = range(processor.stream.partition_count)
+        return sum(self._log(processor, number).forget(processor.name) for number in numbers)
+
     async def resume(
         self, processor: ProcessorSpec, why: Quarantine, *, skip: bool, outputs: Sequence[Output] = ()
     ) -> CommitOutcome:
@@ -247,7 +268,7 @@ class MemoryBroker:
             group.entries_read += passed if group.entries_read >= 0 else 0
             group.cursor = why.last
         del log.quarantines[processor.name]
-        self._tell_released(processor, [why.partition])
+        self._tell(processor, b"released", [why.partition])
         return CommitOutcome.COMMITTED
 
     async def rewind(
@@ -269,7 +290,7 @@ class MemoryBroker:
             log.groups[processor.name] = Group(after, log.added - lag)
             log.quarantines.pop(processor.name, None)
             log.lease(processor).attempts = (ORIGIN, 0)
-            self._tell_released(processor, [number])
+            self._tell(processor, b"released", [number])
         return done
 
     async def entries(
@@ -278,6 +299,22 @@ class MemoryBroker:
         """See `_protocol.Broker`."""
         await trio.lowlevel.checkpoint()
         return self.store.log(self.log_key(stream, partition)).after(after, count)
+
+    async def time(self) -> float:
+        """See `_protocol.Broker`; ids are given by Trio's clock."""
+        await trio.lowlevel.checkpoint()
+        return trio.current_time()
+
+    async def streams(self, app: str) -> Sequence[StreamSpec]:
+        """See `_protocol.Broker`."""
+        await trio.lowlevel.checkpoint()
+        return [spec for (owner, _), spec in sorted(self.store.streams.items()) if owner == app]
+
+    async def survey(self, stream: StreamSpec) -> Sequence[Surveyed]:
+        """See `_protocol.Broker`."""
+        await trio.lowlevel.checkpoint()
+        numbers = range(stream.partition_count)
+        return [self.store.log(self.log_key(stream, number)).surveyed(number) for number in numbers]
 
     async def remove(self, stream: StreamSpec, partition: int, xids: Sequence[bytes]) -> int:
         """See `_protocol.Broker`."""
@@ -355,48 +392,6 @@ class MemoryBroker:
 
     def _log(self, processor: ProcessorSpec, number: int) -> Log:
         return self.store.log(self.log_key(processor.stream, number))
-
-
-@attrs.define(eq=False)
-class MemoryReader:
-    """See `_protocol.Reader`."""
-
-    _log: Callable[[int], Log]
-    _store: Store
-    _block: float
-    interruptions: int = attrs.field(default=0, init=False)
-    _woken: trio.Event = attrs.field(factory=trio.Event, init=False)
-
-    async def read(self, positions: Mapping[int, bytes], count: int) -> Mapping[int, Sequence[Entry]]:
-        """See `_protocol.Reader`."""
-        await trio.lowlevel.checkpoint()
-        found = self._look(positions, count)
-        if found or self._woken.is_set():
-            self._woken = trio.Event()
-            return found
-        with trio.move_on_after(self._block):
-            async with trio.open_nursery() as nursery:
-                for wait in (self._woken.wait, self._store.appended):
-                    nursery.start_soon(_then_cancel, wait, nursery.cancel_scope)
-        self._woken = trio.Event()
-        return self._look(positions, count)
-
-    def _look(self, positions: Mapping[int, bytes], count: int) -> dict[int, Sequence[Entry]]:
-        found = {number: self._log(number).after(xid, count) for number, xid in positions.items()}
-        return {number: entries for number, entries in found.items() if entries}
-
-    def wake(self) -> None:
-        """See `_protocol.Reader`."""
-        self._woken.set()
-
-    async def aclose(self) -> None:
-        """See `_protocol.Reader`."""
-        await trio.lowlevel.checkpoint()
-
-
-async def _then_cancel(wait: Callable[[], object], scope: trio.CancelScope) -> None:
-    await wait()  # type: ignore[misc]  # either of two coroutine functions
-    scope.cancel()
 
 
 def _given_ids(stream: StreamSpec, number: int, log: Log, batch: Batch) -> Sequence[tuple[int, int] | None]:

@@ -27,7 +27,9 @@ from runnel_trio._broker._values import (
     ProcessorSpec,
     Quarantine,
     Rewound,
+    Standing,
     StreamSpec,
+    Surveyed,
 )
 from runnel_trio._rules._cursor import LogState
 
@@ -51,7 +53,9 @@ __all__ = [
     "Quarantine",
     "Reader",
     "Rewound",
+    "Standing",
     "StreamSpec",
+    "Surveyed",
 ]
 
 
@@ -211,6 +215,18 @@ class Broker(Protocol):
         """
         ...
 
+    async def pause(self, processor: ProcessorSpec, whys: Sequence[Quarantine]) -> Sequence[bool]:
+        """Let partitions stand still whoever owns them, and tell the party: owners end the event in hand.
+
+        Returns:
+            For each whether it does so now; False: it stood still already, for another reason.
+        """
+        ...
+
+    async def forget(self, processor: ProcessorSpec) -> int:
+        """Delete cursors, leases, quarantines and members; in how many partitions it had a cursor."""
+        ...
+
     async def rewind(
         self, processor: ProcessorSpec, starts: Mapping[int, bytes], *, dry_run: bool
     ) -> Sequence[Rewound]:
@@ -228,6 +244,18 @@ class Broker(Protocol):
         self, stream: StreamSpec, partition: int, *, after: bytes = b"0-0", count: int = 1000
     ) -> Sequence[Entry]:
         """Stored entries behind an id, at once."""
+        ...
+
+    async def time(self) -> float:
+        """The clock by which ids are given, in seconds since 1970."""
+        ...
+
+    async def streams(self, app: str) -> Sequence[StreamSpec]:
+        """The streams of an app that the server knows, by name, as they were declared last."""
+        ...
+
+    async def survey(self, stream: StreamSpec) -> Sequence[Surveyed]:
+        """All partitions of a stream, for people who look; each as of a moment of its own."""
         ...
 
     async def remove(self, stream: StreamSpec, partition: int, xids: Sequence[bytes]) -> int:
@@ -266,7 +294,7 @@ class Broker(Protocol):
     def control(self, party: Party, block: float) -> Reader:
         """News for a party's members, as entries of partition 0: wait behind `Membership.news`.
 
-        Entries have the field ``released`` with the numbers of partitions, in text with blanks between; every
-        other one says that the membership or the plan has changed.
+        Entries have the field ``released`` or ``paused`` with the numbers of partitions, in text with blanks
+        between; every other one says that the membership or the plan has changed.
         """
         ...

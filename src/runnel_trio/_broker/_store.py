@@ -20,7 +20,9 @@ from runnel_trio._broker._protocol import (
     Party,
     ProcessorSpec,
     Quarantine,
+    Standing,
     StreamSpec,
+    Surveyed,
 )
 from runnel_trio._rules._cursor import ORIGIN, LogState, parse_id
 from runnel_trio._rules._overflow import slowest
@@ -89,10 +91,37 @@ class Log:
         now = (max(0, int(trio.current_time() * 1000)), 0)
         return now if now > self.last_id else (self.last_id[0], self.last_id[1] + 1)
 
+    def forget(self, name: str) -> bool:
+        self.leases.pop(name, None)
+        self.quarantines.pop(name, None)
+        return self.groups.pop(name, None) is not None
+
     def make_room(self) -> None:
         cursor = slowest(group.cursor for group in self.groups.values())
         if cursor is not None:
             self.drop(bisect_right(self.ids, parse_id(cursor)))
+
+    def surveyed(self, number: int) -> Surveyed:
+        return Surveyed(
+            number=number,
+            length=len(self.entries),
+            entries_added=self.added,
+            last_id=b"%d-%d" % self.last_id,
+            size=sum(len(xid) + sum(map(len, fields)) for xid, fields in self.entries),
+            processors={name: self._standing(name, group) for name, group in self.groups.items()},
+        )
+
+    def _standing(self, name: str, group: Group) -> Standing:
+        holding = self.leases.get(name, Holding())
+        following = self.after(group.cursor, 1)
+        return Standing(
+            cursor=group.cursor,
+            lag=self.added - group.entries_read if group.entries_read >= 0 else -1,
+            next_id=following[0][0] if following else ORIGIN,
+            owner=holding.owner,
+            epoch=holding.epoch,
+            quarantine=self.quarantines.get(name),
+        )
 
     def state(self, group: Group) -> LogState:
         return LogState(

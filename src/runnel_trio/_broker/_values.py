@@ -27,7 +27,9 @@ __all__ = [
     "ProcessorSpec",
     "Quarantine",
     "Rewound",
+    "Standing",
     "StreamSpec",
+    "Surveyed",
 ]
 
 #: A stored entry: its id, and its fields and values in turn.
@@ -133,7 +135,7 @@ class Quarantine:
         error: the exception, as ``type: text``.
         traceback: as Python prints it.
         time: when, ISO 8601 in UTC.
-        member: the worker that it failed on.
+        member: the worker that it failed on; who paused it.
     """
 
     partition: int
@@ -144,6 +146,53 @@ class Quarantine:
     traceback: str
     time: str
     member: str
+
+    @property
+    def is_pause(self) -> bool:
+        """Whether nothing failed: an operator wanted it so, and ``error`` is the reason."""
+        return self.count == 0
+
+
+@attrs.frozen(kw_only=True)
+class Standing:
+    """Where a processor stands in a partition.
+
+    Attributes:
+        cursor: id of the last acknowledged entry.
+        lag: how many entries are not acknowledged; -1 when the server does not know.
+        next_id: id of the first of them that is still there; ``b"0-0"`` when there is none.
+        owner: the member that holds the lease; empty when nobody does.
+        epoch: of the last lease.
+        quarantine: why it stands still, if it does.
+    """
+
+    cursor: bytes
+    lag: int
+    next_id: bytes
+    owner: str
+    epoch: int
+    quarantine: Quarantine | None
+
+
+@attrs.frozen(kw_only=True)
+class Surveyed:
+    """A partition as of one moment, for people who look.
+
+    Attributes:
+        number: which one.
+        length: entries now in the log.
+        entries_added: entries ever added.
+        last_id: the highest id ever given.
+        size: about how many bytes of memory it takes in the server.
+        processors: by name, all that have a cursor in it.
+    """
+
+    number: int
+    length: int = 0
+    entries_added: int = 0
+    last_id: bytes = b"0-0"
+    size: int = 0
+    processors: Mapping[str, Standing] = attrs.field(factory=dict)
 
 
 @attrs.frozen

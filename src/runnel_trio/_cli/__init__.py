@@ -3,6 +3,10 @@
     run           a worker              _run
     send          an event, or a few    _send
     sendmany      a file of JSON lines  _sendmany ← _lines, _progress
+    status        how an app is         _status ← _board
+    top           the same, live        _top ← _screen
+    inspect       the events            _inspect ← _keys
+    stream        info, partition-of    _stream
     processor     reset, resume         _processor
     dead-letters  list, show, …         _dead_letters
     settings      what holds, and why   _settings
@@ -33,6 +37,7 @@ from runnel_trio._cli._dead_letters import dead_letters
 from runnel_trio._cli._demo import demo
 from runnel_trio._cli._errors import Exit, concluded, tell
 from runnel_trio._cli._init import init
+from runnel_trio._cli._inspect import inspect
 from runnel_trio._cli._lines import Lines
 from runnel_trio._cli._load import app_of, discover, load, redirect
 from runnel_trio._cli._logging import configure
@@ -41,6 +46,9 @@ from runnel_trio._cli._processor import processor
 from runnel_trio._cli._progress import Progress
 from runnel_trio._cli._sendmany import Sending
 from runnel_trio._cli._settings import settings
+from runnel_trio._cli._status import status
+from runnel_trio._cli._stream import stream as stream_group
+from runnel_trio._cli._top import top
 from runnel_trio._kinds import redacted_text
 from runnel_trio._stream import Stream
 
@@ -148,7 +156,8 @@ def sendmany(
     return concluded(command, show_all=show_all)
 
 
-for _command in (processor, dead_letters, settings, init, demo, completion):
+_OTHERS = (status, top, inspect, stream_group, processor, dead_letters, settings, init, demo, completion)
+for _command in _OTHERS:
     cli.add_command(_command)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from functools import partial
@@ -21,7 +22,7 @@ from runnel_trio._operations import PartitionReset, Quarantined, numbers_of, sta
 from runnel_trio._processor import Processor
 from runnel_trio.exceptions import BrokerUnavailable, Misconfigured
 
-__all__ = ["operate", "processor"]
+__all__ = ["operate", "processor", "with_zone"]
 
 _PARTITIONS = click.option(
     "--partition", "partitions", type=int, multiple=True, metavar="N", help="Only this one; repeatable."
@@ -89,7 +90,7 @@ def reset(
 async def _reset(
     app: App, processor: Processor[Any], *, start: str, partitions: Sequence[int], force: bool, dry_run: bool
 ) -> None:
-    when = _with_zone(start, app)
+    when = with_zone(start, app)
     _check(processor, partitions, when)
     found = await processor.reset(when, partitions=partitions or None, force=force, dry_run=dry_run)
     for change in found:
@@ -109,7 +110,7 @@ def _check(processor: Processor[Any], partitions: Sequence[int], start: str | da
         raise Ended(Exit.USAGE, str(error)) from error
 
 
-def _with_zone(start: str, app: App) -> str | datetime:
+def with_zone(start: str, app: App) -> str | datetime:
     try:
         when = datetime.fromisoformat(start) if not start.isdigit() else None
     except ValueError:
@@ -127,6 +128,92 @@ def _line(processor: Processor[Any], change: PartitionReset) -> str:
 
 @processor.command(cls=Command)
 @click.argument("target", metavar="MODULE:PROCESSOR")
+@click.argument("start", metavar="0|$|ID|TIME")
+@_PARTITIONS
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--dry-run", is_flag=True, help="Only say what would change.")
+@common
+def seek(
+    target: str, start: str, partitions: Sequence[int], *, yes: bool, dry_run: bool, **server: Any
+) -> int:
+    """Let a processor go on elsewhere at once, workers that run as well: back, or ahead.
+
+    As `reset --force`: what lies between is handled again, or left out.
+    """
+    work = partial(_seek, start=start, partitions=partitions, yes=yes, dry_run=dry_run)
+    return operate(target, work, **server)
+
+
+async def _seek(
+    app: App, processor: Processor[Any], *, start: str, partitions: Sequence[int], yes: bool, dry_run: bool
+) -> None:
+    if not yes and not dry_run:
+        await _reset(app, processor, start=start, partitions=partitions, force=True, dry_run=True)
+        confirmed("Set the cursors so?")
+    await _reset(app, processor, start=start, partitions=partitions, force=True, dry_run=dry_run)
+
+
+@processor.command(cls=Command)
+@click.argument("target", metavar="MODULE:PROCESSOR")
+@_PARTITIONS
+@click.option("--reason", default="", metavar="TEXT", help="Shown to whoever looks.")
+@click.option("--dry-run", is_flag=True, help="Only say which would be paused.")
+@common
+def pause(target: str, partitions: Sequence[int], *, reason: str, dry_run: bool, **server: Any) -> int:
+    """Let partitions stand still until they are resumed; workers end the event in hand first."""
+
+    async def work(_: App, found: Processor[Any]) -> None:
+        _check(found, partitions)
+        if dry_run:
+            still = {x.partition for x in await found.quarantined(partitions or None)}
+            numbers = [x for x in numbers_of(found.spec, partitions or None) if x not in still]
+        else:
+            numbers = await found.pause(partitions or None, reason=reason)
+        would = "would be" if dry_run else "are"
+        tell(f"{len(numbers)} partition(s) of {found.stream.name} {would} paused for {found.name}.")
+        if not dry_run and numbers:
+            tell(f"They go on with: runnel-trio processor resume {target}")
+
+    return operate(target, work, **server)
+
+
+@processor.command(cls=Command)
+@click.argument("target", metavar="MODULE:PROCESSOR")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@common
+def drop(target: str, *, yes: bool, dry_run: bool, **server: Any) -> int:
+    """Forget a processor: its cursors, leases, quarantines. The stream stays. Refused while workers run."""
+
+    async def work(_: App, found: Processor[Any]) -> None:
+        where = (
+            f"the cursors of {found.name} in {found.stream.partition_count} partitions of {found.stream.name}"
+        )
+        if dry_run:
+            tell(f"It would delete {where}. Nothing was changed.")
+            return
+        if not yes:
+            confirmed(f"Delete {where}, for good? If it runs again, it begins at the oldest event.")
+        had = await found.forget()
+        tell(f"{found.name} is forgotten; it had a cursor in {had} partition(s).")
+
+    return operate(target, work, **server)
+
+
+def confirmed(question: str) -> None:
+    """Ask at a terminal; elsewhere there is nobody to ask.
+
+    Raises:
+        Ended: there is no terminal, and no --yes.
+        Abort: the answer is no.
+    """
+    if not sys.stdin.isatty():
+        raise Ended(Exit.USAGE, f"{question} There is no terminal to ask at: give --yes to do it.")
+    click.confirm(question, abort=True, err=True)
+
+
+@processor.command(cls=Command)
+@click.argument("target", metavar="MODULE:PROCESSOR")
 @_PARTITIONS
 @click.option("--skip", is_flag=True, help="Leave out what failed: it is not handled again.")
 @click.option("--dead-letter", is_flag=True, help="Make dead letters of what failed, and go on behind it.")
@@ -135,7 +222,7 @@ def _line(processor: Processor[Any], change: PartitionReset) -> str:
 def resume(
     target: str, partitions: Sequence[int], *, skip: bool, dead_letter: bool, dry_run: bool, **server: Any
 ) -> int:
-    """Let partitions go on that stand still in quarantine.
+    """Let partitions go on that stand still, in quarantine or paused.
 
     Shows for each one the event, the exception and its traceback. Workers that run go on with it at once.
     """
@@ -166,10 +253,14 @@ async def _resume(
             changed = f"{place} has changed meanwhile; nothing was done. Look again."
             tell(f"{place} goes on{how if skip or dead_letter else ''}." if done else changed)
     if not found:
-        tell("No partition is in quarantine.")
+        tell("No partition stands still.")
 
 
 def _show(processor: Processor[Any], why: Quarantined) -> None:
+    if why.is_pause:
+        reason = f": {why.error}" if why.error else ""
+        tell(f"{processor.stream.name}[{why.partition}] was paused by {why.member} at {why.time}{reason}")
+        return
     events = why.first if why.count == 1 else f"{why.count} events from {why.first}"
     place = f"{processor.stream.name}[{why.partition}]"
     tell(redacted_text(f"{place} stands still at {events} since {why.time}: {why.error}"))

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 import attrs
 from cattrs import Converter
 
-from runnel_trio._codec._fields_of import unresolved
+from runnel_trio._codec._fields_of import fields_of, unresolved
 from runnel_trio._codec._lookup import native_datetimes, reader, writer
 from runnel_trio._codec._mismatch import Hook, Mismatch, Unsupported, locate, refuse, sure_of, traits_of
 from runnel_trio._codec._primitive import primitive_hooks
@@ -124,6 +124,19 @@ class RecordCodec(Generic[R]):
             RecordInvalid: as `values`.
         """
         return tuple(chain.from_iterable(zip(self.names, self.values([record]), strict=True)))
+
+    def plain(self, record: R) -> Any:
+        """The plain form of a record, as a JSON document holds it; for a primitive record too.
+
+        Raises:
+            Exception: it does not fit its types.
+        """
+        return writer(self.converter, self.record)(record)
+
+    def reader_of(self, name: str) -> Hook | None:
+        """From the plain form of a field to its value; None if there is no such field. May raise anything."""
+        found = next((x for x in fields_of(self.record) if x.name == name), None)
+        return None if found is None else reader(self.converter, found.annotation)
 
     def from_plain(self, plain: Any) -> R:
         """A record from its plain form, as a JSON document holds it; for a primitive record too.

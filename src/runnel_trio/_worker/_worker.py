@@ -17,6 +17,8 @@ import socket
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
+from functools import cache
+from importlib.metadata import version
 from typing import Any, Protocol
 
 import attrs
@@ -33,6 +35,11 @@ from runnel_trio._worker._member._rebalancer import Rebalancer
 from runnel_trio.settings import Settings
 
 __all__ = ["Worker", "beside"]
+
+
+@cache
+def _version() -> str:
+    return version("runnel-trio")
 
 
 def _member_id() -> str:
@@ -77,7 +84,14 @@ class Worker:
     def __attrs_post_init__(self) -> None:
         self._heartbeat = Heartbeat(broker=self.broker, stall_limit=self.settings.stall_limit, halt=self.halt)
         turn = Turn()
-        about = json.dumps({"host": socket.gethostname(), "pid": os.getpid()})
+        about = json.dumps(
+            {
+                "host": socket.gethostname(),
+                "pid": os.getpid(),
+                "since": round(self.broker.wall(), 3),
+                "version": _version(),
+            }
+        )
         for processor in self.processors:
             self._members.append(
                 Rebalancer(

@@ -30,11 +30,12 @@ class NotDrained(AssertionError):
     """Processors were not through in time; the text says which, and with what."""
 
 
-async def drained(app: App, within: float = 5.0) -> None:
-    """Wait until every processor of an app has acknowledged everything that is in its stream.
+async def drained(*of: App | Processor[Any], within: float = 5.0) -> None:
+    """Wait until processors have acknowledged everything that is in their streams.
 
     Args:
-        app: connected in this run of Trio: inside of ``app.worker()``, or with the fixture ``runnel_worker``.
+        *of: processors, or an app for all of its own. They run: inside of ``app.worker()``, or with the
+            fixture ``runnel_worker``.
         within: seconds of Trio's clock.
 
     Raises:
@@ -63,11 +64,11 @@ async def drained(app: App, within: float = 5.0) -> None:
         [7]
     """
     deadline = trio.current_time() + within
-    async with app.session():
-        while behind := [line for x in app.processors.values() for line in await _behind(x)]:
-            if trio.current_time() >= deadline:
-                raise NotDrained(f"not drained within {within:g} s:\n  " + "\n  ".join(behind))
-            await trio.sleep(_LOOK)
+    chosen = [x for one in of for x in (one.processors.values() if isinstance(one, App) else [one])]
+    while behind := [line for processor in chosen for line in await _behind(processor)]:
+        if trio.current_time() >= deadline:
+            raise NotDrained(f"not drained within {within:g} s:\n  " + "\n  ".join(behind))
+        await trio.sleep(_LOOK)
 
 
 async def _behind(processor: Processor[Any]) -> list[str]:

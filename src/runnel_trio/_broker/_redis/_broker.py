@@ -28,8 +28,9 @@ from runnel_trio._broker._protocol import (
     Reader,
     Rewound,
     StreamSpec,
+    Surveyed,
 )
-from runnel_trio._broker._redis import _keys
+from runnel_trio._broker._redis import _keys, _survey
 from runnel_trio._broker._redis._connection import Endpoint, Line, Outage
 from runnel_trio._broker._redis._fitness import check_fitness
 from runnel_trio._broker._redis._gateway import Gateway, Hop
@@ -133,7 +134,8 @@ class RedisBroker:
     async def declare(self, stream: StreamSpec) -> None:
         """See `_protocol.Broker`."""
         mine = [str(stream.partition_count), stream.record, stream.hasher]
-        ((*there,),) = await self._surely([Call("declare", [_keys.meta(stream)], mine)])
+        told = [str(stream.partition_size), stream.overflow.value]
+        ((*there,),) = await self._surely([Call("declare", [_keys.meta(stream)], [*mine, *told])])
         for what, stored, given in zip(("partition_count", "record", "hasher"), there, mine, strict=True):
             if text(stored) != given:
                 raise _declared_otherwise(stream, what, text(stored), given)
@@ -198,6 +200,25 @@ class RedisBroker:
         replies = await self._surely([Plain(("GET", _keys.quarantine(processor, x))) for x in partitions])
         return [None if reply is None else quarantine_of(reply) for reply in replies]
 
+    async def pause(self, processor: ProcessorSpec, whys: Sequence[Quarantine]) -> Sequence[bool]:
+        """See `_protocol.Broker`."""
+        calls = [
+            Call("pause", [_keys.quarantine(processor, why.partition)], [quarantine_text(why)])
+            for why in whys
+        ]
+        numbers = [why.partition for why in whys]
+        replies = await self._surely([*calls, _tell(processor, numbers, "paused")])
+        return [bool(x) for x in replies[: len(calls)]]
+
+    async def forget(self, processor: ProcessorSpec) -> int:
+        """See `_protocol.Broker`."""
+        calls: list[Call | Plain] = [
+            Call("forget", [*_places(processor, x), _keys.quarantine(processor, x)], [processor.name])
+            for x in range(processor.stream.partition_count)
+        ]
+        *had, _ = await self._surely([*calls, Plain(("DEL", *party_keys(processor)))])
+        return sum(had)
+
     async def resume(
         self, processor: ProcessorSpec, why: Quarantine, *, skip: bool, outputs: Sequence[Output] = ()
     ) -> CommitOutcome:
@@ -236,6 +257,19 @@ class RedisBroker:
         words = ("XRANGE", _keys.log(stream, partition), start, "+", "COUNT", count)
         (reply,) = await self._surely([Plain(words)])
         return [(xid, tuple(fields)) for xid, fields in reply]
+
+    async def time(self) -> float:
+        """See `_protocol.Broker`."""
+        ((seconds, microseconds),) = await self._surely([Plain(("TIME",))])
+        return int(seconds) + int(microseconds) / 1e6
+
+    async def streams(self, app: str) -> Sequence[StreamSpec]:
+        """See `_protocol.Broker`."""
+        return await _survey.streams(self._surely, app)
+
+    async def survey(self, stream: StreamSpec) -> Sequence[Surveyed]:
+        """See `_protocol.Broker`."""
+        return await _survey.survey(self._surely, stream)
 
     async def remove(self, stream: StreamSpec, partition: int, xids: Sequence[bytes]) -> int:
         """See `_protocol.Broker`."""
@@ -318,8 +352,8 @@ def _places(processor: ProcessorSpec, number: int) -> list[str]:
     return [_keys.log(processor.stream, number), _keys.lease(processor, number)]
 
 
-def _tell(processor: ProcessorSpec, released: Sequence[int]) -> Call:
-    return Call("tell", [_keys.control(processor)], [" ".join(map(str, released))])
+def _tell(processor: ProcessorSpec, numbers: Sequence[int], what: str = "released") -> Call:
+    return Call("tell", [_keys.control(processor)], [" ".join(map(str, numbers)), what])
 
 
 def _commit(processor: ProcessorSpec, commit: Commit) -> Call:

@@ -87,6 +87,7 @@ class Rebalancer:
     _draining: trio.Event = attrs.field(factory=trio.Event, init=False)
     _ready: trio.Event = attrs.field(factory=trio.Event, init=False)
     _changed: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _paused: set[int] = attrs.field(factory=set, init=False)
     _doubt: trio.Event = attrs.field(factory=trio.Event, init=False)
     _doubts_all: bool = attrs.field(default=False, init=False)
     _examined_to: int = attrs.field(default=-1, init=False)
@@ -220,7 +221,10 @@ class Rebalancer:
                 self._still.pop(number, None)
             self._open |= released
             self._changed.set()
-        if any(what != b"released" for what, _ in told):
+        self._paused = {int(x) for what, numbers in told if what == b"paused" for x in numbers.split()}
+        for number in self._paused & self._running.keys():
+            self._running[number].drain()
+        if any(what not in {b"released", b"paused"} for what, _ in told):
             await self._seat.beat()
 
     async def _own(self, executors: trio.Nursery) -> None:
@@ -301,7 +305,7 @@ class Rebalancer:
         return bool(held)
 
     async def _take(self, wanted: Mapping[int, Held | None], executors: trio.Nursery) -> list[Held]:
-        place = self._seat.view.place
+        place, self._paused = self._seat.view.place, set()
         answers = await self.broker.acquire(self.processor.spec, self.member, wanted)
         granted = [answer for answer in answers if isinstance(answer, Acquired)]
         if granted and self._seat.view.place != place:
@@ -313,6 +317,8 @@ class Rebalancer:
             executor = self._executor(grant)
             number = grant.lease.partition
             self._running[number] = executor
+            if number in self._paused:  # as it was granted, so that nobody ran it when that was told
+                executor.drain()
             executors.start_soon(self._execute, executor, name=f"{self.processor.name}[{number}]")
         if granted:
             report(logging.INFO, "acquired", processor=self.processor.name, partitions=len(granted))
@@ -323,14 +329,12 @@ class Rebalancer:
 
     def _keep_still(self, why: Quarantine) -> None:
         self._still[why.partition] = why
-        report(
-            logging.ERROR,
-            "stands-still",
-            place=f"{self.processor.stream.name}[{why.partition}]",
-            xid=why.first.decode(),
-            since=why.time,
-            error=why.error,
-        )
+        place = f"{self.processor.stream.name}[{why.partition}]"
+        if why.is_pause:
+            report(logging.WARNING, "paused", place=place, since=why.time, by=why.member, reason=why.error)
+        else:
+            facts = {"xid": why.first.decode(), "since": why.time, "error": why.error}
+            report(logging.ERROR, "stands-still", place=place, **facts)
 
     def _tell_of_held(self, missing: set[int]) -> None:
         if self._attempts == self.processor.assignment_attempts:

@@ -1,0 +1,93 @@
+"""What is on the server, for people who look: streams by their names, and partitions as they stand."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeAlias
+
+from runnel_trio._broker._protocol import ProcessorSpec, Standing, StreamSpec, Surveyed
+from runnel_trio._broker._redis import _keys
+from runnel_trio._broker._redis._replies import quarantine_of, text
+from runnel_trio._broker._redis._scripts import Call, Plain
+from runnel_trio.constants import Overflow
+
+__all__ = ["streams", "survey"]
+
+#: Carries calls, and gives their replies.
+Ask: TypeAlias = Callable[[Sequence[Call | Plain]], Awaitable[list[Any]]]
+
+#: Keys that one step of a scan looks at.
+_SCANNED = 1000
+_GLOB = str.maketrans({x: f"\\{x}" for x in "*?[]\\^"})
+
+
+async def streams(ask: Ask, app: str) -> list[StreamSpec]:
+    """See `Broker.streams`. Every key of the server is looked at, a thousand at a time."""
+    prefix, suffix = f"runnel:{{{app}}}:", ":meta"
+    found: set[str] = set()
+    cursor = b"0"
+    while True:
+        pattern = f"{prefix.translate(_GLOB)}*{suffix}"
+        ((cursor, keys),) = await ask([Plain(("SCAN", cursor, "MATCH", pattern, "COUNT", _SCANNED))])
+        found.update(text(key).removeprefix(prefix).removesuffix(suffix) for key in keys)
+        if int(cursor) == 0:
+            break
+    fields = ("partition_count", "record", "hasher", "partition_size", "overflow")
+    names = sorted(found)
+    replies = await ask([Plain(("HMGET", f"{prefix}{name}{suffix}", *fields)) for name in names])
+    return [_spec(app, name, reply) for name, reply in zip(names, replies, strict=True)]
+
+
+def _spec(app: str, name: str, reply: Sequence[bytes | None]) -> StreamSpec:
+    count, record, hasher, size, overflow = (text(value or b"") for value in reply)
+    return StreamSpec(
+        app=app,
+        name=name,
+        partition_count=int(count),
+        record=record,
+        hasher=hasher,
+        partition_size=int(size or 0),
+        overflow=Overflow(overflow or "block"),
+    )
+
+
+async def survey(ask: Ask, stream: StreamSpec) -> list[Surveyed]:
+    """See `Broker.survey`: one round trip for the logs, one for leases and quarantines."""
+    numbers = range(stream.partition_count)
+    replies = await ask([Call("survey", [_keys.log(stream, number)], []) for number in numbers])
+    groups = [(number, reply[at : at + 4]) for number, reply in enumerate(replies) for at in _starts(reply)]
+    asked: list[Call | Plain] = []
+    for number, (name, *_) in groups:
+        processor = ProcessorSpec(stream=stream, name=text(name))
+        asked.append(Plain(("HMGET", _keys.lease(processor, number), "owner", "epoch")))
+        asked.append(Plain(("GET", _keys.quarantine(processor, number))))
+    told = iter(await ask(asked))
+    standing: dict[int, dict[str, Standing]] = {number: {} for number in numbers}
+    for number, (name, cursor, lag, next_id) in groups:
+        (owner, epoch), why = next(told), next(told)
+        standing[number][text(name)] = Standing(
+            cursor=cursor,
+            lag=lag,
+            next_id=next_id,
+            owner=text(owner or b""),
+            epoch=int(epoch or 0),
+            quarantine=quarantine_of(why) if why else None,
+        )
+    return [
+        Surveyed(
+            number=number,
+            length=reply[0],
+            entries_added=reply[1],
+            last_id=reply[2],
+            size=reply[3],
+            processors=standing[number],
+        )
+        if reply
+        else Surveyed(number=number)
+        for number, reply in enumerate(replies)
+    ]
+
+
+def _starts(reply: Sequence[Any]) -> range:
+    """Where its groups begin."""
+    return range(4, len(reply), 4)

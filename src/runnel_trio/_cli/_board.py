@@ -1,0 +1,214 @@
+"""`Overview` as lines for people: what is well in one line, what is not in as many as it takes.
+
+Nothing is wider than the terminal is asked to be, and what matters comes first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+
+import attrs
+import click
+
+from runnel_trio._overview import MemberView, Overview, PartitionView, ProcessorView, StreamView
+
+__all__ = ["Rates", "ago", "board", "size_of"]
+
+#: Partitions that stand still, or are behind, of which each has its own lines, at most.
+_SHOWN = 8
+
+
+@attrs.frozen
+class Rates:
+    """Events per second since an earlier look.
+
+    Attributes:
+        before: that look; None when there was none.
+        now: the later one.
+    """
+
+    before: Overview | None
+    now: Overview
+
+    def added(self, stream: StreamView) -> str:
+        """To a stream."""
+        found = {x.spec.name: x.added for x in self.before.streams} if self.before else {}
+        return self._rate(found.get(stream.spec.name), stream.added)
+
+    def acknowledged(self, processor: ProcessorView) -> str:
+        """By a processor."""
+        found = {(x.stream, x.name): x.acknowledged for x in self.before.processors} if self.before else {}
+        return self._rate(found.get((processor.stream, processor.name)), processor.acknowledged)
+
+    def _rate(self, before: int | None, now: int) -> str:
+        if before is None or self.before is None or self.now.time <= self.before.time:
+            return "-"
+        return f"{max(0, now - before) / (self.now.time - self.before.time):,.0f}"
+
+
+def ago(seconds: float) -> str:
+    """A length of time, in the unit that fits.
+
+    Example:
+        >>> [ago(x) for x in (0.04, 7.26, 90, 5400, 200_000)]
+        ['0.0 s', '7.3 s', '90 s', '90 min', '56 h']
+    """
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    for unit, length, most in (("s", 1, 120), ("min", 60, 120), ("h", 3600, 96)):
+        if seconds < most * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds / 86_400:.0f} days"
+
+
+def size_of(count: float) -> str:
+    """Bytes, in the unit that fits.
+
+    Example:
+        >>> [size_of(x) for x in (0, 900, 2048, 5_000_000, 3 << 30)]
+        ['0 B', '900 B', '2.0 KiB', '4.8 MiB', '3.0 GiB']
+    """
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024 or unit == "GiB":
+            break
+        count /= 1024
+    return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+
+
+def board(view: Overview, before: Overview | None, *, module: str = "MODULE", width: int = 80) -> list[str]:
+    """The lines.
+
+    Args:
+        view: what to show.
+        before: an earlier look, for the rates.
+        module: of the app, for the commands that lines say.
+        width: columns, at least 60.
+    """
+    rates = Rates(before, view)
+    when = datetime.fromtimestamp(view.time, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    leader = f"   leader: {view.leader}" if view.leader else ""
+    lines = [click.style(view.app, bold=True) + f"   {when}{leader}", ""]
+    lines += _streams(view, rates)
+    if view.processors:
+        lines += ["", _row("PROCESSOR", "LAG", "OLDEST", "/S", "OWNED", "MEMBERS")]
+    for processor in view.processors:
+        lines += _processor(processor, rates, module)
+    return [_cut(line, width) for line in lines]
+
+
+def _streams(view: Overview, rates: Rates) -> Iterator[str]:
+    if not view.streams:
+        yield f"The server knows no stream of app {view.app!r}: nothing was sent, and no worker has begun."
+        return
+    yield _row("STREAM", "EVENTS", "ROOM", "/S", "MEMORY", "PARTS")
+    for stream in view.streams:
+        room = "-" if stream.room is None else f"{stream.room:,}"
+        name = stream.spec.name + (" (dead letters)" if stream.holds_dead_letters else "")
+        line = _row(
+            name,
+            f"{stream.length:,}",
+            room,
+            rates.added(stream),
+            size_of(stream.size),
+            str(stream.spec.partition_count),
+        )
+        bad = stream.fullest >= 0.9 or (stream.holds_dead_letters and stream.length > 0)
+        yield click.style(line, fg="yellow") if bad else line
+        if stream.fullest >= 0.9:
+            yield click.style(f"  a partition is {stream.fullest:.0%} full: senders will wait", fg="yellow")
+
+
+def _row(name: str, *cells: str) -> str:
+    widths = (11, 10, 9, 10, 8)
+    return f"{name:<28}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
+
+
+def _processor(processor: ProcessorView, rates: Rates, module: str) -> Iterator[str]:
+    standing = processor.standing()
+    line = _row(
+        f"{processor.stream}/{processor.name}",
+        f"{processor.lag:,}",
+        ago(processor.age),
+        rates.acknowledged(processor),
+        f"{processor.owned}/{len(processor.partitions)}",
+        str(len(processor.members)),
+    )
+    yield click.style(line, fg="red", bold=True) if standing else line
+    for member in processor.members:
+        yield _member(member, rates.now.time)
+    if not processor.members:
+        yield click.style("  nobody runs it", fg="red" if processor.lag else None)
+    for partition in standing[:_SHOWN]:
+        yield from _still(processor, partition, rates.now.time, module)
+    if len(standing) > _SHOWN:
+        more = [x.number for x in standing[_SHOWN:]]
+        yield click.style(f"  and {len(more)} more stand still: {_numbers(more)}", fg="red")
+    yield from _others(processor, standing)
+
+
+def _member(member: MemberView, now: float) -> str:
+    name = f"{member.host}:{member.pid}" if member.host else member.id
+    since = "" if member.since is None else f"  up {ago(max(0.0, now - member.since))}"
+    leaving = "  is leaving" if member.leaving else ""
+    version = f"  {member.version}" if member.version else ""
+    return f"  {name}{version}{since}  {member.partitions} partitions  {member.lag:,} behind{leaving}"
+
+
+def _still(processor: ProcessorView, partition: PartitionView, now: float, module: str) -> Iterator[str]:
+    why = partition.quarantine
+    behind = "?" if partition.lag is None else f"{partition.lag:,}"
+    if why is None:
+        yield click.style(
+            f"  [{partition.number}] nobody owns it: {behind} behind, oldest {ago(partition.age)}", fg="red"
+        )
+        return
+    since = max(0.0, now - datetime.fromisoformat(why.time).timestamp())
+    if why.is_pause:
+        reason = f": {why.error}" if why.error else ""
+        yield click.style(f"  [{partition.number}] paused for {ago(since)} by {why.member}{reason}", fg="red")
+        yield f"      runnel-trio processor resume {module}:{processor.name} --partition {partition.number}"
+        return
+    events = "1 event" if why.count == 1 else f"{why.count} events"
+    yield click.style(f"  [{partition.number}] stands still for {ago(since)}: {why.error}", fg="red")
+    yield f"      at {why.first.decode()}, {events}; {behind} behind; on {why.member}"
+    yield f"      runnel-trio processor resume {module}:{processor.name} --partition {partition.number}"
+
+
+def _others(processor: ProcessorView, standing: Sequence[PartitionView]) -> Iterator[str]:
+    still = {x.number for x in standing}
+    behind = sorted(
+        (x for x in processor.partitions if x.number not in still and x.lag), key=lambda x: -(x.lag or 0)
+    )
+    unknown = [x.number for x in processor.partitions if x.lag is None]
+    if behind:
+        most = ", ".join(f"[{x.number}] {x.lag:,}" for x in behind[:3])
+        moving = len(processor.partitions) - len(still)
+        yield f"  behind, of {moving} that move: {len(behind)}, the most {most}"
+    if unknown:
+        yield f"  the server does not know how far behind: {_numbers(unknown)}"
+
+
+def _numbers(numbers: Sequence[int]) -> str:
+    """Of partitions, with runs written as such.
+
+    Example:
+        >>> _numbers([1, 2, 3, 5, 9, 10])
+        '1-3, 5, 9-10'
+    """
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1] = [runs[-1][0], number]
+        else:
+            runs.append([number])
+    return ", ".join("-".join(map(str, run)) for run in runs)
+
+
+def _cut(line: str, width: int) -> str:
+    """At most so wide; marks for colours do not count."""
+    plain = click.unstyle(line)
+    if len(plain) <= width:
+        return line
+    cut = plain[: width - 1] + "…"
+    return line.replace(plain, cut) if plain in line else cut

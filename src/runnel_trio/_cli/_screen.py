@@ -1,0 +1,223 @@
+"""What `top` shows: an `Overview`, and the rates of the last minutes, as lines of a screen.
+
+Pure: from values to lines, so that it can be tested, and looked at, without a terminal. A line is a list of
+parts, each a text and the name of what it is; `STYLES` says how that looks.
+"""
+
+from __future__ import annotations
+
+import string
+from collections import deque
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import TypeAlias
+
+import attrs
+
+from runnel_trio._cli._board import ago, size_of
+from runnel_trio._overview import Overview, PartitionView, ProcessorView, StreamView
+
+__all__ = ["STYLES", "History", "Line", "screen", "sparkline"]
+
+#: Texts, each with the name of a style.
+Line: TypeAlias = list[tuple[str, str]]
+
+#: Names of styles → as rich reads them.
+STYLES = {
+    "": "",
+    "title": "bold",
+    "head": "dim",
+    "well": "green",
+    "behind": "yellow",
+    "bad": "bold red",
+    "chosen": "reverse",
+    "spark": "cyan",
+    "help": "dim",
+}
+#: Rates that are kept of each stream and processor.
+_KEPT = 120
+_BARS = " ▁▂▃▄▅▆▇█"
+#: Members are letters on the map.
+_LETTERS = string.ascii_uppercase + string.ascii_lowercase
+_NOBODY, _STANDS = "·", "!"
+
+
+@attrs.define
+class History:
+    """Rates, one for each look but the first, by stream or processor.
+
+    Attributes:
+        before: the last look.
+    """
+
+    before: Overview | None = None
+    _rates: dict[str, deque[float]] = attrs.field(factory=dict)
+
+    def add(self, view: Overview) -> None:
+        """Another look."""
+        before, self.before = self.before, view
+        if before is None or view.time <= before.time:
+            return
+        seconds = view.time - before.time
+        then = dict(_counts(before))
+        for name, count in _counts(view):
+            if name in then:
+                rates = self._rates.setdefault(name, deque(maxlen=_KEPT))
+                rates.append(max(0, count - then[name]) / seconds)
+
+    def of_stream(self, stream: StreamView) -> Sequence[float]:
+        """Events per second that were sent, the last one last."""
+        return self._rates.get(stream.spec.name, ())
+
+    def of_processor(self, processor: ProcessorView) -> Sequence[float]:
+        """Events per second that were acknowledged, the last one last."""
+        return self._rates.get(f"{processor.stream}/{processor.name}", ())
+
+
+def _counts(view: Overview) -> Iterator[tuple[str, int]]:
+    for stream in view.streams:
+        yield stream.spec.name, stream.added
+    for processor in view.processors:
+        yield f"{processor.stream}/{processor.name}", processor.acknowledged
+
+
+def sparkline(rates: Sequence[float], width: int) -> str:
+    """The last rates as bars, the highest of them full; always so wide.
+
+    Example:
+        >>> sparkline([0, 1, 2, 4], 6)
+        '   ▂▄█'
+    """
+    shown = list(rates)[-width:]
+    most = max(shown, default=0.0)
+    bars = "".join(_BARS[round(8 * rate / most)] if most and rate else _BARS[0] for rate in shown)
+    return bars.rjust(width)
+
+
+def screen(
+    view: Overview, history: History, *, chosen: int, width: int, height: int, asked: str = "", told: str = ""
+) -> list[Line]:
+    """The lines of a screen, no more than fit.
+
+    Args:
+        view: what to show.
+        history: of rates.
+        chosen: the processor whose partitions are shown, by its place in the list.
+        width: columns, at least 60.
+        height: lines, at least 12.
+        asked: a question at the bottom, in place of the help.
+        told: what has been done last.
+    """
+    when = datetime.fromtimestamp(view.time, UTC).strftime("%H:%M:%S UTC")
+    title = f"{view.app}   {when}" + (f"   leader: {view.leader}" if view.leader else "")
+    bottom: Line = [(asked, "behind")] if asked else [(_HELP, "help")]
+    lines: list[Line] = [[(title, "title")], []]
+    lines += _streams(view, history, width)
+    lines += [[], *_processors(view, history, chosen, width)]
+    if view.processors:
+        lines += [[], *_detail(view, view.processors[min(chosen, len(view.processors) - 1)], width)]
+    room = height - 1 - bool(told)
+    shown = [_cut(line, width) for line in lines[:room]]
+    if len(lines) > room:
+        shown[-1] = [("… a larger terminal shows more", "head")]
+    shown += [[]] * (room - len(shown))
+    return [*shown, *([_cut([(told, "")], width)] if told else []), _cut(bottom, width)]
+
+
+_HELP = "↑↓ choose   p pause   r resume   q quit"
+
+
+def _streams(view: Overview, history: History, width: int) -> Iterator[Line]:
+    bars = _spark_width(width)
+    yield [(f"{'STREAM':<24}{'EVENTS':>12}{'ROOM':>11}{'MEMORY':>10}{'SENT/S':>9}  ", "head")]
+    for stream in view.streams:
+        rates = history.of_stream(stream)
+        room = "-" if stream.room is None else f"{stream.room:,}"
+        full = stream.fullest >= 0.9
+        dead = stream.holds_dead_letters and stream.length
+        row = f"{_short(stream.spec.name, 23):<24}{stream.length:>12,}{room:>11}{size_of(stream.size):>10}"
+        yield [
+            (row, "bad" if full else "behind" if dead else ""),
+            (f"{rates[-1]:>9,.0f}  " if rates else f"{'-':>9}  ", ""),
+            (sparkline(rates, bars), "spark"),
+        ]
+
+
+def _processors(view: Overview, history: History, chosen: int, width: int) -> Iterator[Line]:
+    bars = _spark_width(width)
+    yield [(f"{'PROCESSOR':<24}{'LAG':>12}{'OLDEST':>11}{'OWNED':>10}{'DONE/S':>9}  ", "head")]
+    for place, processor in enumerate(view.processors):
+        rates = history.of_processor(processor)
+        name = _short(f"{processor.stream}/{processor.name}", 23)
+        owned = f"{processor.owned}/{len(processor.partitions)}"
+        standing = processor.standing()
+        style = "bad" if standing else "behind" if processor.lag and processor.age > 60 else ""
+        yield [
+            (f"{name:<24}", "chosen" if place == chosen else style),
+            (f"{processor.lag:>12,}{ago(processor.age):>11}{owned:>10}", style),
+            (f"{rates[-1]:>9,.0f}  " if rates else f"{'-':>9}  ", ""),
+            (sparkline(rates, bars), "spark"),
+        ]
+
+
+def _detail(view: Overview, processor: ProcessorView, width: int) -> Iterator[Line]:
+    """Partitions by who owns them, who that is, and what stands still."""
+    letters = {member.id: _LETTERS[n % len(_LETTERS)] for n, member in enumerate(processor.members)}
+    yield [(f"partitions of {processor.stream}/{processor.name}", "head")]
+    yield from _map(processor.partitions, letters, width)
+    for member in processor.members:
+        name = f"{member.host}:{member.pid}" if member.host else member.id
+        since = "" if member.since is None else f"  up {ago(max(0.0, view.time - member.since))}"
+        leaving = "  is leaving" if member.leaving else ""
+        facts = f"  {name}  {member.partitions} partitions  {member.lag:,} behind{since}{leaving}"
+        yield [(f"{letters[member.id]}", "title"), (facts, "behind" if member.leaving else "")]
+    if not processor.members:
+        yield [("nobody runs it", "bad")]
+    for partition in processor.standing():
+        why = partition.quarantine
+        said = "nobody owns it" if why is None else f"paused: {why.error}" if why.is_pause else why.error
+        lag = "?" if partition.lag is None else f"{partition.lag:,}"
+        yield [
+            (f"[{partition.number}] ", "bad"),
+            (f"{said}  {lag} behind, oldest {ago(partition.age)}", "bad"),
+        ]
+
+
+def _map(partitions: Sequence[PartitionView], letters: dict[str, str], width: int) -> Iterator[Line]:
+    """A letter for each partition, in groups of eight, with the number of the first of each line."""
+    per_line = max(8, (width - 7) // 9 * 8)
+    for first in range(0, len(partitions), per_line):
+        line: Line = [(f"{first:>5} ", "head")]
+        for place, partition in enumerate(partitions[first : first + per_line]):
+            if place and place % 8 == 0:
+                line.append((" ", ""))
+            line.append(_cell(partition, letters))
+        yield line
+
+
+def _cell(partition: PartitionView, letters: dict[str, str]) -> tuple[str, str]:
+    if partition.quarantine is not None:
+        return _STANDS, "bad"
+    letter = letters.get(partition.owner)
+    if letter is None:
+        return _NOBODY, "bad" if partition.lag else ""
+    return letter, "behind" if partition.lag and partition.age > 10 else "well"
+
+
+def _spark_width(width: int) -> int:
+    return max(6, min(60, width - 68))
+
+
+def _short(name: str, width: int) -> str:
+    return name if len(name) <= width else name[: width - 1] + "…"
+
+
+def _cut(line: Line, width: int) -> Line:
+    """What fits."""
+    cut: Line = []
+    for text, style in line:
+        if width <= 0:
+            break
+        cut.append((text[:width], style))
+        width -= len(text)
+    return cut

@@ -1,0 +1,119 @@
+"""``runnel-trio stream``: what a stream is, and where a key goes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import click
+import trio
+
+from runnel_trio._broker._protocol import Surveyed
+from runnel_trio._cli._board import size_of
+from runnel_trio._cli._errors import Exit, concluded, tell
+from runnel_trio._cli._keys import key_of, number_of
+from runnel_trio._cli._load import app_of, load, redirect
+from runnel_trio._cli._logging import configure
+from runnel_trio._cli._options import Command, common
+from runnel_trio._cli._run import unavailable
+from runnel_trio._stream import Stream
+from runnel_trio.exceptions import BrokerUnavailable
+
+__all__ = ["stream"]
+
+
+@click.group()
+def stream() -> None:
+    """Look at a stream."""
+
+
+@stream.command(cls=Command)
+@click.argument("target", metavar="MODULE:STREAM")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@common
+def info(target: str, *, as_json: bool, redis_url: str | None, embedded: str | None, show_all: bool) -> int:
+    """Partitions of a stream: events, room, memory, first and last id, and who is how far behind."""
+
+    def command() -> int:
+        found: Stream[Any] = load(target, Stream)
+        app = app_of(found)
+        redirect(app, redis_url=redis_url, embedded=embedded)
+        configure(app.settings, tell)
+
+        async def session() -> int:
+            try:
+                async with app.session(), found.connect(found.spec) as broker:
+                    surveyed = await broker.survey(found.spec)
+            except BrokerUnavailable as error:
+                raise unavailable(app, error) from error
+            whole = json.dumps(_document(found, surveyed)) if as_json else "\n".join(_lines(found, surveyed))
+            click.echo(whole)
+            return Exit.OK
+
+        return trio.run(session)
+
+    return concluded(command, show_all=show_all)
+
+
+def _lines(found: Stream[Any], surveyed: Sequence[Surveyed]) -> list[str]:
+    spec = found.spec
+    limits = f"{spec.partition_size:,} events, overflow={spec.overflow.value}"
+    lines = [
+        f"{spec.app}.{spec.name}: {spec.record} by {_by(found)}, {type(found.codec.serializer).__name__}",
+        f"{spec.partition_count} partitions of {limits}",
+        "",
+        f"{'PART':>5}{'EVENTS':>12}{'EVER':>14}{'MEMORY':>11}  BEHIND",
+    ]
+    for x in surveyed:
+        behind = ", ".join(f"{name} {y.lag:,}" for name, y in sorted(x.processors.items()) if y.lag)
+        lines.append(_row(str(x.number), x.length, x.entries_added, x.size) + f"  {behind or '-'}")
+    rows = [(x.length, x.entries_added, x.size) for x in surveyed]
+    return [*lines, _row("all", *(sum(column) for column in zip(*rows, strict=True)))]
+
+
+def _row(name: str, length: int, ever: int, size: int) -> str:
+    return f"{name:>5}{length:>12,}{ever:>14,}{size_of(size):>11}"
+
+
+def _document(found: Stream[Any], surveyed: Sequence[Surveyed]) -> dict[str, Any]:
+    spec = found.spec
+    return {
+        "app": spec.app,
+        "stream": spec.name,
+        "record": spec.record,
+        "partition_by": _by(found),
+        "partition_size": spec.partition_size,
+        "overflow": spec.overflow.value,
+        "partitions": [
+            {
+                "number": x.number,
+                "length": x.length,
+                "entries_added": x.entries_added,
+                "last_id": x.last_id.decode(),
+                "bytes": x.size,
+                "lag": {name: y.lag for name, y in x.processors.items()},
+            }
+            for x in surveyed
+        ],
+    }
+
+
+def _by(found: Stream[Any]) -> str:
+    by = found.partition_by
+    return by if isinstance(by, str) else getattr(by, "__name__", "a function")
+
+
+@stream.command("partition-of", cls=Command)
+@click.argument("target", metavar="MODULE:STREAM")
+@click.argument("key", metavar="KEY")
+@click.option("--traceback", "show_all", is_flag=True, help="Show errors with their whole traceback.")
+def partition_of(target: str, key: str, *, show_all: bool) -> int:
+    """The number of the partition that a key's events go to. No server is asked."""
+
+    def command() -> int:
+        found: Stream[Any] = load(target, Stream)
+        click.echo(number_of(found, key_of(found, key)))
+        return Exit.OK
+
+    return concluded(command, show_all=show_all)

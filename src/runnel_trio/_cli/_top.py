@@ -1,0 +1,228 @@
+"""``runnel-trio top``: `status`, live and over the whole screen, with keys. Needs the extra ``[top]``."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import termios
+import tty
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import attrs
+import click
+import trio
+
+from runnel_trio._app import App
+from runnel_trio._broker._protocol import ProcessorSpec
+from runnel_trio._cli._errors import Ended, Exit, concluded
+from runnel_trio._cli._load import redirect
+from runnel_trio._cli._options import Command, common
+from runnel_trio._cli._run import unavailable
+from runnel_trio._cli._screen import STYLES, History, Line, screen
+from runnel_trio._cli._status import app_or_name
+from runnel_trio._operations import pause, quarantined
+from runnel_trio._overview import Overview, ProcessorView, overview
+from runnel_trio.exceptions import BrokerUnavailable, Misconfigured
+
+__all__ = ["top"]
+
+#: Escape sequences of the arrow keys, and what they mean.
+_KEYS = {"\x1b[A": "up", "\x1bOA": "up", "k": "up", "\x1b[B": "down", "\x1bOB": "down", "j": "down"}
+
+
+@click.command(cls=Command)
+@click.argument("target", metavar="[MODULE:APP]", required=False)
+@click.option("--app", "name", metavar="NAME", help="The app's name, where its code is not at hand.")
+@click.option(
+    "--interval",
+    type=click.FloatRange(min=0.1),
+    default=1.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Between two looks.",
+)
+@common
+def top(
+    target: str | None,
+    name: str | None,
+    interval: float,
+    *,
+    redis_url: str | None,
+    embedded: str | None,
+    show_all: bool,
+) -> int:
+    """How an app is, live: rates, who owns which partition, what stands still; pause and resume by keys."""
+
+    def command() -> int:
+        draw = _drawer()
+        if not sys.stdin.isatty() or not sys.stdout.isatty():
+            raise Ended(Exit.USAGE, "top needs a terminal: elsewhere there is `runnel-trio status`")
+        app = app_or_name(target, name)
+        redirect(app, redis_url=redis_url, embedded=embedded)
+        return trio.run(_Top(app, interval, draw).run)
+
+    return concluded(command, show_all=show_all)
+
+
+def _drawer() -> Callable[[], Any]:
+    try:
+        from rich.console import Console
+        from rich.live import Live
+    except ImportError:
+        raise Ended(Exit.USAGE, 'top needs rich: pip install "runnel-trio[top]"') from None
+    return lambda: Live(console=Console(), screen=True, auto_refresh=False, transient=True)
+
+
+@attrs.define(eq=False)
+class _Top:
+    """The screen, and what the keys have done to it."""
+
+    app: App
+    interval: float
+    draw: Callable[[], Any]
+    _history: History = attrs.field(factory=History, init=False)
+    _chosen: int = attrs.field(default=0, init=False)
+    _asked: str = attrs.field(default="", init=False)
+    _told: str = attrs.field(default="", init=False)
+    _quit: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _live: Any = attrs.field(default=None, init=False)
+    _broker: Any = attrs.field(default=None, init=False)
+
+    async def run(self) -> int:
+        """Until q, Ctrl-C or SIGTERM; the terminal is left as it was."""
+        try:
+            async with self.app._shared.used() as broker:
+                self._broker = broker
+                await self._look()
+                with (
+                    trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGWINCH) as signals,
+                    _cbreak(),
+                    self.draw() as self._live,
+                ):
+                    await self._live_on(signals)
+        except BrokerUnavailable as error:
+            raise unavailable(self.app, error) from error
+        return Exit.OK
+
+    async def _live_on(self, signals: AsyncIterator[int]) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._keys)
+            nursery.start_soon(self._looks)
+            nursery.start_soon(self._hear, signals)
+            await self._quit.wait()
+            nursery.cancel_scope.cancel()
+
+    async def _look(self) -> None:
+        known = [x.spec for x in self.app.processors.values()]
+        self._history.add(await overview(self._broker, self.app.name, known))
+
+    async def _looks(self) -> None:
+        while True:
+            self._refresh()
+            await trio.sleep(self.interval)
+            with trio.move_on_after(10 * self.interval + 5) as patience:
+                await self._look()
+            if patience.cancelled_caught:
+                self._told = "the server does not answer; what is shown is old"
+
+    async def _hear(self, signals: AsyncIterator[int]) -> None:
+        async for number in signals:
+            if number == signal.SIGWINCH:
+                self._refresh()
+            else:
+                self._quit.set()
+
+    async def _keys(self) -> None:
+        while True:
+            await trio.lowlevel.wait_readable(0)
+            text = os.read(0, 64).decode(errors="ignore")
+            await self._pressed(_KEYS.get(text, text[:1]))
+            self._refresh()
+
+    async def _pressed(self, key: str) -> None:
+        if self._asked:
+            asked, self._asked = self._asked, ""
+            if key == "y":
+                await (self._pause() if asked.startswith("Pause") else self._resume())
+            return
+        view, self._told = self._view, ""
+        if key in {"q", "\x1b", "\x03", "\x04", ""}:
+            self._quit.set()
+        elif key in {"up", "down"} and view.processors:
+            self._chosen = (self._chosen + (1 if key == "down" else -1)) % len(view.processors)
+        elif key in {"p", "r"} and view.processors:
+            what = "Pause" if key == "p" else "Resume what stands still of"
+            self._asked = f"{what} {self._processor.name}? y or n"
+
+    async def _pause(self) -> None:
+        spec = self._spec()
+        try:
+            done = await pause(self._broker, spec, None, "", f"top of {os.environ.get('USER', 'somebody')}")
+        except Misconfigured as error:
+            self._told = str(error)
+        else:
+            self._told = f"{len(done)} partition(s) of {spec.stream.name} are paused for {spec.name}."
+        await self._look()
+
+    async def _resume(self) -> None:
+        spec, broker = self._spec(), self._broker
+        count = 0
+        for found in await quarantined(broker, spec, None):
+            await broker.resume(spec, found.stored, skip=False)
+            count += 1
+        self._told = f"{count} partition(s) of {spec.stream.name} go on."
+        await self._look()
+
+    @property
+    def _view(self) -> Overview:
+        view = self._history.before
+        assert view is not None  # noqa: S101 (there is one before there are keys)
+        return view
+
+    @property
+    def _processor(self) -> ProcessorView:
+        processors = self._view.processors
+        return processors[min(self._chosen, len(processors) - 1)]
+
+    def _spec(self) -> ProcessorSpec:
+        chosen = self._processor
+        stream = next(x.spec for x in self._view.streams if x.spec.name == chosen.stream)
+        return ProcessorSpec(stream=stream, name=chosen.name)
+
+    def _refresh(self) -> None:
+        width, height = self._live.console.size
+        lines = screen(
+            self._view,
+            self._history,
+            chosen=self._chosen,
+            width=max(60, width),
+            height=max(12, height),
+            asked=self._asked,
+            told=self._told,
+        )
+        self._live.update(_text(lines), refresh=True)
+
+
+def _text(lines: list[Line]) -> Any:
+    from rich.text import Text
+
+    text = Text(no_wrap=True, overflow="crop")
+    for number, line in enumerate(lines):
+        text.append("\n" if number else "")
+        for part, style in line:
+            text.append(part, STYLES[style] or None)
+    return text
+
+
+@contextmanager
+def _cbreak() -> Iterator[None]:
+    """Keys come as they are pressed, and are not shown."""
+    before = termios.tcgetattr(0)
+    tty.setcbreak(0)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(0, termios.TCSADRAIN, before)

@@ -1,0 +1,308 @@
+"""An app as it stands on the server: its streams, its processors, who owns what, what is behind, and how old.
+
+Everything here is read from the server, so that it is true without the app's code at hand.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+
+from runnel_trio._broker._protocol import (
+    AppSpec,
+    Broker,
+    Member,
+    Membership,
+    ProcessorSpec,
+    Quarantine,
+    Standing,
+    StreamSpec,
+    Surveyed,
+)
+from runnel_trio._rules._cursor import ORIGIN, parse_id
+
+__all__ = [
+    "Health",
+    "MemberView",
+    "Overview",
+    "PartitionView",
+    "ProcessorView",
+    "StreamView",
+    "health",
+    "overview",
+]
+
+#: Seconds for which a partition with events may be without an owner: a change of hands takes as long.
+_BETWEEN_OWNERS = 15.0
+#: The record of a stream that holds dead letters.
+_DEAD = "Dead"
+
+
+@attrs.frozen(kw_only=True)
+class MemberView:
+    """One worker of a processor.
+
+    Attributes:
+        id: by which it is known to the others.
+        host: its machine; empty where it did not say.
+        pid: of its process.
+        since: when it was started, in seconds since 1970; None where it did not say.
+        version: of runnel-trio.
+        leaving: it gives up what it has.
+        partitions: how many it owns.
+        lag: events that they are behind.
+    """
+
+    id: str
+    host: str
+    pid: int
+    since: float | None
+    version: str
+    leaving: bool
+    partitions: int
+    lag: int
+
+
+@attrs.frozen(kw_only=True)
+class PartitionView:
+    """A processor's partition.
+
+    Attributes:
+        number: which one.
+        owner: the id of the member that holds its lease; empty when nobody does.
+        epoch: of the lease.
+        cursor: id of the last event that was acknowledged.
+        lag: events that were not; None where the server does not know.
+        age: seconds since the oldest of them was stored; 0 when there is none.
+        quarantine: why it stands still, if it does.
+    """
+
+    number: int
+    owner: str
+    epoch: int
+    cursor: str
+    lag: int | None
+    age: float
+    quarantine: Quarantine | None
+
+
+@attrs.frozen(kw_only=True)
+class ProcessorView:
+    """A processor.
+
+    Attributes:
+        stream: the name of its stream.
+        name: its own.
+        members: those who have been here for longest first.
+        partitions: by number.
+        acknowledged: events that were ever acknowledged, of which the server knows.
+    """
+
+    stream: str
+    name: str
+    members: Sequence[MemberView]
+    partitions: Sequence[PartitionView]
+    acknowledged: int
+
+    @property
+    def lag(self) -> int:
+        """Events that are not acknowledged, as far as the server knows."""
+        return sum(x.lag or 0 for x in self.partitions)
+
+    @property
+    def age(self) -> float:
+        """Seconds since the oldest event that is not acknowledged was stored."""
+        return max((x.age for x in self.partitions), default=0.0)
+
+    @property
+    def owned(self) -> int:
+        """How many partitions have an owner."""
+        return sum(bool(x.owner) for x in self.partitions)
+
+    def standing(self) -> list[PartitionView]:
+        """The partitions that stand still: in quarantine, or behind and without an owner for too long."""
+        return [x for x in self.partitions if x.quarantine or self._is_abandoned(x)]
+
+    def _is_abandoned(self, partition: PartitionView) -> bool:
+        waits = bool(partition.lag) and not partition.owner
+        return waits and (not self.members or partition.age > _BETWEEN_OWNERS)
+
+
+@attrs.frozen(kw_only=True)
+class StreamView:
+    """A stream.
+
+    Attributes:
+        spec: as it was declared last.
+        length: events that are stored.
+        room: how many more fit, with ``overflow="block"`` or ``"error"``, before old ones must go; None where
+            it is not known.
+        fullest: the share of its room that the fullest partition uses.
+        size: about how many bytes of memory it takes in the server.
+        added: events that were ever stored.
+    """
+
+    spec: StreamSpec
+    length: int
+    room: int | None
+    fullest: float
+    size: int
+    added: int
+
+    @property
+    def holds_dead_letters(self) -> bool:
+        """Whether it is a dead-letter stream."""
+        return self.spec.record == _DEAD
+
+
+@attrs.frozen(kw_only=True)
+class Overview:
+    """An app as of about one moment.
+
+    Attributes:
+        app: its name.
+        time: the server's, in seconds since 1970.
+        leader: id of the lead worker; None when there is none.
+        streams: by name.
+        processors: by stream and name.
+    """
+
+    app: str
+    time: float
+    leader: str | None
+    streams: Sequence[StreamView]
+    processors: Sequence[ProcessorView]
+
+
+async def overview(broker: Broker, app: str, known: Sequence[ProcessorSpec] = ()) -> Overview:
+    """What the server says of an app.
+
+    Args:
+        broker: to ask.
+        app: the app's name.
+        known: processors that may not have begun yet.
+    """
+    time = await broker.time()
+    leadership = await broker.look(AppSpec(app))
+    streams: list[StreamView] = []
+    processors: list[ProcessorView] = []
+    for spec in await broker.streams(app):
+        surveyed = await broker.survey(spec)
+        streams.append(_stream(spec, surveyed))
+        begun = {name for partition in surveyed for name in partition.processors}
+        waiting = {x.name for x in known if x.stream.name == spec.name}
+        for name in sorted(begun | waiting):
+            view = await broker.look(ProcessorSpec(stream=spec, name=name))
+            processors.append(_processor(spec, name, surveyed, view, time))
+    leader = leadership.members[0].id if leadership.members else None
+    return Overview(app=app, time=time, leader=leader, streams=streams, processors=processors)
+
+
+def _stream(spec: StreamSpec, surveyed: Sequence[Surveyed]) -> StreamView:
+    size, lengths = spec.partition_size, [x.length for x in surveyed]
+    return StreamView(
+        spec=spec,
+        length=sum(lengths),
+        room=sum(max(0, size - length) for length in lengths) if size else None,
+        fullest=max(lengths, default=0) / size if size else 0.0,
+        size=sum(x.size for x in surveyed),
+        added=sum(x.entries_added for x in surveyed),
+    )
+
+
+def _processor(
+    spec: StreamSpec, name: str, surveyed: Sequence[Surveyed], view: Membership, time: float
+) -> ProcessorView:
+    partitions = [_partition(x, x.processors.get(name), time) for x in surveyed]
+    owned = Counter(x.owner for x in partitions)
+    behind: Counter[str] = Counter()
+    for partition in partitions:
+        behind[partition.owner] += partition.lag or 0
+    return ProcessorView(
+        stream=spec.name,
+        name=name,
+        members=[_member(x, owned[x.id], behind[x.id]) for x in view.members],
+        partitions=partitions,
+        acknowledged=sum(x.entries_added for x in surveyed) - sum(x.lag or 0 for x in partitions),
+    )
+
+
+def _partition(surveyed: Surveyed, standing: Standing | None, time: float) -> PartitionView:
+    if standing is None:  # nobody has taken it yet
+        return PartitionView(
+            number=surveyed.number,
+            owner="",
+            epoch=0,
+            cursor=ORIGIN.decode(),
+            lag=surveyed.length,
+            age=0.0,
+            quarantine=None,
+        )
+    age = 0.0
+    if standing.next_id != ORIGIN:
+        age = max(0.0, time - parse_id(standing.next_id)[0] / 1000)
+    return PartitionView(
+        number=surveyed.number,
+        owner=standing.owner,
+        epoch=standing.epoch,
+        cursor=standing.cursor.decode(),
+        lag=None if standing.lag < 0 else standing.lag,
+        age=age,
+        quarantine=standing.quarantine,
+    )
+
+
+def _member(member: Member, partitions: int, lag: int) -> MemberView:
+    about = _about(member.about)
+    return MemberView(
+        id=member.id,
+        host=str(about.get("host", "")),
+        pid=int(about.get("pid", 0)),
+        since=about.get("since"),
+        version=str(about.get("version", "")),
+        leaving=member.leaving,
+        partitions=partitions,
+        lag=lag,
+    )
+
+
+def _about(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except ValueError:  # of another version
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+@attrs.frozen
+class Health:
+    """How an app is.
+
+    Attributes:
+        standing: lines about what stands still.
+        behind: lines about what is further behind than it may be.
+    """
+
+    standing: Sequence[str]
+    behind: Sequence[str]
+
+
+def health(view: Overview, *, most_lag: int | None, most_age: float | None) -> Health:
+    """Whether anything stands still, or is further behind than it may be."""
+    standing, behind = [], []
+    for processor in view.processors:
+        name = f"{processor.stream}/{processor.name}"
+        if still := processor.standing():
+            numbers = ", ".join(str(x.number) for x in still[:8]) + (", …" if len(still) > 8 else "")
+            standing.append(f"{name}: {len(still)} partition(s) stand still: {numbers}")
+        if most_lag is not None and processor.lag > most_lag:
+            behind.append(f"{name}: {processor.lag:,} events behind, more than {most_lag:,}")
+        if most_age is not None and processor.age > most_age:
+            behind.append(
+                f"{name}: the oldest event waits for {processor.age:,.0f} s, more than {most_age:g}"
+            )
+    return Health(standing, behind)

@@ -1,0 +1,53 @@
+"""What people see of many partitions, at 80 columns."""
+
+from __future__ import annotations
+
+import click
+from depot_views import NOW, partition, view, why
+
+from runnel_trio._cli._board import board
+from runnel_trio._overview import Overview
+
+
+def shown(now: Overview, before: Overview | None = None, width: int = 80) -> list[str]:
+    return [click.unstyle(line) for line in board(now, before, module="shop", width=width)]
+
+
+def test_256_partitions_that_are_well_are_a_few_lines() -> None:
+    lines = shown(view([partition(n) for n in range(256)]))
+    assert len(lines) <= 8
+    assert max(map(len, lines)) <= 80
+
+
+def test_what_is_not_well_is_named_and_the_rest_is_grouped() -> None:
+    partitions = [partition(n, lag=n % 3) for n in range(256)]
+    partitions[3] = partition(3, lag=5, quarantine=why(3), owner="")
+    partitions[7] = partition(7, lag=9, owner="")
+    lines = shown(view(partitions))
+    text = "\n".join(lines)
+    assert "[3] stands still for 60 min: ValueError: no" in text
+    assert "runnel-trio processor resume shop:mailer --partition 3" in text
+    assert "[7] nobody owns it: 9 behind, oldest 30 s" in text
+    assert "behind, of 254 that move: 169, the most [2] 2, [5] 2, [8] 2" in text
+    assert len(lines) <= 16
+    assert max(map(len, lines)) <= 80
+
+
+def test_many_that_stand_still_are_written_as_runs() -> None:
+    lines = shown(view([partition(n, lag=1, quarantine=why(n), owner="") for n in range(100)]))
+    assert "  and 92 more stand still: 8-99" in lines
+    assert len(lines) < 40
+
+
+def test_rates_are_those_between_two_looks() -> None:
+    before = view([partition(0)], acknowledged=1000, time=NOW - 2)
+    now = view([partition(0)], acknowledged=5000)
+    (line,) = [line for line in shown(now, before) if line.startswith("orders/mailer")]
+    assert line.split()[4] == "2,000"
+    (line,) = [line for line in shown(now) if line.startswith("orders/mailer")]
+    assert line.split()[4] == "-"
+
+
+def test_long_lines_are_cut_at_the_terminals_width() -> None:
+    partitions = [partition(0, lag=1, quarantine=why(0), owner="")]
+    assert max(map(len, shown(view(partitions), width=60))) <= 60

@@ -1,0 +1,173 @@
+"""`status`: what stands still, since when, what to type; and exit codes for probes."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from depot_views import MODULE, Item
+
+from runnel_trio import App, ExceptionPolicy
+from runnel_trio.middleware import Dead, DeadLetterMiddleware
+from runnel_trio.testing import drained
+
+Status = Callable[..., Any]
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    (tmp_path / "depot.py").write_text(MODULE)
+    return f"embedded://{tmp_path / 'data'}"
+
+
+@pytest.fixture
+def status(url: str, command: Callable[..., Any]) -> Status:
+    """Run it with the app at hand."""
+
+    def run(*arguments: str, target: str = "depot:app", over: str = "0") -> Any:
+        given = [target] if target else []
+        return command("status", *given, "--redis-url", url, "--over", over, *arguments)
+
+    return run
+
+
+async def handled(
+    url: str, keys: str, *, fail_on: int = -1, policy: str = "quarantine", dead: bool = False
+) -> None:
+    """A worker handles events, and may stand still at one."""
+    app = App("depot", default_partition_count=4, redis_url=url)
+    items = app.stream("items", Item, partition_by="key")
+    middleware = [DeadLetterMiddleware(app.stream("lost", Dead, "xid"))] if dead else []
+
+    @app.processor(items, exception_policy=ExceptionPolicy(policy), middleware=middleware)
+    async def count(events: Any) -> None:
+        async for item in events.records():
+            if item.n == fail_on:
+                raise ValueError(f"no item {item.n}")
+
+    async with app.worker(), app._shared.used() as broker:
+        await items.send(*(Item(key=key, n=n) for key in keys for n in range(3)))
+        if fail_on >= 0 and not dead:
+            with trio.fail_after(20):
+                while not any(await broker.quarantined(count.spec, range(4))):
+                    await trio.sleep(0.01)
+        else:
+            await drained(app, within=20)
+
+
+def test_an_app_that_has_nothing_behind_is_well(url: str, status: Status) -> None:
+    trio.run(handled, url, "ab")
+    done = status("--app", "depot", target="")
+    assert done.returncode == 0, done.stderr
+    assert "All is well." in done.stdout
+    assert re.search(r"items +6 ", done.stdout)
+    assert re.search(r"items/count +0 ", done.stdout)
+    assert "nobody runs it" in done.stdout
+
+
+def test_what_no_worker_has_begun_with_stands_still(url: str, status: Status) -> None:
+    trio.run(handled, url, "ab")
+    done = status()
+    assert done.returncode == 2, done.stdout
+    assert re.search(r"items/never_run +6 ", done.stdout)
+    assert "items/never_run: " in done.stdout.splitlines()[-1]
+
+
+def test_a_quarantine_is_found_with_its_remedy(url: str, status: Status) -> None:
+    async def work() -> None:
+        await handled(url, "a", fail_on=1)
+
+    trio.run(work)
+    done = status()
+    assert done.returncode == 2
+    (line,) = [line for line in done.stdout.splitlines() if "stands still for" in line]
+    number = re.search(r"\[(\d)\]", line)
+    assert number is not None
+    assert "ValueError: no item 1" in line
+    assert f"runnel-trio processor resume depot:count --partition {number[1]}" in done.stdout
+    assert "2 behind; on " in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def test_it_is_for_programs_too(url: str, status: Status) -> None:
+    async def work() -> None:
+        await handled(url, "a", fail_on=1)
+
+    trio.run(work)
+    done = status("--json", over="0.1")
+    found = json.loads(done.stdout)
+    assert done.returncode == 2
+    assert found["state"] == "standing"
+    count = next(x for x in found["processors"] if x["name"] == "count")
+    assert (count["lag"], count["rate"]) == (2, 0.0)
+    assert count["age"] > 0
+    (still,) = [x for x in count["partitions"] if x["quarantine"]]
+    assert still["quarantine"]["error"] == "ValueError: no item 1"
+    assert still["cursor"] != "0-0"
+    assert found["streams"][0]["spec"]["partition_size"] == 50_000
+    assert found["streams"][0]["room"] == 4 * 50_000 - 3
+
+
+def test_dead_letters_are_counted(url: str, status: Status) -> None:
+    async def work() -> None:
+        await handled(url, "a", fail_on=1, dead=True)
+
+    trio.run(work)
+    done = status("--app", "depot", target="")
+    assert done.returncode == 0
+    assert re.search(r"lost \(dead letters\) +1 ", done.stdout)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "line"),
+    [
+        (["--max-lag", "5"], 1, r"items/count: 6 events behind, more than 5"),
+        (["--max-lag", "6"], 0, "All is well"),
+        (["--max-age", "0"], 1, r"items/count: the oldest event waits for \d+ s, more than 0"),
+        (["--max-age", "3600"], 0, "All is well"),
+    ],
+)
+def test_what_is_behind_is_judged_by_what_is_allowed(
+    arguments: list[str], code: int, line: str, url: str, status: Status
+) -> None:
+    async def stuck() -> None:
+        app = App("depot", default_partition_count=4, redis_url=url)
+        items = app.stream("items", Item, partition_by="key")
+
+        @app.processor(items)
+        async def count(events: Any) -> None:
+            async for _ in events.records():
+                await trio.sleep_forever()
+
+        async with app.worker() as worker:
+            await items.send(*(Item(key=key, n=n) for key in "ab" for n in range(3)))
+            done = await trio.to_thread.run_sync(lambda: status("--app", "depot", *arguments, target=""))
+            worker.abort()
+        assert done.returncode == code, done.stdout
+        assert re.search(line, done.stdout)
+        assert re.search(r"4 partitions  6 behind", done.stdout)
+
+    trio.run(stuck)
+
+
+def test_a_server_that_is_not_there_is_unreachable(command: Callable[..., Any]) -> None:
+    done = command("status", "--app", "depot", "--redis-url", "redis://127.0.0.1:1")
+    assert done.returncode == 3
+    assert "127.0.0.1:1" in done.stderr
+
+
+def test_an_app_that_is_not_known_says_so(url: str, command: Callable[..., Any]) -> None:
+    done = command("status", "--app", "nowhere", "--redis-url", url, "--over", "0")
+    assert "knows no stream of app 'nowhere'" in done.stdout
+
+
+@pytest.mark.parametrize("arguments", [[], ["depot:app", "--app", "depot"]])
+def test_the_app_is_named_once(arguments: list[str], url: str, command: Callable[..., Any]) -> None:
+    done = command("status", *arguments)
+    assert done.returncode == 2
+    assert "name the app: MODULE:APP, or --app NAME" in done.stderr

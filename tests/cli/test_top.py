@@ -1,0 +1,128 @@
+"""`top` at a terminal: it shows, listens to keys, and leaves the terminal as it was."""
+
+from __future__ import annotations
+
+import re
+import signal
+import termios
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from depot_views import MODULE, Item, partition, view, why
+
+from runnel_trio import App
+from runnel_trio._cli._screen import History, screen, sparkline
+from runnel_trio.testing import drained
+
+
+@pytest.fixture
+def depot(tmp_path: Path) -> str:
+    """The URL of a server with six events that were counted."""
+    (tmp_path / "depot.py").write_text(MODULE)
+    url = f"embedded://{tmp_path / 'data'}"
+    app = App("depot", default_partition_count=4, redis_url=url)
+    items = app.stream("items", Item, partition_by="key")
+
+    @app.processor(items)
+    async def count(events: Any) -> None:
+        async for _ in events.records():
+            pass
+
+    async def work() -> None:
+        async with app.worker():
+            await items.send(*(Item(key=key, n=n) for key in "ab" for n in range(3)))
+            await drained(app, within=20)
+
+    trio.run(work)
+    return url
+
+
+def test_it_shows_and_q_leaves_the_terminal_as_it_was(depot: str, terminal: Callable[..., Any]) -> None:
+    at = terminal("top", "--app", "depot", "--redis-url", depot, "--interval", "0.2")
+    before = termios.tcgetattr(at.descriptor)
+    shown = at.shows("q quit")
+    assert "\x1b[?1049h" in shown
+    assert "items/count" in shown
+    at.types("q")
+    code, rest = at.ends()
+    assert code == 0
+    assert "\x1b[?1049l" in rest
+    assert "\x1b[?25h" in rest
+    assert termios.tcgetattr(at.descriptor)[3] == before[3] | termios.ECHO | termios.ICANON
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_leaves_the_terminal_as_it_was(
+    number: int, depot: str, terminal: Callable[..., Any]
+) -> None:
+    at = terminal("top", "depot:app", "--redis-url", depot, "--interval", "0.2")
+    at.shows("q quit")
+    at.process.send_signal(number)
+    code, rest = at.ends()
+    assert code == 0
+    assert "\x1b[?1049l" in rest
+
+
+def test_keys_pause_and_resume_what_is_chosen(depot: str, terminal: Callable[..., Any]) -> None:
+    at = terminal("top", "--app", "depot", "--redis-url", depot, "--interval", "0.2")
+    at.shows("q quit")
+    at.types("p")
+    at.shows(r"Pause count\? y or n")
+    at.types("n")
+    at.shows("q quit")
+    at.types("p")
+    at.shows(r"Pause count\? y or n")
+    at.types("y")
+    at.shows(r"4 partition\(s\) of items are paused for count")
+    at.types("r")
+    at.shows(r"Resume what stands still of count\? y or n")
+    at.types("y")
+    at.shows(r"4 partition\(s\) of items go on")
+    at.types("q")
+    assert at.ends()[0] == 0
+
+
+def test_without_a_terminal_it_says_what_to_use(depot: str, command: Callable[..., Any]) -> None:
+    done = command("top", "--app", "depot", "--redis-url", depot)
+    assert done.returncode == 2
+    assert "there is `runnel-trio status`" in done.stderr
+
+
+def texts(lines: Any) -> list[str]:
+    return ["".join(part for part, _ in line) for line in lines]
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (200, 50), (60, 12)])
+def test_a_screen_is_as_large_as_the_terminal(width: int, height: int) -> None:
+    partitions = [partition(n, lag=n % 2, owner="w1" if n % 5 else "") for n in range(256)]
+    partitions[9] = partition(9, lag=3, quarantine=why(9), owner="")
+    lines = texts(screen(view(partitions), History(), chosen=0, width=width, height=height))
+    assert len(lines) == height
+    assert max(map(len, lines)) <= width
+    assert lines[-1].startswith("↑↓ choose")
+
+
+def test_the_map_has_a_letter_for_each_partition() -> None:
+    partitions = [partition(n) for n in range(20)]
+    partitions[3] = partition(3, lag=1, quarantine=why(3), owner="")
+    partitions[4] = partition(4, lag=1, owner="")
+    lines = texts(screen(view(partitions), History(), chosen=0, width=80, height=24))
+    (cells,) = [line for line in lines if line.startswith("    0 ")]
+    assert cells == "    0 AAA!·AAA AAAAAAAA AAAA"
+    assert any(line.startswith("A  web-1.example.internal:4711  20 partitions") for line in lines)
+    assert any(line.startswith("[3] ValueError: no  1 behind") for line in lines)
+
+
+def test_rates_are_bars() -> None:
+    history = History()
+    for second, count in enumerate([0, 100, 300, 300, 700]):
+        history.add(view([partition(0)], acknowledged=count, time=1000.0 + second))
+    now = view([partition(0)], acknowledged=700, time=1004.0)
+    assert list(history.of_processor(now.processors[0])) == [100, 200, 0, 400]
+    lines = texts(screen(now, history, chosen=0, width=80, height=24))
+    (line,) = [line for line in lines if line.startswith("orders/mailer")]
+    assert re.search(r" 400 +▂▄ █$", line)
+    assert sparkline([], 3) == "   "
