@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from runnel_trio import App, Processor, Record, Stream, testing
+from runnel_trio import App, Processor, Record, Stream, _sources, settings, testing
 
 
 class Order(Record):
@@ -19,6 +20,24 @@ class Order(Record):
 
 
 Drained = Callable[..., Awaitable[None]]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_settings_of_others(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Files above the directories of tests, and above the current one, have no say in what tests see.
+
+    Processes that tests start find an empty file above their directories; here, where the current directory
+    may be anybody's, only files of tests are found.
+    """
+    base = tmp_path_factory.getbasetemp().resolve()
+    (base / "runnel.toml").touch()
+
+    def nearest() -> _sources.SettingsFile | None:
+        return _sources.nearest() if Path.cwd().is_relative_to(base) else None
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(settings, "nearest", nearest)
+        yield
 
 
 @pytest.fixture

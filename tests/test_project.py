@@ -38,8 +38,10 @@ DATA = [
 
 @pytest.mark.parametrize("path", DATA, ids=lambda path: path.name)
 def test_every_file_that_is_no_module_is_shipped(path: Path) -> None:
-    patterns = SETUP["options.package_data"]["*"].replace(",", " ").split()
     packages = [parent for parent in path.parents if (parent / "__init__.py").is_file()]
+    package = ".".join(packages[0].relative_to(PACKAGE.parent).parts)
+    given = SETUP["options.package_data"]
+    patterns = f"{given['*']},{given.get(package, '')}".replace(",", " ").split()
     assert any(PurePath(path.relative_to(packages[0])).match(pattern) for pattern in patterns)
     assert len(path.relative_to(packages[0]).parts) <= 2, "a pattern has one directory at most"
     inside = path.relative_to(PACKAGE)
@@ -47,7 +49,7 @@ def test_every_file_that_is_no_module_is_shipped(path: Path) -> None:
 
 
 def test_there_is_data() -> None:
-    assert {path.suffix for path in DATA} == {".lua", ".typed"}
+    assert {path.suffix for path in DATA} == {".gz", ".json", ".lua", ".template", ".typed"}
 
 
 def test_every_directory_with_modules_is_a_package() -> None:

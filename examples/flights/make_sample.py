@@ -2,7 +2,8 @@
 
     python -m examples.flights.make_sample flights-2013-01.jsonl.gz 2013-01-08
 
-writes the flights before that day to sample.jsonl.gz and the expected histories to sample.expected.json.
+writes the flights before that day to sample.jsonl.gz and the expected histories to sample.expected.json, both
+in the package, where `runnel-trio demo` has them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).parent
+PACKAGE = Path(__file__).parents[2] / "src" / "runnel_trio" / "_demo"
 
 
 def expected(lines: list[str]) -> dict[str, Any]:
@@ -35,10 +36,10 @@ def main(month: str, until: str) -> None:
     """Write both files."""
     with gzip.open(month, "rt", encoding="utf-8") as file:
         lines = [line for line in file if json.loads(line)["time_hour"] < until]
-    with (HERE / "sample.jsonl.gz").open("wb") as raw, gzip.GzipFile("", "wb", 9, raw, mtime=0) as packed:
+    with (PACKAGE / "sample.jsonl.gz").open("wb") as raw, gzip.GzipFile("", "wb", 9, raw, mtime=0) as packed:
         packed.write("".join(lines).encode())
     text = json.dumps(expected(lines), sort_keys=True, indent=None, separators=(",", ":"))
-    (HERE / "sample.expected.json").write_text(text.replace("},", "},\n") + "\n")
+    (PACKAGE / "sample.expected.json").write_text(text.replace("},", "},\n") + "\n")
 
 
 if __name__ == "__main__":

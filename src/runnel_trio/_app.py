@@ -11,7 +11,6 @@ from datetime import tzinfo
 from functools import partial
 from typing import Any, TypeVar, overload
 
-import attrs
 import trio
 from cattrs import Converter
 
@@ -43,7 +42,7 @@ class App:
 
     Args:
         name: part of every Redis key of the app.
-        **settings: any of `runnel_trio.settings.Settings`; they win over ``RUNNEL_*`` variables.
+        **settings: any of `runnel_trio.settings.Settings`; they win over ``RUNNEL_*`` variables and files.
 
     Attributes:
         name: as given.
@@ -379,17 +378,17 @@ class App:
             )
         return broker.url
 
-    def use_server(self, url: str) -> None:
+    def use_server(self, url: str, *, origin: str = "use_server") -> None:
         """Use another server than the settings say, from the next run on; for the command line.
 
         Args:
             url: as the setting ``redis_url``.
+            origin: what `Settings.origins` says of it then.
 
         Raises:
             Misconfigured: it is no such URL.
         """
-        given = attrs.asdict(self.settings, recurse=False)
-        self.settings = Settings(**{**given, "redis_url": url})
+        self.settings = self.settings.changed(origin, redis_url=url)
         self._shared.url = self.settings.redis_url
 
     def discover(self) -> None:

@@ -1,7 +1,7 @@
 """Kinds of values that settings have: what is expected, and how a value is read and checked.
 
-`Kind.accept` takes what a program gives, `Kind.read` turns text of the environment into that. Both refuse
-by ValueError, TypeError or LookupError; `Kind.checked` makes one sentence of it.
+`Kind.accept` takes what a program gives, `Kind.read` turns text of the environment, or of a file, into that.
+Both refuse by ValueError, TypeError or LookupError; `Kind.checked` makes one sentence of it.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ __all__ = [
     "number",
     "pattern",
     "redacted",
+    "redacted_text",
+    "shown",
     "url",
     "whole",
     "zone",
@@ -38,8 +40,12 @@ __all__ = [
 SCHEMES = frozenset({"redis", "rediss", "unix", "embedded", "memory"})
 TRUE = frozenset({"1", "true", "yes", "on"})
 FALSE = frozenset({"0", "false", "no", "off"})
-#: Rather too much than too little: a password that should have been quoted may have any character.
-PASSWORD = re.compile(r"^((?:[\w+.-]*://)?[^:/@]*:).*(?=@)|([?&]password=)[^&]*")
+#: Rather too much than too little: a password that should have been quoted may have any character. First
+#: those behind the question mark: an @ in them would be taken for the end of the one before the host.
+IN_QUERY = re.compile(r"([?&][^=&]*pass[^=&]*=)[^&]*", re.IGNORECASE)
+BEFORE_HOST = re.compile(r"^((?:[\w+.-]*://)?[^:@]*:).*(?=@)", re.DOTALL)
+#: A server's URL in the middle of a text.
+WITHIN = re.compile(r"\b(?:redis|rediss|unix|valkey|valkeys)://\S+")
 DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*([.:][^\W\d]\w*)(\.[^\W\d]\w*)*")
 
 
@@ -50,7 +56,22 @@ def refuse() -> Any:
 
 def redacted(url: object) -> str:
     """A URL, or what was given for one, without its password."""
-    return PASSWORD.sub(r"\1\2***", str(url))
+    return BEFORE_HOST.sub(r"\1***", IN_QUERY.sub(r"\1***", str(url)))
+
+
+def redacted_text(text: str) -> str:
+    """A text, in which the servers' URLs are without their passwords."""
+    return WITHIN.sub(lambda found: redacted(found[0]), text) if "://" in text else text
+
+
+def shown(value: Any) -> str:
+    """The value of a setting, as it would be written in the environment where it can be."""
+    if isinstance(value, enum.Enum):
+        return str(value.value)
+    if isinstance(value, float):
+        return f"{value:.15g}"
+    name = getattr(value, "__qualname__", None)
+    return f"{value.__module__}:{name}" if name else str(value)
 
 
 @attrs.frozen(kw_only=True)
@@ -60,7 +81,7 @@ class Kind:
     Attributes:
         expected: what is expected, in words that follow "expected".
         accept: the value to use for one that a program gave.
-        read: what `accept` takes, for text of the environment.
+        read: what `accept` takes, for text of the environment or of a file.
         show: how a refused value is shown.
     """
 
@@ -73,9 +94,9 @@ class Kind:
         """The value to use.
 
         Args:
-            name: the keyword argument or variable that had it.
+            name: the keyword argument, variable, or file and key that had it.
             value: what was given.
-            text: whether it comes from the environment.
+            text: whether it is text of the environment or of a file.
 
         Raises:
             Misconfigured: it cannot be used; the message has name, value and what is expected.
@@ -133,7 +154,7 @@ def boolean() -> Kind:
         return word in TRUE if word in TRUE | FALSE else refuse()
 
     return Kind(
-        expected="True or False, in the environment true or false",
+        expected="True or False; true or false in the environment and in files",
         accept=lambda value: value if isinstance(value, bool) else refuse(),
         read=read,
     )
@@ -142,20 +163,29 @@ def boolean() -> Kind:
 def url() -> Kind:
     """Where the server is."""
     return Kind(
-        expected="HOST:PORT, redis://…, rediss://…, unix://PATH, embedded://[DIRECTORY] or memory://",
+        expected="HOST:PORT, redis://…, rediss://…, unix://PATH, embedded://[DIRECTORY] or memory:// "
+        "(in a password, write %40 for @, %2F for /, %3F for ?, %23 for #)",
         accept=_with_scheme,
-        show=lambda value: repr(redacted(value)),
+        show=lambda value: repr(redacted(value)) if isinstance(value, str | int) else type(value).__name__,
     )
 
 
 def _with_scheme(value: str) -> str:
-    """Host and port alone mean ``redis://``."""
+    """Host and port alone mean ``redis://``.
+
+    A password that should have been quoted must not be taken for a port or a path: redis-py would show it.
+    """
+    if not isinstance(value, str):
+        raise TypeError
     given = value if "://" in value else f"redis://{value}"
     parts = urlsplit(given)
     if parts.scheme not in SCHEMES or "\0" in given:
         raise ValueError
     if parts.scheme in {"redis", "rediss"}:
         _ = parts.port  # raises ValueError where it is none
+        names = [part.partition("=")[0] for part in parts.query.split("&") if part]
+        if parts.fragment or "@" in parts.path or not all(map(str.isidentifier, names)):
+            raise ValueError
     if (given != value and not parts.hostname) or (parts.scheme == "unix" and not parts.path):
         raise ValueError
     return given

@@ -1,8 +1,8 @@
-"""Every setting, from keyword arguments, ``RUNNEL_*`` environment variables, or its default.
+"""Every setting, from keyword arguments, ``RUNNEL_*`` environment variables, a file, or its default.
 
-A keyword argument wins over its variable, and both over the default. None, and only None, means "not
-given": 0 and False are values. Text from the environment is read, then checked like a keyword argument.
-What is wrong is refused here, before anything has started.
+A keyword argument wins over its variable, that over the file (see `_sources`), and this over the default.
+None, and only None, means "not given": 0 and False are values. Text is read, then checked like a keyword
+argument. What is wrong is refused here, before anything has started.
 
 Settings called ``default_…`` are what a stream or a processor uses unless it is told otherwise where it is
 declared; `Settings.resolve` checks both by the same rule.
@@ -10,14 +10,13 @@ declared; `Settings.resolve` checks both by the same rule.
 
 from __future__ import annotations
 
-import difflib
-import enum
+import copy
 import os
 import pkgutil
 import textwrap
-import warnings
 from collections.abc import Callable, Mapping
 from datetime import UTC, tzinfo
+from types import MappingProxyType
 from typing import Any
 
 import attrs
@@ -31,19 +30,18 @@ from runnel_trio._kinds import (
     number,
     pattern,
     redacted,
+    shown,
     url,
     whole,
     zone,
 )
+from runnel_trio._sources import nearest, unknown, variable, warn_of_near_misses
 from runnel_trio.constants import ExceptionPolicy, Overflow
 from runnel_trio.exceptions import Misconfigured
 from runnel_trio.interfaces import Serializer
 
 __all__ = ["Description", "Settings", "describe"]
 
-PREFIX = "RUNNEL_"
-#: Variables that are read elsewhere: the embedded server's binary.
-FOREIGN = frozenset({"RUNNEL_EMBEDDED_BINARY"})
 #: Four times the hash slots of a cluster: more could not be spread any further.
 MOST_PARTITIONS = 65_536
 
@@ -59,16 +57,37 @@ def _setting(default: Any, kind: Kind, unit: str, doc: str, **options: Any) -> A
     return attrs.field(default=default, metadata={"kind": kind, "unit": unit, "doc": doc}, **options)
 
 
-@attrs.frozen(kw_only=True, init=False)
-class Settings:
-    """The settings of an app: keyword arguments first, then ``RUNNEL_*`` variables, then defaults.
+class _Origins:
+    """Where the values of settings come from: no field of theirs, because equal settings may differ in it."""
+
+    _origins: dict[str, str]
+
+    @property
+    def origins(self) -> Mapping[str, str]:
+        """Where each value comes from, by the setting's name.
+
+        That is ``argument``, the name of a variable as ``RUNNEL_LOG_LEVEL``, a file as
+        ``pyproject.toml [tool.runnel]``, ``default``, or what `changed` was told.
+
+        Example:
+            >>> Settings(log_level="debug").origins["log_level"]
+            'argument'
+        """
+        return MappingProxyType(self._origins)
+
+
+# With a __dict__, which has the origins: they are copied and pickled along.
+@attrs.frozen(kw_only=True, init=False, slots=False)
+class Settings(_Origins):
+    """The settings of an app: keyword arguments first, then ``RUNNEL_*`` variables, a file, and defaults.
 
     `App` takes the same keyword arguments. The variable of a setting is its name in capitals behind
-    ``RUNNEL_``, as in ``RUNNEL_LOG_LEVEL``.
+    ``RUNNEL_``, as in ``RUNNEL_LOG_LEVEL``. The file is the nearest ``runnel.toml``, or ``pyproject.toml``
+    with a table ``[tool.runnel]``, from the current directory upwards.
 
     Raises:
-        Misconfigured: a value cannot be used, or there is no such setting. The text tells the keyword or
-            variable, the value, and what is expected.
+        Misconfigured: a value cannot be used, there is no such setting, or the file is no TOML. The text
+            tells the keyword, variable or file, the value, and what is expected.
 
     Example:
         >>> from runnel_trio.settings import Settings
@@ -220,10 +239,46 @@ seconds above 0
     def __init__(self, **given: Any) -> None:
         for name in given:
             if name not in _FIELDS:
-                raise Misconfigured(_unknown(name))
-        _warn_of_near_misses(os.environ)
+                raise Misconfigured(unknown(name, _FIELDS))
+        warn_of_near_misses(os.environ, _FIELDS)
+        filed, file = _of_file()
+        origins: dict[str, str] = {}
         for name, field in _FIELDS.items():
-            object.__setattr__(self, name, _value(field, given.get(name)))
+            kind: Kind = field.metadata["kind"]
+            text = os.environ.get(variable(name))
+            if given.get(name) is not None:
+                value, origins[name] = kind.checked(name, given[name]), "argument"
+            elif text is not None:
+                value, origins[name] = kind.checked(variable(name), text, text=True), variable(name)
+            elif name in filed:
+                value, origins[name] = filed[name], file
+            else:
+                value, origins[name] = field.default, "default"
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "_origins", origins)
+
+    def changed(self, origin: str = "argument", **given: Any) -> Settings:
+        """A copy with some values changed; all others stay, with their origins.
+
+        Args:
+            origin: what `origins` is to say of them.
+            **given: the settings to change.
+
+        Raises:
+            Misconfigured: as when settings are made.
+
+        Example:
+            >>> from runnel_trio.settings import Settings
+            >>> Settings().changed("--redis-url", redis_url="db:6379").origins["redis_url"]
+            '--redis-url'
+        """
+        changed = copy.copy(self)
+        for name, value in given.items():
+            if name not in _FIELDS:
+                raise Misconfigured(unknown(name, _FIELDS))
+            object.__setattr__(changed, name, _FIELDS[name].metadata["kind"].checked(name, value))
+        object.__setattr__(changed, "_origins", {**self._origins, **dict.fromkeys(given, origin)})
+        return changed
 
     def resolve(self, name: str, given: Any = None) -> Any:
         """The value that a stream or processor uses for one of its keyword arguments.
@@ -253,19 +308,21 @@ seconds above 0
 _FIELDS: Mapping[str, attrs.Attribute[Any]] = attrs.fields_dict(Settings)
 
 
-def _variable(name: str) -> str:
-    return f"{PREFIX}{name.upper()}"
-
-
-def _value(field: attrs.Attribute[Any], given: Any) -> Any:
-    """Keyword argument, variable or default."""
-    kind: Kind = field.metadata["kind"]
-    if given is not None:
-        return kind.checked(field.name, given)
-    text = os.environ.get(_variable(field.name))
-    if text is not None:
-        return kind.checked(_variable(field.name), text, text=True)
-    return field.default
+def _of_file() -> tuple[dict[str, Any], str]:
+    """What the file has, all of it checked, and what to call the file."""
+    file = nearest()
+    if file is None:
+        return {}, ""
+    for name in file.values:
+        if name not in _FIELDS:
+            raise Misconfigured(f"{file.origin}: {unknown(name, _FIELDS)}")
+    checked = {
+        name: _FIELDS[name]
+        .metadata["kind"]
+        .checked(f"{file.origin}: {name}", value, text=isinstance(value, str))
+        for name, value in file.values.items()
+    }
+    return checked, file.origin
 
 
 def _imported(name: str, text: str, kind: Kind) -> Any:
@@ -280,32 +337,6 @@ def _imported(name: str, text: str, kind: Kind) -> Any:
     if isinstance(found, str):
         raise Misconfigured(f"{name}={text!r} names a text: expected {kind.expected}")
     return kind.checked(f"{name}={text!r}: what it names,", found)
-
-
-def _closest(name: str) -> str | None:
-    """The setting that was probably meant."""
-    if f"default_{name}" in _FIELDS:
-        return f"default_{name}"
-    return next(iter(difflib.get_close_matches(name, _FIELDS, n=1, cutoff=0.75)), None)
-
-
-def _unknown(name: str) -> str:
-    meant = _closest(name)
-    hint = f"did you mean {meant}?" if meant else f"there are {', '.join(_FIELDS)}."
-    return f"there is no setting {name}: {hint}"
-
-
-def _warn_of_near_misses(environ: Mapping[str, str]) -> None:
-    """A misspelt variable would be ignored in silence."""
-    known = FOREIGN | {_variable(name) for name in _FIELDS}
-    for variable in environ:
-        if variable.upper().startswith(PREFIX) and variable not in known:
-            meant = _closest(variable[len(PREFIX) :].lower())
-            if meant:
-                warnings.warn(
-                    f"the variable {variable} is not a setting: did you mean {_variable(meant)}?",
-                    stacklevel=4,  # the line that makes the App
-                )
 
 
 @attrs.frozen(kw_only=True)
@@ -338,20 +369,13 @@ def describe() -> list[Description]:
     return [
         Description(
             name=name,
-            variable=_variable(name),
-            default=_shown(field.default),
+            variable=variable(name),
+            default=shown(field.default),
             unit=field.metadata["unit"],
             doc=field.metadata["doc"],
         )
         for name, field in _FIELDS.items()
     ]
-
-
-def _shown(value: Any) -> str:
-    """A default, as it would be written in the environment where it can be."""
-    if isinstance(value, enum.Enum):
-        return str(value.value)
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _documented(doc: str) -> str:

@@ -79,11 +79,13 @@ def environment(**changes: str) -> dict[str, str]:
 def command(shop: Path) -> Command:
     """Run a command to its end."""
 
-    def run(*arguments: str, stdin: str | bytes = "", **changes: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        *arguments: str, stdin: str | bytes = "", cwd: Path = shop, **changes: str
+    ) -> subprocess.CompletedProcess[str]:
         given = stdin if isinstance(stdin, bytes) else stdin.encode()
         done = subprocess.run(
             [sys.executable, "-m", "runnel_trio", *arguments],
-            cwd=shop,
+            cwd=cwd,
             input=given,
             capture_output=True,
             timeout=60,
@@ -102,10 +104,12 @@ def started(shop: Path) -> Iterator[Started]:
     processes: list[subprocess.Popen[str]] = []
     watchdogs: list[threading.Timer] = []
 
-    def start(*arguments: str, stdin: int = subprocess.DEVNULL, **changes: str) -> subprocess.Popen[str]:
+    def start(
+        *arguments: str, stdin: int = subprocess.DEVNULL, cwd: Path = shop, **changes: str
+    ) -> subprocess.Popen[str]:
         process = subprocess.Popen(
             [sys.executable, "-m", "runnel_trio", *arguments],
-            cwd=shop,
+            cwd=cwd,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             stdin=stdin,

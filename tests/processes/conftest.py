@@ -17,7 +17,7 @@ from redis import Redis
 from runnel_trio._broker._redis._server import embedded_server
 
 ROOT = Path(__file__).parents[2]
-SAMPLE = ROOT / "examples" / "flights" / "sample.jsonl.gz"
+SAMPLE = ROOT / "src" / "runnel_trio" / "_demo" / "sample.jsonl.gz"
 MONTHS = (
     sorted(Path(os.environ["RUNNEL_FLIGHTS"]).glob("*.jsonl.gz")) if "RUNNEL_FLIGHTS" in os.environ else []
 )

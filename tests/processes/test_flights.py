@@ -19,7 +19,7 @@ import pytest
 from redis import Redis
 
 ROOT = Path(__file__).parents[2]
-SAMPLE = ROOT / "examples" / "flights" / "sample.jsonl.gz"
+SAMPLE = ROOT / "src" / "runnel_trio" / "_demo" / "sample.jsonl.gz"
 APP = "examples.flights.app"
 
 
@@ -77,7 +77,11 @@ def test_a_wrong_history_is_named_and_fails(tmp_path: Path) -> None:
 
 def test_a_file_that_is_not_there_is_named() -> None:
     done = one_command("nowhere.jsonl.gz")
-    assert (done.returncode, done.stdout, done.stderr) == (1, "", "There is no file nowhere.jsonl.gz\n")
+    assert (done.returncode, done.stdout, done.stderr) == (
+        2,
+        "",
+        "Error: there is no file nowhere.jsonl.gz\n",
+    )
 
 
 async def test_worker_and_sender_by_hand(

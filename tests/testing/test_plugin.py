@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -62,6 +63,9 @@ def test_the_app_has_its_own_server_back():
 def suite(tmp_path: Path) -> Any:
     """Run pytest over files, as a user would."""
 
+    # The outer pytest may be a worker of pytest-xdist, which the inner one is not.
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
+
     def run(*arguments: str, **files: str) -> str:
         (tmp_path / "pytest.ini").write_text(
             "[pytest]\ntrio_mode = true\npythonpath = .\nfilterwarnings = error\n"
@@ -69,7 +73,9 @@ def suite(tmp_path: Path) -> Any:
         for name, text in files.items():
             (tmp_path / f"{name}.py").write_text(text)
         command = [sys.executable, "-X", "dev", "-m", "pytest", "-p", "no:cacheprovider", *arguments]
-        done = subprocess.run(command, check=False, cwd=tmp_path, capture_output=True, text=True, timeout=100)
+        done = subprocess.run(
+            command, check=False, cwd=tmp_path, capture_output=True, text=True, timeout=100, env=ours
+        )
         return done.stdout + done.stderr
 
     return run

@@ -9,6 +9,10 @@
     stream        info, partition-of    _stream
     processor     reset, resume         _processor
     dead-letters  list, show, …         _dead_letters
+    settings      what holds, and why   _settings
+    init          a new project         _init ← templates/
+    demo          real flights          _demo ← runnel_trio._demo
+    completion    for shells            _completion
 
 What commands have in common: `_options` are those for the server, `_load` finds what ``module:name`` means,
 `_signals` hears SIGINT and SIGTERM, `_errors` turns whatever goes wrong into a line and an exit code,
@@ -17,6 +21,7 @@ What commands have in common: `_options` are those for the server, `_load` finds
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 from contextlib import closing
@@ -27,8 +32,11 @@ import trio
 
 from runnel_trio._app import App
 from runnel_trio._cli import _run, _send
+from runnel_trio._cli._completion import completion
 from runnel_trio._cli._dead_letters import dead_letters
+from runnel_trio._cli._demo import demo
 from runnel_trio._cli._errors import Exit, concluded, tell
+from runnel_trio._cli._init import init
 from runnel_trio._cli._inspect import inspect
 from runnel_trio._cli._lines import Lines
 from runnel_trio._cli._load import app_of, discover, load, redirect
@@ -37,9 +45,11 @@ from runnel_trio._cli._options import Command, common
 from runnel_trio._cli._processor import processor
 from runnel_trio._cli._progress import Progress
 from runnel_trio._cli._sendmany import Sending
+from runnel_trio._cli._settings import settings
 from runnel_trio._cli._status import status
 from runnel_trio._cli._stream import stream as stream_group
 from runnel_trio._cli._top import top
+from runnel_trio._kinds import redacted_text
 from runnel_trio._stream import Stream
 
 __all__ = ["main"]
@@ -146,12 +156,9 @@ def sendmany(
     return concluded(command, show_all=show_all)
 
 
-cli.add_command(status)
-cli.add_command(top)
-cli.add_command(inspect)
-cli.add_command(stream_group)
-cli.add_command(processor)
-cli.add_command(dead_letters)
+_OTHERS = (status, top, inspect, stream_group, processor, dead_letters, settings, init, demo, completion)
+for _command in _OTHERS:
+    cli.add_command(_command)
 
 
 def _warn_of_loss(app: App) -> None:
@@ -173,7 +180,9 @@ def _status(args: Sequence[str] | None) -> int:
     try:
         return int(cli.main(args, prog_name="runnel-trio", standalone_mode=False) or 0)
     except click.ClickException as error:
-        error.show()
+        said = io.StringIO()
+        error.show(file=said)
+        tell(redacted_text(said.getvalue().rstrip("\n")))
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return Exit.INTERRUPTED

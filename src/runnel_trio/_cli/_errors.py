@@ -1,7 +1,8 @@
 """How commands end: what is told, and the exit code, whose meanings are those of sysexits.h.
 
 What goes wrong is one line that says what to do. A traceback is for code of the user that raised, from their
-line on; ``--traceback`` shows every one, whole.
+line on; ``--traceback`` shows every one, whole. A password in a server's URL is not shown, whoever wrote it
+there: a traceback has lines of source, and other people's errors have their arguments.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Callable
 import click
 
 from runnel_trio._cli._logging import as_json
+from runnel_trio._kinds import redacted_text
 from runnel_trio._traceback import told, users_frames
 from runnel_trio.exceptions import (
     BrokerRefused,
@@ -68,7 +70,7 @@ class Ended(Exception):
     def __init__(self, code: int, text: str, *, blamed: BaseException | None = None) -> None:
         super().__init__(text)
         self.code = code
-        self.text = " ".join(text.split())
+        self.text = redacted_text(" ".join(text.split()))
         self.blamed = blamed
 
 
@@ -114,7 +116,7 @@ def _report(text: str, trace: str) -> None:
         logging.getLogger("runnel_trio").critical("%s", text, extra={"facts": facts})
         return
     if trace:
-        tell(trace.rstrip())
+        tell(redacted_text(trace.rstrip()))
     tell(f"Error: {text}")
 
 

@@ -11,10 +11,11 @@ from typing import Any, TypeVar
 
 from runnel_trio._app import App
 from runnel_trio._cli._errors import Ended, Exit, place
+from runnel_trio._kinds import redacted
 from runnel_trio._stream import Stream
 from runnel_trio.exceptions import Misconfigured
 
-__all__ = ["app_of", "discover", "load", "redirect"]
+__all__ = ["app_of", "discover", "load", "redirect", "server_of"]
 
 T = TypeVar("T")
 
@@ -31,6 +32,11 @@ def load(target: str, kind: type[T]) -> T:
     Raises:
         Ended: there is no such thing; the line says what there is.
     """
+    if "://" in target:
+        said = (
+            f"{redacted(target)!r} is a URL, and no {kind.__name__}: name one as MODULE:NAME, as in shop:app"
+        )
+        raise _unusable(f"{said}, and the server with RUNNEL_REDIS_URL or --redis-url")
     module_name, _, path = target.partition(":")
     if module_name.endswith(".py") or os.sep in module_name:
         module_name = module_name.removesuffix(".py").replace(os.sep, ".").strip(".")
@@ -100,6 +106,19 @@ def app_of(stream: Stream[Any]) -> App:
     raise _unusable(f"no module has the App of stream {stream.name!r} as an attribute")
 
 
+def server_of(*, redis_url: str | None, embedded: str | None) -> tuple[str, str] | None:
+    """The URL that ``--redis-url`` or ``--embedded`` asks for, and which of them does.
+
+    Raises:
+        Ended: both were given.
+    """
+    if redis_url is not None and embedded is not None:
+        raise _unusable("--redis-url and --embedded name two servers: give one of them")
+    if embedded is not None:
+        return f"embedded://{embedded}", "--embedded"
+    return (redis_url, "--redis-url") if redis_url is not None else None
+
+
 def redirect(app: App, *, redis_url: str | None, embedded: str | None) -> None:
     """Send an app to another server, as ``--redis-url`` and ``--embedded`` ask for.
 
@@ -107,12 +126,9 @@ def redirect(app: App, *, redis_url: str | None, embedded: str | None) -> None:
         Ended: both were given.
         Misconfigured: the URL cannot be used.
     """
-    if redis_url is not None and embedded is not None:
-        raise _unusable("--redis-url and --embedded name two servers: give one of them")
-    if embedded is not None:
-        redis_url = f"embedded://{embedded}"
-    if redis_url is not None:
-        app.use_server(redis_url)
+    if server := server_of(redis_url=redis_url, embedded=embedded):
+        url, origin = server
+        app.use_server(url, origin=origin)
 
 
 def discover(app: App) -> None:

@@ -6,7 +6,9 @@ import json
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
+from runnel_trio._kinds import redacted_text
 from runnel_trio.settings import Settings
 
 __all__ = ["Console", "JSONLines", "as_json", "configure"]
@@ -19,16 +21,16 @@ class Console(logging.Formatter):
         super().__init__("%(asctime)s.%(msecs)03d %(levelname)-7s %(place)s%(message)s", "%H:%M:%S")
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line, and the traceback if there is one."""
+        """One line, and the traceback if there is one; without passwords of servers."""
         record.place = "" if record.name.startswith("runnel_trio") else f"{record.name}: "
-        return super().format(record)
+        return redacted_text(super().format(record))
 
 
 class JSONLines(logging.Formatter):
     """One JSON object a line: for machines. The values of a fact are keys of their own."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The object; what has no JSON is shown as text."""
+        """The object; what has no JSON is shown as text, and no password of a server at all."""
         fact = getattr(record, "fact", None)
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
@@ -40,7 +42,12 @@ class JSONLines(logging.Formatter):
         if record.exc_info:
             values["exception"] = self.formatException(record.exc_info)
         line.update({f"{name}_" if name in line else name: value for name, value in values.items()})
-        return json.dumps(line, default=str, ensure_ascii=False)
+        shown = {name: _shown(value) if isinstance(value, str) else value for name, value in line.items()}
+        return json.dumps(shown, default=_shown, ensure_ascii=False)
+
+
+def _shown(value: Any) -> str:
+    return redacted_text(str(value))
 
 
 class _Handler(logging.Handler):

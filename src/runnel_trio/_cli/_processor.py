@@ -17,6 +17,7 @@ from runnel_trio._cli._load import app_of, load, redirect
 from runnel_trio._cli._logging import configure
 from runnel_trio._cli._options import Command, common
 from runnel_trio._cli._run import unavailable
+from runnel_trio._kinds import redacted_text
 from runnel_trio._operations import PartitionReset, Quarantined, numbers_of, start_of
 from runnel_trio._processor import Processor
 from runnel_trio.exceptions import BrokerUnavailable, Misconfigured
@@ -261,5 +262,6 @@ def _show(processor: Processor[Any], why: Quarantined) -> None:
         tell(f"{processor.stream.name}[{why.partition}] was paused by {why.member} at {why.time}{reason}")
         return
     events = why.first if why.count == 1 else f"{why.count} events from {why.first}"
-    tell(f"{processor.stream.name}[{why.partition}] stands still at {events} since {why.time}: {why.error}")
-    tell("".join(f"    {line}\n" for line in why.traceback.splitlines()).rstrip())
+    place = f"{processor.stream.name}[{why.partition}]"
+    tell(redacted_text(f"{place} stands still at {events} since {why.time}: {why.error}"))
+    tell(redacted_text("".join(f"    {line}\n" for line in why.traceback.splitlines()).rstrip()))

@@ -73,7 +73,9 @@ def status(
     embedded: str | None,
     show_all: bool,
 ) -> int:
-    """How an app is: streams, processors, members, what is behind, what stands still, and what to type.
+    """Show how an app is, and what to type where it is not well.
+
+    Streams, processors, members, what is behind, and what stands still.
 
     The exit code is 0 when all is well, 1 when something is further behind than --max-lag or --max-age allow,
     2 when something stands still, 3 when the server cannot be reached.

@@ -54,7 +54,10 @@ def top(
     embedded: str | None,
     show_all: bool,
 ) -> int:
-    """How an app is, live: rates, who owns which partition, what stands still; pause and resume by keys."""
+    """Show how an app is, live.
+
+    Rates, who owns which partition, and what stands still; pause and resume by keys.
+    """
 
     def command() -> int:
         draw = _drawer()

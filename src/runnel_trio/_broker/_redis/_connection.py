@@ -95,9 +95,9 @@ class Endpoint:
                 socket_timeout=self.timeout + patience,
                 socket_connect_timeout=self.timeout,
             )
-        except ValueError as error:
+            connection = pool.make_connection()
+        except (ValueError, TypeError) as error:  # TypeError: an option behind the ? that there is not
             raise Misconfigured(f"redis_url {redacted(self.url)!r} cannot be read: {error}") from error
-        connection = pool.make_connection()
         with mapped(self.url):
             connection.connect()
         return connection

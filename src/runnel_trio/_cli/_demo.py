@@ -1,0 +1,157 @@
+"""``runnel-trio demo``: real flights through two workers, as they are handled, and whether all is right."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import click
+import trio
+
+from runnel_trio._cli._errors import Ended, Exit, concluded
+from runnel_trio._cli._progress import ERASE
+from runnel_trio._cli._signals import obeyed
+from runnel_trio._scopes import helpers
+
+if TYPE_CHECKING:  # it makes an app, with settings that may be wrong: inside the command only
+    from runnel_trio._demo._replay import Planes, Replay
+
+__all__ = ["demo"]
+
+#: Seconds between two lines where there is no terminal, and between two drawings on one.
+LINES, DRAWINGS = 1.0, 0.05
+
+
+@click.command()
+@click.argument("file", metavar="[FILE]", required=False)
+@click.option("--traceback", "show_all", is_flag=True, help="Show errors with their whole traceback.")
+def demo(file: str | None, *, show_all: bool) -> int:
+    """Run real flights through two workers.
+
+    The flights of a week are sent to two workers on a server of their own (the extra [embedded]), which keep
+    the history of every aircraft, and these are checked. FILE has other flights: examples/flights in the
+    repository tells what is in it.
+    """
+
+    def command() -> int:
+        from runnel_trio._demo._replay import SAMPLE, BadFile, Replay
+
+        path = Path(file) if file is not None else SAMPLE
+        if not path.is_file():
+            raise Ended(Exit.USAGE, f"there is no file {file}")
+        try:
+            return trio.run(_Demo(Replay(path)).run)
+        except BadFile as error:
+            raise Ended(Exit.DATA, str(error)) from error
+
+    return concluded(command, show_all=show_all)
+
+
+@attrs.define(eq=False)
+class _Demo:
+    """One demonstration, on standard output.
+
+    Attributes:
+        replay: what is shown.
+        terminal: whether counts are drawn over each other, or told line by line.
+    """
+
+    replay: Replay
+    terminal: bool = attrs.field(factory=sys.stdout.isatty)
+    _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    _ready: trio.Event = attrs.field(factory=trio.Event)
+    _signal: int = 0
+    _drawn: bool = False
+
+    async def run(self) -> int:
+        """Run it to its end, or until a signal."""
+        with obeyed(self._stop, self._stop), self._scope:
+            async with helpers() as nursery:
+                nursery.start_soon(self._live)
+                await self.replay.run(self._ready.set)
+        if self._signal:
+            self._say(f"Stopped: {self._counts()}. The server and its data are gone.")
+            return 128 + self._signal
+        return self._concluded()
+
+    def _stop(self, number: int) -> None:
+        self._signal = number
+        self._scope.cancel()
+
+    async def _live(self) -> None:
+        """Counts, while they grow."""
+        click.echo("Starting a server and two workers …")
+        await self._ready.wait()
+        click.echo(f"They share the flights of {self.replay.path.name}: each aircraft's in order.")
+        while True:
+            await trio.sleep(DRAWINGS if self.terminal else LINES)
+            if self.terminal:
+                self._draw()
+            else:
+                click.echo(self._counts())
+
+    def _counts(self) -> str:
+        replay = self.replay
+        return (
+            f"{replay.sent:,} flights sent, {replay.handled:,} handled, {len(replay.planes):,} aircraft, "
+            f"{replay.seconds:.1f} s"
+        )
+
+    def _draw(self) -> None:
+        width = shutil.get_terminal_size().columns - 1
+        click.echo(ERASE + self._counts()[:width], nl=False)
+        self._drawn = True
+
+    def _say(self, text: str) -> None:
+        """A line that stays."""
+        click.echo((ERASE if self._drawn else "") + text)
+        self._drawn = False
+
+    def _concluded(self) -> int:
+        from runnel_trio._demo._replay import differences, expected_of
+
+        replay = self.replay
+        self._say(self._counts())
+        click.echo(_table(replay))
+        name, expected = expected_of(replay.path)
+        if expected is None:
+            click.echo(f"Not checked: there is no {name} beside the file.")
+            return Exit.OK
+        wrong = differences(expected, replay.planes)
+        if not wrong:
+            click.echo(f"Right: all {len(replay.planes):,} histories equal {name},")
+            click.echo("so every flight was counted once, and each aircraft's in their order.")
+            return Exit.OK
+        first = wrong[0]
+        click.echo(f"WRONG: {len(wrong):,} histories differ from {name}. One is {first}'s:")
+        click.echo(f"expected  {_row(expected.get(first))}\nfound     {_row(replay.planes.get(first))}")
+        return Exit.FAILED
+
+
+def _table(replay: Replay) -> str:
+    """The ten busiest aircraft and the totals."""
+    planes: Planes = replay.planes
+    busiest = sorted(planes, key=lambda tailnum: (-planes[tailnum]["flights"], tailnum))[:10]
+    totals = {name: sum(plane[name] for plane in planes.values()) for name in ("flights", "miles", "delayed")}
+    rate = replay.sent / replay.seconds
+    took = f"{replay.seconds:.2f} s: {rate:,.0f} events/s"
+    return "\n".join(
+        [
+            f"\nDepartures from New York, {replay.path.name}: the ten busiest aircraft\n",
+            f"{'aircraft':<10}{'flights':>8}{'miles':>13}{'delayed':>9}   history",
+            *(f"{tailnum:<10}{_row(planes[tailnum])}" for tailnum in busiest),
+            f"{'all':<10}{_row({**totals, 'digest': ''})}\n",
+            f"{replay.sent:,} flights of {len(planes):,} aircraft in {took}",
+        ]
+    )
+
+
+def _row(plane: dict[str, Any] | None) -> str:
+    """The columns of one aircraft."""
+    if plane is None:
+        return "    none"
+    counts = f"{plane['flights']:>8,}{plane['miles']:>13,}{plane['delayed']:>9,}"
+    return f"{counts}   {plane['digest']}".rstrip()

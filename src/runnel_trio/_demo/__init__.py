@@ -1,0 +1,8 @@
+"""What ``runnel-trio demo`` runs: real flights through two workers, and a check of what came out.
+
+    flights      the app, written as users write theirs
+    _replay      a file of flights through it
+    sample.*     the flights of a week, and the histories that must come of them
+
+It is in the package so that it can be run where nothing but the wheel is. `examples/flights` says more.
+"""

@@ -1,0 +1,143 @@
+"""Where settings are given besides in code: ``RUNNEL_*`` variables, and one file.
+
+The file is the nearest one, from the current directory upwards: ``runnel.toml``, whose keys are settings,
+or ``pyproject.toml``, if it has a table ``[tool.runnel]``. Beside each other, ``runnel.toml`` is taken. Files
+are not mixed, so that what holds can be seen in one place.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import warnings
+from collections.abc import Collection, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from runnel_trio.exceptions import Misconfigured
+
+__all__ = ["SettingsFile", "nearest", "unknown", "variable", "warn_of_near_misses"]
+
+PREFIX = "RUNNEL_"
+#: Variables that are read elsewhere: the embedded server's binary.
+FOREIGN = frozenset({"RUNNEL_EMBEDDED_BINARY"})
+#: Files that may have settings, and the tables in which these stand; the first one counts.
+FILES: Mapping[str, tuple[str, ...]] = {"runnel.toml": (), "pyproject.toml": ("tool", "runnel")}
+#: How tomllib tells the place, at the end of its text.
+PLACE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
+
+
+def variable(name: str) -> str:
+    """The environment variable of a setting."""
+    return f"{PREFIX}{name.upper()}"
+
+
+def closest(name: str, names: Collection[str]) -> str | None:
+    """The setting that was probably meant."""
+    if f"default_{name}" in names:
+        return f"default_{name}"
+    return next(iter(difflib.get_close_matches(name, names, n=1, cutoff=0.75)), None)
+
+
+def unknown(name: str, names: Collection[str]) -> str:
+    """What to tell of a name that is no setting."""
+    meant = closest(name, names)
+    hint = f"did you mean {meant}?" if meant else f"there are {', '.join(names)}."
+    return f"there is no setting {name}: {hint}"
+
+
+def warn_of_near_misses(environ: Mapping[str, str], names: Collection[str]) -> None:
+    """A misspelt variable would be ignored in silence."""
+    known = FOREIGN | {variable(name) for name in names}
+    for given in environ:
+        if given.upper().startswith(PREFIX) and given not in known:
+            meant = closest(given[len(PREFIX) :].lower(), names)
+            if meant:
+                warnings.warn(
+                    f"the variable {given} is not a setting: did you mean {variable(meant)}?",
+                    stacklevel=4,  # the line that makes the App
+                )
+
+
+@attrs.frozen
+class SettingsFile:
+    """A file that has settings.
+
+    Attributes:
+        origin: what to call it: its path, and the table.
+        values: what stands in it, by name, unchecked.
+    """
+
+    origin: str
+    values: Mapping[str, Any]
+
+
+def nearest() -> SettingsFile | None:
+    """The file whose settings hold in the current directory, if there is one.
+
+    Raises:
+        Misconfigured: it cannot be read, or is no TOML.
+    """
+    try:
+        here = Path.cwd()
+    except OSError:  # somebody has removed it
+        return None
+    for directory in (here, *here.parents):
+        for name, tables in FILES.items():
+            path = str(directory / name)
+            if os.path.isfile(path) and (found := _settings(path, tables)) is not None:
+                return found
+    return None
+
+
+def _settings(path: str, tables: tuple[str, ...]) -> SettingsFile | None:
+    """What a file has under its tables; None if it has no such table."""
+    shown = _shown(path)
+    try:
+        raw = Path(path).read_bytes()
+    except OSError as error:
+        raise Misconfigured(
+            f"{shown} may have settings and cannot be read: {error.strerror}. "
+            "Let this user read it, or move it"
+        ) from error
+    if not all(
+        word.encode() in raw for word in tables
+    ):  # most have nothing for us, and are not ours to judge
+        return None
+    found: Any = _parsed(shown, raw)
+    for name in tables:
+        if not isinstance(found, dict) or name not in found:
+            return None
+        found = found[name]
+    table = f" [{'.'.join(tables)}]" if tables else ""
+    if not isinstance(found, dict):
+        raise Misconfigured(f"{shown}{table} is no table of settings: write [{'.'.join(tables)}] above them")
+    if "tool" in found and not tables:
+        raise Misconfigured(f"{shown}: settings stand at the top of this file, without [tool.runnel]")
+    return SettingsFile(f"{shown}{table}", found)
+
+
+def _shown(path: str) -> str:
+    """Relative or absolute: what is shorter is easier to read, and to find."""
+    return min(os.path.relpath(path), path, key=len)
+
+
+@lru_cache(maxsize=8)
+def _parsed(shown: str, raw: bytes) -> dict[str, Any]:
+    """The document; kept, because a test suite makes many apps."""
+    import tomllib  # most have no file
+
+    try:
+        return tomllib.loads(raw.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise Misconfigured(f"{shown}, line {line}: not UTF-8, as TOML must be") from error
+    except tomllib.TOMLDecodeError as error:
+        said = str(error)
+        place = PLACE.search(said)
+        line = int(place[1]) if place and place[1] else raw.rstrip().count(b"\n") + 1
+        raise Misconfigured(f"{shown}, line {line}: no TOML: {PLACE.sub('', said)}") from error
