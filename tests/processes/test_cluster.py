@@ -61,7 +61,7 @@ async def test_a_rolling_restart_under_load_loses_and_repeats_nothing(
     flights: Path, log: Path, expected: dict[str, Any], redis: Redis, start: Any, until: Any, groups: Any
 ) -> None:
     total = sum(plane["flights"] for plane in expected.values())
-    workers: list[Worker] = [start("run", "flown_app:app", FLOWN_PAUSE="0.01") for _ in range(4)]
+    workers: list[Worker] = [start("run", "flown_app:app", FLOWN_PAUSE="0.02") for _ in range(4)]
     await until(lambda: shared(redis, *workers))
     sender: Worker = start("sendmany", "flown_app:flights", str(flights))
     for turn in range(4):
@@ -70,7 +70,7 @@ async def test_a_rolling_restart_under_load_loses_and_repeats_nothing(
         old.terminate()
         assert await until(lambda old=old: old.poll() is not None)
         assert old.returncode == 0
-        workers.append(start("run", "flown_app:app", FLOWN_PAUSE="0.01"))
+        workers.append(start("run", "flown_app:app", FLOWN_PAUSE="0.02"))
         await until(lambda: shared(redis, *workers))
     assert not done(groups), "in the middle of it"
     assert await until(lambda: sender.poll() is not None)

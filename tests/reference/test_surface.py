@@ -5,6 +5,7 @@ What differs on purpose stands in `DIFFERENT`, with the reason; nothing else may
 
 from __future__ import annotations
 
+import enum
 import importlib
 import inspect
 from inspect import Parameter
@@ -18,7 +19,7 @@ from runnel_trio import App, Event, Record
 from runnel_trio._event import Partition
 from runnel_trio.settings import Settings, describe
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[2] / "docs" / "reference"
 
 EITHER, NAMED = Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY
 MANY, OPTIONS = Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD
@@ -143,7 +144,10 @@ def named(path: str) -> Any:
 
 
 def parameters(path: str) -> list[Parameter]:
-    found = list(inspect.signature(named(path)).parameters.values())
+    thing = named(path)
+    if isinstance(thing, type) and issubclass(thing, enum.Enum):  # of which Python 3.12 only says "*values"
+        return [Parameter("value", Parameter.POSITIONAL_OR_KEYWORD)]
+    found = list(inspect.signature(thing).parameters.values())
     return [x for x in found if x.name != "self"]
 
 
