@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Container, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -127,6 +127,7 @@ class Rebalancer:
         try:
             with self._until_drained():
                 await self._guarded(self._seat.beat)
+                self._tell_of_joining()
             self.heartbeat.keep(self._seat)
             async with trio.open_nursery() as services:
                 services.start_soon(self._guarded, self._committer.run)
@@ -148,6 +149,11 @@ class Rebalancer:
             self.heartbeat.drop(self._seat)
             with shielded(LAST_WORDS):
                 await self._guarded(self._seat.leave)
+
+    def _tell_of_joining(self) -> None:
+        if not self._draining.is_set():
+            members = len(self._seat.view.members)
+            report(logging.INFO, "joined", processor=self.processor.name, member=self.member, members=members)
 
     def _until_drained(self) -> trio.CancelScope:
         """A scope around a wait that a drain ends, however long the server is away."""
@@ -233,9 +239,7 @@ class Rebalancer:
             await self._pay_back()
             wait = await self._plan()
             mine = set(self._seat.view.plan.get(self.member, ()))
-            for number, executor in list(self._running.items()):
-                if number not in mine:
-                    executor.drain()
+            self._hand_over(mine)
             missing = mine - self._running.keys() - self._still.keys()
             tried = sorted(missing & self._open)
             self._open -= mine
@@ -249,6 +253,16 @@ class Rebalancer:
                 await self._changed.wait()
                 continue
             self._open |= missing
+
+    def _hand_over(self, mine: Container[int]) -> None:
+        """Drain what the plan gives to others, and tell once."""
+        others = [x for number, x in self._running.items() if number not in mine]
+        fresh = [x for x in others if not x.backlog.closed]
+        for executor in others:
+            executor.drain()
+        if fresh:
+            name = self.processor.name
+            report(logging.INFO, "handing-over", processor=name, partitions=len(fresh))
 
     async def _pay_back(self) -> None:
         """Give up what was lost and still has our name: nobody takes by force what a living member holds."""
