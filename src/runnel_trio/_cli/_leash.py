@@ -30,7 +30,7 @@ __all__ = ["ABORT", "GONE", "HERE", "READY", "STOP", "Leash"]
 STOP, ABORT, GONE = "stop", "abort", "gone"
 HERE, READY = "here", "ready"
 #: Seconds for which a worker whose supervisor is gone may last beyond its grace period, and again at its end.
-_MARGIN = 5.0
+_MARGIN = 3.0
 
 
 @attrs.define(eq=False)

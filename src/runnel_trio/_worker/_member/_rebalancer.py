@@ -127,7 +127,6 @@ class Rebalancer:
         try:
             with self._until_drained():
                 await self._guarded(self._seat.beat)
-                self._tell_of_joining()
             self.heartbeat.keep(self._seat)
             async with trio.open_nursery() as services:
                 services.start_soon(self._guarded, self._committer.run)
@@ -149,11 +148,6 @@ class Rebalancer:
             self.heartbeat.drop(self._seat)
             with shielded(LAST_WORDS):
                 await self._guarded(self._seat.leave)
-
-    def _tell_of_joining(self) -> None:
-        if not self._draining.is_set():
-            members = len(self._seat.view.members)
-            report(logging.INFO, "joined", processor=self.processor.name, member=self.member, members=members)
 
     def _until_drained(self) -> trio.CancelScope:
         """A scope around a wait that a drain ends, however long the server is away."""
