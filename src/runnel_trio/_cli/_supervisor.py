@@ -4,6 +4,7 @@
                 │                         ▲──────────────────────────────────────────────┘
                 ├─ _roll, on SIGHUP:    slot by slot: start a new one, when it is ready stop the old one
                 ├─ _change, --reload:   stop all, and start them again
+                ├─ _attend, one a child: hears it, until it has ended
                 └─ _hold:               the embedded server that all share
 
 It imports nothing of the user's: what it starts later is what stands in the files then. What it must know
@@ -30,6 +31,7 @@ from runnel_trio._cli._reload import changes
 from runnel_trio._cli._signals import hangups, obeyed
 from runnel_trio._scopes import helpers
 from runnel_trio._telemetry import logger, report
+from runnel_trio.exceptions import RunnelError
 
 __all__ = ["Supervisor"]
 
@@ -84,6 +86,8 @@ class Supervisor:
     _hopeless: int = attrs.field(default=0, init=False)
     _worked: bool = attrs.field(default=False, init=False)
     _known: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _facts: dict[str, Any] | None = attrs.field(default=None, init=False)
+    _over: trio.Event = attrs.field(factory=trio.Event, init=False)
     _directory: str = attrs.field(default="", init=False)
 
     async def run(self) -> int:
@@ -99,13 +103,13 @@ class Supervisor:
             # For an embedded server whose data are thrown away: that happens when all have ended.
             tempfile.TemporaryDirectory(prefix="runnel-", ignore_cleanup_errors=True) as self._directory,
         ):
-            async with helpers() as beside:
-                beside.start_soon(self._hold)
-                if self.reload:
-                    await beside.start(changes, self._change)
-                async with trio.open_nursery() as self._nursery:
+            async with trio.open_nursery() as self._nursery:
+                async with helpers() as beside:
                     with hangups(self._hung_up, self._stop):
+                        if self.reload:
+                            await beside.start(changes, self._change)
                         await self._keep_all()
+                self._over.set()
         if self._urgency > 1:
             return 128 + self._signal
         report(logging.INFO, "supervisor-stopped", code=self._code)
@@ -191,9 +195,11 @@ class Supervisor:
 
     def _told(self, child: Child, word: str) -> None:
         if word == HERE:
-            if not self._known.is_set():
+            if self._facts is None:
+                self._facts = child.facts
                 self.configured(child.facts)
                 report(logging.INFO, "supervising", workers=self.workers)
+                self._nursery.start_soon(self._hold, child.facts["url"])
             self._known.set()
         else:
             self._worked, self._hopeless = True, 0
@@ -277,14 +283,15 @@ class Supervisor:
 
     # The embedded server
 
-    async def _hold(self) -> None:
-        """Keep the embedded server of the workers, so that it outlives each of them."""
-        await self._known.wait()
-        urls = {child.facts.get("url") for child in self._children}
-        for url in urls:
-            if url is not None:
-                async with embedded_server(url):
-                    await trio.sleep_forever()
+    async def _hold(self, url: str | None) -> None:
+        """Keep the embedded server of the workers until they have ended, so that it outlives each of them."""
+        if url is None:
+            return
+        try:
+            async with embedded_server(url):
+                await self._over.wait()
+        except RunnelError as error:
+            report(logging.WARNING, "embedded-server-not-held", error=error)
 
 
 async def _either(*events: trio.Event) -> None:
