@@ -15,7 +15,7 @@ from runnel_trio._broker._shared import SharedBroker
 from runnel_trio._cli._errors import Ended, Exit, ended
 from runnel_trio._cli._load import discover, load, redirect
 from runnel_trio._cli._run import chosen, unavailable
-from runnel_trio._kinds import redacted
+from runnel_trio._kinds import redacted, redacted_text
 from runnel_trio.exceptions import BrokerUnavailable
 
 __all__ = ["check"]
@@ -28,14 +28,17 @@ class _Findings:
     code: int = Exit.OK
 
     def fine(self, text: str) -> None:
-        click.echo(f"{click.style('ok', fg='green')}     {text}")
+        self._say(f"{click.style('ok', fg='green')}     {text}")
 
     def note(self, text: str) -> None:
-        click.echo(f"{click.style('note', fg='yellow')}   {text}")
+        self._say(f"{click.style('note', fg='yellow')}   {text}")
 
     def wrong(self, code: int, text: str) -> None:
-        click.echo(f"{click.style('wrong', fg='red')}  {text}")
+        self._say(f"{click.style('wrong', fg='red')}  {text}")
         self.code = self.code or code
+
+    def _say(self, text: str) -> None:
+        click.echo(redacted_text(text))
 
 
 def check(target: str, processors: str | None, *, redis_url: str | None, embedded: str | None) -> int:
