@@ -29,7 +29,9 @@ def usage(name: str, command: click.Command) -> str:
     """How it is typed, what it does, and its options."""
     words = ["runnel-trio", name]
     words += [x.make_metavar(click.Context(command)) for x in command.params if isinstance(x, click.Argument)]
-    options = [x for x in command.params if isinstance(x, click.Option) and x.opts[0] not in COMMON]
+    options = [
+        x for x in command.params if isinstance(x, click.Option) and x.opts[0] not in COMMON and not x.hidden
+    ]
     about = [literals(" ".join(part.split())) for part in (command.help or "").split("\n\n")]
     entries = [textwrap.dedent(f".. code-block:: text\n\n    {' '.join([*words, '[OPTIONS]'])}\n"), *about]
     entries += [f"``{typed(x)}``\n    {literals(described(x))}" for x in options]

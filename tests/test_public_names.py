@@ -41,9 +41,9 @@ API = Path(__file__).parents[1] / "docs" / "reference" / "api.rst"
 PUBLIC = {
     "runnel_trio": {
         "App", "BrokerRefused", "BrokerUnavailable", "Compressor", "DeserializationError", "Event", "Events",
-        "ExceptionPolicy", "FastJSONSerializer", "Gzip", "InternalError", "JSONSerializer", "LZ4", "LeaseLost",
+        "ExceptionPolicy", "FastJSONSerializer", "Gzip", "InternalError", "JSONSerializer", "LZ4", "LeaseLost", "LogContext",
         "Middleware", "Misconfigured", "Overflow", "Partition", "PartitionReset", "Poisoned", "Processor", "Quarantined", "Record",
-        "RecordInvalid", "RunnelError", "Serializer", "Settings", "Stream", "StreamFull", "Worker", "WorkersAlive",
+        "RecordInvalid", "RunnelError", "Serializer", "Settings", "Stream", "StreamFull", "Worker", "WorkersAlive", "log_context",
     },
     "runnel_trio.constants": {"ExceptionPolicy", "Overflow"},
     "runnel_trio.exceptions": {

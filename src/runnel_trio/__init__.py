@@ -39,6 +39,8 @@ from runnel_trio._operations import PartitionReset as PartitionReset
 from runnel_trio._operations import Quarantined as Quarantined
 from runnel_trio._processor import Processor as Processor
 from runnel_trio._stream import Stream as Stream
+from runnel_trio._telemetry import LogContext as LogContext
+from runnel_trio._telemetry import log_context as log_context
 from runnel_trio._worker._member._events import Events as Events
 from runnel_trio._worker._worker import Worker as Worker
 from runnel_trio.constants import ExceptionPolicy as ExceptionPolicy
@@ -74,6 +76,7 @@ __all__ = [
     "InternalError",
     "JSONSerializer",
     "LeaseLost",
+    "LogContext",
     "Middleware",
     "Misconfigured",
     "Overflow",
@@ -91,6 +94,7 @@ __all__ = [
     "StreamFull",
     "Worker",
     "WorkersAlive",
+    "log_context",
 ]
 
 

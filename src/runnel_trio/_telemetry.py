@@ -1,15 +1,20 @@
 """Facts that matter, one log line each for whoever listens to the logger ``runnel_trio``, and counts.
 
-A library configures no handlers: the command line does, or the program that embeds us.
+A library configures no handlers: the command line does, or the program that embeds us. What a user's own
+record is about (which event was in hand when it was logged) is found when it is logged: no event pays for it.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
-__all__ = ["Tally", "logger", "report"]
+import attrs
+
+__all__ = ["Handling", "LogContext", "Tally", "handling", "log_context", "logger", "report"]
 
 #: By processor and fact (``ignored``, ``set-aside``, ``quarantined``, ``events-lost``): how many events.
 Tally = Counter[tuple[str, str]]
@@ -26,3 +31,70 @@ def report(level: int, fact: str, **values: Any) -> None:
     if logger.isEnabledFor(level):
         told = " ".join(f"{name}={value}" for name, value in values.items())
         logger.log(level, "%s", f"{fact} {told}".rstrip(), extra={"fact": fact, "facts": values})
+
+
+@attrs.frozen(kw_only=True)
+class Handling:
+    """What runs in a task of ours.
+
+    Attributes:
+        member: the worker's id.
+        processor: its name.
+        partition: number of the one that it is called for.
+        first_in_hand: the id of the first event in hand, of several; None between two.
+    """
+
+    member: str
+    processor: str
+    partition: int
+    first_in_hand: Callable[[], bytes | None]
+
+
+#: Set once for each partition's task, never for an event; tasks and threads that a handler starts inherit it.
+handling: ContextVar[Handling | None] = ContextVar("runnel_trio_handling", default=None)
+
+
+def log_context() -> dict[str, Any]:
+    """What the caller is handling: ``member``, ``processor``, ``partition`` and ``xid``, for logs and traces.
+
+    Returns:
+        Empty outside of a processor function. In it, ``xid`` is the id of the event in hand, of a list that
+        of the first one, and None between two.
+
+    Example:
+        Inside a processor function, with a logging library of your own::
+
+            log.info("paid", order=order.order_id, **log_context())
+    """
+    now = handling.get()
+    if now is None:
+        return {}
+    xid = now.first_in_hand()
+    return {
+        "member": now.member,
+        "processor": now.processor,
+        "partition": now.partition,
+        "xid": None if xid is None else xid.decode(),
+    }
+
+
+class LogContext(logging.Filter):
+    """Gives every record the attributes of `log_context`, None where there are none; for a handler of yours.
+
+    ``runnel-trio run`` has it in its own handler. What a record has already stays.
+
+    Example:
+        >>> import logging
+        >>> from runnel_trio import LogContext
+        >>> handler = logging.StreamHandler()
+        >>> handler.addFilter(LogContext())
+        >>> handler.setFormatter(logging.Formatter("%(processor)s[%(partition)s] %(xid)s %(message)s"))
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Every record passes."""
+        found = log_context()
+        for name in ("member", "processor", "partition", "xid"):
+            if not hasattr(record, name):
+                setattr(record, name, found.get(name))
+        return True

@@ -129,6 +129,25 @@ def started(shop: Path) -> Iterator[Started]:
         process.communicate()
 
 
+def read_to(process: subprocess.Popen[str], pattern: str, *, most: int = 400) -> re.Match[str]:
+    """Read its log up to a line that has this."""
+    assert process.stderr is not None
+    read = []
+    for _ in range(most):
+        line = process.stderr.readline()
+        assert line, "".join(read)
+        read.append(line)
+        if found := re.search(pattern, line):
+            return found
+    raise AssertionError("".join(read))
+
+
+@pytest.fixture
+def reads() -> Callable[..., re.Match[str]]:
+    """Read the log of a command that was started."""
+    return read_to
+
+
 #: As in a shell, where Ctrl-C reaches the command: the terminal becomes that of its session.
 AT_A_TERMINAL = """
 import fcntl, termios

@@ -43,6 +43,8 @@ def test_every_command_is_on_the_page_as_it_is_now(reference: ModuleType) -> Non
 def test_every_option_and_argument_is_on_the_page(reference: ModuleType) -> None:
     for name, command in reference.commands(cli):
         for option in command.params:
+            if isinstance(option, click.Option) and option.hidden:
+                continue
             for word in option.opts if isinstance(option, click.Option) else [option.metavar or "FILE"]:
                 assert word in PAGE, f"{name} {word}"
 

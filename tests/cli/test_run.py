@@ -97,8 +97,10 @@ def test_what_a_processor_raises_ends_the_worker_with_the_users_part_of_the_trac
 def test_only_the_processors_that_are_asked_for_run(started: Any, command: Any) -> None:
     worker = started("run", "shop:app", "--embedded=data", "--processors", "quiet")
     assert worker.stderr is not None
-    assert "processor=quiet" in worker.stderr.readline()
-    assert "processors=1" in worker.stderr.readline()
+    told = [worker.stderr.readline() for _ in range(3)]
+    assert [x.split()[2] for x in told] == ["joined", "acquired", "started"]
+    assert all("processor=quiet" in x for x in told[:2])
+    assert "processors=1" in told[2]
     unknown = command("run", "shop:app", "--processors", "quiet,loud")
     assert unknown.returncode == 2
     assert unknown.stderr == "Error: no processor is called 'loud'. There are: printer, quiet\n"

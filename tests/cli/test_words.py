@@ -163,7 +163,7 @@ async def test_logging_that_the_users_module_has_configured_stays(
         f"import logging\nlogging.basicConfig(level='INFO', format='MINE %(message)s')\n{text}"
     )
     worker = started("run", "shop:app", RUNNEL_REDIS_URL=server)
-    assert worker.stderr.readline().startswith("MINE acquired ")
+    assert worker.stderr.readline().startswith("MINE joined ")
 
 
 async def test_the_log_level_is_that_of_the_settings(server: str, command: Any) -> None:

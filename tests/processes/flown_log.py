@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import attrs
+from redis import Redis
 
 #: As in `flown_app`.
 MAX_UNACKED = 50
@@ -78,3 +80,18 @@ def check(log: Path, expected: dict[str, Any]) -> int:
 def done(groups: Callable[[], list[dict[str, Any]]]) -> bool:
     found = groups()
     return len(found) == 16 and all(group["lag"] == 0 and group["pending"] == 0 for group in found)
+
+
+def members(redis: Redis) -> dict[int, int]:
+    """Process → how many partitions the plan gives it, for all members of the present plan."""
+    keys = {key.rpartition(b":")[2]: key for key in redis.scan_iter("*written_down}*")}
+    if {b"members", b"assignment"} - keys.keys():
+        return {}
+    there, plan = redis.hgetall(keys[b"members"]), redis.hgetall(keys[b"assignment"])
+    if there.get(b"generation") != plan.get(b"generation"):
+        return {}
+    return {
+        json.loads(value.split(b" ", 5)[5])["pid"]: len(plan.get(field, b"").split())
+        for field, value in there.items()
+        if field.startswith(b"m:")
+    }

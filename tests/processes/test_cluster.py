@@ -9,25 +9,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from flown_log import MAX_UNACKED, check, count, done
+from flown_log import MAX_UNACKED, check, count, done, members
 from redis import Redis
 
 Worker = subprocess.Popen[bytes]
-
-
-def members(redis: Redis) -> dict[int, int]:
-    """Process → how many partitions the plan gives it, for all members of the present plan."""
-    keys = {key.rpartition(b":")[2]: key for key in redis.scan_iter("*written_down}*")}
-    if {b"members", b"assignment"} - keys.keys():
-        return {}
-    there, plan = redis.hgetall(keys[b"members"]), redis.hgetall(keys[b"assignment"])
-    if there.get(b"generation") != plan.get(b"generation"):
-        return {}
-    return {
-        json.loads(value.split(b" ", 5)[5])["pid"]: len(plan.get(field, b"").split())
-        for field, value in there.items()
-        if field.startswith(b"m:")
-    }
 
 
 def shared(redis: Redis, *workers: Worker) -> bool:

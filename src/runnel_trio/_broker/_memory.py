@@ -62,6 +62,7 @@ class MemoryBroker:
     """See `_protocol.Broker`."""
 
     url: str = "memory://"
+    about: str = "none, only the memory of this process"
     store: Store = attrs.field(factory=Store, repr=False)
     clock: Callable[[], float] = trio.current_time
 

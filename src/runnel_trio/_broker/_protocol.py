@@ -127,6 +127,11 @@ class Broker(Protocol):
         """Where the server is, for clients of user code."""
         ...
 
+    @property
+    def about(self) -> str:
+        """What kind of server it is, in words for people."""
+        ...
+
     def log_key(self, stream: StreamSpec, partition: int) -> str:
         """The key of a partition's log."""
         ...

@@ -1,6 +1,6 @@
 """The command line: ``runnel-trio``, or ``python -m runnel_trio``.
 
-    run           a worker              _run
+    run           a worker, or several  _running ← _run; _supervisor ← _child, _reload; _check
     send          an event, or a few    _send
     sendmany      a file of JSON lines  _sendmany ← _lines, _progress
     status        how an app is         _status ← _board
@@ -16,7 +16,7 @@
 
 What commands have in common: `_options` are those for the server, `_load` finds what ``module:name`` means,
 `_signals` hears SIGINT and SIGTERM, `_errors` turns whatever goes wrong into a line and an exit code,
-`_logging` writes the log.
+`_logging` writes the log. A worker and its supervisor are tied by `_leash`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ import click
 import trio
 
 from runnel_trio._app import App
-from runnel_trio._cli import _run, _send
+from runnel_trio._cli import _send
 from runnel_trio._cli._completion import completion
 from runnel_trio._cli._dead_letters import dead_letters
 from runnel_trio._cli._demo import demo
@@ -39,11 +39,12 @@ from runnel_trio._cli._errors import Exit, concluded, tell
 from runnel_trio._cli._init import init
 from runnel_trio._cli._inspect import inspect
 from runnel_trio._cli._lines import Lines
-from runnel_trio._cli._load import app_of, discover, load, redirect
+from runnel_trio._cli._load import app_of, load, redirect
 from runnel_trio._cli._logging import configure
 from runnel_trio._cli._options import Command, common
 from runnel_trio._cli._processor import processor
 from runnel_trio._cli._progress import Progress
+from runnel_trio._cli._running import run
 from runnel_trio._cli._sendmany import Sending
 from runnel_trio._cli._settings import settings
 from runnel_trio._cli._status import status
@@ -59,30 +60,6 @@ __all__ = ["main"]
 @click.version_option(package_name="runnel-trio", message="%(version)s")
 def cli() -> None:
     """Distributed, partitioned, strictly ordered event processing on Redis Streams."""
-
-
-@cli.command(cls=Command)
-@click.argument("target", metavar="MODULE:APP")
-@click.option("--processors", metavar="A,B", help="Run these processors only.")
-@common
-def run(
-    target: str, *, processors: str | None, redis_url: str | None, embedded: str | None, show_all: bool
-) -> int:
-    """Run a worker: the processors and tasks of an app.
-
-    SIGINT (Ctrl-C) or SIGTERM stops it gracefully: events in hand are finished. A second one stops it at
-    once.
-    """
-
-    def command() -> int:
-        app = load(target, App)
-        discover(app)
-        chosen = _run.chosen(app, processors)
-        redirect(app, redis_url=redis_url, embedded=embedded)
-        configure(app.settings, tell)
-        return trio.run(_run.run, app, chosen)
-
-    return concluded(command, show_all=show_all)
 
 
 @cli.command(cls=Command)
@@ -156,7 +133,7 @@ def sendmany(
     return concluded(command, show_all=show_all)
 
 
-_OTHERS = (status, top, inspect, stream_group, processor, dead_letters, settings, init, demo, completion)
+_OTHERS = (run, status, top, inspect, stream_group, processor, dead_letters, settings, init, demo, completion)
 for _command in _OTHERS:
     cli.add_command(_command)
 

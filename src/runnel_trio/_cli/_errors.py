@@ -28,7 +28,7 @@ from runnel_trio.exceptions import (
     WorkersAlive,
 )
 
-__all__ = ["Ended", "Exit", "concluded", "place", "tell"]
+__all__ = ["Ended", "Exit", "concluded", "ended", "place", "tell"]
 
 
 class Exit(enum.IntEnum):
@@ -91,16 +91,17 @@ def concluded(command: Callable[[], int], *, show_all: bool) -> int:
     except (click.ClickException, click.Abort):
         raise
     except Exception as error:
-        ended = error if isinstance(error, Ended) else _ended(error)
-        blamed = ended.blamed
+        end = error if isinstance(error, Ended) else ended(error)
+        blamed = end.blamed
         if show_all:
-            blamed = blamed or ended.__cause__ or error
+            blamed = blamed or end.__cause__ or error
         whole = show_all or isinstance(blamed, InternalError)
-        _report(ended.text, told(blamed, whole=whole) if blamed else "")
-        return ended.code
+        _report(end.text, told(blamed, whole=whole) if blamed else "")
+        return end.code
 
 
-def _ended(error: Exception) -> Ended:
+def ended(error: Exception) -> Ended:
+    """The line and the exit code of any error."""
     code = next((code for kind, code in _CODES.items() if isinstance(error, kind)), None)
     if code is not None:
         return Ended(code, str(error))

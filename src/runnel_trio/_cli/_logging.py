@@ -9,20 +9,30 @@ from datetime import UTC, datetime
 from typing import Any
 
 from runnel_trio._kinds import redacted_text
+from runnel_trio._telemetry import LogContext
 from runnel_trio.settings import Settings
 
 __all__ = ["Console", "JSONLines", "as_json", "configure"]
 
 
 class Console(logging.Formatter):
-    """Time, level, logger if it is not ours, message: for people."""
+    """Time, level, logger if it is not ours, message: for people.
 
-    def __init__(self) -> None:
-        super().__init__("%(asctime)s.%(msecs)03d %(levelname)-7s %(place)s%(message)s", "%H:%M:%S")
+    Args:
+        worker: its number among those of a supervisor, shown before each line; 0: none.
+    """
+
+    def __init__(self, worker: int = 0) -> None:
+        mark = f"[{worker}] " if worker else ""
+        super().__init__(f"{mark}%(asctime)s.%(msecs)03d %(levelname)-7s %(place)s%(message)s", "%H:%M:%S")
 
     def format(self, record: logging.LogRecord) -> str:
         """One line, and the traceback if there is one; without passwords of servers."""
-        record.place = "" if record.name.startswith("runnel_trio") else f"{record.name}: "
+        record.place = ""
+        if not record.name.startswith("runnel_trio"):
+            processor, xid = getattr(record, "processor", None), getattr(record, "xid", None)
+            where = f" {processor}[{getattr(record, 'partition', None)}] {xid or '-'}" if processor else ""
+            record.place = f"{record.name}{where}: "
         return redacted_text(super().format(record))
 
 
@@ -38,7 +48,9 @@ class JSONLines(logging.Formatter):
             "logger": record.name,
             "event": fact if fact is not None else record.getMessage(),
         }
-        values = {**getattr(record, "facts", {})}
+        context = {name: getattr(record, name, None) for name in ("member", "processor", "partition", "xid")}
+        values = {name: value for name, value in context.items() if value is not None}
+        values |= getattr(record, "facts", {})
         if record.exc_info:
             values["exception"] = self.formatException(record.exc_info)
         line.update({f"{name}_" if name in line else name: value for name, value in values.items()})
@@ -65,20 +77,34 @@ class _Handler(logging.Handler):
             self.handleError(record)
 
 
-def configure(settings: Settings, write: Callable[[str], None]) -> None:
+def configure(
+    settings: Settings,
+    write: Callable[[str], None],
+    *,
+    log_format: str | None = None,
+    log_level: str | None = None,
+    worker: int = 0,
+) -> None:
     """Log as the settings say, unless the user's own modules have configured logging.
 
     Args:
         settings: what is logged, and how.
         write: writes a line.
+        log_format: wins over the settings.
+        log_level: as that.
+        worker: the number of this one among several, for `Console`.
     """
     root = logging.getLogger()
-    if root.handlers:
+    if any(not isinstance(handler, _Handler) for handler in root.handlers):
+        if log_format or log_level:
+            write("--log-format and --log-level change nothing: the app's modules have configured logging")
         return
     handler = _Handler(write)
-    handler.setFormatter(JSONLines() if settings.log_format == "json" else Console())
-    root.addHandler(handler)
-    root.setLevel(settings.log_level.upper())
+    json_lines = (log_format or settings.log_format) == "json"
+    handler.setFormatter(JSONLines() if json_lines else Console(worker))
+    handler.addFilter(LogContext())
+    root.handlers[:] = [handler]
+    root.setLevel((log_level or settings.log_level).upper())
 
 
 def as_json() -> bool:

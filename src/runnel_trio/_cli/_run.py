@@ -7,19 +7,21 @@ import logging
 import re
 import signal
 from collections.abc import Collection, Sequence
+from contextlib import nullcontext
 
 import attrs
 import trio
 
 from runnel_trio._app import App
 from runnel_trio._cli._errors import Ended, Exit
+from runnel_trio._cli._leash import ABORT, GONE, HERE, READY, Leash
 from runnel_trio._cli._signals import obeyed
 from runnel_trio._kinds import redacted
 from runnel_trio._telemetry import logger, report
 from runnel_trio._worker._worker import Worker
-from runnel_trio.exceptions import BrokerUnavailable
+from runnel_trio.exceptions import BrokerUnavailable, Misconfigured
 
-__all__ = ["chosen", "run", "settle_heap", "unavailable"]
+__all__ = ["chosen", "run", "settle_heap", "shared_server", "unavailable"]
 
 #: Python's own measure for when all of the heap is gone through.
 _USUAL = 10
@@ -51,6 +53,7 @@ class _Running:
     processors: Sequence[str]
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     worker: Worker | None = None
+    leash: Leash | None = None
     aborted: int = 0
 
     def started(self, value: Worker | None = None) -> None:
@@ -59,25 +62,49 @@ class _Running:
         processors = ",".join(self.processors)
         server = redacted(self.app.settings.redis_url)
         report(logging.INFO, "running", app=self.app.name, processors=processors, server=server)
+        if self.leash is not None:
+            self.leash.tell(READY)
+
+    def heard(self, word: str) -> None:
+        """From the supervisor, who has told the user about it, or is gone."""
+        if word == GONE:
+            report(logging.WARNING, "supervisor-gone", then="stopping gracefully")
+        if word == ABORT:
+            self._abort(signal.SIGTERM)
+        else:
+            self._drain()
 
     def drain(self, number: int) -> None:
         """End gracefully."""
         logger.info("%s: stopping gracefully; once more to stop at once", signal.Signals(number).name)
+        self._drain()
+
+    def abort(self, number: int) -> None:
+        """Do not wait for the events in hand."""
+        logger.info("%s: stopping at once; once more to kill it", signal.Signals(number).name)
+        self._abort(number)
+
+    def _drain(self) -> None:
         if self.worker is None:
             self.scope.cancel()
         else:
             self.worker.stop()
 
-    def abort(self, number: int) -> None:
-        """Do not wait for the events in hand."""
-        logger.info("%s: stopping at once; once more to kill it", signal.Signals(number).name)
+    def _abort(self, number: int) -> None:
         self.aborted = number
-        if self.worker is not None:
+        if self.worker is None:
+            self.scope.cancel()
+        else:
             self.worker.abort()
 
 
-async def run(app: App, processors: Collection[str]) -> int:
+async def run(app: App, processors: Collection[str], leash: Leash | None = None) -> int:
     """Run a worker until a signal, or until a processor raises under HALT.
+
+    Args:
+        app: whose.
+        processors: names of those to run.
+        leash: what ties it to a supervisor, if it has one.
 
     Returns:
         The exit code: 0 after a graceful end, 128 + the signal's number when a second one cut it short.
@@ -86,16 +113,51 @@ async def run(app: App, processors: Collection[str]) -> int:
         Exception: what the processor raised.
         Ended: there was no server when it started.
     """
-    running = _Running(app, sorted(processors))
+    running = _Running(app, sorted(processors), leash=leash)
     settle_heap()
+    led = nullcontext() if leash is None else leash.obeyed(running.heard)
     try:
-        with obeyed(running.drain, running.abort), running.scope:
-            await app.run(processors=processors, task_status=running)
+        with obeyed(running.drain, running.abort), led, running.scope:
+            if leash is None:
+                await app.run(processors=processors, task_status=running)
+            else:
+                await _led(app, processors, running, leash)
     except BrokerUnavailable as error:
         if running.worker is not None:
             raise
         raise unavailable(app, error) from error
     return 128 + running.aborted if running.aborted else Exit.OK
+
+
+async def _led(app: App, processors: Collection[str], running: _Running, leash: Leash) -> None:
+    """As `App.run`, and tell the supervisor when there is a server, and what it has to know."""
+    url, settings = app.settings.redis_url, app.settings
+    async with app.session():
+        graces = [app.processors[name].grace_period for name in processors]
+        leash.patience = max([settings.default_grace_period, *graces])
+        leash.tell(
+            HERE,
+            url=url if url.startswith("embedded://") else None,
+            patience=leash.patience,
+            log_format=settings.log_format,
+            log_level=settings.log_level,
+        )
+        await app.run(processors=processors, task_status=running)
+
+
+def shared_server(app: App, leash: Leash) -> None:
+    """Have all workers of a supervisor use one server.
+
+    Raises:
+        Misconfigured: its server cannot be shared.
+    """
+    url = app.settings.redis_url
+    if url.startswith("memory://") and leash.of > 1:
+        raise Misconfigured(
+            f"--workers {leash.of}: {url} is inside of one process; name a server, or use --embedded"
+        )
+    if url == "embedded://":
+        app.use_server(f"embedded://{leash.directory}")
 
 
 def settle_heap() -> None:

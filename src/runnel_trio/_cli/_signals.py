@@ -1,5 +1,7 @@
 """SIGINT and SIGTERM: the first asks for a graceful end, the second for one at once, the third kills.
 
+SIGHUP is for a supervisor: have new workers, or, from a terminal that was closed, no workers any more.
+
 Only the command line listens; a worker that is embedded in a program leaves signals to it.
 
 The handlers are not those of `trio.open_signal_receiver`: it takes signals until a task has looked at
@@ -9,6 +11,7 @@ end at once still waits for a server that is away.
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,21 +19,21 @@ from types import FrameType
 
 import trio
 
-__all__ = ["obeyed"]
+__all__ = ["hangups", "obeyed"]
 
 
 @contextmanager
-def obeyed(first: Callable[[int], None], second: Callable[[int], None]) -> Iterator[None]:
-    """While the block lasts, call ``first`` and then ``second`` in Trio, with the number of the signal."""
+def obeyed(*each: Callable[[int], None]) -> Iterator[None]:
+    """While the block lasts, call one after the other in Trio, with the signal's number; then it kills."""
     soon = trio.lowlevel.current_trio_token().run_sync_soon
-    actions = [first, second]
+    actions = list(each)
 
     def heard(number: int, _: FrameType | None) -> None:
         if actions:
             soon(actions.pop(0), number)
         if not actions:
-            for each in before:
-                signal.signal(each, signal.SIG_DFL)
+            for one in before:
+                signal.signal(one, signal.SIG_DFL)
 
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number in before:
@@ -40,3 +43,35 @@ def obeyed(first: Callable[[int], None], second: Callable[[int], None]) -> Itera
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def hangups(rolled: Callable[[], None], left: Callable[[int], None]) -> Iterator[None]:
+    """While the block lasts, call ``rolled`` in Trio at SIGHUP, or ``left`` when the terminal was closed.
+
+    Under nohup nobody minds a terminal that is closed: then every SIGHUP is a wish.
+    """
+    soon = trio.lowlevel.current_trio_token().run_sync_soon
+    before = signal.getsignal(signal.SIGHUP)
+    attached = before is not signal.SIG_IGN and _has_terminal()
+
+    def heard(number: int, _: FrameType | None) -> None:
+        if attached and not _has_terminal():
+            soon(left, number)
+        else:
+            soon(rolled)
+
+    signal.signal(signal.SIGHUP, heard)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def _has_terminal() -> bool:
+    """Whether the session still has one."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True

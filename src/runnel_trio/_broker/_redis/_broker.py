@@ -87,7 +87,7 @@ async def open_redis(url: str) -> AsyncIterator[RedisBroker]:
         await nursery.start(sends.run)
         broker = RedisBroker(endpoint=endpoint, outage=outage, commands=commands, sends=sends)
         (info,) = await commands.call([Plain(("INFO",))])
-        check_fitness(info, endpoint.url)
+        broker.about = check_fitness(info, endpoint.url)
         yield broker
 
 
@@ -111,6 +111,7 @@ class RedisBroker:
     outage: Outage
     commands: Gateway[_Request, list[Any]]
     sends: Gateway[Shipment, dict[int, int]]
+    about: str = attrs.field(default="", init=False)
     clock: Callable[[], float] = attrs.field(default=partial(time.clock_gettime, _CLOCK), init=False)
 
     @property

@@ -10,12 +10,15 @@ __all__ = ["check_fitness"]
 _OLDEST = (7, 0)
 
 
-def check_fitness(info: bytes | str, url: str) -> None:
+def check_fitness(info: bytes | str, url: str) -> str:
     """Refuse a server that cannot keep our promises.
 
     Args:
         info: its answer to INFO.
         url: where it is.
+
+    Returns:
+        What it is, in words.
 
     Raises:
         Misconfigured: it is older than Redis 7.0, or its maxmemory-policy may evict our keys.
@@ -34,3 +37,7 @@ def check_fitness(info: bytes | str, url: str) -> None:
             f"the server at {redacted(url)} has maxmemory-policy {policy} and would throw whole partitions "
             "away when memory is short; set it to noeviction"
         )
+    own = facts.get("valkey_version", "").strip()
+    name = f"Valkey {own}" if own else f"Redis {version}"
+    durable = "appendonly yes" if facts.get("aof_enabled", "0").strip() == "1" else "appendonly no"
+    return f"{name}, maxmemory-policy {policy}, {durable}"

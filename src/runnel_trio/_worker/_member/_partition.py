@@ -25,7 +25,7 @@ import trio
 
 from runnel_trio._broker._protocol import Broker, ProcessorSpec, Quarantine
 from runnel_trio._scopes import LAST_WORDS, shielded
-from runnel_trio._telemetry import Tally, report
+from runnel_trio._telemetry import Handling, Tally, handling, report
 from runnel_trio._traceback import said, told
 from runnel_trio._worker._member._backlog import Backlog
 from runnel_trio._worker._member._caution import Caution
@@ -95,6 +95,14 @@ class PartitionExecutor:
 
     async def run(self) -> None:
         """Until drained or lost: then everything handled is committed, and the lease given up."""
+        handling.set(
+            Handling(
+                member=self.backlog.lease.owner,
+                processor=self.processor.name,
+                partition=self.backlog.number,
+                first_in_hand=self._first_in_hand,
+            )
+        )
         try:
             with self.scope:
                 await self._supervise()
@@ -113,6 +121,9 @@ class PartitionExecutor:
         where = f"{self.processor.stream.name}/{self.processor.name}[{backlog.number}]"
         at = backlog.processed.decode()
         return f"<PartitionExecutor {where} {state} at {at} backlog {backlog.waiting}>"
+
+    def _first_in_hand(self) -> bytes | None:
+        return self.backlog.first if self.backlog.in_hand else None
 
     @contextmanager
     def _shielded(self, seconds: float) -> Iterator[None]:

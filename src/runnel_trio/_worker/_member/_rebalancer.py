@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Container, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -233,9 +233,7 @@ class Rebalancer:
             await self._pay_back()
             wait = await self._plan()
             mine = set(self._seat.view.plan.get(self.member, ()))
-            for number, executor in list(self._running.items()):
-                if number not in mine:
-                    executor.drain()
+            self._hand_over(mine)
             missing = mine - self._running.keys() - self._still.keys()
             tried = sorted(missing & self._open)
             self._open -= mine
@@ -249,6 +247,16 @@ class Rebalancer:
                 await self._changed.wait()
                 continue
             self._open |= missing
+
+    def _hand_over(self, mine: Container[int]) -> None:
+        """Drain what the plan gives to others, and tell once."""
+        others = [x for number, x in self._running.items() if number not in mine]
+        fresh = [x for x in others if not x.backlog.closed]
+        for executor in others:
+            executor.drain()
+        if fresh:
+            name = self.processor.name
+            report(logging.INFO, "handing-over", processor=name, partitions=len(fresh))
 
     async def _pay_back(self) -> None:
         """Give up what was lost and still has our name: nobody takes by force what a living member holds."""

@@ -10,13 +10,15 @@ this one believed to own. Nothing else can: a lease is taken by force only from 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 import attrs
 import trio
 
-from runnel_trio._broker._protocol import Beat, Broker, Membership, Party
+from runnel_trio._broker._protocol import Beat, Broker, Membership, Party, ProcessorSpec
 from runnel_trio._rules._lease import trusted_until
+from runnel_trio._telemetry import report
 from runnel_trio._worker._member._trust import Trust
 
 __all__ = ["Seat"]
@@ -100,6 +102,9 @@ class Seat:
         before, self.view = self.view, view
         if before.place not in {0, view.place}:
             self.on_removed()
+        if view.place and not before.place and isinstance(self.party, ProcessorSpec):
+            name, members = self.party.name, len(view.members)
+            report(logging.INFO, "joined", processor=name, member=self.member, members=members)
         if view.place:
             self.trust.renew(trusted_until(started, self.expiry))
         self._note_beats(view)

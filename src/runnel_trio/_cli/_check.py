@@ -1,0 +1,121 @@
+"""``runnel-trio run --check``: whether it would run, line by line; nothing is run or changed."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+
+import attrs
+import click
+import trio
+
+from runnel_trio._app import App
+from runnel_trio._broker._protocol import StreamSpec
+from runnel_trio._broker._shared import SharedBroker
+from runnel_trio._cli._errors import Ended, Exit, ended
+from runnel_trio._cli._load import discover, load, redirect
+from runnel_trio._cli._run import chosen, unavailable
+from runnel_trio._kinds import redacted, redacted_text
+from runnel_trio.exceptions import BrokerUnavailable
+
+__all__ = ["check"]
+
+
+@attrs.define
+class _Findings:
+    """What is fine, what is worth knowing, and what is wrong; said as it is found."""
+
+    code: int = Exit.OK
+
+    def fine(self, text: str) -> None:
+        self._say(f"{click.style('ok', fg='green')}     {text}")
+
+    def note(self, text: str) -> None:
+        self._say(f"{click.style('note', fg='yellow')}   {text}")
+
+    def wrong(self, code: int, text: str) -> None:
+        self._say(f"{click.style('wrong', fg='red')}  {text}")
+        self.code = self.code or code
+
+    def _say(self, text: str) -> None:
+        click.echo(redacted_text(text))
+
+
+def check(target: str, processors: str | None, *, redis_url: str | None, embedded: str | None) -> int:
+    """Say it all; the exit code is 0, or that with which ``run`` would end.
+
+    Args:
+        target: ``module:name`` of an app.
+        processors: as ``--processors``.
+        redis_url: as ``--redis-url``.
+        embedded: as ``--embedded``.
+    """
+    findings = _Findings()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        try:
+            app = load(target, App)
+            discover(app)
+            names = chosen(app, processors)
+            redirect(app, redis_url=redis_url, embedded=embedded)
+        except Exception as error:
+            found = error if isinstance(error, Ended) else ended(error)
+            if found.blamed is not None:
+                raise found from error  # with the traceback
+            findings.wrong(found.code, found.text)
+            return findings.code
+    for warning in told:
+        if issubclass(warning.category, UserWarning):
+            findings.note(str(warning.message))
+    if not app.processors and not app.background:
+        findings.wrong(
+            Exit.CONFIG, f"{target} has nothing to run; declare a processor: @app.processor(stream)"
+        )
+    else:
+        parts = f"{len(names)} of {len(app.processors)} processors, {len(app.background)} tasks and timers"
+        findings.fine(f"{target} can be imported, its settings can be used: {parts}")
+    trio.run(_server, app, findings)
+    return findings.code
+
+
+async def _server(app: App, findings: _Findings) -> None:
+    shared = SharedBroker(app.settings.redis_url)
+    try:
+        async with shared.used() as broker:
+            findings.fine(f"server {redacted(app.settings.redis_url)}: {broker.about}")
+            there = {spec.name: spec for spec in await broker.streams(app.name)}
+            _streams({name: stream.spec for name, stream in app.streams.items()}, there, findings)
+    except BrokerUnavailable as error:
+        found = unavailable(app, error)
+        findings.wrong(found.code, found.text)
+    except Exception as error:
+        found = ended(error)
+        findings.wrong(found.code, found.text)
+
+
+def _streams(
+    declared: Mapping[str, StreamSpec], there: Mapping[str, StreamSpec], findings: _Findings
+) -> None:
+    for name, spec in declared.items():
+        stored = there.get(name)
+        if stored is None:
+            findings.note(f"stream {name} is not on the server: it will be with its first event or worker")
+            continue
+        differ = [x for x in ("partition_count", "record", "hasher") if _of(stored, x) != _of(spec, x)]
+        for what in differ:
+            findings.wrong(
+                Exit.CONFIG,
+                f"stream {name} has {what}={_of(stored, what)} on the server, and {_of(spec, what)} here: "
+                f"keep {_of(stored, what)}, or take another name and drain this one first",
+            )
+        if not differ:
+            findings.fine(f"stream {name} is declared as on the server: {spec.partition_count} partitions")
+        for what in ("partition_size", "overflow"):
+            if _of(stored, what) != _of(spec, what):
+                before, now = _of(stored, what), _of(spec, what)
+                findings.note(f"stream {name} had {what}={before}: {now} will hold from the start on")
+
+
+def _of(spec: StreamSpec, what: str) -> object:
+    value = getattr(spec, what)
+    return getattr(value, "value", value)

@@ -1,0 +1,73 @@
+"""``--reload``: hears of changes of the Python files in the current directory, by watchfiles."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+
+import trio
+
+from runnel_trio._telemetry import report
+from runnel_trio.exceptions import Misconfigured
+
+__all__ = ["changes", "check_extra"]
+
+#: Milliseconds without a further change after which those before are told, and at most until then.
+_QUIET, _LONGEST = 50, 1600
+#: Milliseconds between two looks whether somebody still wants to hear.
+_SLICE = 500
+
+
+def check_extra() -> None:
+    """See that it is installed.
+
+    Raises:
+        Misconfigured: it is not.
+    """
+    if find_spec("watchfiles") is None:
+        raise Misconfigured('--reload needs watchfiles: pip install "runnel-trio[reload]"')
+
+
+async def changes(
+    tell: Callable[[Sequence[str]], None], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Call ``tell`` in Trio with the files that have changed, until cancelled. Started when it watches.
+
+    Not by `watchfiles.awatch`: a generator with a nursery in it may be closed anywhere.
+    """
+    from watchfiles import PythonFilter, watch
+
+    ended = threading.Event()
+    here = os.getcwd()
+    soon = trio.lowlevel.current_trio_token().run_sync_soon
+    watching = False
+
+    def began() -> None:
+        nonlocal watching
+        if not watching:
+            watching = True
+            report(logging.INFO, "watching", directory=here)
+            task_status.started()
+
+    def look() -> None:
+        for found in watch(
+            here,
+            watch_filter=PythonFilter(),
+            debounce=_LONGEST,
+            step=_QUIET,
+            stop_event=ended,
+            rust_timeout=_SLICE,
+            yield_on_timeout=True,  # the first one says that it watches
+            raise_interrupt=False,
+        ):
+            soon(began)
+            if found:
+                soon(tell, sorted(os.path.relpath(path, here) for _, path in found))
+
+    try:
+        await trio.to_thread.run_sync(look, abandon_on_cancel=True)
+    finally:
+        ended.set()

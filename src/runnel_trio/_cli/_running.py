@@ -1,0 +1,141 @@
+"""``runnel-trio run``, as it is typed: one worker, several under a supervisor, or only a look."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import attrs
+import click
+import trio
+
+from runnel_trio._app import App
+from runnel_trio._cli import _run
+from runnel_trio._cli._check import check
+from runnel_trio._cli._errors import Ended, Exit, concluded, tell
+from runnel_trio._cli._leash import Leash
+from runnel_trio._cli._load import discover, load, redirect
+from runnel_trio._cli._logging import configure
+from runnel_trio._cli._options import Command, common
+from runnel_trio._cli._reload import check_extra
+from runnel_trio._cli._supervisor import Supervisor
+from runnel_trio.settings import Settings
+
+__all__ = ["run"]
+
+
+@attrs.frozen(kw_only=True)
+class _Given:
+    """What was typed."""
+
+    target: str
+    processors: str | None
+    workers: int | None
+    reload: bool
+    only_check: bool
+    log_format: str | None
+    log_level: str | None
+    leash: int | None
+    redis_url: str | None
+    embedded: str | None
+    show_all: bool
+
+
+@click.command(cls=Command)
+@click.argument("target", metavar="MODULE:APP")
+@click.option("--processors", metavar="A,B", help="Run these processors only.")
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Run so many processes; start those again that end, replace them one by one on SIGHUP.",
+)
+@click.option("--reload", is_flag=True, help="Restart when a .py file below the current directory changes.")
+@click.option("--check", "only_check", is_flag=True, help="Run nothing: say what is fine, and what is not.")
+@click.option(
+    "--log-format", type=click.Choice(["console", "json"]), help="How to log, whatever the settings say."
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error", "critical"]),
+    help="From which level on to log, whatever the settings say.",
+)
+@click.option("--leash", type=int, hidden=True)
+@common
+def run(**given: Any) -> int:
+    """Run a worker: the processors and tasks of an app.
+
+    SIGINT (Ctrl-C) or SIGTERM stops it gracefully: events in hand are finished. A second one stops it at
+    once.
+    """
+    typed = _Given(**given)
+
+    def command() -> int:
+        if typed.only_check:
+            return _checked(typed)
+        if typed.leash is None and (typed.workers is not None or typed.reload):
+            return _supervised(typed)
+        return _worked(typed)
+
+    return concluded(command, show_all=typed.show_all)
+
+
+def _worked(given: _Given) -> int:
+    leash = None if given.leash is None else Leash.take(given.leash)
+    app = load(given.target, App)
+    discover(app)
+    chosen = _run.chosen(app, given.processors)
+    redirect(app, redis_url=given.redis_url, embedded=given.embedded)
+    numbered = leash is not None and leash.of > 1 and sys.stderr.isatty()
+    configure(
+        app.settings,
+        tell,
+        log_format=given.log_format,
+        log_level=given.log_level,
+        worker=leash.number if leash is not None and numbered else 0,
+    )
+    if leash is not None:
+        _run.shared_server(app, leash)
+    return trio.run(_run.run, app, chosen, leash)
+
+
+def _supervised(given: _Given) -> int:
+    if given.reload:
+        check_extra()
+    settings = Settings()
+
+    def configured(facts: dict[str, Any]) -> None:
+        configure(
+            settings,
+            tell,
+            log_format=given.log_format or facts.get("log_format"),
+            log_level=given.log_level or facts.get("log_level"),
+        )
+
+    configured({})
+    supervisor = Supervisor(
+        arguments=_arguments(given),
+        workers=given.workers or 1,
+        reload=given.reload,
+        configured=configured,
+    )
+    return trio.run(supervisor.run)
+
+
+def _arguments(given: _Given) -> list[str]:
+    """What each worker is started with."""
+    options = {
+        "--processors": given.processors,
+        "--log-format": given.log_format,
+        "--log-level": given.log_level,
+        "--redis-url": given.redis_url,
+        "--embedded": given.embedded,
+    }
+    arguments = [f"{name}={value}" for name, value in options.items() if value is not None]
+    return [given.target, *arguments, *(["--traceback"] if given.show_all else [])]
+
+
+def _checked(given: _Given) -> int:
+    if given.workers is not None and given.workers > 1 and (given.redis_url or "").startswith("memory://"):
+        raise Ended(Exit.CONFIG, "memory:// is inside of one process, and --workers makes several")
+    return check(given.target, given.processors, redis_url=given.redis_url, embedded=given.embedded)

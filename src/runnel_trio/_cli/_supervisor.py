@@ -1,0 +1,305 @@
+"""``runnel-trio run --workers N``: starts workers, starts those again that end, and replaces them on SIGHUP.
+
+    Supervisor ─┬─ _keep, one a slot:   start ──▶ here ──▶ ready ──▶ ended ──▶ backoff ─┐
+                │                         ▲──────────────────────────────────────────────┘
+                ├─ _roll, on SIGHUP:    slot by slot: start a new one, when it is ready stop the old one
+                ├─ _change, --reload:   stop all, and start them again
+                ├─ _attend, one a child: hears it, until it has ended
+                └─ _hold:               the embedded server that all share
+
+It imports nothing of the user's: what it starts later is what stands in the files then. What it must know
+of the app (the log's format, an embedded server, the grace period), the first worker tells it, and the
+others start after that: so what is wrong with an app is said once.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import tempfile
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import attrs
+import trio
+
+from runnel_trio._broker._redis._server import embedded_server
+from runnel_trio._cli._child import Backoff, Child
+from runnel_trio._cli._errors import Exit
+from runnel_trio._cli._leash import HERE
+from runnel_trio._cli._reload import changes
+from runnel_trio._cli._signals import hangups, obeyed
+from runnel_trio._scopes import helpers
+from runnel_trio._telemetry import logger, report
+from runnel_trio.exceptions import RunnelError
+
+__all__ = ["Supervisor"]
+
+#: What the next worker would end with, too.
+_HOPELESS = frozenset({Exit.USAGE, Exit.REFUSED, Exit.CONFIG})
+#: After how many such ends, with nobody at work, the supervisor ends too, when it has worked before.
+_HOPE = 3
+
+
+@attrs.define(eq=False)
+class _Slot:
+    """A place among the workers.
+
+    Attributes:
+        number: from 1.
+        child: who has it.
+        successor: who will have it, as soon as that one has ended.
+        again: whether that one was asked to end so that another begins.
+        poked: set when there is no need to wait any more.
+    """
+
+    number: int
+    child: Child | None = None
+    successor: Child | None = None
+    again: bool = False
+    backoff: Backoff = attrs.field(factory=Backoff)
+    poked: trio.Event = attrs.field(factory=trio.Event)
+
+
+@attrs.define(eq=False, kw_only=True)
+class Supervisor:
+    """Runs workers until it is told to stop.
+
+    Attributes:
+        arguments: of each worker's ``run``.
+        workers: how many.
+        reload: restart them when a file changes; one that ends by itself waits for that.
+        configured: called with what the first worker told of its app, for the log.
+    """
+
+    arguments: Sequence[str]
+    workers: int
+    reload: bool
+    configured: Callable[[dict[str, Any]], None]
+    _slots: list[_Slot] = attrs.field(factory=list, init=False)
+    _children: set[Child] = attrs.field(factory=set, init=False)
+    _nursery: trio.Nursery = attrs.field(init=False)
+    _urgency: int = attrs.field(default=0, init=False)
+    _signal: int = attrs.field(default=0, init=False)
+    _code: int = attrs.field(default=0, init=False)
+    _rolls: int = attrs.field(default=0, init=False)
+    _hopeless: int = attrs.field(default=0, init=False)
+    _worked: bool = attrs.field(default=False, init=False)
+    _known: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _facts: dict[str, Any] | None = attrs.field(default=None, init=False)
+    _over: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _directory: str = attrs.field(default="", init=False)
+
+    async def run(self) -> int:
+        """Until all workers have ended, because a signal asked for it or none can work.
+
+        Returns:
+            The exit code: 0 when all ended gracefully, 128 + the signal's number when a second one cut that
+            short, else that of a worker.
+        """
+        self._slots = [_Slot(number) for number in range(1, self.workers + 1)]
+        with (
+            obeyed(self._stop, self._abort, self._kill),
+            # For an embedded server whose data are thrown away: that happens when all have ended.
+            tempfile.TemporaryDirectory(prefix="runnel-", ignore_cleanup_errors=True) as self._directory,
+        ):
+            async with trio.open_nursery() as self._nursery:
+                async with helpers() as beside:
+                    with hangups(self._hung_up, self._stop):
+                        if self.reload:
+                            await beside.start(changes, self._change)
+                        await self._keep_all()
+                self._over.set()
+        if self._urgency > 1:
+            return 128 + self._signal
+        report(logging.INFO, "supervisor-stopped", code=self._code)
+        return self._code
+
+    async def _keep_all(self) -> None:
+        async with trio.open_nursery() as nursery:
+            for slot in self._slots:
+                nursery.start_soon(self._keep, slot)
+                await self._known.wait()
+
+    # What signals do
+
+    def _stop(self, number: int) -> None:
+        said = f"stopping {self.workers} workers gracefully; once more to stop at once"
+        self._end(1, number, said)
+
+    def _abort(self, number: int) -> None:
+        self._end(2, number, "stopping the workers at once; once more to kill them")
+
+    def _kill(self, number: int) -> None:
+        self._end(3, number, "killing the workers")
+
+    def _end(self, urgency: int, number: int, said: str) -> None:
+        logger.info("%s: %s", signal.Signals(number).name, said)
+        self._signal = number
+        self._hurry(urgency)
+
+    def _hurry(self, urgency: int) -> None:
+        """End all workers, and begin none."""
+        self._urgency = max(urgency, self._urgency)
+        for child in self._children:
+            self._urge(child)
+        self._known.set()
+        for slot in self._slots:
+            slot.poked.set()
+
+    def _urge(self, child: Child) -> None:
+        if self._urgency == 1:
+            child.stop()
+        elif self._urgency == 2:
+            child.abort()
+        elif self._urgency == 3:
+            child.kill()
+
+    def _hung_up(self) -> None:
+        self._rolls += 1
+        if self._rolls == 1 and not self._urgency:
+            self._nursery.start_soon(self._roll)
+
+    # One worker after the other in one place
+
+    async def _keep(self, slot: _Slot) -> None:
+        while not self._urgency:
+            slot.again, slot.poked = False, trio.Event()
+            slot.child, slot.successor = slot.successor, None
+            if slot.child is None:
+                slot.child = await self._begin(slot.number)
+            if slot.child is not None:
+                await slot.child.ended.wait()
+            if not (self._urgency or slot.successor or slot.again):
+                await self._pause(slot, slot.child)
+
+    async def _begin(self, number: int) -> Child | None:
+        """Start a worker; None if the system cannot."""
+        try:
+            child = await Child.start(
+                self.arguments, number=number, of=self.workers, directory=self._directory
+            )
+        except OSError as error:
+            report(logging.ERROR, "worker-not-started", worker=number, error=error)
+            return None
+        self._children.add(child)
+        self._nursery.start_soon(self._attend, child)
+        self._urge(child)
+        return child
+
+    async def _attend(self, child: Child) -> None:
+        await child.attend(self._told)
+        self._children.discard(child)
+        if self._urgency and child.here.is_set():
+            self._code = self._code or child.code
+
+    def _told(self, child: Child, word: str) -> None:
+        if word == HERE:
+            if self._facts is None:
+                self._facts = child.facts
+                self.configured(child.facts)
+                report(logging.INFO, "supervising", workers=self.workers)
+                self._nursery.start_soon(self._hold, child.facts["url"])
+            self._known.set()
+        else:
+            self._worked, self._hopeless = True, 0
+
+    async def _pause(self, slot: _Slot, child: Child | None) -> None:
+        """It has ended by itself: tell, and wait before the next one begins."""
+        code = child.code if child is not None else int(Exit.SOFTWARE)
+        lived = child.lived if child is not None else 0.0
+        facts: dict[str, Any] = {"worker": slot.number}
+        if child is not None:
+            facts |= {"pid": child.pid, "how": child.how}
+        if self.reload:
+            report(logging.ERROR, "worker-ended", **facts, then="waits for a change of a file")
+            self._known.set()
+            await slot.poked.wait()
+        elif self._is_hopeless(code, child):
+            report(logging.ERROR, "worker-ended", **facts, then="none can work: the supervisor ends")
+            self._code = code
+            self._hurry(1)
+        else:
+            seconds = slot.backoff.after(lived)
+            report(logging.ERROR, "worker-ended", **facts, lived=round(lived, 1), again_in=seconds)
+            with trio.move_on_after(seconds):
+                await slot.poked.wait()
+
+    def _is_hopeless(self, code: int, child: Child | None) -> bool:
+        """Whether the next one would end so, too: at once at the start, later after some trials.
+
+        As long as another worker works, its partitions are worth more than an end.
+        """
+        if code not in _HOPELESS or child is None or child.ready.is_set():
+            return False
+        self._hopeless += 1
+        at_work = any(x.ready.is_set() for x in self._children)
+        return not at_work and (not self._worked or self._hopeless >= _HOPE)
+
+    # All workers anew
+
+    async def _roll(self) -> None:
+        """As often as was asked for; what was asked for while it rolls is one more time."""
+        while self._rolls and not self._urgency:
+            self._rolls = 1
+            began = trio.current_time()
+            report(logging.INFO, "rolling", workers=self.workers)
+            for slot in self._slots:
+                if not await self._replace(slot):
+                    break
+            else:
+                report(logging.INFO, "rolled", seconds=round(trio.current_time() - began, 1))
+            self._rolls -= 1
+        self._rolls = 0
+
+    async def _replace(self, slot: _Slot) -> bool:
+        """Start the next one of a slot, and when it is ready, stop the one before; whether it went well."""
+        fresh = await self._begin(slot.number)
+        if fresh is not None:
+            await _either(fresh.ready, fresh.ended)
+        if self._urgency:
+            return False
+        if fresh is None or not fresh.ready.is_set():
+            how = "not started" if fresh is None else fresh.how
+            then = "the old workers go on; SIGHUP tries again"
+            report(logging.ERROR, "roll-given-up", worker=slot.number, how=how, then=then)
+            return False
+        slot.successor = fresh
+        slot.poked.set()
+        if slot.child is not None and not await slot.child.retire():
+            report(logging.WARNING, "worker-overdue", worker=slot.number, then="it was stopped by force")
+        return True
+
+    def _change(self, files: Sequence[str]) -> None:
+        """Files have changed."""
+        if self._urgency:
+            return
+        report(logging.INFO, "changed", files=",".join(files))
+        for slot in self._slots:
+            slot.again = True
+            slot.poked.set()
+        for child in self._children:
+            self._nursery.start_soon(child.retire)
+
+    # The embedded server
+
+    async def _hold(self, url: str | None) -> None:
+        """Keep the embedded server of the workers until they have ended, so that it outlives each of them."""
+        if url is None:
+            return
+        try:
+            async with embedded_server(url):
+                await self._over.wait()
+        except RunnelError as error:
+            report(logging.WARNING, "embedded-server-not-held", error=error)
+
+
+async def _either(*events: trio.Event) -> None:
+    async with trio.open_nursery() as nursery:
+
+        async def wait(event: trio.Event) -> None:
+            await event.wait()
+            nursery.cancel_scope.cancel()
+
+        for event in events:
+            nursery.start_soon(wait, event)
