@@ -127,6 +127,10 @@ class Broker(Protocol):
         """Where the server is, for clients of user code."""
         ...
 
+    def watch(self, away: Callable[[], None], back: Callable[[float], None]) -> None:
+        """Have it told, in Trio, when the server goes away, and when it is back after so many seconds."""
+        ...
+
     def log_key(self, stream: StreamSpec, partition: int) -> str:
         """The key of a partition's log."""
         ...

@@ -127,6 +127,10 @@ class RedisBroker:
         """See `_protocol.Broker`."""
         return time.time()
 
+    def watch(self, away: Callable[[], None], back: Callable[[float], None]) -> None:
+        """See `_protocol.Broker`."""
+        self.outage.on_away, self.outage.on_back = away, back
+
     def log_key(self, stream: StreamSpec, partition: int) -> str:
         """See `_protocol.Broker`."""
         return _keys.log(stream, partition)
