@@ -1,6 +1,6 @@
 """The command line: ``runnel-trio``, or ``python -m runnel_trio``.
 
-    run           a worker              _run
+    run           a worker              _run ← _metrics, _pages
     send          an event, or a few    _send
     sendmany      a file of JSON lines  _sendmany ← _lines, _progress
     status        how an app is         _status ← _board
@@ -29,6 +29,7 @@ from runnel_trio._cli._errors import Exit, concluded, tell
 from runnel_trio._cli._lines import Lines
 from runnel_trio._cli._load import app_of, discover, load, redirect
 from runnel_trio._cli._logging import configure
+from runnel_trio._cli._metrics import Place
 from runnel_trio._cli._options import Command, common
 from runnel_trio._cli._processor import processor
 from runnel_trio._cli._progress import Progress
@@ -48,9 +49,29 @@ def cli() -> None:
 @cli.command(cls=Command)
 @click.argument("target", metavar="MODULE:APP")
 @click.option("--processors", metavar="A,B", help="Run these processors only.")
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65535),
+    metavar="PORT",
+    help="Serve /metrics, /healthz and /readyz there.",
+)
+@click.option(
+    "--metrics-host",
+    default="127.0.0.1",
+    show_default=True,
+    metavar="HOST",
+    help="At this address; 0.0.0.0 for all that the machine has.",
+)
 @common
 def run(
-    target: str, *, processors: str | None, redis_url: str | None, embedded: str | None, show_all: bool
+    target: str,
+    *,
+    processors: str | None,
+    metrics_port: int | None,
+    metrics_host: str,
+    redis_url: str | None,
+    embedded: str | None,
+    show_all: bool,
 ) -> int:
     """Run a worker: the processors and tasks of an app.
 
@@ -64,7 +85,8 @@ def run(
         chosen = _run.chosen(app, processors)
         redirect(app, redis_url=redis_url, embedded=embedded)
         configure(app.settings, tell)
-        return trio.run(_run.run, app, chosen)
+        place = None if metrics_port is None else Place(metrics_host, metrics_port)
+        return trio.run(_run.run, app, chosen, place)
 
     return concluded(command, show_all=show_all)
 

@@ -13,6 +13,7 @@ import trio
 
 from runnel_trio._app import App
 from runnel_trio._cli._errors import Ended, Exit
+from runnel_trio._cli._metrics import Place, served
 from runnel_trio._cli._signals import obeyed
 from runnel_trio._kinds import redacted
 from runnel_trio._telemetry import logger, report
@@ -76,21 +77,27 @@ class _Running:
             self.worker.abort()
 
 
-async def run(app: App, processors: Collection[str]) -> int:
+async def run(app: App, processors: Collection[str], place: Place | None = None) -> int:
     """Run a worker until a signal, or until a processor raises under HALT.
+
+    Args:
+        app: whose.
+        processors: names of those to run.
+        place: where to serve metrics.
 
     Returns:
         The exit code: 0 after a graceful end, 128 + the signal's number when a second one cut it short.
 
     Raises:
         Exception: what the processor raised.
-        Ended: there was no server when it started.
+        Ended: there was no server when it started, or the port for metrics cannot be had.
     """
     running = _Running(app, sorted(processors))
     settle_heap()
     try:
         with obeyed(running.drain, running.abort), running.scope:
-            await app.run(processors=processors, task_status=running)
+            async with served(app, place, lambda: running.worker):
+                await app.run(processors=processors, task_status=running)
     except BrokerUnavailable as error:
         if running.worker is not None:
             raise
