@@ -74,6 +74,10 @@ class MemoryBroker:
         """See `_protocol.Broker`."""
         return self.store.time_of_day()
 
+    def id_time(self) -> float:
+        """See `_protocol.Broker`."""
+        return trio.current_time()
+
     def watch(self, away: Callable[[], None], back: Callable[[float], None]) -> None:
         """See `_protocol.Broker`."""
 

@@ -127,6 +127,10 @@ class Broker(Protocol):
         """Where the server is, for clients of user code."""
         ...
 
+    def id_time(self) -> float:
+        """The time in an id that is given now, in seconds: as near as it is known without asking."""
+        ...
+
     def watch(self, away: Callable[[], None], back: Callable[[float], None]) -> None:
         """Have it told, in Trio, when the server goes away, and when it is back after so many seconds."""
         ...

@@ -139,7 +139,7 @@ class Worker:
             metrics=self.metrics,
             stream=processor.stream.name,
             processor=processor.name,
-            wall=self.broker.wall,
+            id_time=self.broker.id_time,
             clock=self.broker.clock,
             counts=self.counts,
         )

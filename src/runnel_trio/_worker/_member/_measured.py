@@ -56,7 +56,7 @@ class MeasuredSource(Source):
         await super()._clearance(count)
         backlog, meter = self.backlog, self.meter
         stored = int(backlog.head.partition(b"-")[0]) / 1000
-        self._age = max(0.0, meter.wall() - stored)
+        self._age = max(0.0, meter.id_time() - stored)
         self._from, self._began = backlog.taken_to, self.clock()
 
     def ended(self) -> None:

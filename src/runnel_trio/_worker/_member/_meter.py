@@ -26,7 +26,7 @@ class Meter:
         metrics: whom to tell.
         stream: name of the processor's stream.
         processor: its name.
-        wall: the time of day, in seconds since 1970.
+        id_time: the time in an id that is given now.
         clock: for durations.
         counts: the worker's, of events that did not go the usual way.
     """
@@ -34,7 +34,7 @@ class Meter:
     metrics: Metrics
     stream: str
     processor: str
-    wall: Callable[[], float]
+    id_time: Callable[[], float]
     clock: Callable[[], float]
     counts: Tally
     _unusual: dict[Backlog, list[tuple[int, str, int]]] = attrs.field(factory=dict, init=False)
@@ -106,7 +106,7 @@ class Meter:
             quarantined=quarantined,
             unacked=sum(x.unacknowledged for x in backlogs),
             lag=sum(self._lags.get(x.number, 0) for x in backlogs),
-            age=0.0 if oldest is None else max(0.0, self.wall() - oldest / 1000),
+            age=0.0 if oldest is None else max(0.0, self.id_time() - oldest / 1000),
         )
 
 
