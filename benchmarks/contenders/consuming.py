@@ -67,6 +67,6 @@ CONTENDERS: dict[str, Contender] = {
     "consume-3-links": partial(consume, links=3),
     "consume-primitive": consume_primitive,
     "consume-metrics": partial(consume, metrics=True),
-    "consume-take-100-metrics": partial(consume, body=each_hundred, metrics=True),
+    "consume-take-metrics": partial(consume, body=each_hundred, metrics=True),
     "consume-unacked-1": partial(consume, share=10, max_unacked=1),
 }

@@ -152,8 +152,8 @@ class _Handling(Middleware):
             parent = senders[0] if senders else parent
         else:
             attributes["messaging.batch.message_count"] = len(events)
-            spans = dict.fromkeys(trace.get_current_span(sender).get_span_context() for sender in senders)
-            links = [trace.Link(found) for found in spans]
+            spans = [trace.get_current_span(sender).get_span_context() for sender in senders]
+            links = [trace.Link(x) for x in {(x.trace_id, x.span_id): x for x in spans}.values()]
         return self.tracer.start_span(
             f"process {self.stream}",
             context=parent,

@@ -227,7 +227,7 @@ async def test_a_stall_is_told_when_it_is_over(told: Any, order: Any, tmp_path: 
     @app.processor(orders)
     async def blocking(events: Events[Any]) -> None:
         async for _ in events:
-            time.sleep(2.2)
+            time.sleep(2.2)  # noqa: ASYNC251  # what it is about
 
     async with app.worker():
         await orders.send(order(key="a"))
