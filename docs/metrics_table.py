@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from pathlib import Path
 
-from runnel_trio.metrics import FAMILIES, Family
+from runnel_trio.metrics import Family, families
 
 PAGE = Path(__file__).with_name("metrics.rst")
 BEGIN, END = ".. metrics begin\n", ".. metrics end\n"
@@ -27,7 +27,7 @@ def written(page: str) -> str:
     """The page with its table replaced by the present one."""
     before, rest = page.split(BEGIN)
     _, after = rest.split(END)
-    return f"{before}{BEGIN}\n" + "\n".join(map(entry, FAMILIES.values())) + f"\n{END}{after}"
+    return f"{before}{BEGIN}\n" + "\n".join(map(entry, families())) + f"\n{END}{after}"
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ PUBLIC = {
         "Poisoned", "RecordInvalid", "RunnelError", "StreamFull", "WorkersAlive",
     },
     "runnel_trio.interfaces": {"Compressor", "Middleware", "Serializer"},
-    "runnel_trio.metrics": {"FAMILIES", "Family", "Metrics", "PrometheusMetrics"},
+    "runnel_trio.metrics": {"Family", "Metrics", "PrometheusMetrics", "families"},
     "runnel_trio.tracing": {"Tracing"},
     "runnel_trio.middleware": {"Dead", "DeadLetterMiddleware", "Letter", "Middleware", "RetryMiddleware"},
     "runnel_trio.settings": {"Description", "Settings", "describe"},

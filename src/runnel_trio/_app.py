@@ -83,7 +83,8 @@ class App:
         self.streams: dict[str, Stream[Any]] = {}
         self.processors: dict[str, Processor[Any]] = {}
         self.background: list[Background] = []
-        self.metrics, self.tracing = metrics, tracing
+        self.metrics: Metrics | None = metrics
+        self.tracing: Tracing | None = tracing
         self._shared = SharedBroker(self.settings.redis_url, metrics)
 
     def __repr__(self) -> str:
@@ -385,8 +386,7 @@ class App:
         Raises:
             Misconfigured: it is no such URL.
         """
-        given = attrs.asdict(self.settings, recurse=False)
-        self.settings = Settings(**{**given, "redis_url": url})
+        self.settings = Settings(**{**attrs.asdict(self.settings, recurse=False), "redis_url": url})
         self._shared.url = self.settings.redis_url
 
     def use_metrics(self, metrics: Metrics) -> None:

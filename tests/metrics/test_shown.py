@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from runnel_trio.metrics import FAMILIES
+from runnel_trio.metrics import families
 
+FAMILIES = {family.name: family for family in families()}
 ROOT = Path(__file__).parents[2]
 DASHBOARD = json.loads((ROOT / "contrib" / "grafana" / "runnel-trio.json").read_text(encoding="utf-8"))
 PANELS = DASHBOARD["panels"]

@@ -8,12 +8,12 @@ timed from one pause of the worker to the next, so an app with metrics is as fas
 
 from __future__ import annotations
 
-from runnel_trio.metrics._families import FAMILIES as FAMILIES
 from runnel_trio.metrics._families import Family as Family
+from runnel_trio.metrics._families import families as families
 from runnel_trio.metrics._interface import Metrics as Metrics
 from runnel_trio.metrics._prometheus import PrometheusMetrics as PrometheusMetrics
 
-__all__ = ["FAMILIES", "Family", "Metrics", "PrometheusMetrics"]
+__all__ = ["Family", "Metrics", "PrometheusMetrics", "families"]
 
-for _thing in (Family, Metrics, PrometheusMetrics):
+for _thing in (Family, Metrics, PrometheusMetrics, families):
     _thing.__module__ = __name__  # where they are public, for tracebacks and docs

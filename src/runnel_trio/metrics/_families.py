@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
-__all__ = ["FAMILIES", "Family"]
+__all__ = ["FAMILIES", "Family", "families"]
 
 _OF_PROCESSOR = ("stream", "processor")
 _OF_STREAM = ("stream",)
@@ -157,5 +157,15 @@ _ALL = [
     _counter("runnel_stall_seconds_total", "Time for which the event loop was blocked.", ()),
 ]
 
-#: All that `PrometheusMetrics` shows, by name.
 FAMILIES: Mapping[str, Family] = {family.name: family for family in _ALL}
+
+
+def families() -> Sequence[Family]:
+    """All that `PrometheusMetrics` shows; the table in the documentation is made of it.
+
+    Example:
+        >>> from runnel_trio.metrics import families
+        >>> {x.name: x.kind for x in families()}["runnel_lag_events"]
+        'gauge'
+    """
+    return _ALL

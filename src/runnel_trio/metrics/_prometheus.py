@@ -33,7 +33,7 @@ class _Distribution:
 
 
 class PrometheusMetrics(Metrics):
-    """Metrics of one process for Prometheus; `FAMILIES` lists them.
+    """Metrics of one process for Prometheus; `families` lists them.
 
     There is no label for partitions: a thousand of them would be a thousand series for each worker.
 
