@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Mapping
-from contextlib import suppress
+from functools import lru_cache
 from itertools import chain
 from typing import Any
 
@@ -191,13 +191,23 @@ def _marked(batch: Batch, mark: bytes) -> Batch:
 
 def _sender(event: Event) -> Any:
     """The context of who sent it; None where that is not known."""
-    from opentelemetry import propagate
-
+    fields = event._fields
+    if len(fields) > 1 and fields[-2] == TRACE_FIELD:  # where it is, unless somebody else wrote the entry
+        return _read(fields[-1])
     mark = event.data.get(TRACE_FIELD)
-    carrier: Any = None
-    with suppress(ValueError):  # by somebody else
-        carrier = json.loads(mark) if mark else None
-    return propagate.extract(carrier) if isinstance(carrier, dict) and carrier else None
+    return None if mark is None else _read(mark)
+
+
+@lru_cache(maxsize=256)  # events of one send come one after the other, and reading it is half of a span
+def _read(mark: bytes) -> Any:
+    from opentelemetry import context, propagate
+
+    try:
+        carrier = json.loads(mark)
+    except ValueError:  # by somebody else
+        return None
+    usable = isinstance(carrier, dict) and carrier
+    return propagate.extract(carrier, context.Context()) if usable else None
 
 
 def watched(connect: Connect, metrics: Metrics | None, tracing: Tracing | None) -> Connect:

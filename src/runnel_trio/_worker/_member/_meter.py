@@ -43,6 +43,14 @@ class Meter:
     _generation: int = attrs.field(default=0, init=False)
     _changed_at: float | None = attrs.field(default=None, init=False)
 
+    def handled(self, seconds: float, calls: int) -> None:
+        """See `Metrics.handled`."""
+        self.metrics.handled(self.stream, self.processor, seconds, calls)
+
+    def aged(self, seconds: float, events: int) -> None:
+        """See `Metrics.aged`."""
+        self.metrics.aged(self.stream, self.processor, seconds, events)
+
     def failed(self, backlog: Backlog, then: str, events: int) -> None:
         """The handling failed, and what comes of it is about to be done.
 
