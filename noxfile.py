@@ -87,7 +87,7 @@ def soak(session: nox.Session) -> None:
 @nox.session
 def benchmarks(session: nox.Session) -> None:
     """The tables of docs/benchmarks, or what is given: `nox -s benchmarks -- consuming --rounds 3`."""
-    session.install("-e", ".[fast,embedded]")
+    session.install("-e", ".[fast,embedded,prometheus]")
     session.run("python", "-m", "benchmarks", *session.posargs)
 
 

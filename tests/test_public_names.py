@@ -51,6 +51,8 @@ PUBLIC = {
         "Poisoned", "RecordInvalid", "RunnelError", "StreamFull", "WorkersAlive",
     },
     "runnel_trio.interfaces": {"Compressor", "Middleware", "Serializer"},
+    "runnel_trio.metrics": {"Family", "Metrics", "PrometheusMetrics", "families"},
+    "runnel_trio.tracing": {"Tracing"},
     "runnel_trio.middleware": {"Dead", "DeadLetterMiddleware", "Letter", "Middleware", "RetryMiddleware"},
     "runnel_trio.settings": {"Description", "Settings", "describe"},
     "runnel_trio.testing": {"NotDrained", "Outcome", "Result", "Trial", "advance_to", "drained"},

@@ -18,6 +18,7 @@ from benchmarks.contenders.ours import (
 )
 from benchmarks.workload import Contender, Result
 from runnel_trio import Middleware
+from runnel_trio.metrics import PrometheusMetrics
 
 
 class PassThrough(Middleware):
@@ -37,10 +38,15 @@ def consume(
     fast: bool = True,
     links: int = 0,
     share: int = 1,
+    metrics: bool = False,
     **options: Any,
 ) -> Result:
     """All of it, or one in ``share``."""
     app = app_at(url)
+    if metrics:
+        from prometheus_client import CollectorRegistry  # of an extra that the others do not need
+
+        app.use_metrics(PrometheusMetrics(CollectorRegistry()))
     stream = order_stream(app, fast=fast)
     options |= {"name": f"ours-{unique}", "middleware": [PassThrough() for _ in range(links)]}
     return consumed(app, stream, count // share, body, **options)
@@ -60,5 +66,7 @@ CONTENDERS: dict[str, Contender] = {
     "consume-2-links": partial(consume, links=2),
     "consume-3-links": partial(consume, links=3),
     "consume-primitive": consume_primitive,
+    "consume-metrics": partial(consume, metrics=True),
+    "consume-take-metrics": partial(consume, body=each_hundred, metrics=True),
     "consume-unacked-1": partial(consume, share=10, max_unacked=1),
 }

@@ -23,6 +23,10 @@ CONSUMING = Group(
         Scenario("one more middleware", "ours/consume-1-link", RATE, "ours/consume", "≥ 0.94 x"),
         Scenario("the second one", "ours/consume-2-links", RATE, "ours/consume-1-link", "≥ 0.94 x"),
         Scenario("the third one", "ours/consume-3-links", RATE, "ours/consume-2-links", "≥ 0.94 x"),
+        Scenario("records(), metrics on", "ours/consume-metrics", RATE, "ours/consume", "≥ 0.97 x"),
+        Scenario(
+            "take(100), metrics on", "ours/consume-take-metrics", RATE, "ours/consume-take-100", "≥ 0.97 x"
+        ),
         Scenario("peak memory, by hand", LOOP, MEMORY),
         Scenario("peak memory, records()", "ours/consume", MEMORY),
     ],

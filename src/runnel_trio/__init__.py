@@ -14,12 +14,12 @@ The nursery tree, which is also the file tree (see docs/architecture.rst):
 
 Rooms, from the bottom; imports only go down:
 
-     0  constants exceptions _scopes _traceback    7  _heartbeat, _member/ _source _resync _committer
-     1  interfaces _telemetry _rules _kinds _names 8  _worker/_leadership, _member/_events
-        _sources                                  9  _worker/_background, _member/_partition
+     0  constants exceptions _scopes _traceback    7  _heartbeat tracing, _member/ _source _resync _committer
+     1  interfaces metrics _telemetry _rules       8  _worker/_leadership, _member/_events _measured
+        _kinds _names _sources                    9  _worker/_background, _member/_partition
      2  settings _codec _event _discovery         10  _worker/_member/_rebalancer
      3  _broker                                   11  _worker/_worker
-     4  _stream _operations                       12  _app
+     4  _stream _sending _operations              12  _app
      5  middleware _backlog _trust                13  testing
      6  _processor _member/ _seat _caution        15  _demo
                                                   16  _cli

@@ -19,7 +19,7 @@ from runnel_trio._broker._shared import SharedBroker
 from runnel_trio._codec import Record, RecordCodec, blake3_hasher, default_serializer, make_converter
 from runnel_trio._discovery import import_all
 from runnel_trio._names import check_key, checked_name, name_of
-from runnel_trio._processor import Processor
+from runnel_trio._processor import Processor, chosen, refuse_foreign
 from runnel_trio._rules._schedule import Crontab, checked_interval
 from runnel_trio._stream import Stream
 from runnel_trio._worker._alone import alone
@@ -29,7 +29,9 @@ from runnel_trio._worker._worker import Worker, beside
 from runnel_trio.constants import ExceptionPolicy, Overflow
 from runnel_trio.exceptions import BrokerUnavailable, Misconfigured
 from runnel_trio.interfaces import Middleware, Serializer
+from runnel_trio.metrics import Metrics
 from runnel_trio.settings import Settings
+from runnel_trio.tracing import Tracing, watched
 
 __all__ = ["App"]
 
@@ -42,10 +44,11 @@ class App:
 
     Args:
         name: part of every Redis key of the app.
+        metrics, tracing: told what the app does (see docs/howto/metrics); by default nobody is.
         **settings: any of `runnel_trio.settings.Settings`; they win over ``RUNNEL_*`` variables and files.
 
     Attributes:
-        name: as given.
+        name, metrics, tracing: as given.
         settings: all of them, checked.
         converter: the cattrs converter of its records; register hooks on it before streams are declared.
         streams: by name.
@@ -70,14 +73,18 @@ class App:
         <Processor example.orders/printer>
     """
 
-    def __init__(self, name: str, **settings: Any) -> None:
+    def __init__(
+        self, name: str, *, metrics: Metrics | None = None, tracing: Tracing | None = None, **settings: Any
+    ) -> None:
         self.name: str = checked_name("app", name)
         self.settings: Settings = Settings(**settings)
         self.converter: Converter = make_converter()
         self.streams: dict[str, Stream[Any]] = {}
         self.processors: dict[str, Processor[Any]] = {}
         self.background: list[Background] = []
-        self._shared = SharedBroker(self.settings.redis_url)
+        self.metrics: Metrics | None = metrics
+        self.tracing: Tracing | None = tracing
+        self._shared = SharedBroker(self.settings.redis_url, metrics)
 
     def __repr__(self) -> str:
         return f"<App {self.name}: {len(self.streams)} streams, {len(self.processors)} processors>"
@@ -122,7 +129,7 @@ class App:
             raise Misconfigured(f"app {self.name!r} has a stream named {name!r} already")
         check_key(record, partition_by)
         resolve = self.settings.resolve
-        chosen = resolve("serializer", serializer) or default_serializer()
+        stored = resolve("serializer", serializer) or default_serializer()
         hashed = resolve("hasher", hasher) or blake3_hasher
         stream: Stream[R] = Stream(
             spec=StreamSpec(
@@ -137,8 +144,8 @@ class App:
             record=record,
             partition_by=partition_by,
             hasher=hashed,
-            codec=RecordCodec(record, chosen, self.converter),
-            connect=self._shared.declared,
+            codec=RecordCodec(record, stored, self.converter),
+            connect=watched(self._shared.declared, self.metrics, self.tracing),
         )
         self.streams[name] = stream
         return stream
@@ -190,14 +197,9 @@ class App:
             "max_attempts": max_attempts,
         }  # fmt: skip
         options = {name: self.settings.resolve(name, value) for name, value in given.items()}
-        if not isinstance(stream, Stream):
-            raise Misconfigured(f"a processor needs a stream of `app.stream(…)`, not {stream!r}")
-        if self.streams.get(stream.name) is not stream:
-            raise Misconfigured(
-                f"{stream!r} is a stream of another app: processors of app {self.name!r} need one of its own"
-            )
-
+        refuse_foreign(self.name, self.streams, stream)
         tested = partial(alone, self._shared, self.settings, self.streams)
+        links = tuple(middleware or ())
 
         def register(function: Callable[[Events[R]], Awaitable[None]]) -> Processor[R]:
             own = checked_name("processor", name or name_of(function))
@@ -205,11 +207,9 @@ class App:
                 raise Misconfigured(
                     f"app {self.name!r} has a processor named {own!r} already: give it a `name=`"
                 )
-            links = tuple(middleware or ())
-            declared = Processor(
+            self.processors[own] = declared = Processor(
                 stream=stream, function=function, name=own, middleware=links, alone=tested, **options
             )
-            self.processors[own] = declared
             return declared
 
         return register
@@ -327,14 +327,12 @@ class App:
         Cancellation: graceful; every partition ends the event in hand, within ``grace_period``, and
             everything handled is committed.
         """
-        chosen = self._chosen(processors)
+        given: dict[str, Any] = {
+            "processors": self._chosen(processors), "functions": self.background,
+            "settings": self.settings, "metrics": self.metrics,
+        }  # fmt: skip
         async with self._shared.used() as broker:
-            parts: dict[str, Any] = {
-                "processors": chosen,
-                "functions": self.background,
-                "settings": self.settings,
-            }
-            await Worker(broker=broker, app=self.name, **parts).run(task_status=task_status)
+            await Worker(broker=broker, app=self.name, **given).run(task_status=task_status)
 
     @asynccontextmanager
     async def worker(self, processors: Collection[str] | None = None) -> AsyncIterator[Worker]:
@@ -391,6 +389,12 @@ class App:
         self.settings = self.settings.changed(origin, redis_url=url)
         self._shared.url = self.settings.redis_url
 
+    def use_metrics(self, metrics: Metrics) -> None:
+        """Tell these metrics what the app does, from the next run on; for the command line."""
+        self.metrics = self._shared.metrics = metrics
+        for stream in self.streams.values():
+            stream.connect = watched(self._shared.declared, metrics, self.tracing)
+
     def discover(self) -> None:
         """Import the modules that the setting ``autodiscover`` names, relative to the current directory.
 
@@ -409,11 +413,8 @@ class App:
 
     def _chosen(self, names: Collection[str] | None) -> list[Processor[Any]]:
         self.discover()
-        known = ", ".join(sorted(self.processors)) or "none"
-        if unknown := sorted(set(names or ()) - self.processors.keys()):
-            raise Misconfigured(f"app {self.name!r} has no processor {', '.join(unknown)}; it has: {known}")
+        found = chosen(self.name, self.processors, names)
         if not self.processors and not self.background:
-            raise Misconfigured(
-                f"app {self.name!r} has no processor to run; declare one with @app.processor(stream)"
-            )
-        return [x for name, x in self.processors.items() if names is None or name in names]
+            hint = "declare one with @app.processor(stream)"
+            raise Misconfigured(f"app {self.name!r} has no processor to run; {hint}")
+        return found if self.tracing is None else [self.tracing.around(x) for x in found]

@@ -8,7 +8,10 @@ import attrs
 
 from runnel_trio.exceptions import Misconfigured
 
-__all__ = ["check_key", "checked_name", "name_of"]
+__all__ = ["TRACE_FIELD", "check_key", "checked_name", "name_of"]
+
+#: The field of an entry that tells who sent it, see `tracing`: no field of a record can be called so.
+TRACE_FIELD = b":trace"
 
 #: Names become parts of Redis keys: these would let one name reach into another's key.
 _FORBIDDEN = set("{}:/")

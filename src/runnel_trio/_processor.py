@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import inspect
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
@@ -25,7 +25,7 @@ from runnel_trio.middleware._dead_letter import DeadLetterMiddleware
 if TYPE_CHECKING:
     from runnel_trio._trial import Trial
 
-__all__ = ["Alone", "Processor"]
+__all__ = ["Alone", "Processor", "chosen", "refuse_foreign"]
 
 R = TypeVar("R", bound=Record)
 
@@ -335,3 +335,31 @@ class Processor(Generic[R]):
 
     def __repr__(self) -> str:
         return f"<Processor {self.stream.spec.app}.{self.stream.name}/{self.name}>"
+
+
+def refuse_foreign(app: str, streams: Mapping[str, Stream[Any]], stream: Any) -> None:
+    """Refuse what cannot be the stream of one of an app's processors.
+
+    Raises:
+        Misconfigured: it is no stream, or another app's.
+    """
+    if not isinstance(stream, Stream):
+        raise Misconfigured(f"a processor needs a stream of `app.stream(…)`, not {stream!r}")
+    if streams.get(stream.name) is not stream:
+        raise Misconfigured(
+            f"{stream!r} is a stream of another app: processors of app {app!r} need one of its own"
+        )
+
+
+def chosen(
+    app: str, processors: Mapping[str, Processor[Any]], names: Collection[str] | None
+) -> list[Processor[Any]]:
+    """Those of an app's processors that have these names; None for all.
+
+    Raises:
+        Misconfigured: there is no such processor.
+    """
+    known = ", ".join(sorted(processors)) or "none"
+    if unknown := sorted(set(names or ()) - processors.keys()):
+        raise Misconfigured(f"app {app!r} has no processor {', '.join(unknown)}; it has: {known}")
+    return [x for name, x in processors.items() if names is None or name in names]

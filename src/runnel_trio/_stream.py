@@ -24,7 +24,7 @@ import attrs
 import trio
 
 from runnel_trio._broker._protocol import Batch, Broker, StreamSpec
-from runnel_trio._broker._shared import Declared
+from runnel_trio._broker._shared import Connection
 from runnel_trio._codec import SIMPLE_KEYS, DecodeError, Record, RecordCodec, blake3_hasher
 from runnel_trio._event import Event
 from runnel_trio._portal import Portal
@@ -72,7 +72,7 @@ class Stream(Generic[R]):
     partition_by: str | Callable[[R], Any]
     hasher: Callable[[Any], int]
     codec: RecordCodec[R]
-    connect: Callable[[StreamSpec], Declared] = attrs.field(repr=False)
+    connect: Callable[[StreamSpec], Connection] = attrs.field(repr=False)
     _numbers_of: Callable[[Iterable[R]], list[int]] = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -228,7 +228,7 @@ class Stream(Generic[R]):
             _refuse_falling(self.name, number, entries.ids)
         return pending
 
-    async def _send_one(self, declared: Declared, number: int, values: list[bytes]) -> None:
+    async def _send_one(self, declared: Connection, number: int, values: list[bytes]) -> None:
         """Without what many records need: a thousand tasks that send one each take a third less."""
         async with declared as broker:
             stored = await broker.append(self.spec, {number: Batch(self.codec.names, values)})

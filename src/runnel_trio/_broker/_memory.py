@@ -75,6 +75,13 @@ class MemoryBroker:
         """See `_protocol.Broker`."""
         return self.store.time_of_day()
 
+    def id_time(self) -> float:
+        """See `_protocol.Broker`."""
+        return trio.current_time()
+
+    def watch(self, away: Callable[[], None], back: Callable[[float], None]) -> None:
+        """See `_protocol.Broker`."""
+
     def log_key(self, stream: StreamSpec, partition: int) -> str:
         """See `_protocol.Broker`."""
         return f"{stream.app}:{partition}:{stream.name}:log"

@@ -132,6 +132,14 @@ class Broker(Protocol):
         """What kind of server it is, in words for people."""
         ...
 
+    def id_time(self) -> float:
+        """The time in an id that is given now, in seconds: as near as it is known without asking."""
+        ...
+
+    def watch(self, away: Callable[[], None], back: Callable[[float], None]) -> None:
+        """Have it told, in Trio, when the server goes away, and when it is back after so many seconds."""
+        ...
+
     def log_key(self, stream: StreamSpec, partition: int) -> str:
         """The key of a partition's log."""
         ...

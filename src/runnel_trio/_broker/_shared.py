@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from types import TracebackType
+from typing import Protocol
 
 import attrs
 import trio
@@ -18,11 +20,27 @@ from runnel_trio._broker._protocol import Broker, StreamSpec
 from runnel_trio._kinds import redacted
 from runnel_trio._scopes import shielded
 from runnel_trio.exceptions import BrokerUnavailable, Misconfigured
+from runnel_trio.metrics import Metrics
 
-__all__ = ["Declared", "SharedBroker"]
+__all__ = ["Connection", "Declared", "SharedBroker"]
 
 #: Seconds that closing may take; an embedded server has to write its data first.
 _CLOSING = 20.0
+
+
+class Connection(Protocol):
+    """What a send needs of the broker: entered, it is open, and knows the stream."""
+
+    @property
+    def at_once(self) -> bool:
+        """Whether a send has nothing to wait for: open, the stream known, nobody else sending."""
+        ...
+
+    async def __aenter__(self) -> Broker: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None: ...
 
 
 @attrs.define(eq=False)
@@ -37,10 +55,12 @@ class _Opened:
     error: Exception | None = None
     declared: set[StreamSpec] = attrs.field(factory=set)
 
-    async def hold(self, url: str) -> None:
+    async def hold(self, url: str, metrics: Metrics | None) -> None:
         """Open, tell, keep open until nobody uses it."""
         try:
             async with open_broker(url) as broker:
+                if metrics is not None:
+                    broker.watch(metrics.server_away, metrics.server_back)
                 self.broker = broker
                 self.ready.set()
                 await self.unused.wait()
@@ -58,6 +78,7 @@ class SharedBroker:
     """The broker at a URL, for each run of Trio its own."""
 
     url: str = attrs.field(repr=redacted)
+    metrics: Metrics | None = None
     _run: trio.lowlevel.RunVar[_Opened | None] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -99,7 +120,7 @@ class SharedBroker:
         finally:
             self.url = before
 
-    def declared(self, stream: StreamSpec) -> Declared:
+    def declared(self, stream: StreamSpec) -> Connection:
         """The broker as of `get`, after the stream was declared to it once; open for the body at least."""
         return Declared(self, stream)
 
@@ -133,7 +154,7 @@ class SharedBroker:
             opened = _Opened()
             self._run.set(opened)
             trio.lowlevel.spawn_system_task(
-                opened.hold, self.url, name=f"broker {self.url.partition(':')[0]}"
+                opened.hold, self.url, self.metrics, name=f"broker {self.url.partition(':')[0]}"
             )
         opened.users += 1
         try:
@@ -167,7 +188,7 @@ class Declared:
 
     @property
     def at_once(self) -> bool:
-        """Whether a send has nothing to wait for: open, the stream known, nobody else sending."""
+        """See `Connection`."""
         opened = self._shared.now()
         return (
             opened is not None

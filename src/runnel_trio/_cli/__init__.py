@@ -1,6 +1,6 @@
 """The command line: ``runnel-trio``, or ``python -m runnel_trio``.
 
-    run           a worker, or several  _running ← _run; _supervisor ← _child, _reload; _check
+    run           a worker, or several  _running ← _run ← _metrics, _pages; _supervisor ← _child; _check
     send          an event, or a few    _send
     sendmany      a file of JSON lines  _sendmany ← _lines, _progress
     status        how an app is         _status ← _board

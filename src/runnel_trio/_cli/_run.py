@@ -15,6 +15,7 @@ import trio
 from runnel_trio._app import App
 from runnel_trio._cli._errors import Ended, Exit
 from runnel_trio._cli._leash import ABORT, GONE, HERE, READY, Leash
+from runnel_trio._cli._metrics import Place, served
 from runnel_trio._cli._signals import obeyed
 from runnel_trio._kinds import redacted
 from runnel_trio._telemetry import logger, report
@@ -98,30 +99,34 @@ class _Running:
             self.worker.abort()
 
 
-async def run(app: App, processors: Collection[str], leash: Leash | None = None) -> int:
+async def run(
+    app: App, processors: Collection[str], leash: Leash | None = None, place: Place | None = None
+) -> int:
     """Run a worker until a signal, or until a processor raises under HALT.
 
     Args:
         app: whose.
         processors: names of those to run.
         leash: what ties it to a supervisor, if it has one.
+        place: where to serve metrics.
 
     Returns:
         The exit code: 0 after a graceful end, 128 + the signal's number when a second one cut it short.
 
     Raises:
         Exception: what the processor raised.
-        Ended: there was no server when it started.
+        Ended: there was no server when it started, or the port for metrics cannot be had.
     """
     running = _Running(app, sorted(processors), leash=leash)
     settle_heap()
     led = nullcontext() if leash is None else leash.obeyed(running.heard)
     try:
         with obeyed(running.drain, running.abort), led, running.scope:
-            if leash is None:
-                await app.run(processors=processors, task_status=running)
-            else:
-                await _led(app, processors, running, leash)
+            async with served(app, place, lambda: running.worker):
+                if leash is None:
+                    await app.run(processors=processors, task_status=running)
+                else:
+                    await _led(app, processors, running, leash)
     except BrokerUnavailable as error:
         if running.worker is not None:
             raise

@@ -16,6 +16,7 @@ from runnel_trio._cli._errors import Ended, Exit, concluded, tell
 from runnel_trio._cli._leash import Leash
 from runnel_trio._cli._load import discover, load, redirect
 from runnel_trio._cli._logging import configure
+from runnel_trio._cli._metrics import Place
 from runnel_trio._cli._options import Command, common
 from runnel_trio._cli._reload import check_extra
 from runnel_trio._cli._supervisor import Supervisor
@@ -35,6 +36,8 @@ class _Given:
     only_check: bool
     log_format: str | None
     log_level: str | None
+    metrics_port: int | None
+    metrics_host: str
     leash: int | None
     redis_url: str | None
     embedded: str | None
@@ -59,6 +62,19 @@ class _Given:
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error", "critical"]),
     help="From which level on to log, whatever the settings say.",
+)
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65535),
+    metavar="PORT",
+    help="Serve /metrics, /healthz and /readyz there; with --workers, the first at PORT, the next at PORT+1.",
+)
+@click.option(
+    "--metrics-host",
+    default="127.0.0.1",
+    show_default=True,
+    metavar="HOST",
+    help="At this address; 0.0.0.0 for all that the machine has.",
 )
 @click.option("--leash", type=int, hidden=True)
 @common
@@ -96,7 +112,16 @@ def _worked(given: _Given) -> int:
     )
     if leash is not None:
         _run.shared_server(app, leash)
-    return trio.run(_run.run, app, chosen, leash)
+    return trio.run(_run.run, app, chosen, leash, _place(given, leash))
+
+
+def _place(given: _Given, leash: Leash | None) -> Place | None:
+    """Where this worker serves its pages; one that replaces another waits until its port is free."""
+    if given.metrics_port is None:
+        return None
+    if leash is None or given.metrics_port == 0:
+        return Place(given.metrics_host, given.metrics_port)
+    return Place(given.metrics_host, given.metrics_port + leash.number - 1, patient=True)
 
 
 def _supervised(given: _Given) -> int:
@@ -130,6 +155,8 @@ def _arguments(given: _Given) -> list[str]:
         "--log-level": given.log_level,
         "--redis-url": given.redis_url,
         "--embedded": given.embedded,
+        "--metrics-port": given.metrics_port,
+        "--metrics-host": given.metrics_host if given.metrics_port is not None else None,
     }
     arguments = [f"{name}={value}" for name, value in options.items() if value is not None]
     return [given.target, *arguments, *(["--traceback"] if given.show_all else [])]

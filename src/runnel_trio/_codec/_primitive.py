@@ -15,6 +15,7 @@ from runnel_trio._codec._mismatch import Hook, Mismatch, Part, refuse, trait
 from runnel_trio._codec._numbers import exact_float, exact_int, write_bool, write_str
 from runnel_trio._codec._record import unwrapped
 from runnel_trio._codec._structures import Structure
+from runnel_trio._names import TRACE_FIELD
 
 __all__ = ["primitive_hooks"]
 
@@ -69,7 +70,9 @@ class _Entry(Structure):
     def read_hook(self) -> Hook:
         """The inverse. Entries of another writer may have the fields in another order."""
         same = "".join(f" and e[{2 * i}] == {x.name.encode()!r}" for i, x in enumerate(self.fields))
-        lines = [f"if not (len(e) == {2 * len(self.fields)}{same}): return sparse(e)"]
+        count = 2 * len(self.fields)
+        traced = f"len(e) == {count + 2} and e[{count}] == {TRACE_FIELD!r}"
+        lines = [f"if not ((len(e) == {count} or {traced}){same}): return sparse(e)"]
         lines += [f"v{i} = h{i}(e[{2 * i + 1}])" for i in range(len(self.fields))]
         read = self.compiled("decode", "e, _=None", [*lines, *self.construction()], sparse=self._sparse_entry)
         return trait(parts=self._entry_parts)(read)
@@ -83,6 +86,7 @@ class _Entry(Structure):
         if len(entry) % 2:
             raise Mismatch("expected fields and values in turn")
         found = {x.decode(errors="replace"): y for x, y in zip(entry[::2], entry[1::2], strict=True)}
+        found.pop(TRACE_FIELD.decode(), None)
         self.check_names(found)
         return found
 

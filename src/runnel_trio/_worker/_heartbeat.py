@@ -42,6 +42,7 @@ _FRAMES = 8
 class _Life:
     """What the thread knows of Trio's: when it last answered a poke."""
 
+    on_stalled: Callable[[float], None] | None = None
     _seen: float = attrs.field(factory=time.monotonic)
     _looked: float = -math.inf
     _told: bool = False
@@ -67,6 +68,8 @@ class _Life:
         now = time.monotonic()
         if self._told:
             report(logging.WARNING, "stall-over", seconds=round(now - self._seen, 1))
+            if self.on_stalled is not None:
+                self.on_stalled(now - self._seen)
         self._seen, self._told, self._told_end = now, False, False
 
     def given_up(self, limit: float) -> None:
@@ -84,15 +87,20 @@ class Heartbeat:
         broker: where the seats are.
         stall_limit: seconds without a sign of life from the Trio thread after which it stops.
         halt: told of what ends the worker.
+        on_stalled: told, in Trio, for how long something blocked it.
     """
 
     broker: Broker
     stall_limit: float
     halt: Callable[[BaseException], None]
+    on_stalled: Callable[[float], None] | None = None
     _due: dict[Seat, float] = attrs.field(factory=dict, init=False)
     _end: threading.Event = attrs.field(factory=threading.Event, init=False)
-    _life: _Life = attrs.field(factory=_Life, init=False)
+    _life: _Life = attrs.field(init=False)
     _nursery: trio.Nursery | None = attrs.field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._life = _Life(self.on_stalled)
 
     def keep(self, seat: Seat) -> None:
         """Beat for this seat too, from now until `drop`."""

@@ -31,7 +31,9 @@ from runnel_trio._telemetry import Tally, report
 from runnel_trio._worker._background import Background, Backgrounds
 from runnel_trio._worker._heartbeat import Heartbeat
 from runnel_trio._worker._member._caution import Turn
+from runnel_trio._worker._member._meter import Meter
 from runnel_trio._worker._member._rebalancer import Rebalancer
+from runnel_trio.metrics import Metrics
 from runnel_trio.settings import Settings
 
 __all__ = ["Worker", "beside"]
@@ -56,6 +58,7 @@ class Worker:
         app: the name of their app.
         functions: what runs beside them.
         settings: the app's.
+        metrics: told what happens.
         member: the id by which other workers know this one.
         counts: by processor and fact, how many events did not go the usual way here: ``ignored``,
             ``set-aside`` (as dead letters), ``quarantined``, ``events-lost`` (they left the log unprocessed).
@@ -72,6 +75,7 @@ class Worker:
     app: str = ""
     functions: Sequence[Background] = ()
     settings: Settings = attrs.field(factory=Settings, repr=False)
+    metrics: Metrics | None = attrs.field(default=None, repr=False)
     member: str = attrs.field(factory=_member_id)
     counts: Tally = attrs.field(factory=Tally, init=False, repr=False)
     ended: trio.Event = attrs.field(factory=trio.Event, init=False, repr=False)
@@ -82,7 +86,12 @@ class Worker:
     _stopping: trio.Event = attrs.field(factory=trio.Event, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._heartbeat = Heartbeat(broker=self.broker, stall_limit=self.settings.stall_limit, halt=self.halt)
+        self._heartbeat = Heartbeat(
+            broker=self.broker,
+            stall_limit=self.settings.stall_limit,
+            halt=self.halt,
+            on_stalled=None if self.metrics is None else self.metrics.stalled,
+        )
         turn = Turn()
         about = json.dumps(
             {
@@ -103,6 +112,7 @@ class Worker:
                     halt=self.halt,
                     turn=turn,
                     counts=self.counts,
+                    meter=self._meter(processor),
                 )
             )
         if self.functions:
@@ -121,6 +131,29 @@ class Worker:
 
     def __repr__(self) -> str:
         return f"<Worker {self.member} of {', '.join(processor.name for processor in self.processors)}>"
+
+    def _meter(self, processor: Processor[Any]) -> Meter | None:
+        if self.metrics is None:
+            return None
+        return Meter(
+            metrics=self.metrics,
+            stream=processor.stream.name,
+            processor=processor.name,
+            id_time=self.broker.id_time,
+            clock=self.broker.clock,
+            counts=self.counts,
+        )
+
+    @property
+    def alive(self) -> bool:
+        """Whether the server has heard of it within the last lease; for a probe of liveness."""
+        return all(x.alive for x in self._members if isinstance(x, Rebalancer))
+
+    @property
+    def ready(self) -> bool:
+        """Whether every processor owns its share of the partitions, or stands by; not while it stops."""
+        settled = all(x.settled for x in self._members if isinstance(x, Rebalancer))
+        return self._ready.is_set() and settled and not self._stopping.is_set()
 
     def stop(self) -> None:
         """End gracefully: every partition ends the event in hand, commits, and is given up."""

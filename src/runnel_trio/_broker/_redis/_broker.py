@@ -128,6 +128,14 @@ class RedisBroker:
         """See `_protocol.Broker`."""
         return time.time()
 
+    def id_time(self) -> float:
+        """See `_protocol.Broker`; by this machine's clock, where the server has its own."""
+        return time.time()
+
+    def watch(self, away: Callable[[], None], back: Callable[[float], None]) -> None:
+        """See `_protocol.Broker`."""
+        self.outage.on_away, self.outage.on_back = away, back
+
     def log_key(self, stream: StreamSpec, partition: int) -> str:
         """See `_protocol.Broker`."""
         return _keys.log(stream, partition)

@@ -224,6 +224,8 @@ class Outage:
     """
 
     url: str = attrs.field(repr=redacted)
+    on_away: Callable[[], None] | None = attrs.field(default=None, init=False)
+    on_back: Callable[[float], None] | None = attrs.field(default=None, init=False)
     _since: float | None = attrs.field(default=None, init=False)
     _waiting: set[object] = attrs.field(factory=set, init=False)
 
@@ -236,6 +238,8 @@ class Outage:
         if self._since is None:
             self._since = trio.current_time()
             report(logging.WARNING, "server-away", url=redacted(self.url), error=error)
+            if self.on_away is not None:
+                self.on_away()
         await trio.sleep(min(1.0, 0.05 * 2 ** min(attempt, 10)) * random.uniform(0.5, 1.0))
 
     def waits(self, who: object) -> None:
@@ -250,6 +254,8 @@ class Outage:
         """It was answered."""
         self._waiting.discard(who)
         if self._since is not None and not self._waiting:
-            away = round(trio.current_time() - self._since, 3)
+            away = trio.current_time() - self._since
             self._since = None
-            report(logging.WARNING, "server-back", url=redacted(self.url), seconds=away)
+            report(logging.WARNING, "server-back", url=redacted(self.url), seconds=round(away, 3))
+            if self.on_back is not None:
+                self.on_back(away)

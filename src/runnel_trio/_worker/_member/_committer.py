@@ -14,6 +14,7 @@ that lost the last writes can have lost a commit among them, whose repetition fi
 from __future__ import annotations
 
 import logging
+from itertools import compress
 
 import attrs
 import trio
@@ -21,6 +22,7 @@ import trio
 from runnel_trio._broker._protocol import Broker, CommitOutcome, ProcessorSpec
 from runnel_trio._telemetry import report
 from runnel_trio._worker._member._backlog import Backlog
+from runnel_trio._worker._member._meter import Meter
 
 __all__ = ["Committer"]
 
@@ -33,10 +35,17 @@ _ROOM = 0.25
 
 @attrs.define(eq=False, kw_only=True)
 class Committer:
-    """Commits what backlogs have done."""
+    """Commits what backlogs have done.
+
+    Attributes:
+        broker: where they are committed.
+        processor: whose they are.
+        meter: told of what is committed.
+    """
 
     broker: Broker
     processor: ProcessorSpec
+    meter: Meter | None = None
     _dirty: dict[int, Backlog] = attrs.field(factory=dict, init=False)
     _urgent: bool = attrs.field(default=False, init=False)
     _called: trio.Event | None = attrs.field(default=None, init=False)
@@ -101,6 +110,7 @@ class Committer:
         self._dirty = {}
         counts = [backlog.unacknowledged for backlog in backlogs]
         commits = [backlog.commit() for backlog in backlogs]
+        began = trio.current_time()
         try:
             outcomes = await self.broker.commit(self.processor, commits)
         except BaseException:  # nobody commits any more: let nobody wait for it
@@ -117,6 +127,13 @@ class Committer:
                 place, was = f"{self.processor.stream.name}[{backlog.number}]", commit.previous.decode()
                 report(logging.WARNING, "commit-refused", place=place, why=outcome.value, was=was)
                 backlog.lose()
+        if self.meter is not None and backlogs:
+            done = [x is CommitOutcome.COMMITTED for x in outcomes]
+            refused = sum(x not in {CommitOutcome.COMMITTED, CommitOutcome.FULL} for x in outcomes)
+            seconds = trio.current_time() - began
+            self.meter.committed(
+                list(compress(backlogs, done)), sum(compress(counts, done)), refused, seconds
+            )
 
 
 def _tell_of_no_room(backlog: Backlog) -> bool:

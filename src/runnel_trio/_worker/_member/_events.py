@@ -147,6 +147,7 @@ class Events(Generic[R]):
 
         Cancellation: may leave links unclosed; the framework calls it shielded.
         """
+        self._source.ended()
         if self._chain is None:
             self._chain = _nothing()
         while self._links:

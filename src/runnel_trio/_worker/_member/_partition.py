@@ -31,13 +31,14 @@ from runnel_trio._worker._member._backlog import Backlog
 from runnel_trio._worker._member._caution import Caution
 from runnel_trio._worker._member._committer import Committer
 from runnel_trio._worker._member._events import Events
+from runnel_trio._worker._member._meter import Meter
 from runnel_trio._worker._member._source import Source
 from runnel_trio.constants import ExceptionPolicy
 from runnel_trio.exceptions import LeaseLost, Misconfigured
 from runnel_trio.interfaces import Middleware
 from runnel_trio.middleware._retry import RetryMiddleware
 
-__all__ = ["PartitionExecutor"]
+__all__ = ["PartitionExecutor", "tell_of_standing"]
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -53,6 +54,7 @@ class PartitionExecutor:
         halt: told of the exception that stops the worker.
         make_source: a new source over the backlog, for each call of the function.
         caution: of those sources.
+        meter: told of what fails.
         scope: everything that runs for this partition.
         released: whether the lease was given up, with a quarantine or by itself.
     """
@@ -69,6 +71,7 @@ class PartitionExecutor:
     halt: Callable[[BaseException], None]
     make_source: Callable[[], Source]
     caution: Caution | None = None
+    meter: Meter | None = None
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
     _retry: RetryMiddleware | None = attrs.field(default=None, init=False)
     _tried: tuple[bytes, int] = attrs.field(default=(b"", 0), init=False)
@@ -202,9 +205,9 @@ class PartitionExecutor:
 
     async def _apply_policy(self, failure: BaseException, events: Events[Any]) -> None:
         if not isinstance(failure, Exception) or not self.backlog.in_hand:
-            self.halt(failure)
-            self.backlog.close()
+            self._halt(failure, events)
         elif events.retrying and self._retry is not None:
+            self._measure("retried", events)
             await self._wait_to_retry(self._retry, failure, events.attempt)
         elif events.is_set_aside:
             self._report("set-aside", failure, events)
@@ -216,8 +219,16 @@ class PartitionExecutor:
         elif self.policy is ExceptionPolicy.QUARANTINE:
             await self._quarantine(failure, events)
         else:
-            self.halt(failure)
-            self.backlog.close()
+            self._halt(failure, events)
+
+    def _halt(self, failure: BaseException, events: Events[Any]) -> None:
+        self._measure("halted", events)
+        self.halt(failure)
+        self.backlog.close()
+
+    def _measure(self, then: str, events: Events[Any]) -> None:
+        if self.meter is not None:
+            self.meter.failed(self.backlog, then, len(events.failed_ids()))
 
     async def _wait_to_retry(self, rule: RetryMiddleware, failure: Exception, attempt: int) -> None:
         """The partition waits, so that order is kept; an end of it cuts this short."""
@@ -255,6 +266,7 @@ class PartitionExecutor:
     def _report(self, fact: str, failure: Exception, events: Events[Any], **more: str) -> None:
         ids = events.failed_ids()
         self.counts[self.processor.name, fact] += len(ids)
+        self._measure(fact.replace("-", "_"), events)
         place = f"{self.processor.stream.name}[{self.backlog.number}]"
         facts = {"place": place, "xid": ids[0].decode(), "count": len(ids), "error": repr(failure)}
         report(logging.ERROR, fact, **facts, **more)
@@ -276,3 +288,13 @@ class PartitionExecutor:
             await self.committer.settle(self.backlog)
             await self.broker.release(self.processor, [self.backlog.lease])
             self.released = True
+
+
+def tell_of_standing(stream: str, why: Quarantine) -> None:
+    """Log that a partition is in quarantine, or paused."""
+    place = f"{stream}[{why.partition}]"
+    if why.is_pause:
+        report(logging.WARNING, "paused", place=place, since=why.time, by=why.member, reason=why.error)
+    else:
+        facts = {"xid": why.first.decode(), "since": why.time, "error": why.error}
+        report(logging.ERROR, "stands-still", place=place, **facts)

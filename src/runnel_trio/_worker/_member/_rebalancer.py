@@ -27,10 +27,9 @@ import attrs
 import trio
 
 from runnel_trio._broker._protocol import Acquired, Broker, Entry, Held, Lease, Quarantine
-from runnel_trio._event import Origin, Partition
 from runnel_trio._processor import Processor
 from runnel_trio._rules._assignment import assign
-from runnel_trio._rules._cursor import ORIGIN, heal_entries_read, lost, parse_id
+from runnel_trio._rules._cursor import ORIGIN, heal_entries_read, lost
 from runnel_trio._scopes import LAST_WORDS, shielded
 from runnel_trio._telemetry import Tally, report
 from runnel_trio._worker._heartbeat import Heartbeat
@@ -38,10 +37,11 @@ from runnel_trio._worker._member._backlog import Backlog
 from runnel_trio._worker._member._caution import Caution, Turn
 from runnel_trio._worker._member._committer import Committer
 from runnel_trio._worker._member._fetcher import Fetcher, lanes_for
-from runnel_trio._worker._member._partition import PartitionExecutor
+from runnel_trio._worker._member._measured import source_maker
+from runnel_trio._worker._member._meter import Meter
+from runnel_trio._worker._member._partition import PartitionExecutor, tell_of_standing
 from runnel_trio._worker._member._resync import EACH_BEAT, in_turn, resync, tell_of_loss, tell_of_rewriting
-from runnel_trio._worker._member._seat import Seat
-from runnel_trio._worker._member._source import Source
+from runnel_trio._worker._member._seat import Seat, told_by
 
 __all__ = ["Rebalancer"]
 
@@ -62,6 +62,7 @@ class Rebalancer:
         halt: told of an exception that stops the worker.
         turn: among all partitions of the worker, see `_caution`.
         counts: the worker's, of events that did not go the usual way.
+        meter: told what happens.
     """
 
     broker: Broker
@@ -72,6 +73,7 @@ class Rebalancer:
     halt: Callable[[BaseException], None]
     turn: Turn
     counts: Tally
+    meter: Meter | None = None
     _seat: Seat = attrs.field(init=False)
     _committer: Committer = attrs.field(init=False)
     _fetcher: Fetcher = attrs.field(init=False)
@@ -96,7 +98,7 @@ class Rebalancer:
         processor, spec = self.processor, self.processor.spec
         lanes = lanes_for(processor.stream.partition_count, processor.pool_size)
         readers = [self.broker.reader(spec, processor.read_timeout / 1000) for _ in range(lanes)]
-        self._committer = Committer(broker=self.broker, processor=spec)
+        self._committer = Committer(broker=self.broker, processor=spec, meter=self.meter)
         self._fetcher = Fetcher(readers, on_interrupted=self._in_doubt_of_all)
         self._seat = Seat(
             broker=self.broker,
@@ -148,6 +150,18 @@ class Rebalancer:
             self.heartbeat.drop(self._seat)
             with shielded(LAST_WORDS):
                 await self._guarded(self._seat.leave)
+            self._measure()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the server has heard of it within the last lease, if it has joined."""
+        return not self._seat.view.place or self._seat.leaving or not self._seat.lapsed
+
+    @property
+    def settled(self) -> bool:
+        """Whether it has all that the plan gives it, or stands by."""
+        mine = set(self._seat.view.plan.get(self.member, ()))
+        return self._ready.is_set() and mine <= self._running.keys() | self._still.keys()
 
     def _until_drained(self) -> trio.CancelScope:
         """A scope around a wait that a drain ends, however long the server is away."""
@@ -178,6 +192,8 @@ class Rebalancer:
 
     def _look_again(self) -> None:
         """The members, the plan, or what we have, changed."""
+        if self.meter is not None:
+            self.meter.changed(self._seat.view.generation)
         self._open.update(range(self.processor.stream.partition_count))
         self._changed.set()
 
@@ -198,7 +214,14 @@ class Rebalancer:
             if numbers:
                 self._examined_to = numbers[-1]
                 backlogs = [self._running[number].backlog for number in numbers]
-                await resync(self.broker, self.processor, backlogs, self.counts)
+                states = await resync(self.broker, self.processor, backlogs, self.counts)
+                if self.meter is not None:
+                    self.meter.examined(states)
+            self._measure()
+
+    def _measure(self) -> None:
+        if self.meter is not None:
+            self.meter.stands([x.backlog for x in self._running.values()], len(self._still))
 
     async def _listen(self) -> None:
         """Hear what the others tell."""
@@ -214,17 +237,14 @@ class Rebalancer:
             await reader.aclose()
 
     async def _hear(self, news: Iterable[Entry]) -> None:
-        told = [tuple(fields) for _, fields in news]
-        released = {int(x) for what, numbers in told if what == b"released" for x in numbers.split()}
+        released, self._paused, changed = told_by(news)
         if released:
-            for number in released:
-                self._still.pop(number, None)
+            self._still = {number: why for number, why in self._still.items() if number not in released}
             self._open |= released
             self._changed.set()
-        self._paused = {int(x) for what, numbers in told if what == b"paused" for x in numbers.split()}
         for number in self._paused & self._running.keys():
             self._running[number].drain()
-        if any(what not in {b"released", b"paused"} for what, _ in told):
+        if changed:
             await self._seat.beat()
 
     async def _own(self, executors: trio.Nursery) -> None:
@@ -270,6 +290,8 @@ class Rebalancer:
     def _settle(self, mine: set[int]) -> None:
         """Everything that is ours is here."""
         self._attempts = 0
+        if self.meter is not None:
+            self.meter.settled()
         if not mine and not self._ready.is_set():
             report(logging.INFO, "standing-by", processor=self.processor.name, member=self.member)
         self._ready.set()
@@ -332,23 +354,14 @@ class Rebalancer:
             report(logging.INFO, "acquired", processor=self.processor.name, partitions=len(granted))
         for answer in answers:
             if isinstance(answer, Quarantine):
-                self._keep_still(answer)
+                self._still[answer.partition] = answer
+                tell_of_standing(self.processor.stream.name, answer)
         return [answer for answer in answers if isinstance(answer, Held)]
-
-    def _keep_still(self, why: Quarantine) -> None:
-        self._still[why.partition] = why
-        place = f"{self.processor.stream.name}[{why.partition}]"
-        if why.is_pause:
-            report(logging.WARNING, "paused", place=place, since=why.time, by=why.member, reason=why.error)
-        else:
-            facts = {"xid": why.first.decode(), "since": why.time, "error": why.error}
-            report(logging.ERROR, "stands-still", place=place, **facts)
 
     def _tell_of_held(self, missing: set[int]) -> None:
         if self._attempts == self.processor.assignment_attempts:
-            count = len(missing - self._running.keys())
-            name = self.processor.name
-            report(logging.ERROR, "still-held", processor=name, partitions=count, by=self._held_by)
+            facts = {"processor": self.processor.name, "partitions": len(missing - self._running.keys())}
+            report(logging.ERROR, "still-held", **facts, by=self._held_by)
 
     async def _execute(self, executor: PartitionExecutor) -> None:
         number = executor.backlog.number
@@ -357,6 +370,8 @@ class Rebalancer:
             await self._guarded(executor.run)
         finally:
             self._fetcher.forget(executor.backlog)
+            if self.meter is not None:
+                self.meter.forget(executor.backlog)
             del self._running[number]
             self._known[number] = executor.backlog.committed
             if not executor.released:
@@ -376,16 +391,8 @@ class Rebalancer:
             entries_read=heal_entries_read(state),
             lease=lease,
         )
-        key = self.broker.log_key(processor.stream.spec, lease.partition)
-        caution = Caution.after(
-            granted,
-            self.broker,
-            processor.spec,
-            backlog,
-            max_attempts=processor.max_attempts,
-            max_unacked=processor.max_unacked,
-            turn=self.turn,
-        )
+        limits = {"max_attempts": processor.max_attempts, "max_unacked": processor.max_unacked}
+        caution = Caution.after(granted, self.broker, processor.spec, backlog, turn=self.turn, **limits)
         return PartitionExecutor(
             broker=self.broker,
             processor=processor.spec,
@@ -398,20 +405,16 @@ class Rebalancer:
             grace_period=processor.grace_period,
             halt=self.halt,
             caution=caution,
-            make_source=partial(
-                Source,
-                backlog=backlog,
-                origin=Origin(
-                    partition=Partition(number=lease.partition, key=key, epoch=lease.epoch),
-                    group=processor.name.encode(),
-                    decode=processor.stream.decode,
-                    recovering_to=parse_id(granted.read_to or ORIGIN),
-                ),
-                max_unacked=processor.max_unacked,
+            meter=self.meter,
+            make_source=source_maker(
+                processor,
+                granted,
+                backlog,
+                key=self.broker.log_key(processor.stream.spec, lease.partition),
                 trust=self._seat.trust,
                 clock=self.broker.clock,
-                processed=self._committer.mark,
-                hurry=self._committer.hurry,
+                committer=self._committer,
                 caution=caution,
+                meter=self.meter,
             ),
         )

@@ -38,8 +38,8 @@ def in_turn(numbers: Collection[int], after: int, most: int) -> list[int]:
 
 async def resync(
     broker: Broker, processor: Processor[Any], backlogs: Collection[Backlog], counts: Tally
-) -> None:
-    """Ask about them all, and let go of those whose cursor is not where it was left."""
+) -> dict[int, LogState | None]:
+    """Ask about them all, and let go of those whose cursor is not where it was left; what was answered."""
     before = [_Place.of(backlog) for backlog in backlogs if not backlog.closed]
     states = await broker.examine(processor.spec, [place.backlog.number for place in before])
     for place, state in zip(before, states, strict=True):
@@ -55,6 +55,7 @@ async def resync(
                 tell_of_loss(processor, backlog.number, read - backlog.read, counts)
             if read >= 0:
                 backlog.recount(read)
+    return {place.backlog.number: state for place, state in zip(before, states, strict=True)}
 
 
 def tell_of_loss(processor: Processor[Any], number: int, count: int, counts: Tally) -> None:

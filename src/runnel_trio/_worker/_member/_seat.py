@@ -11,17 +11,17 @@ this one believed to own. Nothing else can: a lease is taken by force only from 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import attrs
 import trio
 
-from runnel_trio._broker._protocol import Beat, Broker, Membership, Party, ProcessorSpec
+from runnel_trio._broker._protocol import Beat, Broker, Entry, Membership, Party, ProcessorSpec
 from runnel_trio._rules._lease import trusted_until
 from runnel_trio._telemetry import report
 from runnel_trio._worker._member._trust import Trust
 
-__all__ = ["Seat"]
+__all__ = ["Seat", "told_by"]
 
 #: Heartbeats in one expiry.
 _BEATS = 4
@@ -146,3 +146,13 @@ async def keep(seat: Seat) -> None:
     while True:
         await trio.sleep(seat.interval)
         await seat.beat()
+
+
+def told_by(news: Iterable[Entry]) -> tuple[set[int], set[int], bool]:
+    """What a party's control log says: partitions that were released, and paused; whether anything else."""
+    told = [tuple(fields) for _, fields in news]
+    released, paused = (
+        {int(x) for what, numbers in told if what == kind for x in numbers.split()}
+        for kind in (b"released", b"paused")
+    )
+    return released, paused, any(what not in {b"released", b"paused"} for what, _ in told)

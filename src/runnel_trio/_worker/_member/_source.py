@@ -67,6 +67,9 @@ class Source:
         xid, fields = backlog.take()
         return Event(self.origin, xid, fields, number)
 
+    def ended(self) -> None:
+        """The call of the function has ended; for who measures."""
+
     async def _next_batch(self, count: int, within: float) -> list[Event]:
         backlog = self.backlog
         await self._clearance(1)

@@ -1,0 +1,118 @@
+"""What ``runnel-trio run --metrics-port`` serves: /metrics, /healthz and /readyz."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+import attrs
+import trio
+
+from runnel_trio._app import App
+from runnel_trio._cli._errors import Ended
+from runnel_trio._cli._pages import Answer, Pages, listening
+from runnel_trio._scopes import helpers
+from runnel_trio._telemetry import report
+from runnel_trio._worker._worker import Worker
+from runnel_trio.metrics import PrometheusMetrics
+
+__all__ = ["Place", "served"]
+
+
+#: Seconds until a port that another process has is asked for again.
+_BUSY = 0.2
+
+
+@attrs.frozen
+class Place:
+    """Where to serve.
+
+    Attributes:
+        patient: wait for the port while another process has it.
+    """
+
+    host: str
+    port: int
+    patient: bool = attrs.field(default=False, kw_only=True)
+
+
+@asynccontextmanager
+async def served(app: App, place: Place | None, worker: Callable[[], Worker | None]) -> AsyncIterator[None]:
+    """Serve the pages beside the body.
+
+    An app that has no metrics is given those of Prometheus, in the registry of the process. One that has
+    others keeps them, and that registry is shown: there they may be.
+
+    Raises:
+        Ended: the port cannot be had.
+        Misconfigured: prometheus_client is not installed.
+    """
+    if place is None:
+        yield
+        return
+    if app.metrics is None:
+        app.use_metrics(PrometheusMetrics())
+    pages = Pages(
+        {
+            "/metrics": partial(_metrics, _registry(app)),
+            "/healthz": partial(_health, worker),
+            "/readyz": partial(_readiness, worker),
+        }
+    )
+    async with helpers() as nursery:
+        await nursery.start(_serve, pages, place)
+        yield
+
+
+async def _serve(
+    pages: Pages, place: Place, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    listeners = None
+    if place.patient:
+        task_status.started()
+    while listeners is None:
+        try:
+            listeners = await listening(place.host, place.port)
+        except Ended:
+            if not place.patient:
+                raise
+            await trio.sleep(_BUSY)
+    host, port = listeners[0].socket.getsockname()[:2]
+    report(logging.INFO, "serving-metrics", host=host, port=port)
+    if not place.patient:
+        task_status.started()
+    await pages.serve(listeners)
+
+
+def _registry(app: App) -> Any:
+    if isinstance(app.metrics, PrometheusMetrics):
+        return app.metrics.registry
+    from prometheus_client import REGISTRY
+
+    return REGISTRY
+
+
+async def _metrics(registry: Any) -> Answer:
+    """In a thread: a user's own collectors may take their time."""
+    from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+    body = await trio.to_thread.run_sync(generate_latest, registry, abandon_on_cancel=True)
+    return Answer(200, body, CONTENT_TYPE_LATEST)
+
+
+async def _health(worker: Callable[[], Worker | None]) -> Answer:
+    """Trio runs, since this does; a worker that has not joined yet has no heartbeats that could fail."""
+    found = worker()
+    if found is None or found.alive:
+        return Answer(200, b"alive\n")
+    return Answer(503, b"no heartbeat was answered for longer than a lease lasts\n")
+
+
+async def _readiness(worker: Callable[[], Worker | None]) -> Answer:
+    found = worker()
+    if found is not None and found.ready:
+        return Answer(200, b"ready\n")
+    return Answer(503, b"it has not joined, waits for partitions, or stops\n")

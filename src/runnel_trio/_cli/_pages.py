@@ -1,0 +1,157 @@
+"""A few pages by HTTP, for Prometheus and for probes: in Trio, so that they answer only while Trio does.
+
+h11 reads and writes HTTP; what is left is to bound all that a stranger could make large: the size of a
+request, its time, and how many are under way. A connection is for one request.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import ModuleType
+from typing import Any
+
+import attrs
+import trio
+
+from runnel_trio._cli._errors import Ended, Exit
+from runnel_trio._telemetry import report
+
+__all__ = ["Answer", "Pages", "listening"]
+
+#: Bytes of a request, its head and what comes behind it.
+_LARGEST = 8192
+#: Seconds for a request and its answer.
+_LONGEST = 10.0
+#: Connections at a time; more are closed.
+_MOST = 32
+
+
+@attrs.frozen
+class Answer:
+    """What a page says.
+
+    Attributes:
+        status: of HTTP.
+        body: its text.
+        kind: its media type.
+    """
+
+    status: int
+    body: bytes
+    kind: str = "text/plain; charset=utf-8"
+
+
+async def listening(host: str, port: int) -> Sequence[trio.SocketListener]:
+    """Open the port.
+
+    Raises:
+        Ended: it cannot be had, or the package for it is not installed.
+    """
+    _h11()
+    try:
+        return await trio.open_tcp_listeners(port, host=host)
+    except OSError as error:
+        reason = error.strerror or error
+        raise Ended(
+            Exit.CONFIG,
+            f"no metrics at {host}:{port}: {reason}. Is another worker there? Give each on this machine a "
+            "--metrics-port of its own, and as --metrics-host an address of this machine.",
+        ) from error
+
+
+@attrs.define(eq=False)
+class Pages:
+    """Serves pages.
+
+    Attributes:
+        pages: by path, what makes their answers.
+    """
+
+    pages: Mapping[str, Callable[[], Awaitable[Answer]]]
+    _active: int = attrs.field(default=0, init=False)
+
+    async def serve(self, listeners: Sequence[trio.SocketListener]) -> None:
+        """Until cancelled."""
+        await trio.serve_listeners(self._connected, list(listeners))
+
+    async def _connected(self, stream: trio.SocketStream) -> None:
+        if self._active >= _MOST:
+            await trio.aclose_forcefully(stream)
+            return
+        self._active += 1
+        try:
+            with trio.move_on_after(_LONGEST):
+                async with stream:
+                    await self._exchange(stream)
+        except (trio.BrokenResourceError, trio.ClosedResourceError, _h11().ProtocolError):
+            pass  # the other side left, or speaks something else
+        except Exception as error:  # a collector of the user's may raise anything: the worker goes on
+            report(logging.ERROR, "page-failed", error=repr(error))
+        finally:
+            self._active -= 1
+
+    async def _exchange(self, stream: trio.SocketStream) -> None:
+        h11 = _h11()
+        connection = h11.Connection(h11.SERVER, max_incomplete_event_size=_LARGEST)
+        try:
+            request = await _request(connection, stream)
+        except h11.RemoteProtocolError as error:
+            await _send(connection, stream, Answer(error.error_status_hint, b"no request\n"))
+            return
+        if request is None:
+            return
+        answer = await self._answer(request)
+        await _send(connection, stream, answer, head_only=request.method == b"HEAD")
+
+    async def _answer(self, request: Any) -> Answer:
+        page = self.pages.get(request.target.partition(b"?")[0].decode("ascii", "replace"))
+        if page is None:
+            return Answer(404, f"there are {', '.join(self.pages)}\n".encode())
+        if request.method not in {b"GET", b"HEAD"}:
+            return Answer(405, b"GET it\n")
+        return await page()
+
+
+async def _request(connection: Any, stream: trio.SocketStream) -> Any:
+    """The head of the request; what comes behind it is not read."""
+    h11 = _h11()
+    while True:
+        event = connection.next_event()
+        if isinstance(event, h11.Request):
+            return event
+        if event is not h11.NEED_DATA:  # closed before it was said
+            return None
+        connection.receive_data(await stream.receive_some(_LARGEST))
+
+
+async def _send(
+    connection: Any, stream: trio.SocketStream, answer: Answer, *, head_only: bool = False
+) -> None:
+    h11 = _h11()
+    if connection.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
+        return
+    headers = [
+        ("content-type", answer.kind),
+        ("content-length", str(len(answer.body))),
+        ("cache-control", "no-store"),
+        ("connection", "close"),
+    ]
+    parts = [h11.Response(status_code=answer.status, headers=headers)]
+    parts += [] if head_only else [h11.Data(data=answer.body)]
+    parts += [h11.EndOfMessage()]
+    await stream.send_all(b"".join(connection.send(part) or b"" for part in parts))
+    await stream.send_eof()  # not a close at once: that would cut off what the other side has not read yet
+    read = 0
+    while read < _LARGEST and (more := await stream.receive_some(_LARGEST)):
+        read += len(more)
+
+
+def _h11() -> ModuleType:
+    try:
+        import h11
+    except ImportError as error:
+        raise Ended(
+            Exit.CONFIG, "--metrics-port needs packages of an extra: pip install runnel-trio[prometheus]"
+        ) from error
+    return h11

@@ -1,0 +1,101 @@
+"""Connections of sends that are watched: by metrics, and by `tracing`.
+
+They stand in for the one that a stream has without them; so a send that nobody watches has no step more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, TypeAlias, cast
+
+import attrs
+import trio
+
+from runnel_trio._broker._protocol import Batch, Broker, StreamSpec
+from runnel_trio._broker._shared import Connection
+from runnel_trio.constants import Overflow
+from runnel_trio.exceptions import StreamFull
+from runnel_trio.metrics import Metrics
+
+__all__ = ["Connect", "Watched", "measured"]
+
+Connect: TypeAlias = Callable[[StreamSpec], Connection]
+
+
+@attrs.define(eq=False)
+class Watched:
+    """A connection, and once entered the broker too; of the broker's verbs, `append` may be another."""
+
+    _inner: Connection
+    _broker: Any = attrs.field(default=None, init=False)
+
+    @property
+    def at_once(self) -> bool:
+        """See `Connection`."""
+        return self._inner.at_once
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._broker, name)
+
+    async def __aenter__(self) -> Broker:
+        self._broker = await self._inner.__aenter__()
+        return cast("Broker", self)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
+        try:
+            self.ended(error)
+        finally:
+            await self._inner.__aexit__(kind, error, trace)
+
+    def ended(self, error: BaseException | None) -> None:
+        """What was sent is stored, or it was given up."""
+
+    async def append(self, stream: StreamSpec, batches: Mapping[int, Batch]) -> Mapping[int, int]:
+        """See `_protocol.Broker`."""
+        found: Mapping[int, int] = await self._broker.append(stream, batches)
+        return found
+
+
+@attrs.define(eq=False)
+class _Counted(Watched):
+    """Tells how much was stored, and what had to wait."""
+
+    stream: StreamSpec = attrs.field(kw_only=True)
+    metrics: Metrics = attrs.field(kw_only=True)
+    _waits_since: float | None = attrs.field(default=None, init=False)
+
+    def ended(self, error: BaseException | None) -> None:
+        """See `Watched`."""
+        self._tell_of_waiting()
+        if isinstance(error, StreamFull):
+            self.metrics.refused(self.stream.name, len(error.unsent))
+
+    def _tell_of_waiting(self) -> None:
+        if self._waits_since is not None:
+            now = trio.current_time()
+            self.metrics.blocked(self.stream.name, now - self._waits_since, begins=False)
+            self._waits_since = now
+
+    async def append(self, stream: StreamSpec, batches: Mapping[int, Batch]) -> Mapping[int, int]:
+        """See `_protocol.Broker`."""
+        self._tell_of_waiting()
+        began = trio.current_time()
+        stored = await Watched.append(self, stream, batches)
+        self.metrics.sent(stream.name, sum(stored.values()), trio.current_time() - began)
+        if stream.overflow is Overflow.BLOCK:
+            full = any(stored[number] < len(batch) for number, batch in batches.items())
+            if full and self._waits_since is None:
+                self.metrics.blocked(stream.name, 0.0, begins=True)
+            if not full:
+                self._waits_since = None
+            elif self._waits_since is None:
+                self._waits_since = trio.current_time()
+        return stored
+
+
+def measured(connect: Connect, metrics: Metrics) -> Connect:
+    """As ``connect``, and what is sent is told."""
+    return lambda stream: _Counted(connect(stream), stream=stream, metrics=metrics)

@@ -1,0 +1,124 @@
+"""What is told to `Metrics` about one processor. Without metrics there is none, and nothing is counted.
+
+Acknowledgements are counted at commits: one call for each round trip, whatever it carries. Lag and age are
+of what the worker learns anyway, with each heartbeat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+
+import attrs
+
+from runnel_trio._rules._cursor import LogState, heal_entries_read, parse_id
+from runnel_trio._telemetry import Tally
+from runnel_trio._worker._member._backlog import Backlog
+from runnel_trio.metrics import Metrics
+
+__all__ = ["Meter"]
+
+
+@attrs.define(eq=False, kw_only=True)
+class Meter:
+    """Knows what was told already.
+
+    Attributes:
+        metrics: whom to tell.
+        stream: name of the processor's stream.
+        processor: its name.
+        id_time: the time in an id that is given now.
+        clock: for durations.
+        counts: the worker's, of events that did not go the usual way.
+    """
+
+    metrics: Metrics
+    stream: str
+    processor: str
+    id_time: Callable[[], float]
+    clock: Callable[[], float]
+    counts: Tally
+    _unusual: dict[Backlog, list[tuple[int, str, int]]] = attrs.field(factory=dict, init=False)
+    _lost: int = attrs.field(default=0, init=False)
+    _lags: dict[int, int] = attrs.field(factory=dict, init=False)
+    _generation: int = attrs.field(default=0, init=False)
+    _changed_at: float | None = attrs.field(default=None, init=False)
+
+    def handled(self, seconds: float, calls: int) -> None:
+        """See `Metrics.handled`."""
+        self.metrics.handled(self.stream, self.processor, seconds, calls)
+
+    def aged(self, seconds: float, events: int) -> None:
+        """See `Metrics.aged`."""
+        self.metrics.aged(self.stream, self.processor, seconds, events)
+
+    def failed(self, backlog: Backlog, then: str, events: int) -> None:
+        """The handling failed, and what comes of it is about to be done.
+
+        Those that are then counted as done, ignored or set aside, are told apart when that is committed.
+        """
+        self.metrics.failed(self.stream, self.processor, then, events)
+        if then in {"ignored", "set_aside"}:
+            # What is done next ends with these: so many entries, up to this number.
+            end = backlog.done_to + events
+            self._unusual.setdefault(backlog, []).append((end, then, events))
+
+    def committed(self, backlogs: Collection[Backlog], events: int, refused: int, seconds: float) -> None:
+        """So many acknowledgements of these backlogs are on the server, by one commit."""
+        if events:
+            self.metrics.committed(self.stream, self.processor, events, seconds)
+        if refused:
+            self.metrics.commit_refused(self.stream, self.processor, refused)
+        for backlog in backlogs if self._unusual else ():
+            unusual = self._unusual.get(backlog, [])
+            while unusual and unusual[0][0] <= backlog.committed_to:
+                _, outcome, count = unusual.pop(0)
+                self.metrics.acknowledged(self.stream, self.processor, outcome, count)
+                events -= count
+        if events:
+            self.metrics.acknowledged(self.stream, self.processor, "processed", events)
+
+    def forget(self, backlog: Backlog) -> None:
+        """It is another owner's now, who will handle again what was not committed."""
+        self._unusual.pop(backlog, None)
+        self._lags.pop(backlog.number, None)
+
+    def changed(self, generation: int) -> None:
+        """The party was heard of."""
+        if generation != self._generation:
+            self._generation, self._changed_at = generation, self.clock()
+            self.metrics.rebalancing(self.stream, self.processor)
+
+    def settled(self) -> None:
+        """Everything that is to be this worker's is."""
+        if self._changed_at is not None:
+            self.metrics.rebalanced(self.stream, self.processor, self.clock() - self._changed_at)
+            self._changed_at = None
+
+    def examined(self, states: Mapping[int, LogState | None]) -> None:
+        """What the server says of partitions."""
+        for number, state in states.items():
+            if state is not None:
+                self._lags[number] = _lag(state)
+
+    def stands(self, backlogs: Collection[Backlog], quarantined: int) -> None:
+        """How things are now."""
+        lost = self.counts[self.processor, "events-lost"]
+        if lost > self._lost:
+            self.metrics.acknowledged(self.stream, self.processor, "lost", lost - self._lost)
+            self._lost = lost
+        oldest = min((parse_id(x.first)[0] for x in backlogs if x.first is not None), default=None)
+        self.metrics.standing(
+            self.stream,
+            self.processor,
+            owned=len(backlogs),
+            quarantined=quarantined,
+            unacked=sum(x.unacknowledged for x in backlogs),
+            lag=sum(self._lags.get(x.number, 0) for x in backlogs),
+            age=0.0 if oldest is None else max(0.0, self.id_time() - oldest / 1000),
+        )
+
+
+def _lag(state: LogState) -> int:
+    """Entries that are not acknowledged; all there are, where it is not known how many are."""
+    read = heal_entries_read(state)
+    return state.length if read < 0 else min(state.length, state.entries_added - read)

@@ -1,0 +1,171 @@
+"""The families of `PrometheusMetrics`: the one place for their names, and for what is told of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import attrs
+
+__all__ = ["FAMILIES", "Family", "families"]
+
+_OF_PROCESSOR = ("stream", "processor")
+_OF_STREAM = ("stream",)
+
+#: Seconds: of handlers, from a tenth of what a quick one takes; of a round trip; of what people wait for.
+_HANDLING = (1e-5, 1e-4, 1e-3, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_TRIP = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_WAITING = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 43200)
+#: Events in a commit.
+_BATCH = (1, 10, 100, 1000, 10_000, 100_000)
+
+
+@attrs.frozen(kw_only=True)
+class Family:
+    """One family of metrics.
+
+    Attributes:
+        name: as Prometheus shows it; a counter's ends in ``_total``.
+        kind: ``"counter"``, ``"gauge"`` or ``"histogram"``.
+        labels: their names.
+        doc: what it counts or measures.
+        alert: when to wake somebody, if ever.
+        buckets: upper bounds, of a histogram.
+    """
+
+    name: str
+    kind: str
+    labels: Sequence[str] = ()
+    doc: str
+    alert: str = ""
+    buckets: Sequence[float] = ()
+
+
+def _counter(name: str, doc: str, labels: Sequence[str] = _OF_PROCESSOR, alert: str = "") -> Family:
+    return Family(name=name, kind="counter", labels=labels, doc=doc, alert=alert)
+
+
+def _gauge(name: str, doc: str, labels: Sequence[str] = _OF_PROCESSOR, alert: str = "") -> Family:
+    return Family(name=name, kind="gauge", labels=labels, doc=doc, alert=alert)
+
+
+def _histogram(
+    name: str,
+    doc: str,
+    buckets: Sequence[float],
+    labels: Sequence[str] = _OF_PROCESSOR,
+    alert: str = "",
+) -> Family:
+    return Family(name=name, kind="histogram", labels=labels, doc=doc, alert=alert, buckets=buckets)
+
+
+_ALL = [
+    _counter(
+        "runnel_events_total",
+        "Events that the processor is through with: processed, ignored, set_aside or lost. Each event is "
+        "counted once, when its acknowledgement is committed.",
+        (*_OF_PROCESSOR, "outcome"),
+        "Any that are lost. The rate is 0 while the lag is not.",
+    ),
+    _counter(
+        "runnel_failures_total",
+        "Events whose handling failed, by what happened then: retried, set_aside, ignored, quarantined or "
+        "halted. An event that is tried again is counted again.",
+        (*_OF_PROCESSOR, "then"),
+        "A rate of more than a few percent of the events'.",
+    ),
+    _histogram(
+        "runnel_handler_seconds",
+        "Time to handle an event, or a list of take(): decoding, middleware and the processor function. "
+        "Quick ones are means over 1.5 ms.",
+        _HANDLING,
+        alert="The 99th percentile is near the grace period.",
+    ),
+    _histogram(
+        "runnel_event_age_seconds",
+        "Time from when an event was stored until it was taken up for handling.",
+        _WAITING,
+        alert="The 99th percentile is above what your users may wait for.",
+    ),
+    _histogram("runnel_commit_seconds", "Time that the server takes for a commit.", _TRIP),
+    _histogram("runnel_commit_events", "Acknowledgements in a commit.", _BATCH),
+    _counter(
+        "runnel_commits_refused_total",
+        "Commits of a partition that the server refused, because the partition was another worker's or was "
+        "reset.",
+    ),
+    _gauge("runnel_unacked_events", "Events that are handled and wait for their commit."),
+    _gauge(
+        "runnel_lag_events",
+        "Events that are not acknowledged, in the partitions that this worker owns. Of the heartbeat before, "
+        "which is a quarter of lock_expiry ago at most.",
+        alert="It grows for ten minutes.",
+    ),
+    _gauge(
+        "runnel_lag_seconds",
+        "Time since the oldest of the events that wait here was stored.",
+        alert="It is above what your users may wait for.",
+    ),
+    _gauge(
+        "runnel_owned_partitions",
+        "Partitions that this worker owns.",
+        alert="Their sum over all workers is below the number of partitions for a minute.",
+    ),
+    _gauge(
+        "runnel_quarantined_partitions",
+        "Partitions of this worker's share that stand still in quarantine.",
+        alert="It is above 0: nothing goes on there before somebody has resumed them.",
+    ),
+    _counter(
+        "runnel_rebalances_total",
+        "Changes of the processor's members: one joined, left, or was taken for dead.",
+        alert="More than a few in ten minutes while nothing is deployed: workers die, or block.",
+    ),
+    _histogram(
+        "runnel_rebalance_seconds", "Time from such a change until this worker owned its share.", _WAITING
+    ),
+    _counter("runnel_sent_events_total", "Events that were stored by send().", _OF_STREAM),
+    _histogram(
+        "runnel_send_seconds", "Time that a round trip of send() takes, queueing included.", _TRIP, _OF_STREAM
+    ),
+    _counter(
+        "runnel_blocked_sends_total",
+        "Calls of send() that had to wait for room in a full partition.",
+        _OF_STREAM,
+        "Any: consumers are too slow, or stand still.",
+    ),
+    _counter("runnel_blocked_send_seconds_total", "Time for which they waited.", _OF_STREAM),
+    _counter(
+        "runnel_refused_events_total",
+        "Events that send() did not store because there was no room, with overflow=error.",
+        _OF_STREAM,
+        "Any.",
+    ),
+    _gauge(
+        "runnel_server_away",
+        "1 while the Redis server does not answer or refuses for now, else 0.",
+        (),
+        "It is 1 for a minute.",
+    ),
+    _counter("runnel_server_outages_total", "How often the server went away.", ()),
+    _counter("runnel_server_outage_seconds_total", "Time for which the server was away.", ()),
+    _counter(
+        "runnel_stalls_total",
+        "How often something blocked the event loop for more than a second.",
+        (),
+        "Any: the log has the culprit's stack.",
+    ),
+    _counter("runnel_stall_seconds_total", "Time for which the event loop was blocked.", ()),
+]
+
+FAMILIES: Mapping[str, Family] = {family.name: family for family in _ALL}
+
+
+def families() -> Sequence[Family]:
+    """All that `PrometheusMetrics` shows; the table in the documentation is made of it.
+
+    Example:
+        >>> from runnel_trio.metrics import families
+        >>> {x.name: x.kind for x in families()}["runnel_lag_events"]
+        'gauge'
+    """
+    return _ALL

@@ -1,0 +1,217 @@
+"""Spans of OpenTelemetry: one for each send, one for each event (or list) that is handled, in one trace.
+
+    app = App("shop", tracing=Tracing())
+
+The sender's context goes with each entry, in a field of its own that no record can have. Whoever reads the
+entry without tracing, or with an older version, does not see it; nothing is added to entries, and nothing is
+done, without tracing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from functools import lru_cache
+from itertools import chain
+from typing import Any
+
+import attrs
+
+from runnel_trio._broker._protocol import Batch, StreamSpec
+from runnel_trio._event import Event
+from runnel_trio._names import TRACE_FIELD
+from runnel_trio._processor import Processor
+from runnel_trio._sending import Connect, Watched, measured
+from runnel_trio.exceptions import Misconfigured
+from runnel_trio.interfaces import Middleware
+from runnel_trio.metrics import Metrics
+
+__all__ = ["Tracing"]  # and `watched`, for `App`
+
+
+class Tracing:
+    """Spans for what an app sends and handles, by ``opentelemetry-api``.
+
+    A send is a span of kind PRODUCER. Handling an event is one of kind CONSUMER, a child of the send's;
+    handling a list of `Events.take` has links to all sends that its events came from. What the processor
+    function does meanwhile is below it. A failure is recorded in the span; a retry is a span of its own.
+
+    Args:
+        tracer_provider: where spans go; default: the global one, also when that is set later.
+
+    Raises:
+        Misconfigured: the package is not installed.
+
+    Example:
+        >>> from runnel_trio import App
+        >>> from runnel_trio.tracing import Tracing
+        >>> app = App("example", redis_url="memory://", tracing=Tracing())
+    """
+
+    def __init__(self, tracer_provider: Any = None) -> None:
+        try:
+            from opentelemetry import trace
+        except ImportError as error:
+            raise Misconfigured(
+                "Tracing needs the package 'opentelemetry-api', which is not installed: "
+                "pip install runnel-trio[otel]"
+            ) from error
+        self._tracer: Any = trace.get_tracer("runnel_trio", tracer_provider=tracer_provider)
+
+    def connected(self, connect: Connect) -> Connect:
+        """For the app: as ``connect``, and each send is a span."""
+        return lambda stream: _Sending(connect(stream), self._tracer)
+
+    def around(self, processor: Processor[Any]) -> Processor[Any]:
+        """For the app: the processor, and handling is a span of the last link."""
+        link = _Handling(self._tracer, processor.stream.name, processor.name)
+        return attrs.evolve(processor, middleware=(*processor.middleware, link))
+
+
+@attrs.define(eq=False)
+class _Sending(Watched):
+    """One send, whose span begins with the first entries that leave."""
+
+    _tracer: Any
+    _span: Any = attrs.field(default=None, init=False)
+    _mark: bytes = attrs.field(default=b"", init=False)
+    _stored: int = attrs.field(default=0, init=False)
+
+    async def append(self, stream: StreamSpec, batches: Mapping[int, Batch]) -> Mapping[int, int]:
+        """See `_protocol.Broker`."""
+        if self._span is None:
+            self._begin(stream)
+        if self._mark:
+            batches = {number: _marked(batch, self._mark) for number, batch in batches.items()}
+        stored = await Watched.append(self, stream, batches)
+        self._stored += sum(stored.values())
+        return stored
+
+    def _begin(self, stream: StreamSpec) -> None:
+        from opentelemetry import propagate, trace
+
+        self._span = self._tracer.start_span(
+            f"send {stream.name}",
+            kind=trace.SpanKind.PRODUCER,
+            attributes=_attributes("send", stream.name),
+        )
+        carrier: dict[str, str] = {}
+        propagate.inject(carrier, trace.set_span_in_context(self._span))
+        self._mark = json.dumps(carrier, separators=(",", ":")).encode() if carrier else b""
+
+    def ended(self, error: BaseException | None) -> None:
+        """See `Watched`."""
+        if self._span is not None:
+            self._span.set_attribute("messaging.batch.message_count", self._stored)
+            _end(self._span, error)
+
+
+@attrs.frozen
+class _Handling(Middleware):
+    """The link around the function, which it finds in the context of its task."""
+
+    tracer: Any
+    stream: str
+    processor: str
+
+    async def handler(self, parent: AsyncIterator[Any], *, events: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        """See `Middleware.handler`."""
+        from opentelemetry import context, trace
+
+        before, number = context.get_current(), events.partition.number
+        async for item in parent:
+            span = self._span(item, number)
+            context.attach(trace.set_span_in_context(span, before))
+            error: BaseException | None = None
+            try:
+                yield item
+            except GeneratorExit:
+                error = events.exception
+                raise
+            finally:
+                # Not `detach`, which may be done only where `attach` was: an iteration that a child task
+                # of the function has begun is ended by the worker's.
+                context.attach(before)
+                _end(span, error)
+
+    def _span(self, item: Any, number: int) -> Any:
+        from opentelemetry import context, trace
+
+        given = [item] if isinstance(item, Event) else item if isinstance(item, list) else []
+        events = [event for event in given if isinstance(event, Event)]
+        senders = [sender for event in events if (sender := _sender(event)) is not None]
+        attributes = {
+            **_attributes("process", self.stream),
+            "messaging.destination.partition.id": str(number),
+            "messaging.consumer.group.name": self.processor,
+        }
+        links: list[Any] = []
+        parent: Any = context.Context()
+        if isinstance(item, Event):
+            attributes["messaging.message.id"] = item.xid.decode()
+            parent = senders[0] if senders else parent
+        else:
+            attributes["messaging.batch.message_count"] = len(events)
+            spans = [trace.get_current_span(sender).get_span_context() for sender in senders]
+            links = [trace.Link(x) for x in {(x.trace_id, x.span_id): x for x in spans}.values()]
+        return self.tracer.start_span(
+            f"process {self.stream}",
+            context=parent,
+            kind=trace.SpanKind.CONSUMER,
+            attributes=attributes,
+            links=links,
+        )
+
+
+def _attributes(operation: str, stream: str) -> dict[str, Any]:
+    return {
+        "messaging.system": "runnel",
+        "messaging.operation.type": operation,
+        "messaging.operation.name": operation,
+        "messaging.destination.name": stream,
+    }
+
+
+def _end(span: Any, error: BaseException | None) -> None:
+    """A cancellation is no failure."""
+    from opentelemetry import trace
+
+    if isinstance(error, Exception):
+        span.record_exception(error)
+        span.set_status(trace.Status(trace.StatusCode.ERROR, f"{type(error).__name__}: {error}"))
+    span.end()
+
+
+def _marked(batch: Batch, mark: bytes) -> Batch:
+    """The entries with one more field."""
+    rows = zip(*[iter(batch.values)] * len(batch.names), strict=True)
+    values = list(chain.from_iterable((*row, mark) for row in rows))
+    return attrs.evolve(batch, names=(*batch.names, TRACE_FIELD), values=values)
+
+
+def _sender(event: Event) -> Any:
+    """The context of who sent it; None where that is not known."""
+    fields = event._fields
+    if len(fields) > 1 and fields[-2] == TRACE_FIELD:  # where it is, unless somebody else wrote the entry
+        return _read(fields[-1])
+    mark = event.data.get(TRACE_FIELD)
+    return None if mark is None else _read(mark)
+
+
+@lru_cache(maxsize=256)  # events of one send come one after the other, and reading it is half of a span
+def _read(mark: bytes) -> Any:
+    from opentelemetry import context, propagate
+
+    try:
+        carrier = json.loads(mark)
+    except ValueError:  # by somebody else
+        return None
+    usable = isinstance(carrier, dict) and carrier
+    return propagate.extract(carrier, context.Context()) if usable else None
+
+
+def watched(connect: Connect, metrics: Metrics | None, tracing: Tracing | None) -> Connect:
+    """The connections of an app's sends: ``connect`` itself, when nobody watches."""
+    if metrics is not None:
+        connect = measured(connect, metrics)
+    return connect if tracing is None else tracing.connected(connect)
