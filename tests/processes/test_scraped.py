@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import trio
 from flown_log import count, done
 from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
@@ -106,3 +107,23 @@ async def test_a_handler_that_blocks_trio_is_seen(
     assert 1 < figure(port, "runnel_stall_seconds_total") < 10
     assert figure(port, "runnel_handler_seconds_sum") >= 2.4
     assert re.search(r"^runnel_server_away 0\.0$", get(port, "metrics")[1], re.MULTILINE)
+
+
+async def test_workers_under_a_supervisor_have_a_port_each_and_their_successors_get_it(
+    server: str, log: Path, start: Any, until: Any
+) -> None:
+    port = free_port()
+    supervisor: Worker = start("run", "flown_app:app", "--workers=2", f"--metrics-port={port}")
+    for at in (port, port + 1):
+        await until(lambda at=at: get(at, "readyz")[0] == 200)
+
+    def born(at: int) -> float:
+        return figure(at, "process_start_time_seconds") if get(at, "healthz")[0] else 0.0
+
+    before = {at: await trio.to_thread.run_sync(born, at) for at in (port, port + 1)}
+    supervisor.send_signal(signal.SIGHUP)
+    for at, then in before.items():
+        await until(lambda at=at, then=then: born(at) > then and get(at, "readyz")[0] == 200)
+    supervisor.send_signal(signal.SIGTERM)
+    await until(lambda: supervisor.poll() is not None)
+    assert supervisor.returncode == 0

@@ -13,7 +13,7 @@ import trio
 
 from runnel_trio._app import App
 from runnel_trio._cli._errors import Ended
-from runnel_trio._cli._pages import Answer, Pages, listening
+from runnel_trio._cli._pages import Answer, Pages, check_extra, listening
 from runnel_trio._scopes import helpers
 from runnel_trio._telemetry import report
 from runnel_trio._worker._worker import Worker
@@ -53,6 +53,7 @@ async def served(app: App, place: Place | None, worker: Callable[[], Worker | No
     if place is None:
         yield
         return
+    check_extra()
     if app.metrics is None:
         app.use_metrics(PrometheusMetrics())
     pages = Pages(
@@ -70,15 +71,18 @@ async def served(app: App, place: Place | None, worker: Callable[[], Worker | No
 async def _serve(
     pages: Pages, place: Place, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
-    listeners = None
+    listeners, told = None, False
     if place.patient:
         task_status.started()
     while listeners is None:
         try:
             listeners = await listening(place.host, place.port)
-        except Ended:
+        except Ended as error:
             if not place.patient:
                 raise
+            if not told:
+                report(logging.WARNING, "metrics-wait", reason=error)
+            told = True
             await trio.sleep(_BUSY)
     host, port = listeners[0].socket.getsockname()[:2]
     report(logging.INFO, "serving-metrics", host=host, port=port)

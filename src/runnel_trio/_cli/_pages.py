@@ -17,7 +17,7 @@ import trio
 from runnel_trio._cli._errors import Ended, Exit
 from runnel_trio._telemetry import report
 
-__all__ = ["Answer", "Pages", "listening"]
+__all__ = ["Answer", "Pages", "check_extra", "listening"]
 
 #: Bytes of a request, its head and what comes behind it.
 _LARGEST = 8192
@@ -42,13 +42,21 @@ class Answer:
     kind: str = "text/plain; charset=utf-8"
 
 
+def check_extra() -> None:
+    """Whether pages can be served.
+
+    Raises:
+        Ended: the package for it is not installed.
+    """
+    _h11()
+
+
 async def listening(host: str, port: int) -> Sequence[trio.SocketListener]:
     """Open the port.
 
     Raises:
-        Ended: it cannot be had, or the package for it is not installed.
+        Ended: it cannot be had.
     """
-    _h11()
     try:
         return await trio.open_tcp_listeners(port, host=host)
     except OSError as error:

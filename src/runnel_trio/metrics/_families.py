@@ -112,7 +112,7 @@ _ALL = [
     ),
     _gauge(
         "runnel_quarantined_partitions",
-        "Partitions of this worker's share that stand still in quarantine.",
+        "Partitions of this worker's share that stand still, in quarantine or paused.",
         alert="It is above 0: nothing goes on there before somebody has resumed them.",
     ),
     _counter(
