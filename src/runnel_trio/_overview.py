@@ -239,21 +239,23 @@ def _partition(surveyed: Surveyed, standing: Standing | None, time: float) -> Pa
             epoch=0,
             cursor=ORIGIN.decode(),
             lag=surveyed.length,
-            age=0.0,
+            age=_age(surveyed.first_id, time),
             quarantine=None,
         )
-    age = 0.0
-    if standing.next_id != ORIGIN:
-        age = max(0.0, time - parse_id(standing.next_id)[0] / 1000)
     return PartitionView(
         number=surveyed.number,
         owner=standing.owner,
         epoch=standing.epoch,
         cursor=standing.cursor.decode(),
         lag=None if standing.lag < 0 else standing.lag,
-        age=age,
+        age=_age(standing.next_id, time),
         quarantine=standing.quarantine,
     )
+
+
+def _age(xid: bytes, time: float) -> float:
+    """Seconds since an entry was stored; 0 when there is none."""
+    return 0.0 if xid == ORIGIN else max(0.0, time - parse_id(xid)[0] / 1000)
 
 
 def _member(member: Member, partitions: int, lag: int) -> MemberView:
@@ -294,6 +296,10 @@ class Health:
 def health(view: Overview, *, most_lag: int | None, most_age: float | None) -> Health:
     """Whether anything stands still, or is further behind than it may be."""
     standing, behind = [], []
+    if not view.streams:
+        standing.append(f"the server knows no stream of app {view.app!r}: is that its name, and its server?")
+    elif not view.processors and any(x.length and not x.holds_dead_letters for x in view.streams):
+        standing.append("no processor has ever worked on what is stored")
     for processor in view.processors:
         name = f"{processor.stream}/{processor.name}"
         if still := processor.standing():

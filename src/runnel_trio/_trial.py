@@ -249,11 +249,14 @@ class Trial(Generic[R]):
 
     def _refuse_when_halted(self) -> None:
         error = self._halted()
+        if error is not None and not self.told:  # before anything was sent
+            self.told = True
+            raise error
         if error is not None:
             raise Misconfigured(
                 f"processor {self._spec.name!r} has ended the worker with {error!r}, as its exception policy "
                 "says: it handles nothing more. Test what comes after in a test of its own"
-            )
+            ) from error
 
     async def _waited(self, limit: float) -> list[tuple[int, int]]:
         """As `_waiting`, when there is nothing any more, or the time is over."""

@@ -31,6 +31,12 @@ pytestmark = pytest.mark.trio
 # What can be seen from outside
 
 
+@pytest.fixture(autouse=True)
+def of_this_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server of the whole session is none of these tests' business."""
+    monkeypatch.setattr(_server, "_children", set())
+
+
 def settings(url: str, pattern: str) -> dict[str, str]:
     """What the server is configured to do; redis-py's versions agree on the form of this alone."""
     with Redis.from_url(url) as client:

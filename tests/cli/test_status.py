@@ -89,9 +89,14 @@ def test_a_quarantine_is_found_with_its_remedy(url: str, status: Status) -> None
     number = re.search(r"\[(\d)\]", line)
     assert number is not None
     assert "ValueError: no item 1" in line
-    assert f"runnel-trio processor resume depot:count --partition {number[1]}" in done.stdout
+    assert (
+        f"runnel-trio processor resume depot:count --partition {number[1]} --redis-url embedded"
+        in done.stdout
+    )
     assert "2 behind; on " in done.stdout
-    assert max(map(len, done.stdout.splitlines())) <= 80
+    to_type = [line for line in done.stdout.splitlines() if "runnel-trio" in line]
+    assert len(to_type) == 1
+    assert max(len(line) for line in done.stdout.splitlines() if line not in to_type) <= 80
 
 
 def test_it_is_for_programs_too(url: str, status: Status) -> None:
@@ -163,7 +168,38 @@ def test_a_server_that_is_not_there_is_unreachable(command: Callable[..., Any]) 
 
 def test_an_app_that_is_not_known_says_so(url: str, command: Callable[..., Any]) -> None:
     done = command("status", "--app", "nowhere", "--redis-url", url, "--over", "0")
+    assert done.returncode == 2
     assert "knows no stream of app 'nowhere'" in done.stdout
+
+
+def test_events_on_which_nobody_has_worked_are_not_well_and_have_their_age(
+    url: str, command: Callable[..., Any]
+) -> None:
+    async def send() -> None:
+        app = App("depot", default_partition_count=4, redis_url=url)
+        async with app.session():
+            await app.stream("items", Item, "key").send(Item(key="a", n=1), stream_ids=["1000-0"])
+
+    trio.run(send)
+    done = command("status", "--app", "depot", "--redis-url", url, "--over", "0")
+    assert done.returncode == 2
+    assert "no processor has ever worked on what is stored" in done.stdout
+    done = command("status", "depot:app", "--redis-url", url, "--over", "0", "--json")
+    ages = [x["age"] for x in json.loads(done.stdout)["processors"]]
+    assert min(ages) > 1_000_000
+
+
+def test_who_only_looks_makes_no_server_and_declares_nothing(
+    tmp_path: Path, command: Callable[..., Any]
+) -> None:
+    (tmp_path / "depot.py").write_text(MODULE)
+    for words in (["status", "depot:app"], ["inspect", "depot:items"], ["stream", "info", "depot:items"]):
+        done = command(*words, "--embedded=nowhere")
+        assert done.returncode == 2
+        assert "there is no directory nowhere" in done.stderr
+    (tmp_path / "empty").mkdir()
+    assert command("inspect", "depot:items", "--embedded=empty").returncode == 0
+    assert "knows no stream" in command("status", "--app", "depot", "--embedded=empty", "--over", "0").stdout
 
 
 @pytest.mark.parametrize("arguments", [[], ["depot:app", "--app", "depot"]])

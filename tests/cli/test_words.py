@@ -169,4 +169,6 @@ async def test_logging_that_the_users_module_has_configured_stays(
 async def test_the_log_level_is_that_of_the_settings(server: str, command: Any) -> None:
     command("send", "shop:orders", '{"key": "fail", "n": 1}', RUNNEL_REDIS_URL=server)
     done = command("run", "shop:app", RUNNEL_REDIS_URL=server, RUNNEL_LOG_LEVEL="error")
-    assert done.stderr.startswith("Traceback ")
+    first, second, *_ = done.stderr.splitlines()
+    assert " ERROR   halted place=" in first
+    assert second.startswith("Traceback ")

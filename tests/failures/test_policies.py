@@ -440,3 +440,36 @@ async def test_links_are_told_that_the_lease_was_lost(
         await trio.sleep(3)
         assert spy.ends == [("LeaseLost", "final")]
         worker.abort()
+
+
+async def test_what_halts_is_named_with_the_way_around_it(
+    app: App, orders: Stream[Any], order: Any, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    @app.processor(orders)
+    async def handle(events: Any) -> None:
+        async for record in events.records():
+            if record.n == 2:
+                raise ValueError("no twos")
+
+    with pytest.raises(ValueError, match="no twos"):
+        async with app.worker():
+            await orders.send(
+                *(order(key="a", n=n) for n in range(4)), stream_ids=[f"{n + 1}-0" for n in range(4)]
+            )
+            await trio.sleep(10)
+    (fact,) = facts(caplog, "halted")
+    number = orders.partition_of(order(key="a", n=0))
+    assert (fact["place"], fact["xid"], fact["count"]) == (f"orders[{number}]", "3-0", 1)
+    assert fact["leave_out"].endswith(f":handle 3-1 --partition {number}`")
+    seen = []
+
+    @app.processor(orders, name="after")
+    async def after(events: Any) -> None:
+        async for record in events.records():
+            seen.append(record.n)
+
+    async with app.session():
+        await after.reset("3-1", partitions=[number])
+        async with app.worker(processors=["after"]):
+            await trio.sleep(5)
+    assert seen == [3]

@@ -33,19 +33,20 @@ def facts(caplog: pytest.LogCaptureFixture) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize(("seed", "appendfsync"), [(0, "always"), (1, "everysec")])
+@pytest.mark.parametrize("seed", [0, 1])
 async def test_a_server_that_is_killed_and_comes_back_loses_and_repeats_nothing(
-    seed: int, appendfsync: str, bench: Bench
+    seed: int, bench: Bench
 ) -> None:
     chance = random.Random(seed)
-    bench.server.client.config_set("appendfsync", appendfsync)
+    # With everysec the server puts off a write for up to two seconds when the disk is busy, though it has answered.
+    bench.server.client.config_set("appendfsync", "always")
     async with bench.producer() as producer, bench.app(work=pause(0.002), lock_expiry=3).worker():
         async with trio.open_nursery() as nursery:
             nursery.start_soon(lambda: producer.send(900, pause=0.005))
             for turn in range(3):
                 await bench.handled(150 * turn + chance.randrange(20, 150))
                 bench.server.kill()
-                await bench.server.start(appendfsync=appendfsync)
+                await bench.server.start(appendfsync="always")
                 began, before = trio.current_time(), bench.diary.count()
                 await bench.handled(before + 60)  # more than was read ahead of anything sent meanwhile
                 assert trio.current_time() - began < 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -117,3 +118,11 @@ def test_a_portal_that_was_closed_opens_again() -> None:
     assert portal.run(trio.sleep, 0) is None
     portal.close()
     portal.close()
+
+
+def test_send_without_trio_says_what_to_use(orders: Stream[Order]) -> None:
+    async def wrong() -> None:
+        await orders.send(Order(key="a", n=0))
+
+    with pytest.raises(Misconfigured, match=r"use `stream\.send_sync"):
+        asyncio.run(wrong())

@@ -312,3 +312,25 @@ async def test_threads_work_in_real_time() -> None:
 
     async with works.test() as t:
         assert outcomes(await t.send(*numbers(1))) == ["acked"]
+
+
+@pytest.mark.parametrize("policy", ["halt", "quarantine"])
+async def test_what_fails_before_the_loop_is_raised_by_the_first_send(
+    policy: str, autojump_clock: Any
+) -> None:
+    app = App("shop", default_partition_count=2)
+    orders = app.stream("orders", Order, "key")
+
+    @app.processor(orders, exception_policy=policy)
+    async def hasty(events: Events[Order]) -> None:
+        limit = int("ten")
+        async for order in events.records():
+            assert order.n < limit
+
+    async with hasty.test() as t:
+        with pytest.raises(ValueError, match="ten") as caught:
+            await t.send(*numbers(1))
+        assert caught.traceback[-1].name == "hasty"
+        with pytest.raises(Misconfigured, match="handles nothing more") as again:
+            await t.send(*numbers(1))
+        assert isinstance(again.value.__cause__, ValueError)

@@ -142,8 +142,18 @@ class SharedBroker:
             return None
 
     async def opened(self) -> tuple[_Opened, Broker]:
-        """As `get`, with the count of its users."""
-        opened = self._run.get()
+        """As `get`, with the count of its users.
+
+        Raises:
+            Misconfigured: Trio does not run.
+        """
+        try:
+            opened = self._run.get()
+        except RuntimeError:
+            raise Misconfigured(
+                "this needs Trio, which does not run here: use `stream.send_sync(…)`; from asyncio, "
+                "`await asyncio.to_thread(stream.send_sync, …)`"
+            ) from None
         if opened is None or opened.broker is None:
             return await self._join()
         return opened, opened.broker

@@ -106,6 +106,7 @@ class Log:
             number=number,
             length=len(self.entries),
             entries_added=self.added,
+            first_id=b"%d-%d" % self.ids[0] if self.ids else ORIGIN,
             last_id=b"%d-%d" % self.last_id,
             size=sum(len(xid) + sum(map(len, fields)) for xid, fields in self.entries),
             processors={name: self._standing(name, group) for name, group in self.groups.items()},

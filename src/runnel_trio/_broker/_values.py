@@ -182,6 +182,7 @@ class Surveyed:
         number: which one.
         length: entries now in the log.
         entries_added: entries ever added.
+        first_id: id of the first entry still there; ``b"0-0"`` when there is none.
         last_id: the highest id ever given.
         size: about how many bytes of memory it takes in the server.
         processors: by name, all that have a cursor in it.
@@ -190,6 +191,7 @@ class Surveyed:
     number: int
     length: int = 0
     entries_added: int = 0
+    first_id: bytes = b"0-0"
     last_id: bytes = b"0-0"
     size: int = 0
     processors: Mapping[str, Standing] = attrs.field(factory=dict)

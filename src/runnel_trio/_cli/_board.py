@@ -76,13 +76,16 @@ def size_of(count: float) -> str:
     return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
 
 
-def board(view: Overview, before: Overview | None, *, module: str = "MODULE", width: int = 80) -> list[str]:
+def board(
+    view: Overview, before: Overview | None, *, module: str = "MODULE", server: str = "", width: int = 80
+) -> list[str]:
     """The lines.
 
     Args:
         view: what to show.
         before: an earlier look, for the rates.
         module: of the app, for the commands that lines say.
+        server: options for the server, for these too.
         width: columns, at least 60.
     """
     rates = Rates(before, view)
@@ -93,7 +96,7 @@ def board(view: Overview, before: Overview | None, *, module: str = "MODULE", wi
     if view.processors:
         lines += ["", _row("PROCESSOR", "LAG", "OLDEST", "/S", "OWNED", "MEMBERS")]
     for processor in view.processors:
-        lines += _processor(processor, rates, module)
+        lines += _processor(processor, rates, module, server)
     return [_cut(line, width) for line in lines]
 
 
@@ -124,7 +127,7 @@ def _row(name: str, *cells: str) -> str:
     return f"{name:<28}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
 
 
-def _processor(processor: ProcessorView, rates: Rates, module: str) -> Iterator[str]:
+def _processor(processor: ProcessorView, rates: Rates, module: str, server: str) -> Iterator[str]:
     standing = processor.standing()
     line = _row(
         f"{processor.stream}/{processor.name}",
@@ -140,7 +143,7 @@ def _processor(processor: ProcessorView, rates: Rates, module: str) -> Iterator[
     if not processor.members:
         yield click.style("  nobody runs it", fg="red" if processor.lag else None)
     for partition in standing[:_SHOWN]:
-        yield from _still(processor, partition, rates.now.time, module)
+        yield from _still(processor, partition, rates.now.time, module, server)
     if len(standing) > _SHOWN:
         more = [x.number for x in standing[_SHOWN:]]
         yield click.style(f"  and {len(more)} more stand still: {_numbers(more)}", fg="red")
@@ -155,7 +158,9 @@ def _member(member: MemberView, now: float) -> str:
     return f"  {name}{version}{since}  {member.partitions} partitions  {member.lag:,} behind{leaving}"
 
 
-def _still(processor: ProcessorView, partition: PartitionView, now: float, module: str) -> Iterator[str]:
+def _still(
+    processor: ProcessorView, partition: PartitionView, now: float, module: str, server: str
+) -> Iterator[str]:
     why = partition.quarantine
     behind = "?" if partition.lag is None else f"{partition.lag:,}"
     if why is None:
@@ -167,12 +172,17 @@ def _still(processor: ProcessorView, partition: PartitionView, now: float, modul
     if why.is_pause:
         reason = f": {why.error}" if why.error else ""
         yield click.style(f"  [{partition.number}] paused for {ago(since)} by {why.member}{reason}", fg="red")
-        yield f"      runnel-trio processor resume {module}:{processor.name} --partition {partition.number}"
+        yield _resume(processor, partition, module, server)
         return
     events = "1 event" if why.count == 1 else f"{why.count} events"
     yield click.style(f"  [{partition.number}] stands still for {ago(since)}: {why.error}", fg="red")
     yield f"      at {why.first.decode()}, {events}; {behind} behind; on {why.member}"
-    yield f"      runnel-trio processor resume {module}:{processor.name} --partition {partition.number}"
+    yield _resume(processor, partition, module, server)
+
+
+def _resume(processor: ProcessorView, partition: PartitionView, module: str, server: str) -> str:
+    name, number = f"{module}:{processor.name}", partition.number
+    return f"      runnel-trio processor resume {name} --partition {number}{server}"
 
 
 def _others(processor: ProcessorView, standing: Sequence[PartitionView]) -> Iterator[str]:
@@ -206,9 +216,9 @@ def _numbers(numbers: Sequence[int]) -> str:
 
 
 def _cut(line: str, width: int) -> str:
-    """At most so wide; marks for colours do not count."""
+    """At most so wide; marks for colours do not count. What is to be typed stays whole."""
     plain = click.unstyle(line)
-    if len(plain) <= width:
+    if len(plain) <= width or plain.lstrip().startswith("runnel-trio "):
         return line
     cut = plain[: width - 1] + "…"
     return line.replace(plain, cut) if plain in line else cut

@@ -20,6 +20,7 @@ from runnel_trio._cli._logging import configure
 from runnel_trio._cli._options import Command, common
 from runnel_trio._cli._processor import with_zone
 from runnel_trio._cli._run import unavailable
+from runnel_trio._cli._status import refuse_missing
 from runnel_trio._event import Event, Origin, Partition
 from runnel_trio._operations import numbers_of, start_of
 from runnel_trio._rules._cursor import is_after, parse_id
@@ -76,6 +77,7 @@ def inspect(
     def command() -> int:
         stream: Stream[Any] = load(target, Stream)
         app = app_of(stream)
+        refuse_missing(embedded)
         redirect(app, redis_url=redis_url, embedded=embedded)
         configure(app.settings, tell)
         chosen, wanted = _chosen(stream, partitions, key)
@@ -101,7 +103,7 @@ def _chosen(
 
 async def _session(app: App, look: _Look, start: bytes) -> int:
     try:
-        async with app.session(), look.stream.connect(look.stream.spec) as broker:
+        async with app._shared.used() as broker:  # not by the stream, which would declare itself
             await look.run(broker, start)
     except BrokerUnavailable as error:
         raise unavailable(app, error) from error

@@ -6,6 +6,7 @@ import enum
 import json
 import shutil
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -19,6 +20,7 @@ from runnel_trio._cli._errors import Ended, Exit, concluded, tell
 from runnel_trio._cli._load import discover, load, redirect
 from runnel_trio._cli._logging import configure
 from runnel_trio._cli._options import Command, common
+from runnel_trio._kinds import redacted
 from runnel_trio._overview import Health, Overview, health, overview
 from runnel_trio.exceptions import BrokerUnavailable
 
@@ -83,10 +85,16 @@ def status(
 
     def command() -> int:
         app = app_or_name(target, name)
+        refuse_missing(embedded)
         redirect(app, redis_url=redis_url, embedded=embedded)
         configure(app.settings, tell)
         module = (target or "MODULE").partition(":")[0]
-        look = _Look(app, module, over, as_json=as_json, watch=watch, max_lag=max_lag, max_age=max_age)
+        server = f" --embedded={embedded}" if embedded else ""
+        if redis_url is not None and redacted(redis_url) == redis_url:
+            server = f" --redis-url {redis_url}"
+        look = _Look(
+            app, module, server, over, as_json=as_json, watch=watch, max_lag=max_lag, max_age=max_age
+        )
         try:
             return trio.run(look.run)
         except (BrokerUnavailable, trio.TooSlowError) as error:
@@ -111,10 +119,23 @@ def app_or_name(target: str | None, name: str | None) -> App:
     return App(str(name))
 
 
+def refuse_missing(embedded: str | None) -> None:
+    """Who only looks must not make a new server where none is.
+
+    Raises:
+        Ended: there is no such directory.
+    """
+    if embedded and not Path(embedded).expanduser().is_dir():
+        raise Ended(
+            Exit.USAGE, f"there is no directory {embedded}, and so no server to look at: --embedded=DIR"
+        )
+
+
 @attrs.frozen
 class _Look:
     app: App
     module: str
+    server: str
     over: float
     as_json: bool = attrs.field(kw_only=True)
     watch: bool = attrs.field(kw_only=True)
@@ -150,7 +171,7 @@ class _Look:
             click.echo(json.dumps(_plain(view, before, found)))
             return
         width = max(60, shutil.get_terminal_size((80, 24)).columns)
-        lines = board(view, before, module=self.module, width=width)
+        lines = board(view, before, module=self.module, server=self.server, width=width)
         lines += ["", *(click.style(line, fg="red") for line in found.standing)]
         lines += [click.style(line, fg="yellow") for line in found.behind]
         if _state(found) is State.WELL:

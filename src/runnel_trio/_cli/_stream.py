@@ -17,6 +17,7 @@ from runnel_trio._cli._load import app_of, load, redirect
 from runnel_trio._cli._logging import configure
 from runnel_trio._cli._options import Command, common
 from runnel_trio._cli._run import unavailable
+from runnel_trio._cli._status import refuse_missing
 from runnel_trio._stream import Stream
 from runnel_trio.exceptions import BrokerUnavailable
 
@@ -38,12 +39,13 @@ def info(target: str, *, as_json: bool, redis_url: str | None, embedded: str | N
     def command() -> int:
         found: Stream[Any] = load(target, Stream)
         app = app_of(found)
+        refuse_missing(embedded)
         redirect(app, redis_url=redis_url, embedded=embedded)
         configure(app.settings, tell)
 
         async def session() -> int:
             try:
-                async with app.session(), found.connect(found.spec) as broker:
+                async with app._shared.used() as broker:  # not by the stream, which would declare itself
                     surveyed = await broker.survey(found.spec)
             except BrokerUnavailable as error:
                 raise unavailable(app, error) from error

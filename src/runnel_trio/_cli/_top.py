@@ -22,7 +22,7 @@ from runnel_trio._cli._load import redirect
 from runnel_trio._cli._options import Command, common
 from runnel_trio._cli._run import unavailable
 from runnel_trio._cli._screen import STYLES, History, Line, screen
-from runnel_trio._cli._status import app_or_name
+from runnel_trio._cli._status import app_or_name, refuse_missing
 from runnel_trio._operations import pause, quarantined
 from runnel_trio._overview import Overview, ProcessorView, overview
 from runnel_trio.exceptions import BrokerUnavailable, Misconfigured
@@ -64,6 +64,7 @@ def top(
         if not sys.stdin.isatty() or not sys.stdout.isatty():
             raise Ended(Exit.USAGE, "top needs a terminal: elsewhere there is `runnel-trio status`")
         app = app_or_name(target, name)
+        refuse_missing(embedded)
         redirect(app, redis_url=redis_url, embedded=embedded)
         return trio.run(_Top(app, interval, draw).run)
 

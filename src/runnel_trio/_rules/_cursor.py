@@ -18,6 +18,7 @@ import attrs
 __all__ = [
     "ORIGIN",
     "LogState",
+    "after",
     "heal_entries_read",
     "is_after",
     "is_behind_the_end",
@@ -61,6 +62,17 @@ def parse_id(xid: bytes) -> tuple[int, int]:
     """
     milliseconds, _, sequence = xid.partition(b"-")
     return int(milliseconds), int(sequence or 0)
+
+
+def after(xid: bytes) -> tuple[int, int]:
+    """The id right behind another one, as numbers.
+
+    Example:
+        >>> after(b"5-1")
+        (5, 2)
+    """
+    milliseconds, sequence = parse_id(xid)
+    return milliseconds, sequence + 1
 
 
 def is_after(one: bytes, other: bytes) -> bool:

@@ -78,8 +78,9 @@ async def survey(ask: Ask, stream: StreamSpec) -> list[Surveyed]:
             number=number,
             length=reply[0],
             entries_added=reply[1],
-            last_id=reply[2],
-            size=reply[3],
+            first_id=reply[2],
+            last_id=reply[3],
+            size=reply[4],
             processors=standing[number],
         )
         if reply
@@ -90,4 +91,4 @@ async def survey(ask: Ask, stream: StreamSpec) -> list[Surveyed]:
 
 def _starts(reply: Sequence[Any]) -> range:
     """Where its groups begin."""
-    return range(4, len(reply), 4)
+    return range(5, len(reply), 4)

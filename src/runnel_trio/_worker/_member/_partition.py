@@ -24,6 +24,7 @@ import attrs
 import trio
 
 from runnel_trio._broker._protocol import Broker, ProcessorSpec, Quarantine
+from runnel_trio._rules._cursor import after
 from runnel_trio._scopes import LAST_WORDS, shielded
 from runnel_trio._telemetry import Handling, Tally, handling, report
 from runnel_trio._traceback import said, told
@@ -219,7 +220,15 @@ class PartitionExecutor:
         elif self.policy is ExceptionPolicy.QUARANTINE:
             await self._quarantine(failure, events)
         else:
+            ids = events.failed_ids()
+            behind = b"%d-%d" % after(ids[-1])
+            self._report("halted", failure, events, leave_out=self._command(f"seek {{}} {behind.decode()}"))
             self._halt(failure, events)
+
+    def _command(self, what: str) -> str:
+        """What an operator would type about this partition."""
+        name = f"{self.function.__module__}:{self.processor.name}"
+        return f"`runnel-trio processor {what.format(name)} --partition {self.backlog.number}`"
 
     def _halt(self, failure: BaseException, events: Events[Any]) -> None:
         self._measure("halted", events)
@@ -255,8 +264,7 @@ class PartitionExecutor:
             time=datetime.now(UTC).isoformat(timespec="milliseconds"),
             member=self.backlog.lease.owner,
         )
-        where = f"{self.function.__module__}:{self.processor.name}"
-        self._report("quarantined", failure, events, resume=f"`runnel-trio processor resume {where}`")
+        self._report("quarantined", failure, events, resume=self._command("resume {}"))
         if await self.broker.quarantine(self.processor, self.backlog.lease, why):
             self.released = True
             self.backlog.close()

@@ -1,10 +1,12 @@
 #!lua flags=allow-oom
 -- A partition's log and the groups on it. KEYS log
--- Answers length, entries-added, last id, bytes, then for each group: name, cursor, lag (-1: not known), next id.
+-- Answers length, entries-added, first id, last id, bytes, then for each group: name, cursor, lag (-1: not known), next id.
 if type_of(KEYS[1]) ~= 'stream' then return {} end
 local info = as_table(redis.call('XINFO', 'STREAM', KEYS[1]))
+local first = info['first-entry']
 local answer = {
-  info['length'], info['entries-added'], info['last-generated-id'], redis.call('MEMORY', 'USAGE', KEYS[1]) or 0,
+  info['length'], info['entries-added'], first and first[1] or '0-0', info['last-generated-id'],
+  redis.call('MEMORY', 'USAGE', KEYS[1]) or 0,
 }
 for _, flat in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
   local group = as_table(flat)
