@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import re
 import signal
 import socket
@@ -33,7 +34,7 @@ def get(port: int, page: str) -> tuple[int, str]:
     except urllib.error.HTTPError as error:
         with error:
             return error.code, error.read().decode()
-    except OSError:
+    except (OSError, http.client.HTTPException):  # nobody there, or gone in the middle of the answer
         return 0, ""
 
 
@@ -118,7 +119,10 @@ async def test_workers_under_a_supervisor_have_a_port_each_and_their_successors_
         await until(lambda at=at: get(at, "readyz")[0] == 200)
 
     def born(at: int) -> float:
-        return figure(at, "process_start_time_seconds") if get(at, "healthz")[0] else 0.0
+        """When the process there was started; 0 while there is none: the one before may end at any moment."""
+        status, text = get(at, "metrics")
+        found = re.search(r"^process_start_time_seconds (\S+)", text, re.MULTILINE)
+        return float(found[1]) if status == 200 and found else 0.0
 
     before = {at: await trio.to_thread.run_sync(born, at) for at in (port, port + 1)}
     supervisor.send_signal(signal.SIGHUP)
