@@ -8,6 +8,7 @@ import pytest
 import trio
 
 from runnel_trio import App, Events, Misconfigured, Processor, Stream, WorkersAlive
+from runnel_trio._worker._member._rebalancer import Rebalancer
 from runnel_trio.testing import NotDrained, drained
 
 
@@ -155,3 +156,15 @@ async def test_a_processor_is_forgotten_and_begins_anew(app: App, orders: Stream
         async with app.worker():
             await drained(count, within=20)
     assert sorted(n for _, n in seen) == sorted([*range(20)] * 2)
+
+
+async def test_a_pause_is_not_forgotten_over_other_news_while_a_lease_is_on_its_way(
+    app: App, orders: Stream[Any], order: Any
+) -> None:
+    counting(orders, [])
+    async with app.worker() as worker:
+        (member,) = [x for x in worker._members if isinstance(x, Rebalancer)]
+        # As `_take` hears them between the grant on the server and its answer.
+        await member._hear([(b"1-0", (b"paused", b"90"))])
+        await member._hear([(b"2-0", (b"released", b"91"))])
+        assert member._paused == {90}

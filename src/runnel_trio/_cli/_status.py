@@ -19,12 +19,12 @@ from runnel_trio._cli._board import board
 from runnel_trio._cli._errors import Ended, Exit, concluded, tell
 from runnel_trio._cli._load import discover, load, redirect
 from runnel_trio._cli._logging import configure
-from runnel_trio._cli._options import Command, common
+from runnel_trio._cli._options import Command, F, common
 from runnel_trio._kinds import redacted
 from runnel_trio._overview import Health, Overview, health, overview
 from runnel_trio.exceptions import BrokerUnavailable
 
-__all__ = ["app_or_name", "status"]
+__all__ = ["app_or_name", "of_app", "status"]
 
 #: Seconds for which the server may be silent.
 _PATIENCE = 10.0
@@ -39,9 +39,16 @@ class State(enum.IntEnum):
     UNREACHABLE = 3
 
 
+def of_app(command: F) -> F:
+    """What names the app, as `app_or_name` reads it."""
+    option = click.option(
+        "--app", "name", metavar="NAME", help="The app's name, where its code is not at hand."
+    )
+    return click.argument("target", metavar="[MODULE:APP]", required=False)(option(command))
+
+
 @click.command(cls=Command)
-@click.argument("target", metavar="[MODULE:APP]", required=False)
-@click.option("--app", "name", metavar="NAME", help="The app's name, where its code is not at hand.")
+@of_app
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @click.option("--watch", is_flag=True, help="Again and again, until Ctrl-C.")
 @click.option(

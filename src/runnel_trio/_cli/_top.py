@@ -22,7 +22,7 @@ from runnel_trio._cli._load import redirect
 from runnel_trio._cli._options import Command, common
 from runnel_trio._cli._run import unavailable
 from runnel_trio._cli._screen import STYLES, History, Line, screen
-from runnel_trio._cli._status import app_or_name, refuse_missing
+from runnel_trio._cli._status import app_or_name, of_app, refuse_missing
 from runnel_trio._operations import pause, quarantined
 from runnel_trio._overview import Overview, ProcessorView, overview
 from runnel_trio.exceptions import BrokerUnavailable, Misconfigured
@@ -34,8 +34,7 @@ _KEYS = {"\x1b[A": "up", "\x1bOA": "up", "k": "up", "\x1b[B": "down", "\x1bOB": 
 
 
 @click.command(cls=Command)
-@click.argument("target", metavar="[MODULE:APP]", required=False)
-@click.option("--app", "name", metavar="NAME", help="The app's name, where its code is not at hand.")
+@of_app
 @click.option(
     "--interval",
     type=click.FloatRange(min=0.1),

@@ -237,12 +237,13 @@ class Rebalancer:
             await reader.aclose()
 
     async def _hear(self, news: Iterable[Entry]) -> None:
-        released, self._paused, changed = told_by(news)
+        released, paused, changed = told_by(news)
+        self._paused |= paused
         if released:
             self._still = {number: why for number, why in self._still.items() if number not in released}
             self._open |= released
             self._changed.set()
-        for number in self._paused & self._running.keys():
+        for number in paused & self._running.keys():
             self._running[number].drain()
         if changed:
             await self._seat.beat()
@@ -275,8 +276,7 @@ class Rebalancer:
         for executor in others:
             executor.drain()
         if fresh:
-            name = self.processor.name
-            report(logging.INFO, "handing-over", processor=name, partitions=len(fresh))
+            report(logging.INFO, "handing-over", processor=self.processor.name, partitions=len(fresh))
 
     async def _pay_back(self) -> None:
         """Give up what was lost and still has our name: nobody takes by force what a living member holds."""
