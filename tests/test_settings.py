@@ -24,6 +24,8 @@ DOCS = Path(__file__).parent.parent / "docs"
 #: The settings of the API reference, with its defaults and units where DESIGN keeps them, and the new ones.
 DEFAULTS: dict[str, object] = {
     "redis_url": "redis://127.0.0.1:6379",
+    "redis_options": None,
+    "redis_factory": None,
     "log_format": "console",
     "log_level": "info",
     "autodiscover": None,

@@ -24,6 +24,7 @@ from runnel_trio._broker._values import (
     Membership,
     Output,
     Party,
+    Place,
     ProcessorSpec,
     Quarantine,
     Rewound,
@@ -48,6 +49,7 @@ __all__ = [
     "Membership",
     "Output",
     "Party",
+    "Place",
     "ProcessorSpec",
     "Pulse",
     "Quarantine",
@@ -125,6 +127,11 @@ class Broker(Protocol):
     @property
     def url(self) -> str:
         """Where the server is, for clients of user code."""
+        ...
+
+    @property
+    def keys_per_read(self) -> int:
+        """How many partitions one reader waits for without strain."""
         ...
 
     @property
