@@ -172,11 +172,14 @@ def _sentinels(timeout: float) -> dict[str, Any]:
     return _ours(min(timeout, 1.0))
 
 
+def _is_cluster(client: object) -> bool:  # no type guard: redis-py types its methods only in part
+    return isinstance(client, RedisCluster)
+
+
 def _made(factory: Callable[[], Any]) -> Endpoint | Seeds:
     """What a client leads to that somebody has made."""
     client: Any = factory()
-    is_cluster = isinstance(client, RedisCluster)  # not a condition: redis-py types it only in part
-    if is_cluster:
+    if _is_cluster(client):
         pool = client.get_redis_connection(client.get_default_node()).connection_pool
         nodes = tuple((node.host, int(node.port)) for node in client.get_nodes())
         url = f"redis+cluster://{','.join(f'{host}:{port}' for host, port in nodes)}"
