@@ -65,6 +65,7 @@ class MemoryBroker:
     about: str = "none, only the memory of this process"
     store: Store = attrs.field(factory=Store, repr=False)
     clock: Callable[[], float] = trio.current_time
+    clustered: bool = False
     keys_per_read: int = 32
 
     @property

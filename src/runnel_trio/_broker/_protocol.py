@@ -130,6 +130,11 @@ class Broker(Protocol):
         ...
 
     @property
+    def clustered(self) -> bool:
+        """Whether only partitions of one number are sure to be on one node."""
+        ...
+
+    @property
     def keys_per_read(self) -> int:
         """How many partitions one reader waits for without strain."""
         ...

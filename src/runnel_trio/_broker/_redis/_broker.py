@@ -94,6 +94,11 @@ class RedisBroker:
         return self.wire.sends.idle
 
     @property
+    def clustered(self) -> bool:
+        """See `_protocol.Broker`."""
+        return self.wire.clustered
+
+    @property
     def keys_per_read(self) -> int:
         """See `_protocol.Broker`."""
         return self.wire.keys_per_read
