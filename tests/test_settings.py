@@ -49,6 +49,7 @@ DEFAULTS: dict[str, object] = {
     "default_max_unacked": 1000,
     "default_overflow": Overflow.BLOCK,
     "default_max_attempts": 3,
+    "default_commit_replicas": 0,
     "stall_limit": 300,
 }
 

@@ -51,6 +51,7 @@ from runnel_trio.exceptions import DeserializationError as DeserializationError
 from runnel_trio.exceptions import InternalError as InternalError
 from runnel_trio.exceptions import LeaseLost as LeaseLost
 from runnel_trio.exceptions import Misconfigured as Misconfigured
+from runnel_trio.exceptions import NotReplicated as NotReplicated
 from runnel_trio.exceptions import Poisoned as Poisoned
 from runnel_trio.exceptions import RecordInvalid as RecordInvalid
 from runnel_trio.exceptions import RunnelError as RunnelError
@@ -79,6 +80,7 @@ __all__ = [
     "LogContext",
     "Middleware",
     "Misconfigured",
+    "NotReplicated",
     "Overflow",
     "Partition",
     "PartitionReset",

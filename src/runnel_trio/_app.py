@@ -165,6 +165,7 @@ class App(Registry):
         join_delay: float | None = None,
         max_unacked: int | None = None,
         max_attempts: int | None = None,
+        commit_replicas: int | None = None,
     ) -> Callable[[Callable[[Events[R]], Awaitable[None]]], Processor[R]]:
         """Declare the decorated async function a processor of ``stream``.
 
@@ -191,7 +192,7 @@ class App(Registry):
             "prefetch_count": prefetch_count, "prefetch_bytes": prefetch_bytes, "pool_size": pool_size,
             "assignment_attempts": assignment_attempts, "assignment_sleep": assignment_sleep,
             "grace_period": grace_period, "join_delay": join_delay, "max_unacked": max_unacked,
-            "max_attempts": max_attempts,
+            "max_attempts": max_attempts, "commit_replicas": commit_replicas,
         }  # fmt: skip
         options = {name: self.settings.resolve(name, value) for name, value in given.items()}
         refuse_foreign(self.name, self.streams, stream)

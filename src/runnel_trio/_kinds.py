@@ -132,13 +132,13 @@ def number(expected: str, *, above: bool = False) -> Kind:
     return Kind(expected=expected, accept=accept, read=float)
 
 
-def whole(expected: str, *, most: int = 2**53) -> Kind:
-    """A whole number, from 1 to ``most``."""
+def whole(expected: str, *, least: int = 1, most: int = 2**53) -> Kind:
+    """A whole number, from ``least`` to ``most``."""
 
     def accept(value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
             raise TypeError
-        return int(value) if 1 <= value <= most else refuse()
+        return int(value) if least <= value <= most else refuse()
 
     return Kind(expected=expected, accept=accept, read=int)
 

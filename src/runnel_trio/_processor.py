@@ -71,6 +71,7 @@ class Processor(Generic[R]):
         max_unacked: events of each partition that a crash can repeat, at most.
         sinks: streams that its middleware writes to.
         max_attempts: how many workers may die over an event before the policy applies to it.
+        commit_replicas: how many replicas must have a commit before its events count as acknowledged.
         alone: runs a processor in a worker of its own, on a memory broker of its own; for `test`.
     """
 
@@ -90,6 +91,7 @@ class Processor(Generic[R]):
     join_delay: float
     max_unacked: int
     max_attempts: int
+    commit_replicas: int
     alone: Callable[[Processor[Any]], AbstractAsyncContextManager[Alone]] = attrs.field(repr=False)
     sinks: list[Stream[Any]] = attrs.field(factory=list, init=False)
 

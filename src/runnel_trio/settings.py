@@ -210,6 +210,12 @@ seconds above 0
     default_max_attempts: int = _setting(
         3, COUNT, "attempts", "How often an event is tried, by whichever worker, before its policy applies."
     )
+    default_commit_replicas: int = _setting(
+        0,
+        whole("a whole number, 0 or more", least=0),
+        "replicas",
+        "How many replicas must have a commit before its events count as acknowledged.",
+    )
     default_lock_expiry: float = _setting(
         10.0,
         SECONDS_ABOVE,

@@ -7,7 +7,7 @@ While the server is away the verbs of the consuming side wait for it, and `appen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from runnel_trio._broker._values import (
@@ -185,6 +185,16 @@ class Broker(Protocol):
             Misconfigured: an explicit id is not above the partition's last one.
 
         Cancellation: entries under way are stored or not as a whole; their outcome is waited for.
+        """
+        ...
+
+    async def replicated(
+        self, stream: StreamSpec, partitions: Collection[int], count: int, within: float
+    ) -> int:
+        """Wait until so many replicas have what was written to partitions so far.
+
+        Returns:
+            How many have it, at least; fewer than ``count`` when so many seconds were not enough.
         """
         ...
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any
 
 import attrs
+import trio
 
 from runnel_trio._broker._protocol import (
     Acquired,
@@ -45,12 +46,14 @@ from runnel_trio._broker._redis._replies import (
 from runnel_trio._broker._redis._scripts import Call, Plain
 from runnel_trio._broker._redis._sender import Shipment
 from runnel_trio._broker._redis._server import SCHEME, embedded_server
-from runnel_trio._broker._redis._wire import Request, Wire, wired
+from runnel_trio._broker._redis._wire import Commands, Request, Wire, wired
 from runnel_trio._rules._cursor import ORIGIN, LogState
 from runnel_trio.exceptions import BrokerUnavailable, Misconfigured
 
 __all__ = ["RedisBroker", "open_redis"]
 
+#: Milliseconds that one waiting for replicas takes at most.
+_SLICE = 100
 #: Not stopped by a suspended machine, where there is such a clock.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
@@ -131,6 +134,26 @@ class RedisBroker:
     async def append(self, stream: StreamSpec, batches: Mapping[int, Batch]) -> Mapping[int, int]:
         """See `_protocol.Broker`."""
         return await self.wire.sends.call(Shipment(stream, batches))
+
+    async def replicated(
+        self, stream: StreamSpec, partitions: Collection[int], count: int, within: float
+    ) -> int:
+        """See `_protocol.Broker`.
+
+        What a replica has of one connection's writes, it has of all earlier ones (there is one order), so a
+        connection that nobody else waits for marks the time with a write of its own. Again after each slice:
+        nobody is held up for long, and the master may be another one by now.
+        """
+        reached = 0
+        with trio.move_on_after(within):
+            while reached < count:
+                keys = self.wire.of_nodes(_keys.producers(stream, x) for x in partitions)
+                marks = [Plain(("HSET", key, "wait", f"0 0 {int(time.time())}"), node) for node, key in keys]
+                waits = [Plain(("WAIT", count, _SLICE), node) for node, _ in keys]
+                calls = [call for pair in zip(marks, waits, strict=True) for call in pair]
+                replies = await self._surely(calls, self.wire.waits)
+                reached = min(int(reply) for reply in replies[1::2])
+        return reached
 
     def reader(self, processor: ProcessorSpec, block: float) -> Reader:
         """See `_protocol.Broker`."""
@@ -308,15 +331,16 @@ class RedisBroker:
         key = _keys.control(party)
         return self.wire.reader(lambda _: key, block)
 
-    async def _surely(self, calls: Request) -> list[Any]:
+    async def _surely(self, calls: Request, through: Commands | None = None) -> list[Any]:
         """The replies to calls that may be repeated, however long the server is away."""
+        through = through or self.wire.commands
         if not calls:
             return []
         attempt, who = 0, object()
         try:
             while True:
                 try:
-                    replies = await self.wire.commands.call(calls)
+                    replies = await through.call(calls)
                 except BrokerUnavailable as error:
                     await self.wire.outage.pause(who, error, attempt)
                     attempt += 1

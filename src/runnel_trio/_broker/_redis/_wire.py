@@ -10,7 +10,7 @@ verbs of the broker do not see the difference.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any, Protocol, TypeAlias
@@ -42,6 +42,8 @@ _Sends: TypeAlias = Gateway[Shipment, dict[int, int]]
 
 #: Partitions that one reader of a server serves without strain: each read sends all its keys again.
 _KEYS_PER_READ = 32
+#: Requests that wait for replicas one behind the other: together for less than a socket's timeout.
+_WAITS = 16
 
 
 class Commands(Protocol):
@@ -94,8 +96,17 @@ class Wire(Protocol):
         ...
 
     @property
+    def waits(self) -> Commands:
+        """For commands that wait for replicas."""
+        ...
+
+    @property
     def keys_per_read(self) -> int:
         """See `_protocol.Broker`."""
+        ...
+
+    def of_nodes(self, keys: Iterable[str]) -> list[tuple[str | Node, str]]:
+        """Where keys are, and one of them for each node."""
         ...
 
     def reader(self, log_key: Callable[[int], str], block: float) -> RedisReader:
@@ -119,6 +130,7 @@ class OneServer:
     outage: Outage
     commands: _Commands
     sends: _Sends
+    waits: _Commands
     clustered = False
     keys_per_read = _KEYS_PER_READ
 
@@ -126,6 +138,10 @@ class OneServer:
     def url(self) -> str:
         """See `Wire`."""
         return self.endpoint.url
+
+    def of_nodes(self, keys: Iterable[str]) -> list[tuple[str | Node, str]]:
+        """See `Wire`."""
+        return [("", next(iter(keys)))]
 
     def reader(self, log_key: Callable[[int], str], block: float) -> RedisReader:
         """See `Wire`."""
@@ -150,6 +166,7 @@ class Nodes:
     outage: Outage
     commands: CommandLanes
     sends: SendLanes
+    waits: CommandLanes
     clustered = True
     keys_per_read = 1
 
@@ -157,6 +174,10 @@ class Nodes:
     def url(self) -> str:
         """See `Wire`."""
         return self.topology.url
+
+    def of_nodes(self, keys: Iterable[str]) -> list[tuple[str | Node, str]]:
+        """See `Wire`."""
+        return list({self.topology.node_of(key): key for key in keys}.items())
 
     def reader(self, log_key: Callable[[int], str], block: float) -> RedisReader:
         """See `Wire`."""
@@ -201,11 +222,16 @@ async def wired(place: Place) -> AsyncIterator[Wire]:
             through = partial(ClusterLine, topology)
             commands = CommandLanes(topology=topology, open=partial(open_.commands, through))
             sends = SendLanes(topology=topology, open=partial(open_.sends, through))
-            yield Nodes(topology=topology, outage=open_.outage, commands=commands, sends=sends)
+            waits = CommandLanes(topology=topology, open=partial(open_.commands, through, _WAITS))
+            yield Nodes(topology=topology, outage=open_.outage, commands=commands, sends=sends, waits=waits)
         else:
             line = partial(Line, leads)
             yield OneServer(
-                endpoint=leads, outage=open_.outage, commands=open_.commands(line), sends=open_.sends(line)
+                endpoint=leads,
+                outage=open_.outage,
+                commands=open_.commands(line),
+                sends=open_.sends(line),
+                waits=open_.commands(line, _WAITS),
             )
 
 
@@ -217,8 +243,8 @@ class _Opener:
     stack: AsyncExitStack
     nursery: trio.Nursery
 
-    def commands(self, line: Callable[[], Talker]) -> _Commands:
-        gateway: _Commands = Gateway(carry=partial(_carry, self._kept(line())))
+    def commands(self, line: Callable[[], Talker], limit: int = 1024) -> _Commands:
+        gateway: _Commands = Gateway(carry=partial(_carry, self._kept(line())), limit=limit)
         self.nursery.start_soon(gateway.run)
         return gateway
 
