@@ -16,6 +16,7 @@ from rig_cluster import Cluster
 from rig_group import Group
 from rig_tls import Certificates
 
+
 @pytest.fixture(scope="session")
 def _cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     cluster = Cluster(tmp_path_factory.mktemp("cluster"))

@@ -68,7 +68,12 @@ class Sentinel(Server):
         """Whether it knows so many, all of them in order, and a master that is there."""
         found, there = self.known(), self.client.sentinel_slaves(SERVICE)
         fine = [x for x in there if x["master-link-status"] == "ok" and not x["is_disconnected"]]
-        return len(fine) == replicas and found["num-other-sentinels"] == others and found["is_master"] and not found["is_sdown"]
+        return (
+            len(fine) == replicas
+            and found["num-other-sentinels"] == others
+            and found["is_master"]
+            and not found["is_sdown"]
+        )
 
 
 class Group(Store):
@@ -146,7 +151,11 @@ class Group(Store):
 
         def found() -> Server | None:
             master = self.master
-            return master if master is not old and self.clients and master.client.role()[0] == b"master" else None
+            return (
+                master
+                if master is not old and self.clients and master.client.role()[0] == b"master"
+                else None
+            )
 
         new: Server = await until(found)
         return new

@@ -9,22 +9,21 @@ can find each other by the very addresses that clients use.
 from __future__ import annotations
 
 import json
+import select
 import socket
 import ssl
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import attrs
-import trio
 
 _HANDSHAKE = b"\x16"
-_GONE = (trio.BrokenResourceError, trio.ClosedResourceError, OSError, ssl.SSLError)
 
 
 @attrs.frozen
@@ -91,36 +90,45 @@ class Front:
             self._process.communicate()
 
 
-async def _serve(listens: Sequence[Mapping[str, Any]]) -> None:
-    async with trio.open_nursery() as nursery:
-        for listen in listens:
-            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=listen.get("ca"))
-            context.load_cert_chain(listen["certificate"])
-            context.verify_mode = ssl.CERT_REQUIRED if "ca" in listen else ssl.CERT_NONE
-            serve = partial(trio.serve_tcp, port=listen["port"], host="127.0.0.1")
-            await nursery.start(serve, partial(_connected, listen["target"], context))
-        print("ready", flush=True)
+def _serve(listens: Sequence[Mapping[str, Any]]) -> None:
+    for listen in listens:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=listen.get("ca"))
+        context.load_cert_chain(listen["certificate"])
+        context.verify_mode = ssl.CERT_REQUIRED if "ca" in listen else ssl.CERT_NONE
+        listener = socket.create_server(("127.0.0.1", listen["port"]), backlog=100)
+        threading.Thread(target=_accept, args=(listener, listen["target"], context)).start()
+    print("ready", flush=True)
 
 
-async def _connected(target: int, context: ssl.SSLContext, client: trio.SocketStream) -> None:
-    with suppress(*_GONE):
-        first = await client.socket.recv(1, socket.MSG_PEEK)
-        encrypted = first == _HANDSHAKE
-        inside: Any = trio.SSLStream(client, context, server_side=True) if encrypted else client
-        async with inside, await trio.open_tcp_stream("127.0.0.1", target) as server:
-            if encrypted:
-                await inside.do_handshake()
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(_pass_on, inside, server, nursery.cancel_scope)
-                nursery.start_soon(_pass_on, server, inside, nursery.cancel_scope)
+def _accept(listener: socket.socket, target: int, context: ssl.SSLContext) -> None:
+    while True:
+        client, _ = listener.accept()
+        threading.Thread(target=_connected, args=(client, target, context)).start()
 
 
-async def _pass_on(source: Any, sink: Any, scope: trio.CancelScope) -> None:
-    with suppress(*_GONE):
-        while data := await source.receive_some(65536):
-            await sink.send_all(data)
-    scope.cancel()
+def _connected(client: socket.socket, target: int, context: ssl.SSLContext) -> None:
+    """One connection, by one thread: what the system has, and what TLS has decrypted already."""
+    with suppress(OSError), client, socket.create_connection(("127.0.0.1", target)) as server:
+        encrypted = client.recv(1, socket.MSG_PEEK) == _HANDSHAKE
+        inside: Any = context.wrap_socket(client, server_side=True) if encrypted else client
+        for end in (server, inside):
+            end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with inside:
+            while True:
+                there, _, _ = select.select([inside, server], [], [])
+                for source, sink in ((inside, server), (server, inside)):
+                    if source in there and not _pass_on(source, sink):
+                        return
+
+
+def _pass_on(source: Any, sink: Any) -> bool:
+    """What there is now; whether more may come."""
+    while data := source.recv(65536):
+        sink.sendall(data)
+        if not isinstance(source, ssl.SSLSocket) or not source.pending():
+            return True
+    return False
 
 
 if __name__ == "__main__":
-    trio.run(_serve, json.loads(Path(sys.argv[1]).read_text()))
+    _serve(json.loads(Path(sys.argv[1]).read_text()))

@@ -19,7 +19,6 @@ from redis.retry import Retry
 
 from runnel_trio._broker._redis._server import _binary
 
-
 #: Below those that systems give to connections which go out.
 _PORTS = range(15_000, 32_000)
 #: What keeps each port for this process as long as it lives.
