@@ -19,7 +19,6 @@ import trio
 from fault_app import Order, at_once, declare
 from fault_history import Diary, Journal
 from fault_proxy import Proxy
-from fault_server import Server
 
 from runnel_trio import App, Stream
 
@@ -147,15 +146,15 @@ class Bench:
     """One row's server, proxy and diary.
 
     Attributes:
-        server: the server.
-        proxy: a network before it; `proxy_to` makes more.
+        server: the server, or the servers.
+        proxy: a network before it; `proxy_to` makes more. Without one, all go to the server as it is.
         diary: what workers write down.
         directory: for files.
         nursery: for proxies.
     """
 
-    server: Server
-    proxy: Proxy
+    server: Any
+    proxy: Any
     diary: Diary
     directory: Path
     nursery: trio.Nursery
@@ -179,7 +178,7 @@ class Bench:
         """A worker's app, through the proxy unless a URL is given."""
         app = App(
             "faults",
-            redis_url=url or self.proxy.url,
+            redis_url=url or (self.proxy or self.server).url,
             default_partition_count=PARTITIONS,
             default_lock_expiry=EXPIRY,
             default_max_unacked=MAX_UNACKED,
