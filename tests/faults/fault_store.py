@@ -64,4 +64,6 @@ class Store:
     def guests(self) -> list[str]:
         """Connections that are not a test's own, nor a replica's, nor another server's."""
         there = [found for client in self.clients for found in client.client_list(_type="normal")]
-        return [found["addr"] for found in there if not found["name"].startswith((CLIENT_NAME, "sentinel-"))]
+        mine = (CLIENT_NAME, "sentinel-")
+        # MIGRATE keeps its connection to the other server for ten seconds.
+        return [x["addr"] for x in there if not x["name"].startswith(mine) and x["cmd"] != "restore-asking"]
