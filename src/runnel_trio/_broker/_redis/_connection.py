@@ -18,13 +18,16 @@ from redis import exceptions as theirs
 
 from runnel_trio._broker._redis._arrival import arrived, can_look
 from runnel_trio._broker._redis._endpoint import Endpoint
-from runnel_trio._broker._redis._errors import Demoted, mapped, translate
+from runnel_trio._broker._redis._errors import Demoted, Moving, mapped, translate
 from runnel_trio._broker._redis._scripts import Command, answers, by_digest, exchange, repeated
 from runnel_trio._kinds import redacted
 from runnel_trio._telemetry import report
 from runnel_trio.exceptions import BrokerUnavailable
 
 __all__ = ["Hop", "Line", "Outage", "Talker"]
+
+#: Tries, of less than a second together, that a slot may take to change its node before that is an outage.
+_MOVING = 4
 
 
 class Hop(Protocol):
@@ -205,7 +208,8 @@ class Outage:
         ``who`` counts as waiting until it was answered (`over`), or gave up (`given_up`).
         """
         self.waits(who)
-        if self._since is None:
+        passing = isinstance(error, Moving) and attempt < _MOVING
+        if self._since is None and not passing:
             self._since = trio.current_time()
             report(logging.WARNING, "server-away", url=redacted(self.url), error=error)
             if self.on_away is not None:

@@ -11,16 +11,15 @@ from redis import exceptions as theirs
 from runnel_trio._kinds import redacted
 from runnel_trio.exceptions import BrokerRefused, BrokerUnavailable, RunnelError
 
-__all__ = ["Demoted", "Redirected", "mapped", "translate"]
+__all__ = ["Demoted", "Moving", "Redirected", "mapped", "translate"]
 
 #: What a server answers that passes by itself, by the first word.
-_PASSING = frozenset({"BUSY", "CLUSTERDOWN", "LOADING", "MISCONF", "NOREPLICAS", "OOM", "TRYAGAIN"})
+_PASSING = frozenset({"BUSY", "CLUSTERDOWN", "LOADING", "MISCONF", "NOREPLICAS", "OOM"})
 _PASSING_KINDS = (
     theirs.ConnectionError,
     theirs.TimeoutError,
     theirs.OutOfMemoryError,
     theirs.ClusterDownError,
-    theirs.TryAgainError,
 )
 _REFUSALS = (theirs.AuthenticationError, theirs.AuthorizationError, theirs.NoPermissionError)
 #: What a server says that is not, or no longer, the master.
@@ -51,7 +50,11 @@ class Demoted(BrokerUnavailable):
     """The server is not the master any more: who is, must be found out anew."""
 
 
-class Redirected(BrokerUnavailable):
+class Moving(BrokerUnavailable):
+    """A slot of a cluster is on its way from one node to another."""
+
+
+class Redirected(Moving):
     """A node of a cluster says that another one has the slot.
 
     Attributes:
@@ -83,6 +86,8 @@ def translate(error: Exception, url: str) -> RunnelError:
         return BrokerRefused(f"{place}: {said.rstrip('.')}. {remedy}")
     if isinstance(error, _DEMOTED_KINDS) or first in _DEMOTED or _SINCE_DEMOTED in said:
         return Demoted(f"{place}: {said}")
+    if isinstance(error, theirs.TryAgainError):
+        return Moving(f"{place}: {said}")
     if isinstance(error, _PASSING_KINDS) or first in _PASSING:
         return BrokerUnavailable(f"{place}: {said}")
     return BrokerRefused(f"{place} refuses: {said}")
