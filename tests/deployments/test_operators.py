@@ -45,7 +45,7 @@ class Item(Record):
     n: int
 
 
-@pytest.fixture(params=["server"])
+@pytest.fixture(params=["cluster", "group"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Of each deployment, with the app's module at hand."""
     (tmp_path / "depot.py").write_text(DEPOT)

@@ -12,7 +12,6 @@ import trio
 from fault_bench import EXPIRY, MAX_UNACKED, PARTITIONS, Bench, pause
 from fault_server import Server
 
-
 pytestmark = pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="not on this system")
 
 
