@@ -24,6 +24,8 @@ DOCS = Path(__file__).parent.parent / "docs"
 #: The settings of the API reference, with its defaults and units where DESIGN keeps them, and the new ones.
 DEFAULTS: dict[str, object] = {
     "redis_url": "redis://127.0.0.1:6379",
+    "redis_options": None,
+    "redis_factory": None,
     "log_format": "console",
     "log_level": "info",
     "autodiscover": None,
@@ -47,6 +49,7 @@ DEFAULTS: dict[str, object] = {
     "default_max_unacked": 1000,
     "default_overflow": Overflow.BLOCK,
     "default_max_attempts": 3,
+    "default_commit_replicas": 0,
     "stall_limit": 300,
 }
 

@@ -7,23 +7,21 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
-from datetime import tzinfo
 from functools import partial
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar
 
 import trio
 from cattrs import Converter
 
 from runnel_trio._broker._protocol import StreamSpec
-from runnel_trio._broker._shared import SharedBroker
+from runnel_trio._broker._shared import SharedBroker, place_of
 from runnel_trio._codec import Record, RecordCodec, blake3_hasher, default_serializer, make_converter
 from runnel_trio._discovery import import_all
 from runnel_trio._names import check_key, checked_name, name_of
 from runnel_trio._processor import Processor, chosen, refuse_foreign
-from runnel_trio._rules._schedule import Crontab, checked_interval
+from runnel_trio._registry import Registry
 from runnel_trio._stream import Stream
 from runnel_trio._worker._alone import alone
-from runnel_trio._worker._background import Background
 from runnel_trio._worker._member._events import Events
 from runnel_trio._worker._worker import Worker, beside
 from runnel_trio.constants import ExceptionPolicy, Overflow
@@ -36,10 +34,9 @@ from runnel_trio.tracing import Tracing, watched
 __all__ = ["App"]
 
 R = TypeVar("R", bound=Record)
-_Task = TypeVar("_Task", bound=Callable[[], Awaitable[Any]])
 
 
-class App:
+class App(Registry):
     """Streams and processors under one name, with one server.
 
     Args:
@@ -81,10 +78,10 @@ class App:
         self.converter: Converter = make_converter()
         self.streams: dict[str, Stream[Any]] = {}
         self.processors: dict[str, Processor[Any]] = {}
-        self.background: list[Background] = []
+        self.background = []
         self.metrics: Metrics | None = metrics
         self.tracing: Tracing | None = tracing
-        self._shared = SharedBroker(self.settings.redis_url, metrics)
+        self._shared = SharedBroker(place_of(self.settings), metrics)
 
     def __repr__(self) -> str:
         return f"<App {self.name}: {len(self.streams)} streams, {len(self.processors)} processors>"
@@ -168,6 +165,7 @@ class App:
         join_delay: float | None = None,
         max_unacked: int | None = None,
         max_attempts: int | None = None,
+        commit_replicas: int | None = None,
     ) -> Callable[[Callable[[Events[R]], Awaitable[None]]], Processor[R]]:
         """Declare the decorated async function a processor of ``stream``.
 
@@ -194,7 +192,7 @@ class App:
             "prefetch_count": prefetch_count, "prefetch_bytes": prefetch_bytes, "pool_size": pool_size,
             "assignment_attempts": assignment_attempts, "assignment_sleep": assignment_sleep,
             "grace_period": grace_period, "join_delay": join_delay, "max_unacked": max_unacked,
-            "max_attempts": max_attempts,
+            "max_attempts": max_attempts, "commit_replicas": commit_replicas,
         }  # fmt: skip
         options = {name: self.settings.resolve(name, value) for name, value in given.items()}
         refuse_foreign(self.name, self.streams, stream)
@@ -213,95 +211,6 @@ class App:
             return declared
 
         return register
-
-    @overload
-    def task(self, func: _Task) -> _Task: ...
-    @overload
-    def task(
-        self, func: None = None, *, on_leader: bool = False, exception_policy: ExceptionPolicy | str = "halt"
-    ) -> Callable[[_Task], _Task]: ...
-
-    def task(
-        self, func: Any = None, *, on_leader: bool = False, exception_policy: ExceptionPolicy | str = "halt"
-    ) -> Any:
-        """Register an async function to run when a worker starts; it may go on until it is cancelled.
-
-        Args:
-            func: the function.
-            on_leader: on the lead worker only, at the beginning of each of its terms (docs/guide/background).
-            exception_policy: what an exception does: "halt" ends the worker with it, "ignore" logs it.
-
-        Raises:
-            Misconfigured: it is not an async function without arguments, or the policy cannot be used.
-
-        Example:
-            >>> from runnel_trio import App
-            >>> app = App("example")
-            >>> @app.task
-            ... async def on_startup():
-            ...     print("starting")
-            >>> @app.task(on_leader=True)
-            ... async def once():
-            ...     print("running once")
-        """
-        register = self._registrar(on_leader=on_leader, exception_policy=exception_policy)
-        return register if func is None else register(func)
-
-    def timer(
-        self, *, interval: float, on_leader: bool = False, exception_policy: ExceptionPolicy | str = "ignore"
-    ) -> Callable[[_Task], _Task]:
-        """Register an async function to run every ``interval`` seconds, the first time after one of them.
-
-        Args:
-            interval: seconds from the beginning of a run to that of the next one.
-            on_leader: on the lead worker only.
-            exception_policy: what an exception does: "ignore" logs it, "halt" ends the worker with it.
-
-        Raises:
-            Misconfigured: no positive interval, not an async function without arguments, or a policy that
-                cannot be used.
-
-        Example:
-            >>> from runnel_trio import App
-            >>> app = App("example")
-            >>> @app.timer(interval=10)
-            ... async def every_10_seconds():
-            ...     print("10 seconds passed")
-        """
-        every = checked_interval(interval)
-        return self._registrar(on_leader=on_leader, interval=every, exception_policy=exception_policy)
-
-    def crontab(
-        self,
-        spec: str,
-        *,
-        timezone: tzinfo | None = None,
-        on_leader: bool = False,
-        exception_policy: ExceptionPolicy | str = "ignore",
-    ) -> Callable[[_Task], _Task]:
-        """Register an async function to run at fixed times.
-
-        Args:
-            spec: a cron expression: five fields, or six with seconds at the end, or ``@hourly`` and such.
-            timezone: by which it is read; default: the setting ``timezone``.
-            on_leader: on the lead worker only.
-            exception_policy: what an exception does: "ignore" logs it, "halt" ends the worker with it.
-
-        Raises:
-            Misconfigured: ``spec`` is no cron expression, not an async function without arguments, or a
-                policy that cannot be used.
-
-        Example:
-            >>> from runnel_trio import App
-            >>> app = App("example")
-            >>> @app.crontab("45 17 * * *")
-            ... async def every_5_45_pm():
-            ...     print("It is 5:45pm UTC")
-        """
-        when = Crontab(spec, timezone or self.settings.timezone)
-        return self._registrar(
-            on_leader=on_leader, spec=when.spec, timezone=when.zone, exception_policy=exception_policy
-        )
 
     async def run(
         self,
@@ -386,8 +295,9 @@ class App:
         Raises:
             Misconfigured: it is no such URL.
         """
-        self.settings = self.settings.changed(origin, redis_url=url)
-        self._shared.url = self.settings.redis_url
+        gone = {} if self.settings.redis_factory is None else {"redis_factory": None}
+        self.settings = self.settings.changed(origin, redis_url=url, **gone)
+        self._shared.place = place_of(self.settings)
 
     def use_metrics(self, metrics: Metrics) -> None:
         """Tell these metrics what the app does, from the next run on; for the command line."""
@@ -403,13 +313,6 @@ class App:
         """
         if self.settings.autodiscover is not None:
             import_all(self.settings.autodiscover)
-
-    def _registrar(self, **options: Any) -> Callable[[_Task], _Task]:
-        def register(function: _Task) -> _Task:
-            self.background.append(Background(function=function, **options))
-            return function
-
-        return register
 
     def _chosen(self, names: Collection[str] | None) -> list[Processor[Any]]:
         self.discover()

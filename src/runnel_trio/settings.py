@@ -26,6 +26,7 @@ from runnel_trio._kinds import (
     boolean,
     choice,
     importable,
+    mapping,
     member,
     number,
     pattern,
@@ -44,7 +45,6 @@ __all__ = ["Description", "Settings", "describe"]
 
 #: Four times the hash slots of a cluster: more could not be spread any further.
 MOST_PARTITIONS = 65_536
-
 
 SECONDS = number("a number of seconds, 0 or more")
 SECONDS_ABOVE = number("a number of seconds above 0", above=True)
@@ -105,9 +105,29 @@ seconds above 0
         "redis://127.0.0.1:6379",
         url(),
         "",
-        "The server: ``HOST:PORT``, ``redis://``, ``rediss://`` (TLS) or ``unix://``; ``embedded://`` or "
-        "``embedded://DIRECTORY`` for a server of its own; ``memory://`` for none, in tests.",
+        "The server: ``HOST:PORT``, ``redis://``, ``rediss://`` (TLS) or ``unix://``; "
+        "``redis+sentinel://HOST,HOST/GROUP`` for the master of a group that Sentinels watch over; "
+        "``redis+cluster://HOST,HOST`` for a cluster; ``embedded://`` or ``embedded://DIRECTORY`` for a "
+        "server of its own; ``memory://`` for none, in tests.",
         repr=lambda value: repr(redacted(value)),
+    )
+    redis_options: Mapping[str, Any] | None = _setting(
+        None,
+        mapping("a mapping of redis-py's names to values, as {'ssl_ca_certs': 'ca.pem'}"),
+        "",
+        "Keyword arguments of redis-py's connections, beside what the URL says: ``username``, ``password``, "
+        "``socket_timeout``, ``ssl_ca_certs``, ``ssl_certfile``, ``ssl_keyfile``, ``ssl_check_hostname``, "
+        "``credential_provider``, …; with ``sentinel_`` in front, those of connections to Sentinels. A JSON "
+        "object in the environment.",
+        repr=shown,
+    )
+    redis_factory: Callable[[], Any] | str | None = _setting(
+        None,
+        importable("a callable", callable),
+        "",
+        "Makes the redis-py client (``Redis``, that of ``Sentinel.master_for``, or ``RedisCluster``) from "
+        "which address, login and options of all connections are taken, in the place of ``redis_url``: a "
+        "callable without arguments, or its name.",
     )
     log_format: str = _setting(
         "console",
@@ -190,6 +210,12 @@ seconds above 0
     default_max_attempts: int = _setting(
         3, COUNT, "attempts", "How often an event is tried, by whichever worker, before its policy applies."
     )
+    default_commit_replicas: int = _setting(
+        0,
+        whole("a whole number, 0 or more", least=0),
+        "replicas",
+        "How many replicas must have a commit before its events count as acknowledged.",
+    )
     default_lock_expiry: float = _setting(
         10.0,
         SECONDS_ABOVE,
@@ -262,7 +288,7 @@ seconds above 0
 
         Args:
             origin: what `origins` is to say of them.
-            **given: the settings to change.
+            **given: the settings to change; None takes the default.
 
         Raises:
             Misconfigured: as when settings are made.
@@ -276,7 +302,9 @@ seconds above 0
         for name, value in given.items():
             if name not in _FIELDS:
                 raise Misconfigured(unknown(name, _FIELDS))
-            object.__setattr__(changed, name, _FIELDS[name].metadata["kind"].checked(name, value))
+            field = _FIELDS[name]
+            new = field.default if value is None else field.metadata["kind"].checked(name, value)
+            object.__setattr__(changed, name, new)
         object.__setattr__(changed, "_origins", {**self._origins, **dict.fromkeys(given, origin)})
         return changed
 
@@ -284,7 +312,7 @@ seconds above 0
         """The value that a stream or processor uses for one of its keyword arguments.
 
         Args:
-            name: the keyword argument, as in ``lock_expiry``.
+            name: the keyword argument, as in ``lock_expiry``, or a setting.
             given: what was given for it; None takes the setting ``default_lock_expiry``.
 
         Returns:
@@ -298,10 +326,11 @@ seconds above 0
             >>> Settings().resolve("lock_expiry", 30), Settings().resolve("lock_expiry")
             (30.0, 10.0)
         """
-        kind: Kind = _FIELDS[f"default_{name}"].metadata["kind"]
-        chosen = getattr(self, f"default_{name}") if given is None else kind.checked(name, given)
+        setting = name if name in _FIELDS else f"default_{name}"
+        kind: Kind = _FIELDS[setting].metadata["kind"]
+        chosen = getattr(self, setting) if given is None else kind.checked(name, given)
         if isinstance(chosen, str):
-            return _imported(f"default_{name}" if given is None else name, chosen, kind)
+            return _imported(setting if given is None else name, chosen, kind)
         return chosen
 
 

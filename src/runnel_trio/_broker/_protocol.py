@@ -7,7 +7,7 @@ While the server is away the verbs of the consuming side wait for it, and `appen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from runnel_trio._broker._values import (
@@ -24,6 +24,7 @@ from runnel_trio._broker._values import (
     Membership,
     Output,
     Party,
+    Place,
     ProcessorSpec,
     Quarantine,
     Rewound,
@@ -48,6 +49,7 @@ __all__ = [
     "Membership",
     "Output",
     "Party",
+    "Place",
     "ProcessorSpec",
     "Pulse",
     "Quarantine",
@@ -128,6 +130,16 @@ class Broker(Protocol):
         ...
 
     @property
+    def clustered(self) -> bool:
+        """Whether only partitions of one number are sure to be on one node."""
+        ...
+
+    @property
+    def keys_per_read(self) -> int:
+        """How many partitions one reader waits for without strain."""
+        ...
+
+    @property
     def about(self) -> str:
         """What kind of server it is, in words for people."""
         ...
@@ -173,6 +185,16 @@ class Broker(Protocol):
             Misconfigured: an explicit id is not above the partition's last one.
 
         Cancellation: entries under way are stored or not as a whole; their outcome is waited for.
+        """
+        ...
+
+    async def replicated(
+        self, stream: StreamSpec, partitions: Collection[int], count: int, within: float
+    ) -> int:
+        """Wait until so many replicas have what was written to partitions so far.
+
+        Returns:
+            How many have it, at least; fewer than ``count`` when so many seconds were not enough.
         """
         ...
 

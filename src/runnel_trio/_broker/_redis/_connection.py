@@ -1,9 +1,4 @@
-"""Connections as this library needs them, and redis-py's errors in our own words.
-
-redis-py repeats a command whose answer was lost, which stores an XADD twice. So every connection is made
-without retries: what may be repeated is repeated by the caller, who knows. Every socket has a timeout, so
-that a server that stands still holds nobody for ever.
-"""
+"""One connection and what is exchanged over it, and a server that is away."""
 
 from __future__ import annotations
 
@@ -17,90 +12,18 @@ from itertools import chain
 from typing import Any, Protocol
 
 import attrs
-import redis
 import trio
 from redis import exceptions as theirs
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from runnel_trio._broker._redis._arrival import arrived, can_look
+from runnel_trio._broker._redis._endpoint import Endpoint
+from runnel_trio._broker._redis._errors import Demoted, mapped, translate
 from runnel_trio._broker._redis._scripts import Command, answers, by_digest, exchange, repeated
 from runnel_trio._kinds import redacted
 from runnel_trio._telemetry import report
-from runnel_trio.exceptions import BrokerRefused, BrokerUnavailable, Misconfigured, RunnelError
+from runnel_trio.exceptions import BrokerUnavailable
 
-__all__ = ["Endpoint", "Line", "Outage", "mapped", "translate"]
-
-#: What a server answers that passes by itself, by the first word.
-_PASSING = frozenset(
-    {"BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "MISCONF", "NOREPLICAS", "OOM", "READONLY", "UNBLOCKED"}
-)
-_PASSING_KINDS = (
-    theirs.ConnectionError,
-    theirs.TimeoutError,
-    theirs.ReadOnlyError,
-    theirs.OutOfMemoryError,
-    theirs.ClusterDownError,
-)
-_REFUSALS = (theirs.AuthenticationError, theirs.AuthorizationError, theirs.NoPermissionError)
-
-
-def translate(error: Exception, url: str) -> RunnelError:
-    """Our error for one of redis-py's: does waiting heal it, or not?"""
-    said = str(error) or type(error).__name__
-    if isinstance(error, _REFUSALS):
-        return BrokerRefused(f"{redacted(url)} refuses: {said}. Check user, password and permissions.")
-    if isinstance(error, _PASSING_KINDS) or said.split(" ", 1)[0] in _PASSING:
-        return BrokerUnavailable(f"{redacted(url)}: {said}")
-    return BrokerRefused(f"{redacted(url)} refuses: {said}")
-
-
-@contextmanager
-def mapped(url: str) -> Iterator[None]:
-    """Let no error of redis-py out."""
-    try:
-        yield
-    except theirs.RedisError as error:
-        raise translate(error, url) from error
-
-
-@attrs.frozen(kw_only=True)
-class Endpoint:
-    """Where a server is, and how long it may be silent.
-
-    Attributes:
-        url: as redis-py reads it (redis://, rediss://, unix://).
-        timeout: seconds that one answer, and one connecting, may take.
-    """
-
-    url: str = attrs.field(repr=redacted)
-    timeout: float = 5.0
-
-    def connect(self, *, patience: float = 0.0) -> Any:
-        """A connected redis-py connection, to be disconnected by the caller.
-
-        Args:
-            patience: seconds that a blocking command may take beyond `timeout`.
-
-        Raises:
-            Misconfigured: the URL cannot be read.
-            BrokerUnavailable: nobody answers there.
-            BrokerRefused: it does not let us in.
-        """
-        try:
-            pool: Any = redis.ConnectionPool.from_url(
-                self.url,
-                protocol=2,
-                retry=Retry(NoBackoff(), 0),
-                socket_timeout=self.timeout + patience,
-                socket_connect_timeout=self.timeout,
-            )
-            connection = pool.make_connection()
-        except (ValueError, TypeError) as error:  # TypeError: an option behind the ? that there is not
-            raise Misconfigured(f"redis_url {redacted(self.url)!r} cannot be read: {error}") from error
-        with mapped(self.url):
-            connection.connect()
-        return connection
+__all__ = ["Hop", "Line", "Outage", "Talker"]
 
 
 class Hop(Protocol):
@@ -112,6 +35,26 @@ class Hop(Protocol):
 
     async def readable(self, sock: Any, seconds: float) -> bool:
         """See there."""
+        ...
+
+
+class Talker(Protocol):
+    """Carries calls, and gives for each its reply, or one of our errors. For one user at a time."""
+
+    async def talk(self, calls: Iterable[Command], hop: Hop) -> list[Any]:
+        """From Trio."""
+        ...
+
+    def exchange(self, calls: Sequence[Command]) -> list[Any]:
+        """Blocking."""
+        ...
+
+    def interrupt(self) -> None:
+        """From another thread: make the exchange under way fail now."""
+        ...
+
+    def close(self) -> None:
+        """Give up what it holds."""
         ...
 
 
@@ -140,7 +83,7 @@ class Line:
         try:  # and no context manager: those around one small exchange were a sixth of it
             return self._translated(await self._exchange_here(calls, hop))
         except BaseException as error:
-            self.close()
+            self._failed(error)
             if isinstance(error, theirs.RedisError):
                 raise translate(error, self._endpoint.url) from error
             raise
@@ -188,17 +131,31 @@ class Line:
         return b""
 
     def _translated(self, replies: list[Any]) -> list[Any]:
+        if not any(isinstance(x, theirs.RedisError) for x in replies):
+            return replies
         url = self._endpoint.url
-        return [translate(x, url) if isinstance(x, theirs.RedisError) else x for x in replies]
+        told = [translate(x, url) if isinstance(x, theirs.RedisError) else x for x in replies]
+        for error in told:
+            if isinstance(error, Demoted):
+                self._failed(error)
+                break
+        return told
 
     @contextmanager
     def _given_up_on_error(self) -> Iterator[None]:
         try:
             with mapped(self._endpoint.url):
                 yield
-        except BaseException:
-            self.close()
+        except BaseException as error:
+            self._failed(error)
             raise
+
+    def _failed(self, error: BaseException) -> None:
+        self.close()
+        if isinstance(error, theirs.RedisError):
+            error = translate(error, self._endpoint.url)
+        if isinstance(error, Demoted):
+            self._endpoint.moves += 1
 
     def interrupt(self) -> None:
         """From another thread: make the exchange under way fail now.

@@ -11,14 +11,16 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from importlib import resources
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import attrs
 from redis.exceptions import NoScriptError, ResponseError
 
-__all__ = ["Call", "Command", "Kept", "Plain", "answers", "by_digest", "exchange", "repeated"]
+__all__ = ["Call", "Command", "Kept", "Node", "Plain", "answers", "by_digest", "exchange", "repeated"]
 
 _T = TypeVar("_T")
+#: A node of a cluster: host and port.
+Node: TypeAlias = tuple[str, int]
 
 #: What each script needs in front of its own text.
 _PARTS = {
@@ -78,6 +80,11 @@ class Call:
     keys: Sequence[str]
     arguments: Sequence[bytes | str | int]
 
+    @property
+    def place(self) -> str | Node:
+        """See `Command`."""
+        return self.keys[0]
+
     def by_digest(self) -> tuple[Any, ...]:
         """As a command that names the script."""
         return "EVALSHA", digest(self.script), len(self.keys), *self.keys, *self.arguments
@@ -89,10 +96,21 @@ class Call:
 
 @attrs.frozen
 class Plain:
-    """A command that is no script."""
+    """A command that is no script.
+
+    Attributes:
+        words: the command and its arguments.
+        where: see `Command.place`; None: the first argument is a key.
+    """
 
     words: tuple[Any, ...]
+    where: str | Node | None = None
     script = ""
+
+    @property
+    def place(self) -> str | Node:
+        """See `Command`."""
+        return str(self.words[1]) if self.where is None else self.where
 
     def by_digest(self) -> tuple[Any, ...]:
         """The command."""
@@ -109,6 +127,11 @@ class Command(Protocol):
     @property
     def script(self) -> str:
         """The script's name, or nothing."""
+        ...
+
+    @property
+    def place(self) -> str | Node:
+        """Where it belongs in a cluster: with a key, or on a node; nothing means any."""
         ...
 
     def by_digest(self) -> tuple[Any, ...]:

@@ -21,7 +21,7 @@ import trio
 
 from runnel_trio._broker._protocol import Batch, StreamSpec
 from runnel_trio._broker._redis import _keys
-from runnel_trio._broker._redis._connection import Line, Outage
+from runnel_trio._broker._redis._connection import Outage, Talker
 from runnel_trio._broker._redis._gateway import Hop
 from runnel_trio._broker._redis._scripts import Call, Kept
 from runnel_trio.exceptions import BrokerUnavailable, Misconfigured
@@ -54,6 +54,11 @@ class _Parcel:
     producer: str = ""
     sequence: int = 0
     script = "send"
+
+    @property
+    def place(self) -> str:
+        """As `Call.place`."""
+        return _keys.log(self.stream, self.partition)
 
     def takes(self, batch: Batch) -> bool:
         """Whether it may go along with those that are in here already."""
@@ -91,7 +96,7 @@ class Sender:
         outage: shared with everything else that talks to the server.
     """
 
-    line: Line
+    line: Talker
     outage: Outage
     _producer: str = attrs.field(factory=lambda: uuid.uuid4().hex, init=False)
     _sequences: dict[tuple[str, int], int] = attrs.field(factory=dict, init=False)

@@ -28,7 +28,7 @@ async def streams(ask: Ask, app: str) -> list[StreamSpec]:
     cursor = b"0"
     while True:
         pattern = f"{prefix.translate(_GLOB)}*{suffix}"
-        ((cursor, keys),) = await ask([Plain(("SCAN", cursor, "MATCH", pattern, "COUNT", _SCANNED))])
+        ((cursor, keys),) = await ask([Plain(("SCAN", cursor, "MATCH", pattern, "COUNT", _SCANNED), prefix)])
         found.update(text(key).removeprefix(prefix).removesuffix(suffix) for key in keys)
         if int(cursor) == 0:
             break

@@ -31,6 +31,8 @@ __all__ = ["Committer"]
 _REST, _LEAST_REST, _MOST_REST = 5.0, 0.02, 0.25
 #: Seconds until a commit whose outputs found no room is tried again.
 _ROOM = 0.25
+#: Seconds until it is told that replicas do not have a commit.
+_MISSED = 3.0
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -40,11 +42,13 @@ class Committer:
     Attributes:
         broker: where they are committed.
         processor: whose they are.
+        replicas: how many must have a commit before it counts.
         meter: told of what is committed.
     """
 
     broker: Broker
     processor: ProcessorSpec
+    replicas: int = 0
     meter: Meter | None = None
     _dirty: dict[int, Backlog] = attrs.field(factory=dict, init=False)
     _urgent: bool = attrs.field(default=False, init=False)
@@ -113,6 +117,10 @@ class Committer:
         began = trio.current_time()
         try:
             outcomes = await self.broker.commit(self.processor, commits)
+            if self.replicas:
+                await self._replicated(
+                    list(compress(backlogs, map(CommitOutcome.COMMITTED.__eq__, outcomes)))
+                )
         except BaseException:  # nobody commits any more: let nobody wait for it
             self._ended = True
             for backlog in [*backlogs, *self._dirty.values()]:
@@ -134,6 +142,16 @@ class Committer:
             self.meter.committed(
                 list(compress(backlogs, done)), sum(compress(counts, done)), refused, seconds
             )
+
+    async def _replicated(self, backlogs: list[Backlog]) -> None:
+        stream, numbers = self.processor.stream, [backlog.number for backlog in backlogs]
+        told = not numbers
+        while (
+            numbers and await self.broker.replicated(stream, numbers, self.replicas, _MISSED) < self.replicas
+        ):
+            if not told:
+                told = True
+                report(logging.WARNING, "not-replicated", processor=self.processor.name, wanted=self.replicas)
 
 
 def _tell_of_no_room(backlog: Backlog) -> bool:

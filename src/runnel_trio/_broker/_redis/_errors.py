@@ -1,0 +1,87 @@
+"""redis-py's errors in our own words: does waiting heal it, must another server be asked, or neither?"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from redis import exceptions as theirs
+
+from runnel_trio._kinds import redacted
+from runnel_trio.exceptions import BrokerRefused, BrokerUnavailable, RunnelError
+
+__all__ = ["Demoted", "Redirected", "mapped", "translate"]
+
+#: What a server answers that passes by itself, by the first word.
+_PASSING = frozenset({"BUSY", "CLUSTERDOWN", "LOADING", "MISCONF", "NOREPLICAS", "OOM", "TRYAGAIN"})
+_PASSING_KINDS = (
+    theirs.ConnectionError,
+    theirs.TimeoutError,
+    theirs.OutOfMemoryError,
+    theirs.ClusterDownError,
+    theirs.TryAgainError,
+)
+_REFUSALS = (theirs.AuthenticationError, theirs.AuthorizationError, theirs.NoPermissionError)
+#: What a server says that is not, or no longer, the master.
+_DEMOTED = frozenset({"READONLY", "MASTERDOWN", "UNBLOCKED"})
+_DEMOTED_KINDS = (theirs.ReadOnlyError, theirs.MasterDownError)
+#: How redis-py says it of a master that Sentinels have named.
+_SINCE_DEMOTED = "previous master"
+#: How OpenSSL says that one side does not trust the other: trying again does not help.
+_DISTRUST = re.compile(
+    r"certificate verify failed|alert (bad |unknown |no )?(certificate|ca\b)|ALERT_\w*(CERT|_CA)",
+    re.IGNORECASE,
+)
+
+
+class Demoted(BrokerUnavailable):
+    """The server is not the master any more: who is, must be found out anew."""
+
+
+class Redirected(BrokerUnavailable):
+    """A node of a cluster says that another one has the slot.
+
+    Attributes:
+        slot: number of the slot.
+        node: host and port of the other; the host is empty where it is the one that was asked.
+        asking: only for this once, because the slot is being moved.
+    """
+
+    def __init__(self, text: str, slot: int, node: tuple[str, int], *, asking: bool) -> None:
+        super().__init__(text)
+        self.slot = slot
+        self.node = node
+        self.asking = asking
+
+
+def translate(error: Exception, url: str) -> RunnelError:
+    """Our error for one of redis-py's."""
+    said = str(error) or type(error).__name__
+    place = redacted(url)
+    if isinstance(error, theirs.AskError):  # MovedError is one too
+        kind = "ASK" if type(error) is theirs.AskError else "MOVED"
+        text = f"{place}: {kind} {said}"
+        return Redirected(text, error.slot_id, (error.host, error.port), asking=kind == "ASK")
+    first = said.split(" ", 1)[0]
+    if isinstance(error, _REFUSALS):
+        return BrokerRefused(f"{place} refuses: {said}. Check user, password and permissions.")
+    if _DISTRUST.search(said):
+        return BrokerRefused(
+            f"{place} refuses, or is not trusted: {said}. Check ssl_ca_certs, the name in the server's "
+            "certificate, and ssl_certfile with ssl_keyfile, if it asks for a certificate."
+        )
+    if isinstance(error, _DEMOTED_KINDS) or first in _DEMOTED or _SINCE_DEMOTED in said:
+        return Demoted(f"{place}: {said}")
+    if isinstance(error, _PASSING_KINDS) or first in _PASSING:
+        return BrokerUnavailable(f"{place}: {said}")
+    return BrokerRefused(f"{place} refuses: {said}")
+
+
+@contextmanager
+def mapped(url: str) -> Iterator[None]:
+    """Let no error of redis-py out."""
+    try:
+        yield
+    except theirs.RedisError as error:
+        raise translate(error, url) from error
