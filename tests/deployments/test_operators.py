@@ -111,7 +111,7 @@ def test_events_are_shown_and_cursors_set(url: str, command: Command) -> None:
         for line in command("inspect", "depot:items", "--key", "c", "--json").stdout.splitlines()
     ]
     assert [event["record"]["n"] for event in one if event["record"]["key"] == "c"] == [0, 1, 2]
-    reset = command("processor", "reset", "depot:count", "--start", "0", "--yes")
+    reset = command("processor", "reset", "depot:count", "--start", "0")
     assert reset.returncode == 0, reset.stderr
     assert '"lag": 18' in json.dumps(json.loads(command("status", "depot:app", "--json").stdout))
 
