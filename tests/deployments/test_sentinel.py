@@ -85,10 +85,8 @@ async def test_a_failover_that_operators_ask_for(bench: Bench, group: Group) -> 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(lambda: producer.send(600, pause=0.01))
             await bench.handled(120)
-            old = group.master
             await group.has_all(2)
-            group.sentinels[0].client.sentinel_failover(SERVICE)
-            await group.replaced(old)
+            await group.handed_over()
             await bench.handled(bench.diary.count() + PARTITIONS * MAX_UNACKED)
         await bench.drained()
     # The old master takes writes until it hears of it: those are lost, and so the log is not asked about what was sent.
