@@ -6,6 +6,7 @@ import logging
 import os
 import random
 import socket
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain
@@ -70,7 +71,11 @@ class Line:
         with self._given_up_on_error():
             if self._connection is None:
                 self._connection = self._endpoint.connect()
-            return self._translated(exchange(self._connection, calls))
+            began = time.monotonic()
+            replies = exchange(self._connection, calls)
+            if self._endpoint.is_doubtful(time.monotonic() - began):
+                self._endpoint.confirm(self._connection)
+            return self._translated(replies)
 
     async def talk(self, calls: Iterable[Command], hop: Hop) -> list[Any]:
         """As `exchange`, with a hop to a thread only where it must be: one costs 0.1 ms and more.
@@ -80,8 +85,12 @@ class Line:
         connection = self._connection
         if connection is None or not can_look(connection):
             return await hop(self.exchange, list(calls))
+        began = time.monotonic()
         try:  # and no context manager: those around one small exchange were a sixth of it
-            return self._translated(await self._exchange_here(calls, hop))
+            replies = await self._exchange_here(calls, hop)
+            if self._endpoint.is_doubtful(time.monotonic() - began):
+                await hop(self._confirmed)
+            return self._translated(replies)
         except BaseException as error:
             self._failed(error)
             if isinstance(error, theirs.RedisError):
@@ -112,6 +121,10 @@ class Line:
         if any(isinstance(reply, theirs.NoScriptError) for reply in replies):
             replies = await hop(repeated, connection, calls, replies)
         return replies
+
+    def _confirmed(self) -> list[Any]:
+        self._endpoint.confirm(self._connection)
+        return []
 
     def _write(self, text: Iterator[bytes]) -> bytes:
         """As much as the system takes at once, and not more; the rest of the piece that it did not take.

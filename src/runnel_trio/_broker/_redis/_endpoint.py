@@ -16,21 +16,24 @@ from typing import Any
 
 import attrs
 import redis
+from redis import exceptions as theirs
 from redis.backoff import NoBackoff
 from redis.cluster import RedisCluster
 from redis.retry import Retry
-from redis.sentinel import Sentinel
+from redis.sentinel import MasterNotFoundError, Sentinel
 
 from runnel_trio._broker._protocol import Place
-from runnel_trio._broker._redis._errors import mapped
+from runnel_trio._broker._redis._errors import Demoted, mapped
 from runnel_trio._kinds import redacted
 from runnel_trio._urls import ServerURL, Unusable, server_url
-from runnel_trio.exceptions import Misconfigured
+from runnel_trio.exceptions import BrokerRefused, BrokerUnavailable, Misconfigured, RunnelError
 
 __all__ = ["Endpoint", "Seeds", "found"]
 
 #: Seconds that one answer, and one connecting, may take where nothing else is said.
 _TIMEOUT = 5.0
+#: Seconds of silence after which Sentinels may have named another master: less than they wait for one.
+_SILENCE = 0.5
 #: What is ours to decide, and what the URL has to say.
 _NOT_OPTIONS = frozenset(
     {
@@ -93,9 +96,35 @@ class Endpoint:
             connection = self.pool.connection_class(**settings)
         except (ValueError, TypeError) as error:  # TypeError: an option that there is not
             raise Misconfigured(f"redis_url {redacted(self.url)!r} cannot be used: {error}") from error
-        with mapped(self.url):
-            connection.connect()
+        try:
+            with mapped(self.url):
+                connection.connect()
+        except BrokerUnavailable as error:
+            if isinstance(error.__cause__, MasterNotFoundError):
+                raise _without_master(self.url, self.pool) from error.__cause__
+            if isinstance(error.__cause__, theirs.TimeoutError) and _is_secure(self.pool):
+                raise BrokerUnavailable(f"{error} (does it speak TLS there?)") from error.__cause__
+            raise
         return connection
+
+    def is_doubtful(self, silence: float) -> bool:
+        """Whether an answer that came after so many seconds may be that of a master which was replaced.
+
+        One that was frozen, or cut off, answers what it finds waiting before it hears of another master.
+        """
+        return silence > _SILENCE and hasattr(self.pool, "get_master_address")
+
+    def confirm(self, connection: Any) -> None:
+        """Have Sentinels confirm that a connection leads to the master. It blocks.
+
+        Raises:
+            Demoted: it does not. What was said over it is worth nothing.
+            BrokerUnavailable: they do not know of any.
+        """
+        with mapped(self.url):
+            master = self.pool.get_master_address()
+        if master != (connection.host, connection.port):
+            raise Demoted(f"{redacted(self.url)}: another master has taken over while it was silent")
 
 
 @attrs.frozen(kw_only=True)
@@ -155,7 +184,7 @@ def _watched_over(place: Place, url: ServerURL, pool: Any, timeout: float) -> An
     told = {**place.options, **asked}
     own = {name: x for name, x in settings.items() if name.startswith(("ssl_", "socket_"))}
     own |= {name.removeprefix(_SENTINEL): x for name, x in told.items() if name.startswith(_SENTINEL)}
-    secure = issubclass(pool.connection_class, redis.SSLConnection)
+    secure = _is_secure(pool)
     for gone in ("host", "port"):
         settings.pop(gone, None)
     try:
@@ -165,6 +194,36 @@ def _watched_over(place: Place, url: ServerURL, pool: Any, timeout: float) -> An
         return asks.master_for(url.service).connection_pool
     except (ValueError, TypeError) as error:
         raise Misconfigured(f"redis_url {redacted(place.url)!r} cannot be used: {error}") from error
+
+
+def _without_master(url: str, pool: Any) -> RunnelError:
+    """Why Sentinels name no master. It blocks."""
+    name, place = pool.service_name, redacted(url)
+    refused, groups, answers = "", set[str](), 0
+    for sentinel in pool.sentinel_manager.sentinels:
+        settings = sentinel.connection_pool.connection_kwargs
+        where = f"{settings['host']}:{settings['port']}"
+        try:
+            groups.update(sentinel.sentinel_masters())
+            answers += 1
+        except (theirs.AuthenticationError, theirs.NoPermissionError) as error:
+            refused = f"{place}: the Sentinel {where} refuses: {error}. Give sentinel_password behind a ?."
+        except theirs.RedisError:
+            pass
+    if name in groups:
+        return BrokerUnavailable(f"{place}: no master of {name} is up")
+    if refused:
+        return BrokerRefused(refused)
+    if not answers:
+        return BrokerUnavailable(f"{place}: no Sentinel answers")
+    known = ", ".join(sorted(groups)) or "none"
+    lost = pool.master_address is not None  # we have known it: then it passes
+    kind = BrokerUnavailable if lost else Misconfigured
+    return kind(f"{place}: the Sentinels know of no group {name}; they know {known}")
+
+
+def _is_secure(pool: Any) -> bool:
+    return issubclass(pool.connection_class, redis.SSLConnection)
 
 
 def _sentinels(timeout: float) -> dict[str, Any]:
@@ -201,7 +260,7 @@ def _told(pool: Any) -> str:
         return f"redis+sentinel:///{service}"
     if path := settings.get("path"):
         return f"unix://{path}"
-    scheme = "rediss" if issubclass(pool.connection_class, redis.SSLConnection) else "redis"
+    scheme = "rediss" if _is_secure(pool) else "redis"
     return f"{scheme}://{settings.get('host', 'localhost')}:{settings.get('port', 6379)}"
 
 

@@ -30,9 +30,21 @@ _DEMOTED_KINDS = (theirs.ReadOnlyError, theirs.MasterDownError)
 _SINCE_DEMOTED = "previous master"
 #: How OpenSSL says that one side does not trust the other: trying again does not help.
 _DISTRUST = re.compile(
-    r"certificate verify failed|alert (bad |unknown |no )?(certificate|ca\b)|ALERT_\w*(CERT|_CA)",
+    r"certificate verify failed|wrong_version_number"
+    r"|alert (bad |unknown |no )?(certificate|ca\b)|alert_\w*(cert|_ca)",
     re.IGNORECASE,
 )
+
+
+_TRUST = (
+    "Check ssl_ca_certs (the authority that signed the server's certificate), and ssl_certfile with "
+    "ssl_keyfile, if the server asks for a certificate."
+)
+_REMEDIES = {
+    "hostname mismatch": "Use a name that the server's certificate has, or ssl_check_hostname=false.",
+    "ip address mismatch": "Use a name that the server's certificate has, or ssl_check_hostname=false.",
+    "wrong_version_number": "It does not speak TLS there: use redis://, or the other port.",
+}
 
 
 class Demoted(BrokerUnavailable):
@@ -67,10 +79,8 @@ def translate(error: Exception, url: str) -> RunnelError:
     if isinstance(error, _REFUSALS):
         return BrokerRefused(f"{place} refuses: {said}. Check user, password and permissions.")
     if _DISTRUST.search(said):
-        return BrokerRefused(
-            f"{place} refuses, or is not trusted: {said}. Check ssl_ca_certs, the name in the server's "
-            "certificate, and ssl_certfile with ssl_keyfile, if it asks for a certificate."
-        )
+        remedy = next((told for sign, told in _REMEDIES.items() if sign in said.lower()), _TRUST)
+        return BrokerRefused(f"{place}: {said.rstrip('.')}. {remedy}")
     if isinstance(error, _DEMOTED_KINDS) or first in _DEMOTED or _SINCE_DEMOTED in said:
         return Demoted(f"{place}: {said}")
     if isinstance(error, _PASSING_KINDS) or first in _PASSING:

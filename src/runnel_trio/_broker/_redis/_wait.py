@@ -21,7 +21,7 @@ import trio
 from runnel_trio._broker._protocol import Entry
 from runnel_trio._broker._redis._arrival import arrived
 from runnel_trio._broker._redis._endpoint import Endpoint
-from runnel_trio._broker._redis._errors import Redirected, mapped
+from runnel_trio._broker._redis._errors import Demoted, Redirected, mapped
 from runnel_trio.exceptions import BrokerRefused, BrokerUnavailable
 
 __all__ = ["Wait"]
@@ -131,11 +131,16 @@ class Wait:
             with mapped(self.endpoint.url):
                 for words in commands:  # a few kilobytes into an empty buffer: it does not block
                     connection.send_command(*words)
+            began = trio.current_time()
             await self._readable(seconds)
+            if self.endpoint.is_doubtful(trio.current_time() - began - seconds):
+                await self._hop(partial(self.endpoint.confirm, connection))
             receive = partial(self._receive, len(commands))
-            return receive() if arrived(self._connection) >= len(commands) else await self._hop(receive)
+            return receive() if arrived(connection) >= len(commands) else await self._hop(receive)
         except BaseException as error:
             self.close()
+            if isinstance(error, Demoted):
+                self.endpoint.moves += 1
             if isinstance(error, BrokerRefused):
                 raise BrokerRefused(f"{error} (one of {', '.join(positions)})") from error
             raise
