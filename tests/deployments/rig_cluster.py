@@ -170,6 +170,7 @@ class Cluster(Store):
     async def _mended(self) -> None:
         for node in self.nodes:
             await node.back()
+            node.client.config_set("cluster-replica-no-failover", "no")
         await self.settled()
 
     def end(self) -> None:

@@ -18,7 +18,7 @@ SERVICE = "flights"
 DOWN_AFTER = 600
 #: Milliseconds between their looks, which they take each second or each ten otherwise. Without a master they ask
 #: the replicas each second, and believe what is not older than five pings.
-_LOOKS = {"INFO-PERIOD": 100, "PING-PERIOD": 300, "ASK-PERIOD": 100, "PUBLISH-PERIOD": 100}
+_LOOKS = {"info": 100, "ping": 300, "ask": 100, "publish": 100}
 _CONFIGURATION = """
 port {port}
 bind 127.0.0.1
@@ -54,7 +54,12 @@ class Sentinel(Server):
     async def start(self, *, ready: bool = True, **more: str) -> None:
         """Until it answers, and looks often."""
         await super().start(ready=ready, **more)
-        self.client.execute_command("SENTINEL DEBUG", *[word for look in _LOOKS.items() for word in look])
+        self.look(**_LOOKS)
+
+    def look(self, **milliseconds: int) -> None:
+        """Between its looks: at servers (``info``, ``ping``), and at other Sentinels (``ask``, ``publish``)."""
+        words = [word for what, each in milliseconds.items() for word in (f"{what}-period", each)]
+        self.client.execute_command("SENTINEL DEBUG", *words)
 
     def known(self) -> dict[str, Any]:
         """What it thinks of the group."""
@@ -170,6 +175,15 @@ class Group(Store):
 
         await until(have)
 
+    async def handed_over(self) -> Server:
+        """Have a replica become the master, as operators do; which."""
+        for sentinel in self.sentinels:
+            # Whoever has not heard of it for four of these would have the replica be one again.
+            sentinel.look(publish=1000)
+        old = self.master
+        self.sentinels[0].client.sentinel_failover(SERVICE)
+        return await self.replaced(old)
+
     def part(self) -> None:
         """The replicas get nothing more from the master, and hear that they do not; others notice nothing."""
         client = self.master.client
@@ -187,6 +201,8 @@ class Group(Store):
         for server in self.servers:
             server.client.config_set("requirepass", "")
             server.client.config_set("min-replicas-to-write", 0)
+        for sentinel in self.sentinels:
+            sentinel.look(**_LOOKS)
         await self.settled()
 
     def end(self) -> None:

@@ -10,11 +10,11 @@ import pytest
 import trio
 from fault_app import Order
 from fault_bench import KEYS, MAX_UNACKED, PARTITIONS, Bench, Producer, pause
-from rig_cluster import Cluster
+from rig_cluster import Cluster, Node
 
 from runnel_trio import App, Misconfigured
 
-#: Partitions of `faults`: 0 is on one node, 1 and 2 on another, 3 and the processor's members on the third.
+#: Of `faults`; that of 2 is never on the node of 3, the others move from test to test.
 LOGS = [f"runnel:{{faults:{n}}}:orders:log" for n in range(PARTITIONS)]
 MEMBERS = "runnel:{faults/orders/note}:members"
 
@@ -55,7 +55,7 @@ async def test_two_workers_share_what_lies_on_several_nodes(bench: Bench, cluste
         await producer.send(600)
         await bench.drained()
     assert await bench.verdict(journal=False) == []
-    assert len({cluster.owner(log) for log in LOGS}) == 3, "of three nodes"
+    assert len({cluster.owner(log) for log in LOGS}) > 1, "of several nodes"
     assert {line.owner for line in bench.diary.handled()} == {"one", "two"}
 
 
@@ -102,20 +102,27 @@ async def test_a_reader_that_waits_follows_its_partition(bench: Bench, cluster: 
     assert await bench.verdict(journal=False) == []
 
 
+def on(cluster: Cluster, node: Node) -> tuple[list[int], list[int]]:
+    """The partitions of a node, and all others."""
+    its = [n for n in range(PARTITIONS) if cluster.owner(LOGS[n]) is node]
+    others = [n for n in range(PARTITIONS) if n not in its]
+    assert others, "there are some"
+    return its, others
+
+
 async def supply(producer: Producer, key: str) -> None:
     """Send to one partition, a little at a time, until there is enough."""
     while not producer.enough:
         await producer.send(1, key=key, pause=0.02)
 
 
-@pytest.mark.parametrize("what", [LOGS[1], MEMBERS], ids=["logs", "members"])
+@pytest.mark.parametrize("what", [LOGS[2], MEMBERS], ids=["logs", "members"])
 async def test_a_master_is_killed_and_its_replica_takes_its_place(
     what: str, bench: Bench, cluster: Cluster
 ) -> None:
     dead = cluster.owner(what)
     await cluster.replicate(dead)
-    lost = [n for n in range(PARTITIONS) if cluster.owner(LOGS[n]) is dead]
-    others = [n for n in range(PARTITIONS) if n not in lost]
+    lost, others = on(cluster, dead)
     app = bench.app(work=pause(0.005), lock_expiry=6)
     async with bench.producer() as producer, app.worker(), trio.open_nursery() as nursery:
         await producer.send(120)
@@ -144,7 +151,10 @@ async def test_a_master_is_killed_and_its_replica_takes_its_place(
 async def test_a_node_that_stands_still_holds_up_its_own_partitions_only(
     bench: Bench, cluster: Cluster
 ) -> None:
-    frozen, others = cluster.owner(LOGS[1]), [0, 3]
+    frozen = cluster.owner(LOGS[2])
+    stuck, others = on(cluster, frozen)
+    for node in cluster.nodes:
+        node.client.config_set("cluster-replica-no-failover", "yes")
     app = bench.app(work=pause(0.002), lock_expiry=6)
     async with bench.producer() as producer, app.worker(), trio.open_nursery() as nursery:
         await producer.send(120)
@@ -156,7 +166,7 @@ async def test_a_node_that_stands_still_holds_up_its_own_partitions_only(
         for _ in range(5):
             await goes_on(bench, *others, within=0.5)
             await trio.sleep(0.3)
-        assert [latest(bench)[n] for n in (1, 2)] == [before[n] for n in (1, 2)]
+        assert [latest(bench)[n] for n in stuck] == [before[n] for n in stuck]
         frozen.thaw()
         await goes_on(bench, *range(PARTITIONS), within=2)
         producer.enough = True

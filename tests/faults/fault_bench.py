@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from fault_app import Order, at_once, declare
 from fault_history import Diary, Journal
 from fault_proxy import Proxy
 
-from runnel_trio import App, Stream
+from runnel_trio import App, NotReplicated, Stream
 
 KEYS = "abcdefghijkl"
 PARTITIONS = 4
@@ -74,11 +74,16 @@ def threads() -> set[threading.Thread]:
 
 @attrs.define(eq=False)
 class Producer:
-    """Numbers the records of each key, and keeps those that were acknowledged; sends until ``enough``."""
+    """Numbers the records of each key, and keeps those that were acknowledged; sends until ``enough``.
+
+    Attributes:
+        replicas: how many must have a record before it counts as acknowledged.
+    """
 
     stream: Stream[Any]
     acked: list[tuple[str, int]] = attrs.field(factory=list)
     enough: bool = False
+    replicas: int = 0
     numbers: dict[str, Iterator[int]] = attrs.field(factory=lambda: {key: itertools.count() for key in KEYS})
     _keys: Iterator[str] = attrs.field(factory=lambda: itertools.cycle(KEYS))
 
@@ -89,8 +94,9 @@ class Producer:
                 return
             keys = [key or next(self._keys) for _ in range(start, min(start + batch, count))]
             orders = [Order(key=key, n=next(self.numbers[key])) for key in keys]
-            await self.stream.send(*orders)
-            self.acked += [(order.key, order.n) for order in orders]
+            with suppress(NotReplicated):
+                await self.stream.send(*orders, wait_replicas=self.replicas)
+                self.acked += [(order.key, order.n) for order in orders]
             await trio.sleep(pause)
 
     async def send_with_ids(self, key: str, first: int, count: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import signal
@@ -45,7 +46,11 @@ def free_port() -> int:
 
 
 class Server(Store):
-    """A server process; each write is on its disk before it is answered, if it keeps anything."""
+    """A server process; each write is on its disk before it is answered, if it keeps anything.
+
+    Attributes:
+        environment: what it finds there, beside what we have, when it is started.
+    """
 
     def __init__(self, directory: Path, **options: str) -> None:
         self.directory = directory
@@ -59,6 +64,7 @@ class Server(Store):
             password=options.get("requirepass"),
         )
         self._options = options
+        self.environment: dict[str, str] = {}
         self._process: subprocess.Popen[bytes] | None = None
 
     async def start(self, *, ready: bool = True, **more: str) -> None:
@@ -67,8 +73,9 @@ class Server(Store):
         again = [part for name, value in more.items() for part in (f"--{name}", value)]
         # Signals that Python ignores stay ignored: a file that may not grow is an error of a write, and no death.
         self._process = subprocess.Popen(
-            [_binary(), *self.arguments, *again], stdin=subprocess.DEVNULL, restore_signals=False
-        )
+            [_binary(), *self.arguments, *again], stdin=subprocess.DEVNULL,
+            env={**os.environ, **self.environment}, restore_signals=False,
+        )  # fmt: skip
         with trio.fail_after(20):
             while ready and not await trio.to_thread.run_sync(self._answers):
                 assert self._process.poll() is None, (self.directory / "log").read_text()
@@ -101,6 +108,10 @@ class Server(Store):
         """Of the process that runs."""
         assert self._process is not None
         return self._process.pid
+
+    def ended(self) -> bool:
+        """Whether it has, by itself."""
+        return self._process is not None and self._process.poll() is not None
 
     def _answers(self) -> bool:
         try:

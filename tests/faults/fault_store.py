@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +62,12 @@ class Store:
         return found
 
     def guests(self) -> list[str]:
-        """Connections that are not a test's own, nor a replica's, nor another server's."""
+        """Connections that are not a test's own, nor a replica's, nor another server's or a Sentinel's."""
         there = [found for client in self.clients for found in client.client_list(_type="normal")]
-        mine = (CLIENT_NAME, "sentinel-")
-        # MIGRATE keeps its connection to the other server for ten seconds.
-        return [x["addr"] for x in there if not x["name"].startswith(mine) and x["cmd"] != "restore-asking"]
+        return [found["addr"] for found in there if not _is_at_home(found)]
+
+
+def _is_at_home(client: Mapping[str, str]) -> bool:
+    # Servers keep for some seconds the connections by which they have moved keys.
+    moves = client["cmd"].startswith("restore") or client["cmd"] == "cluster|syncslots"
+    return moves or client["name"].startswith((CLIENT_NAME, "sentinel-"))
