@@ -47,6 +47,7 @@ DEFAULTS: dict[str, object] = {
     "default_max_unacked": 1000,
     "default_overflow": Overflow.BLOCK,
     "default_max_attempts": 3,
+    "default_max_event_bytes": 64 * 1024 * 1024,
     "stall_limit": 300,
 }
 
@@ -214,6 +215,7 @@ def test_urls(given: str, used: str) -> None:
         ("default_prefetch_count", 0, "1 or more"),
         ("default_prefetch_bytes", 0, "1 or more"),
         ("default_max_unacked", 0, "1 or more"),
+        ("default_max_event_bytes", 0, "1 or more"),
         ("default_assignment_sleep", -1, "0 or more"),
         ("default_grace_period", -0.1, "0 or more"),
         ("default_pool_size", 1.5, "a whole number"),

@@ -22,6 +22,7 @@ __all__ = [
     "Traits",
     "Typed",
     "Unsupported",
+    "legible",
     "locate",
     "refuse",
     "sure_of",
@@ -36,6 +37,10 @@ Hook: TypeAlias = Callable[..., Any]
 Part: TypeAlias = tuple[str, Any, Hook]
 
 _H = TypeVar("_H", bound=Hook)
+
+#: How deep a fault is looked for: each level converts all that is below it once more, and somebody may have
+#: put it so far down that this takes hours.
+_LEVELS = 32
 
 
 class Mismatch(Exception):
@@ -74,6 +79,15 @@ def shown(value: Any, limit: int = 60) -> str:
     except Exception:  # a message must not fail because of a user's repr
         text = "..."
     return f"{type(value).__name__} {text if len(text) <= limit else text[:limit] + '...'}"
+
+
+def legible(text: str, limit: int = 400) -> str:
+    """A text with parts that somebody else wrote, as it can stand in a log and on a terminal: in one line."""
+    if not text.isprintable():
+        text = "".join(
+            x if x.isprintable() else x.encode("unicode_escape").decode() for x in text[: limit + 1]
+        )
+    return text if len(text) <= limit else text[:limit] + "..."
 
 
 @attrs.frozen
@@ -147,22 +161,22 @@ def sure_of(hook: Hook) -> Sure | None:
     return traits.sure if traits else None
 
 
-def locate(hook: Hook, value: Any, path: str = "") -> tuple[str, str] | None:
+def locate(hook: Hook, value: Any, path: str = "", levels: int = _LEVELS) -> tuple[str, str] | None:
     """Path and reason of the first part of ``value`` that ``hook`` cannot convert; None if it can."""
     try:
         hook(value)
     except Exception as error:  # hooks are users' code too
-        return _within(hook, value, path) or _here(error, path)
+        return _within(hook, value, path, levels) or _here(error, path)
     return None
 
 
-def _within(hook: Hook, value: Any, path: str) -> tuple[str, str] | None:
+def _within(hook: Hook, value: Any, path: str, levels: int) -> tuple[str, str] | None:
     traits = traits_of(hook)
-    if traits is None:
+    if traits is None or not levels:
         return None
     try:
         for step, part, part_hook in traits.parts(value):
-            if found := locate(part_hook, part, path + step):
+            if found := locate(part_hook, part, path + step, levels - 1):
                 return found
     except Mismatch as error:
         return _here(error, path)
@@ -172,4 +186,6 @@ def _within(hook: Hook, value: Any, path: str) -> tuple[str, str] | None:
 def _here(error: Exception, path: str) -> tuple[str, str]:
     if isinstance(error, Mismatch):
         return path + error.step, error.reason
+    if isinstance(error, RecursionError):
+        return "", "nested too deeply, or contains itself"
     return path, f"{type(error).__name__}: {error}"
