@@ -70,6 +70,14 @@ def simulate(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """Hostile entries, arguments, files and URLs, for an hour or as many seconds as are given."""
+    session.install("-e", ".[test]")
+    seconds = session.posargs[0] if session.posargs else "3600"
+    session.run("pytest", "tests/hostile", env={"RUNNEL_FUZZ_SECONDS": seconds})
+
+
+@nox.session
 def coverage(session: nox.Session) -> None:
     """Which lines and branches the suite runs."""
     session.install("-e", ".[test]", "coverage>=7")

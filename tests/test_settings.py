@@ -190,6 +190,7 @@ def test_urls(given: str, used: str) -> None:
         ("autodiscover", "/srv/**/streams.py", "relative to the current directory"),
         ("timezone", "Mars/Olympus", "name of a time zone"),
         ("timezone", 1, "a tzinfo object"),
+        ("timezone", "x" * 300, "name of a time zone"),
         ("leadership_poll_interval", 0, "milliseconds, 1 or more"),
         ("leadership_poll_interval", 0.5, "a whole number"),
         ("testing", 1, "True or False"),
@@ -229,6 +230,11 @@ def test_wrong_value_is_told_with_keyword_value_and_expectation(
     assert text.startswith(f"{name}=")
     assert str(value) in text or repr(value) in text
     assert expected in text
+
+
+def test_a_number_of_so_many_digits_that_python_does_not_write_it_is_refused() -> None:
+    text = refusal(default_partition_count=2**50_000)
+    assert text.startswith("default_partition_count=a very large int cannot be used: expected a whole number")
 
 
 def test_wrong_variable_is_told_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import math
 import os
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, tzinfo
 from typing import Any
 from urllib.parse import urlsplit
@@ -104,7 +105,11 @@ class Kind:
         try:
             return self.accept(self.read(value) if text else value)
         except (ValueError, TypeError, LookupError, OverflowError):
+            pass
+        try:
             shown = self.show(value)
+        except ValueError:  # Python does not write numbers of very many digits
+            shown = f"a very large {type(value).__name__}"
         raise Misconfigured(f"{name}={shown} cannot be used: expected {self.expected}")
 
 
@@ -205,11 +210,13 @@ def _zone(name: str) -> tzinfo:
         raise TypeError
     if name.upper() == "UTC":
         return UTC
-    try:
+    with suppress(LookupError, OSError):  # OSError: too long for the name of a file
         return ZoneInfo(name)
-    except (LookupError, OSError):
+    with suppress(OSError):
         found = tz.gettz(name)
-    return found if found is not None else refuse()
+        if found is not None:
+            return found
+    raise ValueError(name)
 
 
 def pattern() -> Kind:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain
 from typing import Any, Protocol
+from urllib.parse import parse_qs, urlsplit
 
 import attrs
 import redis
@@ -43,6 +44,12 @@ _PASSING_KINDS = (
     theirs.ClusterDownError,
 )
 _REFUSALS = (theirs.AuthenticationError, theirs.AuthorizationError, theirs.NoPermissionError)
+
+#: What may stand behind the ? of a URL, beside ssl_…: others are ours to choose, or no text.
+_OPTIONS = frozenset(
+    {"client_name", "db", "health_check_interval", "password", "socket_connect_timeout", "socket_keepalive"}
+    | {"socket_read_size", "socket_timeout", "username"}
+)
 
 
 def translate(error: Exception, url: str) -> RunnelError:
@@ -87,6 +94,11 @@ class Endpoint:
             BrokerUnavailable: nobody answers there.
             BrokerRefused: it does not let us in.
         """
+        for name in parse_qs(urlsplit(self.url).query, keep_blank_values=True):
+            if name not in _OPTIONS and not name.startswith("ssl_"):
+                raise Misconfigured(
+                    f"redis_url {redacted(self.url)!r} cannot be read: it has no option {name!r}"
+                )
         try:
             pool: Any = redis.ConnectionPool.from_url(
                 self.url,
@@ -96,7 +108,7 @@ class Endpoint:
                 socket_connect_timeout=self.timeout,
             )
             connection = pool.make_connection()
-        except (ValueError, TypeError) as error:  # TypeError: an option behind the ? that there is not
+        except (ValueError, TypeError, theirs.RedisError) as error:  # of an option, or its value
             raise Misconfigured(f"redis_url {redacted(self.url)!r} cannot be read: {error}") from error
         with mapped(self.url):
             connection.connect()
