@@ -25,7 +25,14 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from runnel_trio._broker._redis._arrival import arrived, can_look
-from runnel_trio._broker._redis._scripts import Command, answers, by_digest, exchange, repeated
+from runnel_trio._broker._redis._scripts import (
+    Command,
+    answers,
+    by_digest,
+    commands_at,
+    exchange,
+    repeated,
+)
 from runnel_trio._kinds import redacted
 from runnel_trio._telemetry import report
 from runnel_trio.exceptions import BrokerRefused, BrokerUnavailable, Misconfigured, RunnelError
@@ -44,6 +51,9 @@ _PASSING_KINDS = (
     theirs.ClusterDownError,
 )
 _REFUSALS = (theirs.AuthenticationError, theirs.AuthorizationError, theirs.NoPermissionError)
+_RULES = "Check user, password and permissions (docs/howto/acl)."
+#: Of a command in a script, it is no error of its own kind.
+_NOT_PERMITTED = ("ACL failure in script", "The user executing the script can't")
 
 #: What may stand behind the ? of a URL, beside ssl_…: others are ours to choose, or no text.
 _OPTIONS = frozenset(
@@ -56,9 +66,13 @@ def translate(error: Exception, url: str) -> RunnelError:
     """Our error for one of redis-py's: does waiting heal it, or not?"""
     said = str(error) or type(error).__name__
     if isinstance(error, _REFUSALS):
-        return BrokerRefused(f"{redacted(url)} refuses: {said}. Check user, password and permissions.")
+        return BrokerRefused(f"{redacted(url)} refuses: {said}. {_RULES}")
     if isinstance(error, _PASSING_KINDS) or said.split(" ", 1)[0] in _PASSING:
         return BrokerUnavailable(f"{redacted(url)}: {said}")
+    if said.startswith(_NOT_PERMITTED):
+        command = commands_at(said)
+        more = f" It is {command}." if command else ""
+        return BrokerRefused(f"{redacted(url)} refuses: {said}{more} {_RULES}")
     return BrokerRefused(f"{redacted(url)} refuses: {said}")
 
 

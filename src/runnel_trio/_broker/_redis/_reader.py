@@ -4,7 +4,8 @@ The command is written, Trio waits until the socket is readable, and the reply i
 it is small and all there. When
 other partitions become of interest, `wake` ends the wait: the same task then asks the server through another
 connection to unblock this one (CLIENT UNBLOCK), and the reply comes at once, empty or not. So there is
-never more than one answer on its way, and a reader that is cancelled closes its connection.
+never more than one answer on its way, and a reader that is cancelled closes its connection. Where that is not
+permitted, as by many providers, a wake closes it too.
 
 What does not work: closing the socket from another thread to interrupt a parked one (it raises ValueError
 in there), or leaving the read to itself (its reply would be taken for the next command's).
@@ -54,6 +55,7 @@ class RedisReader:
     _waiting: trio.CancelScope | None = attrs.field(default=None, init=False)
     _woken: bool = attrs.field(default=False, init=False)
     _failures: int = attrs.field(default=0, init=False)
+    _may_unblock: bool = attrs.field(default=True, init=False)
     interruptions: int = attrs.field(default=0, init=False)
 
     async def read(self, positions: Mapping[int, bytes], count: int) -> Mapping[int, Sequence[Entry]]:
@@ -91,7 +93,9 @@ class RedisReader:
         keys = {self.log_key(number): number for number in positions}
         try:
             self._ask(list(keys), list(positions.values()), count)
-            await self._readable()
+            if not await self._readable():
+                self._drop()
+                return {}
             reply = self._receive() if arrived(self._connection) else await self._hop(self._receive)
         except BaseException as error:
             self._drop()
@@ -109,14 +113,26 @@ class RedisReader:
                 "XREAD", "COUNT", count, "BLOCK", milliseconds, "STREAMS", *keys, *after
             )
 
-    async def _readable(self) -> None:
+    async def _readable(self) -> bool:
+        """Wait for the reply, or a wake; False where the reply cannot be had then."""
         if not await self._readable_within(self.block + _MARGIN) and not self._woken:
             raise BrokerUnavailable("the server does not answer")
         while self._woken:
             self._woken = False
-            was_blocked = await self.unblock(self._client_id)
+            was_blocked = await self._unblocked()
+            if not self._may_unblock:
+                return False
             if not await self._readable_within(_MARGIN if was_blocked else _EARLY):
                 self._woken = True
+        return True
+
+    async def _unblocked(self) -> int:
+        if self._may_unblock:
+            try:
+                return await self.unblock(self._client_id)
+            except BrokerRefused:  # a command that the user may not run, or that there is not
+                self._may_unblock = False
+        return 0
 
     async def _readable_within(self, seconds: float) -> bool:
         with trio.move_on_after(seconds) as self._waiting:
