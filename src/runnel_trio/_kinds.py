@@ -27,6 +27,7 @@ __all__ = [
     "boolean",
     "choice",
     "importable",
+    "legible",
     "member",
     "number",
     "pattern",
@@ -63,6 +64,15 @@ def redacted(url: object) -> str:
 def redacted_text(text: str) -> str:
     """A text, in which the servers' URLs are without their passwords."""
     return WITHIN.sub(lambda found: redacted(found[0]), text) if "://" in text else text
+
+
+def legible(text: str, limit: int = 10_000) -> str:
+    """A text with parts that somebody else wrote, as it can stand in a log and on a terminal: in one line."""
+    if not text.isprintable():
+        text = "".join(
+            x if x.isprintable() else x.encode("unicode_escape").decode() for x in text[: limit + 1]
+        )
+    return text if len(text) <= limit else text[:limit] + "..."
 
 
 def shown(value: Any) -> str:

@@ -59,7 +59,8 @@ def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
 
     monkeypatch.setattr(trio, "run", bounded)
     monkeypatch.setattr(socket, "getaddrinfo", nobody)
-    monkeypatch.setattr(_server, "start", none)
+    monkeypatch.setattr(_server, "_prepare", none)
+    monkeypatch.setattr(_server, "_spawn", none)
     monkeypatch.chdir(tmp_path)
     with Path(os.devnull).open() as stdin:
         monkeypatch.setattr(sys, "stdin", stdin)

@@ -22,7 +22,6 @@ __all__ = [
     "Traits",
     "Typed",
     "Unsupported",
-    "legible",
     "locate",
     "refuse",
     "sure_of",
@@ -79,15 +78,6 @@ def shown(value: Any, limit: int = 60) -> str:
     except Exception:  # a message must not fail because of a user's repr
         text = "..."
     return f"{type(value).__name__} {text if len(text) <= limit else text[:limit] + '...'}"
-
-
-def legible(text: str, limit: int = 400) -> str:
-    """A text with parts that somebody else wrote, as it can stand in a log and on a terminal: in one line."""
-    if not text.isprintable():
-        text = "".join(
-            x if x.isprintable() else x.encode("unicode_escape").decode() for x in text[: limit + 1]
-        )
-    return text if len(text) <= limit else text[:limit] + "..."
 
 
 @attrs.frozen

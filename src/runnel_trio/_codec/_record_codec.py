@@ -16,7 +16,6 @@ from runnel_trio._codec._mismatch import (
     Hook,
     Mismatch,
     Unsupported,
-    legible,
     locate,
     refuse,
     sure_of,
@@ -32,6 +31,7 @@ from runnel_trio._codec._serialization import (
     typed_parser,
 )
 from runnel_trio._codec._typed import quick_decoder, typed_reader
+from runnel_trio._kinds import legible
 from runnel_trio.exceptions import Misconfigured, RecordInvalid
 from runnel_trio.interfaces import Serializer
 
@@ -44,6 +44,8 @@ _Sure: TypeAlias = Callable[[Sequence[R]], bool]
 _Functions: TypeAlias = tuple[tuple[bytes, ...], _Sure[R], _Values[R], _Decode[R]]
 
 _DATA = b"data"
+#: Characters of what somebody else wrote that an error has, at most.
+_TOLD = 400
 
 
 class DecodeError(Exception):
@@ -336,7 +338,7 @@ def _located(hook: Hook, value: Any, error: Exception | None) -> Any:
     found = locate(hook, value)
     if found is None:
         return error and ("", _described(error))
-    return legible(found[0].removeprefix(".")), legible(found[1])
+    return legible(found[0].removeprefix("."), _TOLD), legible(found[1], _TOLD)
 
 
 def _unserializable(serializer: str, plain: Any, dumps: Callable[[Any], bytes]) -> tuple[str, str] | None:
@@ -354,7 +356,7 @@ def _unserializable(serializer: str, plain: Any, dumps: Callable[[Any], bytes]) 
 
 
 def _described(error: Exception) -> str:
-    return error.reason if isinstance(error, Mismatch) else legible(f"{type(error).__name__}: {error}")
+    return error.reason if isinstance(error, Mismatch) else legible(f"{type(error).__name__}: {error}", _TOLD)
 
 
 def _foreign(error: Exception) -> Exception | None:

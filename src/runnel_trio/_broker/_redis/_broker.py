@@ -389,6 +389,7 @@ def _with_outputs(
 
 
 def _declared_otherwise(stream: StreamSpec, what: str, there: str, given: str) -> Misconfigured:
+    there = there if there.isprintable() else ascii(there)
     return Misconfigured(
         f"stream {stream.name!r} of app {stream.app!r} was declared with {what}={there}, and is now declared "
         f"with {given}: keys would change their partition or their meaning. Keep {there}, or send to a "
