@@ -146,8 +146,9 @@ class RedisBroker:
         told = [str(stream.partition_size), stream.overflow.value]
         ((*there,),) = await self._surely([Call("declare", [_keys.meta(stream)], [*mine, *told])])
         for what, stored, given in zip(("partition_count", "record", "hasher"), there, mine, strict=True):
-            if text(stored) != given:
-                raise _declared_otherwise(stream, what, text(stored), given)
+            found = text(stored or b"nothing")
+            if found != given:
+                raise _declared_otherwise(stream, what, found, given)
 
     async def append(self, stream: StreamSpec, batches: Mapping[int, Batch]) -> Mapping[int, int]:
         """See `_protocol.Broker`."""
