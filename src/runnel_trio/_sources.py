@@ -141,3 +141,5 @@ def _parsed(shown: str, raw: bytes) -> dict[str, Any]:
         place = PLACE.search(said)
         line = int(place[1]) if place and place[1] else raw.rstrip().count(b"\n") + 1
         raise Misconfigured(f"{shown}, line {line}: no TOML: {PLACE.sub('', said)}") from error
+    except (ValueError, RecursionError) as error:  # a number of too many digits; tables in tables in tables
+        raise Misconfigured(f"{shown}: its TOML cannot be read: {error}") from error

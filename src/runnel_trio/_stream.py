@@ -14,9 +14,8 @@ import math
 import random
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from itertools import chain, takewhile
 from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
@@ -27,6 +26,7 @@ from runnel_trio._broker._protocol import Batch, Broker, StreamSpec
 from runnel_trio._broker._shared import Connection
 from runnel_trio._codec import SIMPLE_KEYS, DecodeError, Record, RecordCodec, blake3_hasher
 from runnel_trio._event import Event
+from runnel_trio._outgoing import CHUNK_RECORDS, Chunks, Pending, flat, rows_of
 from runnel_trio._portal import Portal
 from runnel_trio._rules._cursor import ORIGIN, is_after
 from runnel_trio._telemetry import report
@@ -37,9 +37,6 @@ __all__ = ["Stream"]
 
 R = TypeVar("R", bound=Record)
 
-#: What one script call may carry: more would hold up everybody else on the server.
-_CHUNK_RECORDS = 1000
-_CHUNK_BYTES = 1 << 20
 #: Records from which on a look at them first is worth it.
 _MANY = 64
 #: Seconds between two looks for room: doubling from the first to the second.
@@ -135,7 +132,8 @@ class Stream(Generic[R]):
 
         Raises:
             NotReplicated: they took longer; the records are stored, and may not survive the server.
-            RecordInvalid: a record does not fit its types; nothing was sent.
+            RecordInvalid: a record does not fit its types, or is larger than ``max_event_bytes``; nothing was
+                sent. Of 64 records or more those for other partitions may have been, where one is too large.
             StreamFull: no room, with ``overflow="error"``; says which records were not stored.
             Misconfigured: bad ``stream_ids``, or the stream exists with another partition count.
             BrokerUnavailable: no answer for a while; the records may have been stored or not.
@@ -151,14 +149,14 @@ class Stream(Generic[R]):
         rows: Iterable[Any]
         write: Callable[[list[Any]], list[bytes]]
         few = len(records) < _MANY or self.partition_count == 1
-        if not few and len(records) <= _CHUNK_RECORDS and declared.at_once and self.codec.sure(records):
+        if not few and len(records) <= CHUNK_RECORDS and declared.at_once and self.codec.sure(records):
             rows, write = records, self.codec.values
         else:
             values = self.codec.values(records)
             if len(records) == 1 and stream_ids is None:
                 await self._send_one(declared, self._numbers_of(records)[0], values)
                 return
-            rows, write = _rows(values, len(self.codec.names))
+            rows, write = rows_of(values, len(self.codec.names))
         numbers = self._numbers_of(records)
         pending = self._sorted(rows, write, numbers, stream_ids)
         if not pending:
@@ -248,14 +246,14 @@ class Stream(Generic[R]):
         write: Callable[[list[Any]], list[bytes]],
         numbers: list[int],
         stream_ids: Iterable[str | bytes] | None,
-    ) -> dict[int, _Pending]:
+    ) -> dict[int, Pending]:
         """What goes to each partition."""
         ids = _checked_ids(stream_ids, len(numbers))
         sorted_rows: dict[int, list[Any]] = {number: [] for number in dict.fromkeys(numbers)}
         for number, row in zip(numbers, rows, strict=True):
             sorted_rows[number].append(row)
         names = self.codec.names
-        pending = {number: _Pending(names, own, write) for number, own in sorted_rows.items()}
+        pending = {number: Pending(names, own, write) for number, own in sorted_rows.items()}
         for number, xid in zip(numbers, ids, strict=False):
             pending[number].ids.append(xid)
         for number, entries in pending.items():
@@ -267,16 +265,18 @@ class Stream(Generic[R]):
         async with declared as broker:
             stored = await broker.append(self.spec, {number: Batch(self.codec.names, values)})
             if not stored[number]:
-                pending = {number: _Pending(self.codec.names, [values], _flat)}
+                pending = {number: Pending(self.codec.names, [values], flat)}
                 await self._deliver(broker, pending, [number])
 
-    async def _deliver(self, broker: Broker, pending: dict[int, _Pending], numbers: list[int]) -> None:
+    async def _deliver(self, broker: Broker, pending: dict[int, Pending], numbers: list[int]) -> None:
         looks = 0
         while pending:
-            chunks = _Chunks(pending)
+            chunks = Chunks(pending)
             stored = await broker.append(self.spec, chunks)
             for number, count in stored.items():
                 pending[number].drop(count)
+            if chunks.refused:
+                raise chunks.refused[0]
             pending = {number: entries for number, entries in pending.items() if entries.values}
             full = [number for number, chunk in chunks.items() if stored[number] < len(chunk)]
             looks = 0 if any(stored.values()) else looks + 1
@@ -284,7 +284,7 @@ class Stream(Generic[R]):
                 await self._no_room(full[0], pending, looks, numbers)
 
     async def _no_room(
-        self, number: int, pending: Mapping[int, _Pending], looks: int, numbers: list[int]
+        self, number: int, pending: Mapping[int, Pending], looks: int, numbers: list[int]
     ) -> None:
         size = self.spec.partition_size
         if self.spec.overflow is Overflow.ERROR:
@@ -335,7 +335,7 @@ def _warn_of_none(stream: Stream[Any]) -> None:
     )
 
 
-def _unsent(pending: Mapping[int, _Pending], numbers: list[int]) -> list[int]:
+def _unsent(pending: Mapping[int, Pending], numbers: list[int]) -> list[int]:
     """The places, among all records, of those that are not stored: in each partition, the last ones."""
     left = {number: len(entries.values) // len(entries.names) for number, entries in pending.items()}
     places = []
@@ -378,76 +378,3 @@ def _refuse_falling(name: str, number: int, ids: Iterable[bytes | None]) -> None
                 "ids must rise within a partition. Nothing was sent."
             )
         last = xid
-
-
-def _rows(values: list[bytes], width: int) -> tuple[Iterable[Any], Callable[[list[Any]], list[bytes]]]:
-    """What stands for an entry each, and how to get at its values: one alone stands for itself.
-
-    A tuple for each of very many would set off the garbage collector, again and again.
-    """
-    if width == 1:
-        return values, list
-    return zip(*[iter(values)] * width, strict=True), _flat
-
-
-def _flat(rows: list[Iterable[bytes]]) -> list[bytes]:
-    return list(chain.from_iterable(rows))
-
-
-@attrs.define(eq=False)
-class _Pending:
-    """What one `Stream.send` has left for a partition: in columns, since it may be very much.
-
-    Attributes:
-        names: of the entries' fields.
-        rows: what is to be written before anything else.
-        write: rows → values. Cannot fail.
-        values: of the fields, entry by entry.
-        ids: of the entries, None for one that the server gives; empty if it gives them all.
-    """
-
-    names: tuple[bytes, ...]
-    rows: list[Any]
-    write: Callable[[list[Any]], list[bytes]]
-    values: list[bytes] = attrs.field(factory=list)
-    ids: list[bytes | None] = attrs.field(factory=list)
-
-    def chunk(self) -> Batch:
-        """What goes first: as much as one call may carry."""
-        if self.rows:
-            self.values, self.rows = self.write(self.rows), []
-        width = len(self.names)
-        count = min(len(self.values) // width, _CHUNK_RECORDS)
-        ids = None
-        if self.ids:
-            given = self.ids[0] is not None
-            alike = takewhile(lambda xid: (xid is not None) == given, self.ids[:count])
-            found = [xid or b"" for xid in alike]
-            count = len(found)
-            ids = found if given else None
-        while count > 1 and sum(map(len, self.values[: count * width])) > _CHUNK_BYTES:
-            count //= 2
-        return Batch(self.names, self.values[: count * width], ids and ids[:count])
-
-    def drop(self, count: int) -> None:
-        """So many from the front are stored."""
-        del self.ids[:count], self.values[: count * len(self.names)]
-
-
-@attrs.frozen(eq=False)
-class _Chunks(Mapping[int, Batch]):
-    """What goes first of each partition: made when it is looked at."""
-
-    pending: Mapping[int, _Pending]
-    _made: dict[int, Batch] = attrs.field(factory=dict, init=False)
-
-    def __getitem__(self, number: int) -> Batch:
-        if number not in self._made:
-            self._made[number] = self.pending[number].chunk()
-        return self._made[number]
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self.pending)
-
-    def __len__(self) -> int:
-        return len(self.pending)

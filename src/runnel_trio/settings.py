@@ -187,6 +187,13 @@ seconds above 0
         "",
         "What `Stream.send` does when a partition has no room: ``block``, ``error`` or ``trim``.",
     )
+    default_max_event_bytes: int = _setting(
+        64 << 20,
+        COUNT,
+        "bytes",
+        "How much one event may hold, as it is stored and when it is decompressed. A larger one is not sent; "
+        "one that somebody else has stored is not read, which raises `DeserializationError`.",
+    )
     default_serializer: Serializer | str | None = _setting(
         None,
         importable("an instance of a Serializer", lambda value: isinstance(value, Serializer)),

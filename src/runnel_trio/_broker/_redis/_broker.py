@@ -125,8 +125,9 @@ class RedisBroker:
         told = [str(stream.partition_size), stream.overflow.value]
         ((*there,),) = await self._surely([Call("declare", [_keys.meta(stream)], [*mine, *told])])
         for what, stored, given in zip(("partition_count", "record", "hasher"), there, mine, strict=True):
-            if text(stored) != given:
-                raise _declared_otherwise(stream, what, text(stored), given)
+            found = text(stored or b"nothing")
+            if found != given:
+                raise _declared_otherwise(stream, what, found, given)
 
     async def append(self, stream: StreamSpec, batches: Mapping[int, Batch]) -> Mapping[int, int]:
         """See `_protocol.Broker`."""
@@ -378,6 +379,7 @@ def _with_outputs(
 
 
 def _declared_otherwise(stream: StreamSpec, what: str, there: str, given: str) -> Misconfigured:
+    there = there if there.isprintable() else ascii(there)
     return Misconfigured(
         f"stream {stream.name!r} of app {stream.app!r} was declared with {what}={there}, and is now declared "
         f"with {given}: keys would change their partition or their meaning. Keep {there}, or send to a "

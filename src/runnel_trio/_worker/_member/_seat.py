@@ -150,9 +150,14 @@ async def keep(seat: Seat) -> None:
 
 def told_by(news: Iterable[Entry]) -> tuple[set[int], set[int], bool]:
     """What a party's control log says: partitions that were released, and paused; whether anything else."""
-    told = [tuple(fields) for _, fields in news]
-    released, paused = (
-        {int(x) for what, numbers in told if what == kind for x in numbers.split()}
-        for kind in (b"released", b"paused")
-    )
-    return released, paused, any(what not in {b"released", b"paused"} for what, _ in told)
+    released: set[int] = set()
+    paused: set[int] = set()
+    named = {b"released": released, b"paused": paused}
+    changed = False
+    for _, fields in news:
+        try:
+            what, numbers = fields
+            named[what].update(map(int, numbers.split()))
+        except (KeyError, ValueError):  # whatever it is, and whoever wrote it: to look again does no harm
+            changed = True
+    return released, paused, changed

@@ -8,8 +8,8 @@ local width = tonumber(ARGV[5])
 local explicit = ARGV[6 + width] == '1'
 -- Of a key of another type these two say so, before anything is written; asking TYPE first costs every send a tenth.
 local length, done = redis.pcall('XLEN', log), redis.pcall('HGET', producers, producer)
-if type(length) == 'table' then return wrong_type(log) end
-if type(done) == 'table' then return wrong_type(producers) end
+if type(length) == 'table' then return refusal(length, 'xlen', log) end
+if type(done) == 'table' then return refusal(done, 'hget', producers) end
 if done then
   local last, stored = string.match(done, '^(%d+) (%d+)')
   if sequence == last then return tonumber(stored) end
