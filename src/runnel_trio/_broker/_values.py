@@ -11,6 +11,7 @@ from runnel_trio._rules._cursor import LogState
 from runnel_trio.constants import Overflow
 
 __all__ = [
+    "SEALED",
     "Acquired",
     "AppSpec",
     "Batch",
@@ -19,6 +20,7 @@ __all__ = [
     "CommitOutcome",
     "Entry",
     "Held",
+    "Layouts",
     "Lease",
     "Member",
     "Membership",
@@ -31,6 +33,9 @@ __all__ = [
     "StreamSpec",
     "Surveyed",
 ]
+
+#: What `Broker.append` says of a partition that takes entries for another layout than that of the sender.
+SEALED = -1
 
 #: A stored entry: its id, and its fields and values in turn.
 Entry = tuple[bytes, Sequence[bytes]]
@@ -56,7 +61,10 @@ class Batch:
 
 @attrs.frozen(kw_only=True, cache_hash=True)
 class StreamSpec:
-    """A stream as its app declares it; `partition_count`, `record` and `hasher` are fixed by the first."""
+    """A stream as its app declares it; `record` and `hasher` are fixed by the first.
+
+    So is `partition_count`, until it is changed on the server: each time `layout` rises by one.
+    """
 
     app: str
     name: str
@@ -65,6 +73,26 @@ class StreamSpec:
     hasher: str
     partition_size: int
     overflow: Overflow
+    layout: int = 1
+
+    def laid_out(self, layout: int, partition_count: int) -> StreamSpec:
+        """The same stream in other partitions; itself where it is in these."""
+        if (layout, partition_count) == (self.layout, self.partition_count):
+            return self
+        return attrs.evolve(self, layout=layout, partition_count=partition_count)
+
+
+@attrs.frozen
+class Layouts:
+    """In which partitions a stream is.
+
+    Attributes:
+        current: those that take entries.
+        draining: the former ones, as long as there is anything in them; else None.
+    """
+
+    current: StreamSpec
+    draining: StreamSpec | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -205,6 +233,10 @@ class Output:
     partition: int
     batch: Batch
 
+    def redirected(self, stream: StreamSpec, number: int) -> Output:
+        """The same for the stream as it is now, from the partition of this number."""
+        return Output(stream, number % stream.partition_count, self.batch)
+
 
 @attrs.frozen
 class Commit:
@@ -238,6 +270,8 @@ class CommitOutcome(enum.Enum):
     REWOUND = "rewound"
     #: An output has no room; nothing was done. It may be tried again.
     FULL = "full"
+    #: An output's stream has got other partitions; nothing was done. Ask `Broker.relearn` and send it there.
+    SEALED = "sealed"
 
 
 @attrs.frozen

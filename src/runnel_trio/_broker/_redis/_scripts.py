@@ -8,15 +8,15 @@ flushed between the two.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import cache
 from importlib import resources
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import attrs
 from redis.exceptions import NoScriptError, ResponseError
 
-__all__ = ["Call", "Command", "Kept", "Plain", "answers", "by_digest", "exchange", "repeated"]
+__all__ = ["Ask", "Call", "Command", "Kept", "Plain", "answers", "by_digest", "exchange", "repeated"]
 
 _T = TypeVar("_T")
 
@@ -40,7 +40,11 @@ _PARTS = {
     "survey": ("_state",),
     "tell": ("_members",),
     "leave": ("_members",),
-    "declare": (),
+    "declare": ("_meta",),
+    "layout": ("_meta",),
+    "switch": (),
+    "remaining": ("_state", "_behind"),
+    "discard": ("_state", "_behind"),
 }
 
 
@@ -101,6 +105,10 @@ class Plain:
     def by_text(self) -> tuple[Any, ...]:
         """The command."""
         return self.words
+
+
+#: Carries calls, and gives their replies.
+Ask: TypeAlias = Callable[[Sequence[Call | Plain]], Awaitable[list[Any]]]
 
 
 class Command(Protocol):

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Sequence
+from typing import Any
 
 from runnel_trio._broker._protocol import ProcessorSpec, Standing, StreamSpec, Surveyed
 from runnel_trio._broker._redis import _keys
 from runnel_trio._broker._redis._replies import quarantine_of, text
-from runnel_trio._broker._redis._scripts import Call, Plain
+from runnel_trio._broker._redis._scripts import Ask, Call, Plain
 from runnel_trio.constants import Overflow
 
 __all__ = ["streams", "survey"]
-
-#: Carries calls, and gives their replies.
-Ask: TypeAlias = Callable[[Sequence[Call | Plain]], Awaitable[list[Any]]]
 
 #: Keys that one step of a scan looks at.
 _SCANNED = 1000
@@ -32,14 +29,14 @@ async def streams(ask: Ask, app: str) -> list[StreamSpec]:
         found.update(text(key).removeprefix(prefix).removesuffix(suffix) for key in keys)
         if int(cursor) == 0:
             break
-    fields = ("partition_count", "record", "hasher", "partition_size", "overflow")
+    fields = ("partition_count", "record", "hasher", "partition_size", "overflow", "layout")
     names = sorted(found)
     replies = await ask([Plain(("HMGET", f"{prefix}{name}{suffix}", *fields)) for name in names])
     return [_spec(app, name, reply) for name, reply in zip(names, replies, strict=True)]
 
 
 def _spec(app: str, name: str, reply: Sequence[bytes | None]) -> StreamSpec:
-    count, record, hasher, size, overflow = (text(value or b"") for value in reply)
+    count, record, hasher, size, overflow, layout = (text(value or b"") for value in reply)
     return StreamSpec(
         app=app,
         name=name,
@@ -48,6 +45,7 @@ def _spec(app: str, name: str, reply: Sequence[bytes | None]) -> StreamSpec:
         hasher=hasher,
         partition_size=int(size or 0),
         overflow=Overflow(overflow or "block"),
+        layout=int(layout or 1),
     )
 
 

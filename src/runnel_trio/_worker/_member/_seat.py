@@ -21,7 +21,7 @@ from runnel_trio._rules._lease import trusted_until
 from runnel_trio._telemetry import report
 from runnel_trio._worker._member._trust import Trust
 
-__all__ = ["Seat", "told_by"]
+__all__ = ["Seat", "Told", "told_by"]
 
 #: Heartbeats in one expiry.
 _BEATS = 4
@@ -148,11 +148,29 @@ async def keep(seat: Seat) -> None:
         await seat.beat()
 
 
-def told_by(news: Iterable[Entry]) -> tuple[set[int], set[int], bool]:
-    """What a party's control log says: partitions that were released, and paused; whether anything else."""
+@attrs.frozen
+class Told:
+    """What a party's control log says.
+
+    Attributes:
+        released: numbers of partitions.
+        paused: numbers of partitions.
+        moved: whether the stream has got other partitions.
+        changed: whether the members or the plan have changed.
+    """
+
+    released: set[int]
+    paused: set[int]
+    moved: bool
+    changed: bool
+
+
+def told_by(news: Iterable[Entry]) -> Told:
+    """What a party's control log says."""
     told = [tuple(fields) for _, fields in news]
     released, paused = (
         {int(x) for what, numbers in told if what == kind for x in numbers.split()}
         for kind in (b"released", b"paused")
     )
-    return released, paused, any(what not in {b"released", b"paused"} for what, _ in told)
+    kinds = {what for what, _ in told}
+    return Told(released, paused, b"layout" in kinds, bool(kinds - {b"released", b"paused", b"layout"}))
