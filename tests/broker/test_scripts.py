@@ -38,7 +38,9 @@ class Server:
     def send(
         self, *values: str, seq: int = 1, size: int = 100, overflow: str = "block", layout: int = 1
     ) -> int:
-        return int(self.call("send", [LOG, PRODUCERS], "P", seq, size, overflow, layout, 1, "data", 0, *values))
+        return int(
+            self.call("send", [LOG, PRODUCERS], "P", seq, size, overflow, layout, 1, "data", 0, *values)
+        )
 
     def acquire(self, member: str, observed: tuple[str, str] = ("", "")) -> Any:
         return self.call("acquire", [LOG, LEASE, QUARANTINE], "g", member, *observed)

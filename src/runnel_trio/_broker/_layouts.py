@@ -32,7 +32,9 @@ def checked(stream: StreamSpec, meta: Meta) -> Meta:
     Raises:
         Misconfigured: it does not.
     """
-    found = disagreement(meta, stream.partition_count, stream.record, stream.hasher)
+    # Who speaks of a later layout has its count from the server.
+    count = stream.partition_count if stream.layout == 1 else meta.partition_count
+    found = disagreement(meta, count, stream.record, stream.hasher)
     if found is None:
         return meta
     what, holds, said = found

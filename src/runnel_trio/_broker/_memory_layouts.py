@@ -26,7 +26,7 @@ class LayoutVerbs:
         key = stream.app, stream.name
         known = stream.partition_count, stream.layout
         meta = await self._step(stream, lambda there: declared(there, *known))
-        layouts = layouts_of(await self._completed(stream, checked(stream, meta)), stream)
+        layouts = layouts_of(checked(stream, await self._completed(stream, meta)), stream)
         self.store.streams[key] = layouts.current
         return layouts
 

@@ -46,7 +46,7 @@ async def declare(ask: Ask, stream: StreamSpec) -> Layouts:
     arguments: list[str | int] = [stream.partition_count, stream.record, stream.hasher, stream.layout]
     arguments += [stream.partition_size, stream.overflow.value]
     (reply,) = await ask([Call("declare", [_keys.meta(stream)], arguments)])
-    return layouts_of(await _completed(ask, stream, checked(stream, meta_of(reply))), stream)
+    return layouts_of(checked(stream, await _completed(ask, stream, meta_of(reply))), stream)
 
 
 async def layouts(ask: Ask, stream: StreamSpec) -> Layouts | None:
