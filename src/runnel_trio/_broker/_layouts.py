@@ -12,7 +12,7 @@ __all__ = ["checked", "layouts_of", "meta_like", "new_numbers"]
 def layouts_of(meta: Meta, stream: StreamSpec) -> Layouts:
     """As values of the protocol."""
     current = stream.laid_out(meta.layout, meta.partition_count)
-    return Layouts(current, None if meta.draining is None else stream.laid_out(*meta.draining))
+    return Layouts(current, meta.draining and stream.laid_out(*meta.draining), meta.former)
 
 
 def meta_like(stream: StreamSpec) -> Meta:
@@ -22,8 +22,7 @@ def meta_like(stream: StreamSpec) -> Meta:
 
 def new_numbers(layouts: Layouts) -> range:
     """The numbers of all partitions, old and new."""
-    counts = [x.partition_count for x in (layouts.current, layouts.draining) if x is not None]
-    return range(max(counts))
+    return range(max(x.partition_count for x in layouts.all))
 
 
 def checked(stream: StreamSpec, meta: Meta) -> Meta:

@@ -89,10 +89,17 @@ class Layouts:
     Attributes:
         current: those that take entries.
         draining: the former ones, as long as there is anything in them; else None.
+        former_counts: how many it had before.
     """
 
     current: StreamSpec
     draining: StreamSpec | None = None
+    former_counts: frozenset[int] = attrs.field(default=frozenset(), eq=False)
+
+    @property
+    def all(self) -> list[StreamSpec]:
+        """Those that exist, the former ones first."""
+        return [x for x in (self.draining, self.current) if x is not None]
 
 
 @attrs.frozen(kw_only=True)

@@ -283,13 +283,12 @@ class DeadLetterMiddleware(Middleware):
     ) -> list[tuple[StreamSpec, int]]:
         """The sink's partitions, the former ones too."""
         layouts = await broker.layouts(self.sink.spec) or Layouts(self.sink.spec)
-        specs = [x for x in (layouts.draining, layouts.current) if x is not None]
-        most = max(x.partition_count for x in specs)
+        most = max(x.partition_count for x in layouts.all)
         chosen = range(most) if partitions is None else sorted(set(partitions))
         for number in chosen:
             if not 0 <= number < most:
                 raise Misconfigured(f"{self.sink!r} has no partition {number}")
-        return [(spec, number) for spec in specs for number in chosen if number < spec.partition_count]
+        return [(spec, number) for spec in layouts.all for number in chosen if number < spec.partition_count]
 
     def _read(self, fields: Sequence[bytes]) -> Record | None:
         try:
