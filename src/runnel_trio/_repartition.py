@@ -88,7 +88,7 @@ class Repartition:
         """Where the stream is now.
 
         Raises:
-            Misconfigured: it is unknown, has so many partitions, or is being changed to another count.
+            Misconfigured: it is unknown, or is being changed to another count.
         """
         where = f"stream {self.stream.name!r} of app {self.stream.app!r}"
         found = await self.broker.layouts(self.stream)
@@ -103,8 +103,6 @@ class Repartition:
                 f"{where} is still being changed from {found.draining.partition_count} to {now} partitions: "
                 f"wait for that with --to {now}"
             )
-        if found.draining is None and now == count:
-            raise Misconfigured(f"{where} has {count} partitions already")
         return found
 
     async def begin(self, count: int) -> Layouts:
@@ -114,7 +112,7 @@ class Repartition:
             Misconfigured: as `layouts`.
         """
         found = await self.layouts(count)
-        if found.draining is None:
+        if found.draining is None and found.current.partition_count != count:
             found = await self.broker.repartition(found.current, count)
             if found.current.partition_count != count:  # somebody else was faster
                 found = await self.layouts(count)

@@ -82,6 +82,9 @@ async def _say(change: Repartition, shown: _Shown) -> None:
     progress = await change.look()
     now = layouts.current.partition_count
     former = layouts.draining
+    if former is None and now == shown.count:
+        tell(f"{shown.name} has {now} partitions already: there is nothing to do.")
+        return
     if former is None:
         tell(f"{shown.name} would have {shown.count} partitions in place of {now}.")
     else:
@@ -95,7 +98,10 @@ async def _say(change: Repartition, shown: _Shown) -> None:
 async def _do(change: Repartition, shown: _Shown) -> None:
     try:
         layouts = await change.begin(shown.count)
-        former = layouts.draining.partition_count if layouts.draining else 0
+        if layouts.draining is None:
+            tell(f"{shown.name} has {shown.count} partitions already: there is nothing to do.")
+            return
+        former = layouts.draining.partition_count
         tell(f"{shown.name} has {shown.count} partitions: what is sent now goes there.")
         while True:
             began = trio.current_time()
