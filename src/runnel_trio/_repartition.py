@@ -6,7 +6,7 @@ them, to wait until nobody needs the former partitions, and to delete these.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import attrs
 import trio
@@ -78,10 +78,13 @@ class Repartition:
     Attributes:
         broker: where the stream is.
         stream: as its code declares it.
+        known: names of processors that may have begun without leaving a cursor: their workers are about to
+            take partitions, or find them paused.
     """
 
     broker: Broker
     stream: StreamSpec
+    known: Collection[str] = ()
     _beats: dict[tuple[str, str], tuple[int, float]] = attrs.field(factory=dict, init=False)
 
     async def layouts(self, count: int) -> Layouts:
@@ -117,8 +120,10 @@ class Repartition:
             if found.current.partition_count != count:  # somebody else was faster
                 found = await self.layouts(count)
         if found.draining is not None:
-            for name in _names(await self.broker.survey(found.draining)):
-                await self.broker.news(ProcessorSpec(stream=found.draining, name=name))
+            for processor, _ in await self._processors(
+                found.draining, await self.broker.survey(found.draining)
+            ):
+                await self.broker.news(processor)
         return found
 
     async def look(self) -> Progress:
@@ -127,13 +132,13 @@ class Repartition:
         former = layouts.draining or layouts.current
         surveyed = await self.broker.survey(former)
         waiting, through, members = [], [], 0
-        for name in _names(surveyed):
-            processor = ProcessorSpec(stream=former, name=name)
-            living = self._living(name, await self.broker.look(processor))
+        for processor, view in await self._processors(former, surveyed):
+            living = self._living(processor.name, view)
             if numbers := await self.broker.remaining(processor):
-                waiting.append(_waiting(name, numbers, surveyed, living))
+                standing = await self.broker.quarantined(processor, numbers)
+                waiting.append(_waiting(processor.name, numbers, surveyed, standing, living))
             else:
-                through.append(name)
+                through.append(processor.name)
                 members += living
         unread = 0 if waiting or through else sum(x.length for x in surveyed)
         return Progress(layouts=layouts, waiting=waiting, through=through, members=members, unread=unread)
@@ -147,6 +152,22 @@ class Repartition:
             return False
         return not await self.broker.discard(former, progress.through)
 
+    async def _processors(
+        self, former: StreamSpec, surveyed: Sequence[Surveyed]
+    ) -> list[tuple[ProcessorSpec, Membership]]:
+        """All that have begun with some partitions, and their members there."""
+        begun = {name for partition in surveyed for name in partition.processors}
+        found = []
+        for name in sorted(begun | {*self.known}):
+            processor = ProcessorSpec(stream=former, name=name)
+            view = await self.broker.look(processor)
+            if name in begun or view.members or await self._stands(processor):
+                found.append((processor, view))
+        return found
+
+    async def _stands(self, processor: ProcessorSpec) -> bool:
+        return any(await self.broker.quarantined(processor, range(processor.stream.partition_count)))
+
     def _living(self, name: str, view: Membership) -> int:
         """How many members are not known to be dead: where nobody lives, nobody removes the dead."""
         now, living = trio.current_time(), 0
@@ -159,18 +180,19 @@ class Repartition:
         return living
 
 
-def _names(surveyed: Sequence[Surveyed]) -> list[str]:
-    """Of all that have a cursor in a stream."""
-    return sorted({name for partition in surveyed for name in partition.processors})
-
-
-def _waiting(name: str, numbers: Sequence[int], surveyed: Sequence[Surveyed], members: int) -> Waiting:
+def _waiting(
+    name: str,
+    numbers: Sequence[int],
+    surveyed: Sequence[Surveyed],
+    standing: Sequence[Quarantine | None],
+    members: int,
+) -> Waiting:
     found = {number: surveyed[number].processors.get(name) for number in numbers}
     lags = [surveyed[number].length if x is None else max(0, x.lag) for number, x in found.items()]
     return Waiting(
         name=name,
         partitions=numbers,
         lag=sum(lags),
-        standing=[x.quarantine for x in found.values() if x is not None and x.quarantine is not None],
+        standing=[why for why in standing if why is not None],
         members=members,
     )

@@ -71,7 +71,8 @@ async def _session(
 ) -> int:
     try:
         async with app._shared.used() as broker:  # not by the stream, which would declare itself
-            await work(Repartition(broker, found.code), shown)
+            known = [x.name for x in app.processors.values() if x.stream is found]
+            await work(Repartition(broker, found.code, known), shown)
     except BrokerUnavailable as error:
         raise unavailable(app, error) from error
     return Exit.OK
