@@ -153,7 +153,7 @@ class Stream(Generic[R]):
         Raises:
             RecordInvalid: a record does not fit its types; nothing was sent.
             StreamFull: no room, with ``overflow="error"``; says which records were not stored.
-            Misconfigured: bad ``stream_ids``, or the stream exists with another partition count.
+            Misconfigured: bad ``stream_ids``, or the stream never had so many partitions.
             BrokerUnavailable: no answer for a while; the records may have been stored or not.
 
         Cancellation: what is under way to the server is waited for; records of the same call that had not

@@ -153,7 +153,7 @@ seconds above 0
         16,
         whole(f"a whole number from 1 to {MOST_PARTITIONS}", most=MOST_PARTITIONS),
         "partitions",
-        "How many partitions a stream has. It cannot be changed once the stream has events.",
+        "How many partitions a stream has. Once it has events: `runnel-trio stream repartition` first.",
     )
     default_partition_size: int = _setting(
         50_000,

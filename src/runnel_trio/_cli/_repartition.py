@@ -163,9 +163,9 @@ class _Shown:
     def lines(self, progress: Progress) -> Iterator[str]:
         """What it would wait for."""
         for waiting in progress.waiting:
-            yield f"{waiting.name} would handle {_events(waiting.lag)} of the former ones first."
+            yield f"{waiting.name} would handle {_events(waiting.lag)} first."
         for name in progress.through:
-            yield f"{name} is through with the former ones."
+            yield f"{name} is through with what there is now."
         yield from self._obstacles(progress)
 
     def _far(self, progress: Progress) -> str:
@@ -186,8 +186,8 @@ class _Shown:
                 yield self._standing(waiting, why)
         if progress.unread:
             yield (
-                f"No processor has ever read {_events(progress.unread)} in the former partitions: run one, "
-                "or if these are dead letters, replay or drop them (runnel-trio dead-letters)."
+                f"No processor has ever read {_events(progress.unread)} that are stored: run one, or if "
+                "these are dead letters, replay or drop them (runnel-trio dead-letters)."
             )
 
     def _standing(self, waiting: Waiting, why: Quarantine) -> str:
