@@ -22,6 +22,7 @@ import trio
 from runnel_trio._broker._protocol import Broker, Layouts, ProcessorSpec
 from runnel_trio._operations import reads
 from runnel_trio._processor import Processor
+from runnel_trio._scopes import helpers
 from runnel_trio._telemetry import report
 from runnel_trio._worker._member._rebalancer import Rebalancer
 
@@ -86,10 +87,9 @@ class Succession:
                 break
             self._succeeded = False
             self.member = self.make(spec, self._hear)
-            async with trio.open_nursery() as watching:
+            async with helpers() as watching:
                 watching.start_soon(self._guarded, self.member)
                 await self.member.run(task_status=trio.TASK_STATUS_IGNORED if begun else task_status)
-                watching.cancel_scope.cancel()
             begun = True
             if not self._succeeded:
                 return
