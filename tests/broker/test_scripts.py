@@ -9,8 +9,12 @@ import pytest
 import redis
 from redis.exceptions import OutOfMemoryError, ResponseError
 
+from runnel_trio._broker import open_broker
+from runnel_trio._broker._protocol import StreamSpec
 from runnel_trio._broker._redis._scripts import Call, exchange
 from runnel_trio._broker._redis._server import embedded_server
+from runnel_trio.constants import Overflow
+from runnel_trio.exceptions import Misconfigured
 
 LOG, PRODUCERS, LEASE, QUARANTINE = "log", "producers", "lease", "quarantine"
 
@@ -222,3 +226,17 @@ async def test_the_first_declaration_of_a_stream_holds(server: Server) -> None:
     own = ["16", "Order", "blake3"]
     assert server.call("declare", [META], 16, "Order", "blake3", 1, 100, "block")[:3] == own
     assert server.call("declare", [META], 32, "Other", "mine", 1, 200, "trim")[:3] == own
+
+
+async def test_what_is_known_of_a_stream_and_is_not_ours_is_refused_by_name() -> None:
+    stream = StreamSpec(
+        app="app", name="orders", partition_count=4, record="Order", hasher="blake3", partition_size=9,
+        overflow=Overflow.BLOCK,
+    )  # fmt: skip
+    async with embedded_server("embedded://") as url, open_broker(url) as broker:
+        with redis.Redis.from_url(url, protocol=2) as client:
+            for field, value in (("partition_count", "many"), ("next", "2 lots"), ("record", "Order")):
+                client.delete("runnel:{app}:orders:meta")
+                client.hset("runnel:{app}:orders:meta", field, value)
+                with pytest.raises(Misconfigured, match=r"runnel:{app}:orders:meta is not as it was written"):
+                    await broker.declare(stream)

@@ -15,6 +15,7 @@ from runnel_trio._broker._redis._pulse import party_keys
 from runnel_trio._broker._redis._replies import text
 from runnel_trio._broker._redis._scripts import Ask, Call, Plain
 from runnel_trio._rules._layout import Meta
+from runnel_trio.exceptions import Misconfigured
 
 __all__ = ["declare", "discard", "layouts", "relearn", "remaining", "repartition"]
 
@@ -22,18 +23,28 @@ __all__ = ["declare", "discard", "layouts", "relearn", "remaining", "repartition
 FIELDS = ("partition_count", "record", "hasher", "layout", "next", "draining", "former")
 
 
-def meta_of(reply: Sequence[Any]) -> Meta:
-    """What the hash of a stream says."""
+def meta_of(stream: StreamSpec, reply: Sequence[Any]) -> Meta:
+    """What the hash of a stream says.
+
+    Raises:
+        Misconfigured: somebody else has written it.
+    """
     count, record, hasher, layout, coming, draining, former = (text(value or b"") for value in reply)
-    return Meta(
-        partition_count=int(count),
-        record=record,
-        hasher=hasher,
-        layout=int(layout or 1),
-        next=_layout_of(coming),
-        draining=_layout_of(draining),
-        former=frozenset(map(int, former.split())),
-    )
+    try:
+        return Meta(
+            partition_count=int(count),
+            record=record,
+            hasher=hasher,
+            layout=int(layout or 1),
+            next=_layout_of(coming),
+            draining=_layout_of(draining),
+            former=frozenset(map(int, former.split())),
+        )
+    except ValueError as error:
+        raise Misconfigured(
+            f"stream {stream.name!r} of app {stream.app!r} was declared with partition_count="
+            f"{count or 'nothing'}: {_keys.meta(stream)} is not as it was written ({error})"
+        ) from error
 
 
 def _layout_of(stored: str) -> tuple[int, int] | None:
@@ -46,13 +57,13 @@ async def declare(ask: Ask, stream: StreamSpec) -> Layouts:
     arguments: list[str | int] = [stream.partition_count, stream.record, stream.hasher, stream.layout]
     arguments += [stream.partition_size, stream.overflow.value]
     (reply,) = await ask([Call("declare", [_keys.meta(stream)], arguments)])
-    return layouts_of(checked(stream, await _completed(ask, stream, meta_of(reply))), stream)
+    return layouts_of(checked(stream, await _completed(ask, stream, meta_of(stream, reply))), stream)
 
 
 async def layouts(ask: Ask, stream: StreamSpec) -> Layouts | None:
     """See `Broker.layouts`."""
     (reply,) = await ask([Plain(("HMGET", _keys.meta(stream), *FIELDS))])
-    return None if reply[0] is None else layouts_of(meta_of(reply), stream)
+    return None if reply[0] is None else layouts_of(meta_of(stream, reply), stream)
 
 
 async def relearn(ask: Ask, stream: StreamSpec) -> Layouts:
@@ -83,7 +94,7 @@ async def _switch(ask: Ask, stream: StreamSpec, numbers: Collection[int]) -> Non
 
 async def _step(ask: Ask, stream: StreamSpec, step: str, layout: int, count: int = 0) -> Meta:
     (reply,) = await ask([Call("layout", [_keys.meta(stream)], [step, layout, count])])
-    return meta_like(stream) if reply[0] is None else meta_of(reply)
+    return meta_like(stream) if reply[0] is None else meta_of(stream, reply)
 
 
 async def remaining(ask: Ask, processor: ProcessorSpec) -> list[int]:
