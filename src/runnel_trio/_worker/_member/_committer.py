@@ -137,6 +137,9 @@ class Committer:
             self.meter.committed(
                 list(compress(backlogs, done)), sum(compress(counts, done)), refused, seconds
             )
+        await self._redirect_all(backlogs, outcomes)
+
+    async def _redirect_all(self, backlogs: Sequence[Backlog], outcomes: Sequence[CommitOutcome]) -> None:
         for backlog, outcome in zip(backlogs, outcomes, strict=True):
             if outcome is CommitOutcome.SEALED:
                 await self._redirect(backlog)
