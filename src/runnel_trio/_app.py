@@ -105,7 +105,7 @@ class App(Registry):
             record: the class of its records.
             partition_by: attribute, or function of a record, that gives the key, by which order is kept.
             serializer: how records are stored.
-            partition_count: how many partitions; fixed once something was sent.
+            partition_count: how many partitions; later, ``runnel-trio stream repartition`` changes that.
             partition_size: events that a partition holds, at most.
             hasher: key → whole number; by default blake3 of a canonical form (see docs/reference/hashing).
             overflow: what `send` does when a partition is full: "block", "error" or "trim".

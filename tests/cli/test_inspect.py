@@ -62,7 +62,7 @@ def filled(url: str) -> str:
 
     async def fill() -> None:
         app, items, days = streams(url)
-        async with app.session(), items.connect(items.spec) as broker:
+        async with app.session(), items.connect(items) as broker:
             for n in range(12):
                 await items.send(Item(key="abc"[n % 3], n=n), stream_ids=[f"{BEGAN + 1000 * n}-0"])
             await broker.append(

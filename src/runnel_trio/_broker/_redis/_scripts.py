@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import cache
 from importlib import resources
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
@@ -18,6 +18,7 @@ import attrs
 from redis.exceptions import NoScriptError, ResponseError
 
 __all__ = [
+    "Ask",
     "Call",
     "Command",
     "Kept",
@@ -54,7 +55,11 @@ _PARTS = {
     "survey": ("_state",),
     "tell": ("_members",),
     "leave": ("_members",),
-    "declare": (),
+    "declare": ("_meta",),
+    "layout": ("_meta",),
+    "switch": (),
+    "remaining": ("_state", "_behind"),
+    "discard": ("_state", "_behind"),
 }
 
 
@@ -151,6 +156,10 @@ class Plain:
     def by_text(self) -> tuple[Any, ...]:
         """The command."""
         return self.words
+
+
+#: Carries calls, and gives their replies.
+Ask: TypeAlias = Callable[[Sequence[Call | Plain]], Awaitable[list[Any]]]
 
 
 class Command(Protocol):

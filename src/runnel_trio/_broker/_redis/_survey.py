@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Sequence
+from typing import Any
 
 from runnel_trio._broker._protocol import ProcessorSpec, Standing, StreamSpec, Surveyed
 from runnel_trio._broker._redis import _keys
 from runnel_trio._broker._redis._replies import as_written, quarantine_of, text
-from runnel_trio._broker._redis._scripts import Call, Plain
+from runnel_trio._broker._redis._scripts import Ask, Call, Plain
 from runnel_trio._names import is_name
 from runnel_trio.constants import Overflow
 
 __all__ = ["streams", "survey"]
-
-#: Carries calls, and gives their replies.
-Ask: TypeAlias = Callable[[Sequence[Call | Plain]], Awaitable[list[Any]]]
 
 #: Keys that one step of a scan looks at.
 _SCANNED = 1000
@@ -34,7 +31,7 @@ async def streams(ask: Ask, app: str) -> list[StreamSpec]:
         found.update(name for name in told if is_name(name))
         if int(cursor) == 0:
             break
-    fields = ("partition_count", "record", "hasher", "partition_size", "overflow")
+    fields = ("partition_count", "record", "hasher", "partition_size", "overflow", "layout")
     names = sorted(found)
     replies = await ask([Plain(("HMGET", f"{prefix}{name}{suffix}", *fields)) for name in names])
     return [_spec(app, name, reply) for name, reply in zip(names, replies, strict=True)]
@@ -42,7 +39,7 @@ async def streams(ask: Ask, app: str) -> list[StreamSpec]:
 
 @as_written
 def _spec(app: str, name: str, reply: Sequence[bytes | None]) -> StreamSpec:
-    count, record, hasher, size, overflow = (text(value or b"") for value in reply)
+    count, record, hasher, size, overflow, layout = (text(value or b"") for value in reply)
     return StreamSpec(
         app=app,
         name=name,
@@ -51,6 +48,7 @@ def _spec(app: str, name: str, reply: Sequence[bytes | None]) -> StreamSpec:
         hasher=hasher,
         partition_size=int(size or 0),
         overflow=Overflow(overflow or "block"),
+        layout=int(layout or 1),
     )
 
 
