@@ -160,6 +160,28 @@ async def test_what_fails_is_a_letter_and_the_rest_goes_on(
     assert [orders.codec.decode([b"data", record.data["data"]]).n for record in records] == [1, 5, 9]
 
 
+async def test_letters_by_hand_are_only_of_what_is_resumed_so(
+    app: App, orders: Stream[Any], order: Any, drained: Drained, autojump_clock: MockClock
+) -> None:
+    box = DeadLetterMiddleware(app.stream("dead", Dead, partition_by="xid"), by_hand=True)
+
+    @app.processor(orders, middleware=[box], exception_policy=QUARANTINE)
+    async def handle(events: Any) -> None:
+        async for record in events.records():
+            if record.n == 1:
+                raise ValueError("no ones")
+
+    async with app.worker() as worker:
+        await orders.send(*(order(key="a", n=n) for n in range(3)))
+        while not (found := await handle.quarantined()):
+            await trio.sleep(0.1)
+        assert worker.counts == {("handle", "quarantined"): 1}
+        assert await box.letters() == []
+        assert await handle.resume(found, dead_letter=True) == found
+        await drained(handle)
+    assert [letter.record.error for letter in await box.letters()] == ["ValueError: no ones"]  # type: ignore[union-attr]
+
+
 async def test_a_failed_batch_is_a_letter_for_each_of_its_events(
     app: App, orders: Stream[Any], order: Any, letterbox: DeadLetterMiddleware, drained: Drained,
     autojump_clock: MockClock,

@@ -86,6 +86,9 @@ class DeadLetterMiddleware(Middleware):
         sink: a stream of the same app, with `Dead` as its record, or with the source's own record if that is
             primitive: then entries are stored as they are. On Redis Cluster it needs the source's
             partition count.
+        by_hand: nothing is stored by itself: failures follow the exception policy, and letters are made by
+            ``runnel-trio processor resume --dead-letter`` (`Processor.resume`) alone, of what stands still
+            under ``"quarantine"``.
 
     Example:
         >>> from runnel_trio import App, Record
@@ -102,6 +105,7 @@ class DeadLetterMiddleware(Middleware):
     """
 
     sink: Stream[Any]
+    by_hand: bool = attrs.field(default=False, kw_only=True)
     _sources: dict[str, Stream[Any]] = attrs.field(factory=dict, init=False)
 
     def declared(self, stream: Stream[Any]) -> Sequence[Stream[Any]]:
@@ -131,7 +135,8 @@ class DeadLetterMiddleware(Middleware):
                 yield item
             except GeneratorExit:
                 error = events.exception
-                if isinstance(error, Exception) and not isinstance(error, LeaseLost) and not events.retrying:
+                blamed = isinstance(error, Exception) and not isinstance(error, LeaseLost)
+                if blamed and not events.retrying and not self.by_hand:
                     self._set_aside(events, error)
                 raise
 
