@@ -165,7 +165,7 @@ async def reset(
 ) -> list[PartitionReset]:
     """See `Processor.reset`."""
     cursor, numbers = start_of(start), numbers_of(processor, partitions)
-    await broker.declare(processor.stream)
+    await broker.declare(processor.stream, dry_run=dry_run)
     if not force and not dry_run:
         _refuse_if_alive(processor, await broker.look(processor))
     found = await broker.rewind(processor, dict.fromkeys(numbers, cursor), dry_run=dry_run)
@@ -206,7 +206,7 @@ async def pause(
 
 async def forget(broker: Broker, processor: ProcessorSpec) -> int:
     """See `Processor.forget`."""
-    await broker.declare(processor.stream)
+    await broker.declare(processor.stream, dry_run=True)
     _refuse_if_alive(processor, await broker.look(processor))
     return await broker.forget(processor)
 

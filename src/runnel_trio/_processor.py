@@ -205,7 +205,8 @@ class Processor(Generic[R]):
             >>> trio.run(main)[0].lag_after
             2
         """
-        async with self.stream.connect(self.stream.spec) as broker:
+        connection = self.stream.connect(self.stream.spec)
+        async with connection.looking() if dry_run else connection as broker:
             return await reset(broker, self.spec, start, partitions, force=force, dry_run=dry_run)
 
     async def pause(
@@ -260,7 +261,7 @@ class Processor(Generic[R]):
             WorkersAlive: workers run.
             BrokerUnavailable: the server cannot be reached.
         """
-        async with self.stream.connect(self.stream.spec) as broker:
+        async with self.stream.connect(self.stream.spec).looking() as broker:
             return await forget(broker, self.spec)
 
     async def quarantined(self, partitions: Collection[int] | None = None) -> list[Quarantined]:
@@ -273,7 +274,7 @@ class Processor(Generic[R]):
             Misconfigured: no such partition.
             BrokerUnavailable: the server cannot be reached.
         """
-        async with self.stream.connect(self.stream.spec) as broker:
+        async with self.stream.connect(self.stream.spec).looking() as broker:
             return await quarantined(broker, self.spec, partitions)
 
     async def resume(
@@ -303,10 +304,11 @@ class Processor(Generic[R]):
         if letters is not None and skip:
             raise Misconfigured("resume: skip leaves out what dead_letter keeps; give one of them")
         done: list[Quarantined] = []
-        async with self.stream.connect(self.stream.spec) as broker:
-            if letters is not None:
+        async with self.stream.connect(self.stream.spec).looking() as broker:
+            them = await quarantined(broker, self.spec, None) if standing is None else standing
+            if letters is not None and them:
                 await broker.declare(letters.sink.spec)
-            for found in await quarantined(broker, self.spec, None) if standing is None else standing:
+            for found in them:
                 if found.is_pause and (skip or letters is not None):
                     raise Misconfigured(
                         f"{self.stream.name}[{found.partition}] is paused: nothing failed there that could "

@@ -179,7 +179,7 @@ async def test_letters_by_hand_are_only_of_what_is_resumed_so(
         assert await box.letters() == []
         assert await handle.resume(found, dead_letter=True) == found
         await drained(handle)
-    assert [letter.record.error for letter in await box.letters()] == ["ValueError: no ones"]  # type: ignore[union-attr]
+    assert [letter.record.error for letter in await box.letters()] == ["ValueError: no ones"]
 
 
 async def test_a_failed_batch_is_a_letter_for_each_of_its_events(

@@ -86,17 +86,18 @@ class MemoryBroker:
         """See `_protocol.Broker`."""
         return f"{stream.app}:{partition}:{stream.name}:log"
 
-    async def declare(self, stream: StreamSpec) -> None:
+    async def declare(self, stream: StreamSpec, *, dry_run: bool = False) -> None:
         """See `_protocol.Broker`."""
         await trio.lowlevel.checkpoint()
-        there = self.store.streams.setdefault((stream.app, stream.name), stream)
+        there = self.store.streams.get((stream.app, stream.name), stream)
         for what in ("partition_count", "record", "hasher"):
             if getattr(there, what) != getattr(stream, what):
                 raise Misconfigured(
                     f"stream {stream.name!r} of app {stream.app!r} was declared with {what}="
                     f"{getattr(there, what)}, and is now declared with {getattr(stream, what)}"
                 )
-        self.store.streams[stream.app, stream.name] = stream
+        if not dry_run:
+            self.store.streams[stream.app, stream.name] = stream
 
     async def append(self, stream: StreamSpec, batches: Mapping[int, Batch]) -> Mapping[int, int]:
         """See `_protocol.Broker`."""

@@ -149,8 +149,8 @@ class Broker(Protocol):
         """Whether what is given to `append` now is read at once, and leaves before all of it was read."""
         ...
 
-    async def declare(self, stream: StreamSpec) -> None:
-        """Fix what must never change about a stream, or compare.
+    async def declare(self, stream: StreamSpec, *, dry_run: bool = False) -> None:
+        """Fix what must never change about a stream, or compare; with ``dry_run`` only compare.
 
         Raises:
             Misconfigured: it exists with another partition count, record or hasher.

@@ -36,6 +36,10 @@ class Connection(Protocol):
         """Whether a send has nothing to wait for: open, the stream known, nobody else sending."""
         ...
 
+    def looking(self) -> Connection:
+        """The same for who only looks: the stream is compared with the server's, nothing is written."""
+        ...
+
     async def __aenter__(self) -> Broker: ...
 
     async def __aexit__(
@@ -194,7 +198,12 @@ class Declared:
 
     _shared: SharedBroker
     _stream: StreamSpec
+    _writes: bool = attrs.field(default=True, alias="writes")
     _opened: _Opened | None = None
+
+    def looking(self) -> Connection:
+        """See `Connection`."""
+        return Declared(self._shared, self._stream, writes=False)
 
     @property
     def at_once(self) -> bool:
@@ -212,11 +221,12 @@ class Declared:
         opened.users += 1
         if self._stream not in opened.declared:
             try:
-                await broker.declare(self._stream)
+                await broker.declare(self._stream, dry_run=not self._writes)
             except BaseException:
                 await self._shared.leave(opened)
                 raise
-            opened.declared.add(self._stream)
+            if self._writes:
+                opened.declared.add(self._stream)
         return broker
 
     async def __aexit__(self, *_: object) -> None:

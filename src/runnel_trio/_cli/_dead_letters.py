@@ -50,7 +50,7 @@ def list_(target: str, partitions: Sequence[int], *, limit: int | None, as_json:
         if not found:
             tell("There are no dead letters.")
 
-    return operate(target, work, **server)
+    return operate(target, work, looks=True, **server)
 
 
 @dead_letters.command(cls=Command)
@@ -64,7 +64,7 @@ def show(target: str, ids: Sequence[str], **server: Any) -> int:
         for letter in await _found(_letters_of(processor), ids, every=False):
             click.echo(_whole(letter))
 
-    return operate(target, work, **server)
+    return operate(target, work, looks=True, **server)
 
 
 @dead_letters.command(cls=Command)
@@ -84,7 +84,7 @@ def replay(target: str, ids: Sequence[str], *, every: bool, **server: Any) -> in
         moved = await link.replay(letters)
         tell(f"Sent {_count(moved)} back to {processor.stream.name}.{_gone(len(letters) - moved)}")
 
-    return operate(target, work, **server)
+    return operate(target, work, looks=True, **server)
 
 
 @dead_letters.command(cls=Command)
@@ -104,7 +104,7 @@ def drop(target: str, ids: Sequence[str], *, every: bool, yes: bool, **server: A
         gone = await link.drop(letters)
         tell(f"Dropped {_count(gone)}.{_gone(len(letters) - gone)}")
 
-    return operate(target, work, **server)
+    return operate(target, work, looks=True, **server)
 
 
 def _letters_of(processor: Processor[Any]) -> DeadLetterMiddleware:

@@ -17,6 +17,7 @@ from runnel_trio._cli._load import app_of, load, redirect
 from runnel_trio._cli._logging import configure
 from runnel_trio._cli._options import Command, common
 from runnel_trio._cli._run import unavailable
+from runnel_trio._cli._status import refuse_missing
 from runnel_trio._kinds import redacted_text
 from runnel_trio._operations import PartitionReset, Quarantined, numbers_of, start_of
 from runnel_trio._processor import Processor
@@ -33,11 +34,15 @@ def operate(
     target: str,
     work: Callable[[App, Processor[Any]], Awaitable[None]],
     *,
+    looks: bool,
     redis_url: str | None,
     embedded: str | None,
     show_all: bool,
 ) -> int:
-    """Run ``work`` with a processor of a user's module, in a session with the server."""
+    """Run ``work`` with a processor of a user's module, in a session with the server.
+
+    With ``looks`` it makes nothing: a server that is not there is not made for it.
+    """
 
     async def session(app: App, processor: Processor[Any]) -> int:
         try:
@@ -50,6 +55,7 @@ def operate(
     def command() -> int:
         processor = load(target, Processor)
         app = app_of(processor.stream)
+        refuse_missing(embedded if looks else None)
         redirect(app, redis_url=redis_url, embedded=embedded)
         configure(app.settings, tell)
         return trio.run(session, app, processor)
@@ -84,7 +90,7 @@ def reset(
     setting `timezone`.
     """
     work = partial(_reset, start=start, partitions=partitions, force=force, dry_run=dry_run)
-    return operate(target, work, **server)
+    return operate(target, work, looks=dry_run, **server)
 
 
 async def _reset(
@@ -141,7 +147,7 @@ def seek(
     As `reset --force`: what lies between is handled again, or left out.
     """
     work = partial(_seek, start=start, partitions=partitions, yes=yes, dry_run=dry_run)
-    return operate(target, work, **server)
+    return operate(target, work, looks=dry_run, **server)
 
 
 async def _seek(
@@ -174,7 +180,7 @@ def pause(target: str, partitions: Sequence[int], *, reason: str, dry_run: bool,
         if not dry_run and numbers:
             tell(f"They go on with: runnel-trio processor resume {target}")
 
-    return operate(target, work, **server)
+    return operate(target, work, looks=dry_run, **server)
 
 
 @processor.command(cls=Command)
@@ -197,7 +203,7 @@ def drop(target: str, *, yes: bool, dry_run: bool, **server: Any) -> int:
         had = await found.forget()
         tell(f"{found.name} is forgotten; it had a cursor in {had} partition(s).")
 
-    return operate(target, work, **server)
+    return operate(target, work, looks=True, **server)
 
 
 def confirmed(question: str) -> None:
@@ -229,7 +235,7 @@ def resume(
     if skip and dead_letter:
         raise click.UsageError("--skip leaves out what --dead-letter keeps: give one of them")
     work = partial(_resume, partitions=partitions, skip=skip, dead_letter=dead_letter, dry_run=dry_run)
-    return operate(target, work, **server)
+    return operate(target, work, looks=True, **server)
 
 
 async def _resume(

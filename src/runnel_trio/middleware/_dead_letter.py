@@ -210,7 +210,7 @@ class DeadLetterMiddleware(Middleware):
             limit: at most so many.
         """
         found: list[Letter] = []
-        async with self.sink.connect(self.sink.spec) as broker:
+        async with self.sink.connect(self.sink.spec).looking() as broker:
             for number in self._numbers(partitions):
                 after = ORIGIN
                 while limit is None or len(found) < limit:
@@ -236,7 +236,7 @@ class DeadLetterMiddleware(Middleware):
             StreamFull: there is no room; the letters from this one on stay.
         """
         moved = 0
-        async with self.sink.connect(self.sink.spec) as broker:
+        async with self.sink.connect(self.sink.spec).looking() as broker:
             for at, letter in enumerate(letters):
                 source, output = self._way_back(letter)
                 async with source.connect(source.spec):
@@ -251,7 +251,7 @@ class DeadLetterMiddleware(Middleware):
 
     async def drop(self, letters: Collection[Letter]) -> int:
         """Delete letters; how many were still there."""
-        async with self.sink.connect(self.sink.spec) as broker:
+        async with self.sink.connect(self.sink.spec).looking() as broker:
             gone = 0
             for number in {letter.partition for letter in letters}:
                 xids = [letter.xid.encode() for letter in letters if letter.partition == number]

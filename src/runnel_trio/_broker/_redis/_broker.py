@@ -140,13 +140,15 @@ class RedisBroker:
         """See `_protocol.Broker`."""
         return _keys.log(stream, partition)
 
-    async def declare(self, stream: StreamSpec) -> None:
+    async def declare(self, stream: StreamSpec, *, dry_run: bool = False) -> None:
         """See `_protocol.Broker`."""
+        key, names = _keys.meta(stream), ("partition_count", "record", "hasher")
         mine = [str(stream.partition_count), stream.record, stream.hasher]
         told = [str(stream.partition_size), stream.overflow.value]
-        ((*there,),) = await self._surely([Call("declare", [_keys.meta(stream)], [*mine, *told])])
-        for what, stored, given in zip(("partition_count", "record", "hasher"), there, mine, strict=True):
-            if text(stored) != given:
+        call = Plain(("HMGET", key, *names)) if dry_run else Call("declare", [key], [*mine, *told])
+        ((*there,),) = await self._surely([call])
+        for what, stored, given in zip(names, there, mine, strict=True):
+            if stored is not None and text(stored) != given:
                 raise _declared_otherwise(stream, what, text(stored), given)
 
     async def append(self, stream: StreamSpec, batches: Mapping[int, Batch]) -> Mapping[int, int]:
