@@ -14,9 +14,8 @@ from runnel_trio._broker._protocol import StreamSpec
 from runnel_trio._broker._shared import SharedBroker
 from runnel_trio._cli._errors import Ended, Exit, ended
 from runnel_trio._cli._load import discover, load, redirect
-from runnel_trio._cli._run import chosen, unavailable
+from runnel_trio._cli._run import chosen
 from runnel_trio._kinds import redacted, redacted_text
-from runnel_trio.exceptions import BrokerUnavailable
 
 __all__ = ["check"]
 
@@ -85,9 +84,6 @@ async def _server(app: App, findings: _Findings) -> None:
             findings.fine(f"server {redacted(app.settings.redis_url)}: {broker.about}")
             there = {spec.name: spec for spec in await broker.streams(app.name)}
             _streams({name: stream.spec for name, stream in app.streams.items()}, there, findings)
-    except BrokerUnavailable as error:
-        found = unavailable(app, error)
-        findings.wrong(found.code, found.text)
     except Exception as error:
         found = ended(error)
         findings.wrong(found.code, found.text)

@@ -16,12 +16,11 @@ from runnel_trio._cli._errors import Ended, Exit, concluded, tell
 from runnel_trio._cli._load import app_of, load, redirect
 from runnel_trio._cli._logging import configure
 from runnel_trio._cli._options import Command, common
-from runnel_trio._cli._run import unavailable
 from runnel_trio._cli._status import refuse_missing
 from runnel_trio._kinds import redacted_text
 from runnel_trio._operations import PartitionReset, Quarantined, numbers_of, start_of
 from runnel_trio._processor import Processor
-from runnel_trio.exceptions import BrokerUnavailable, Misconfigured
+from runnel_trio.exceptions import Misconfigured
 
 __all__ = ["operate", "processor", "with_zone"]
 
@@ -45,11 +44,8 @@ def operate(
     """
 
     async def session(app: App, processor: Processor[Any]) -> int:
-        try:
-            async with app.session():
-                await work(app, processor)
-        except BrokerUnavailable as error:
-            raise unavailable(app, error) from error
+        async with app.session():
+            await work(app, processor)
         return Exit.OK
 
     def command() -> int:

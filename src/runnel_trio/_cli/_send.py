@@ -8,9 +8,8 @@ from typing import Any
 
 from runnel_trio._app import App
 from runnel_trio._cli._errors import Ended, Exit, tell
-from runnel_trio._cli._run import unavailable
 from runnel_trio._stream import Stream
-from runnel_trio.exceptions import BrokerUnavailable, RecordInvalid
+from runnel_trio.exceptions import RecordInvalid
 
 __all__ = ["BadRecord", "parsed", "send"]
 
@@ -43,7 +42,8 @@ async def send(app: App, stream: Stream[Any], texts: Sequence[str]) -> int:
     """Send the records of some JSON documents; none if one of them is bad.
 
     Raises:
-        Ended: one is bad, or there is no server.
+        Ended: one is bad.
+        BrokerUnavailable: there is no server.
     """
     records = []
     for number, text in enumerate(texts, 1):
@@ -52,10 +52,7 @@ async def send(app: App, stream: Stream[Any], texts: Sequence[str]) -> int:
         except BadRecord as error:
             which = f"document {number}: " if len(texts) > 1 else ""
             raise Ended(Exit.DATA, f"{which}{error}. Nothing was sent.") from None
-    try:
-        async with app.session():
-            await stream.send(*records)
-    except BrokerUnavailable as error:
-        raise unavailable(app, error) from error
+    async with app.session():
+        await stream.send(*records)
     tell(f"Sent {len(records):,} event{'s' if len(records) != 1 else ''} to {stream.name}.")
     return Exit.OK

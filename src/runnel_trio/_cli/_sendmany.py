@@ -20,7 +20,6 @@ from runnel_trio._app import App
 from runnel_trio._cli._errors import Ended, Exit
 from runnel_trio._cli._lines import LONGEST, Line, Lines
 from runnel_trio._cli._progress import Progress, rate
-from runnel_trio._cli._run import unavailable
 from runnel_trio._cli._send import BadRecord, parsed
 from runnel_trio._cli._signals import obeyed
 from runnel_trio._scopes import helpers
@@ -106,16 +105,11 @@ class Sending:
 
     async def _connected(self) -> None:
         self.settled = self.first - 1
-        try:
-            async with self.app.session():
-                self._started = True
-                while batch := await self._read():
-                    await self._send([line for line in batch if line.number >= self.first])
-                self._complete = not self._signal
-        except BrokerUnavailable as error:
-            if self._started:
-                raise
-            raise unavailable(self.app, error) from error
+        async with self.app.session():
+            self._started = True
+            while batch := await self._read():
+                await self._send([line for line in batch if line.number >= self.first])
+            self._complete = not self._signal
 
     async def _read(self) -> list[Line]:
         """The next batch; none at the end, or after a signal. Lines that are dropped by it were not sent."""

@@ -16,10 +16,8 @@ from runnel_trio._cli._keys import key_of, number_of
 from runnel_trio._cli._load import app_of, load, redirect
 from runnel_trio._cli._logging import configure
 from runnel_trio._cli._options import Command, common
-from runnel_trio._cli._run import unavailable
 from runnel_trio._cli._status import refuse_missing
 from runnel_trio._stream import Stream
-from runnel_trio.exceptions import BrokerUnavailable
 
 __all__ = ["stream"]
 
@@ -44,11 +42,8 @@ def info(target: str, *, as_json: bool, redis_url: str | None, embedded: str | N
         configure(app.settings, tell)
 
         async def session() -> int:
-            try:
-                async with app._shared.used() as broker:  # not by the stream, which would declare itself
-                    surveyed = await broker.survey(found.spec)
-            except BrokerUnavailable as error:
-                raise unavailable(app, error) from error
+            async with app._shared.used() as broker:  # not by the stream, which would declare itself
+                surveyed = await broker.survey(found.spec)
             whole = json.dumps(_document(found, surveyed)) if as_json else "\n".join(_lines(found, surveyed))
             click.echo(whole)
             return Exit.OK

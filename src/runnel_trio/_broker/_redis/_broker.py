@@ -31,7 +31,7 @@ from runnel_trio._broker._protocol import (
     Surveyed,
 )
 from runnel_trio._broker._redis import _keys, _survey
-from runnel_trio._broker._redis._connection import Endpoint, Line, Outage
+from runnel_trio._broker._redis._connection import Endpoint, Line, Outage, advised
 from runnel_trio._broker._redis._fitness import check_fitness
 from runnel_trio._broker._redis._gateway import Gateway, Hop
 from runnel_trio._broker._redis._pulse import RedisPulse, beat_call, party_keys
@@ -86,7 +86,10 @@ async def open_redis(url: str) -> AsyncIterator[RedisBroker]:
         await nursery.start(commands.run)
         await nursery.start(sends.run)
         broker = RedisBroker(endpoint=endpoint, outage=outage, commands=commands, sends=sends)
-        (info,) = await commands.call([Plain(("INFO",))])
+        try:
+            (info,) = await commands.call([Plain(("INFO",))])
+        except BrokerUnavailable as error:
+            raise advised(error) from error
         broker.about = check_fitness(info, endpoint.url)
         yield broker
 

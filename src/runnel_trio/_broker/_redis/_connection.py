@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import random
+import re
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -29,7 +30,7 @@ from runnel_trio._kinds import redacted
 from runnel_trio._telemetry import report
 from runnel_trio.exceptions import BrokerRefused, BrokerUnavailable, Misconfigured, RunnelError
 
-__all__ = ["Endpoint", "Line", "Outage", "mapped", "translate"]
+__all__ = ["Endpoint", "Line", "Outage", "advised", "mapped", "translate"]
 
 #: What a server answers that passes by itself, by the first word.
 _PASSING = frozenset(
@@ -42,6 +43,8 @@ _PASSING_KINDS = (
     theirs.OutOfMemoryError,
     theirs.ClusterDownError,
 )
+#: What redis-py says of a connection that it could not make; the reason of the system stands at the end.
+_NO_CONNECTION = re.compile(r"(?:Error (?:-?\d+ )?connecting to .*?\. |Timeout (?=connecting to))(.*?)\.?")
 _REFUSALS = (theirs.AuthenticationError, theirs.AuthorizationError, theirs.NoPermissionError)
 
 
@@ -50,9 +53,23 @@ def translate(error: Exception, url: str) -> RunnelError:
     said = str(error) or type(error).__name__
     if isinstance(error, _REFUSALS):
         return BrokerRefused(f"{redacted(url)} refuses: {said}. Check user, password and permissions.")
+    if isinstance(error, _PASSING_KINDS) and (reason := _NO_CONNECTION.fullmatch(said)):
+        why = "no answer" if said.startswith("Timeout") else reason[1]
+        return BrokerUnavailable(f"no server at {redacted(url)}: {why}")
     if isinstance(error, _PASSING_KINDS) or said.split(" ", 1)[0] in _PASSING:
         return BrokerUnavailable(f"{redacted(url)}: {said}")
     return BrokerRefused(f"{redacted(url)} refuses: {said}")
+
+
+def advised(error: BrokerUnavailable) -> BrokerUnavailable:
+    """The same for who has just begun, and may not know what there is: with what to do."""
+    if not str(error).startswith("no server at "):
+        return error
+    return BrokerUnavailable(
+        f"{error}. Start one (`redis-server`, or `docker run -p 6379:6379 valkey/valkey`), name another one "
+        "(RUNNEL_REDIS_URL; for commands --redis-url too), or take one that comes along: embedded:// "
+        "(for commands --embedded)"
+    )
 
 
 @contextmanager
