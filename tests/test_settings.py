@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 import attrs
 import pytest
 
-from runnel_trio import ExceptionPolicy, Misconfigured, Overflow
+from runnel_trio import App, ExceptionPolicy, Misconfigured, Overflow, Record
 from runnel_trio._codec import JSONSerializer
 from runnel_trio.interfaces import Serializer
 from runnel_trio.settings import Settings, describe
@@ -242,7 +242,24 @@ def test_empty_variable_is_refused(monkeypatch: pytest.MonkeyPatch, setting: Any
 def test_unknown_keyword_is_refused_with_the_one_meant() -> None:
     assert "did you mean log_level?" in refusal(loglevel="info")
     assert "did you mean default_lock_expiry?" in refusal(lock_expiry=1)
+    assert "did you mean metrics?" in refusal(metric=None)
     assert "there are redis_url, " in refusal(colour="red")
+
+
+def test_unknown_keyword_of_a_stream_or_processor_is_refused_with_the_one_meant() -> None:
+    app = App("shop")
+    with pytest.raises(
+        Misconfigured, match=r"stream\(\) takes no argument partiton_by: did you mean partition_by\?"
+    ):
+        app.stream("orders", Record, partiton_by="key")  # type: ignore[call-arg]
+    with pytest.raises(
+        Misconfigured, match=r"processor\(\) .* exeption_policy: did you mean exception_policy\?"
+    ):
+        app.processor(None, exeption_policy="halt")  # type: ignore[call-arg]
+    with pytest.raises(
+        Misconfigured, match=r"processor\(\) takes no argument colour: there are stream, name, "
+    ):
+        app.processor(None, colour="red")  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize(

@@ -221,6 +221,15 @@ def test_another_server_leaves_all_other_origins(monkeypatch: pytest.MonkeyPatch
     assert chosen == {"redis_url": "--embedded", "log_level": "RUNNEL_LOG_LEVEL", "testing": "argument"}
 
 
+async def test_another_server_for_a_block_is_undone_at_its_end() -> None:
+    app = App("shop", redis_url="redis://db")
+    with app.use_server("memory://"):
+        async with app.session():
+            assert app.server_url == "memory://"
+    assert app.settings.redis_url == app._shared.url == "redis://db"
+    assert app.settings.origins["redis_url"] == "argument"
+
+
 def test_what_is_changed_is_checked() -> None:
     with pytest.raises(Misconfigured, match="did you mean log_level"):
         Settings().changed(loglevel="debug")

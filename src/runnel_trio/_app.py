@@ -6,7 +6,7 @@ Declaring does no I/O and makes no Trio object, so an app can be made at import,
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
 from datetime import tzinfo
 from functools import partial
 from typing import Any, TypeVar, overload
@@ -18,7 +18,7 @@ from runnel_trio._broker._protocol import StreamSpec
 from runnel_trio._broker._shared import SharedBroker
 from runnel_trio._codec import Record, RecordCodec, blake3_hasher, default_serializer, make_converter
 from runnel_trio._discovery import import_all
-from runnel_trio._names import check_key, checked_name, name_of
+from runnel_trio._names import check_key, checked_name, free_name, name_of, named
 from runnel_trio._processor import Processor, chosen, refuse_foreign
 from runnel_trio._rules._schedule import Crontab, checked_interval
 from runnel_trio._stream import Stream
@@ -48,7 +48,7 @@ class App:
         **settings: any of `runnel_trio.settings.Settings`; they win over ``RUNNEL_*`` variables and files.
 
     Attributes:
-        name, metrics, tracing: as given.
+        name: as given, and so are ``metrics`` and ``tracing``.
         settings: all of them, checked.
         converter: the cattrs converter of its records; register hooks on it before streams are declared.
         streams: by name.
@@ -89,6 +89,7 @@ class App:
     def __repr__(self) -> str:
         return f"<App {self.name}: {len(self.streams)} streams, {len(self.processors)} processors>"
 
+    @named
     def stream(
         self,
         name: str,
@@ -124,9 +125,7 @@ class App:
             >>> app.stream("orders", Order, "order_id", partition_count=4, serializer=JSONSerializer())
             <Stream example.orders of Order, 4 partitions>
         """
-        checked_name("stream", name)
-        if name in self.streams:
-            raise Misconfigured(f"app {self.name!r} has a stream named {name!r} already")
+        free_name(self.name, "stream", name, self.streams)
         check_key(record, partition_by)
         resolve = self.settings.resolve
         stored = resolve("serializer", serializer) or default_serializer()
@@ -150,6 +149,7 @@ class App:
         self.streams[name] = stream
         return stream
 
+    @named
     def processor(
         self,
         stream: Stream[R],
@@ -202,11 +202,7 @@ class App:
         links = tuple(middleware or ())
 
         def register(function: Callable[[Events[R]], Awaitable[None]]) -> Processor[R]:
-            own = checked_name("processor", name or name_of(function))
-            if own in self.processors:
-                raise Misconfigured(
-                    f"app {self.name!r} has a processor named {own!r} already: give it a `name=`"
-                )
+            own = free_name(self.name, "processor", name or name_of(function), self.processors)
             self.processors[own] = declared = Processor(
                 stream=stream, function=function, name=own, middleware=links, alone=tested, **options
             )
@@ -376,8 +372,10 @@ class App:
             )
         return broker.url
 
-    def use_server(self, url: str, *, origin: str = "use_server") -> None:
-        """Use another server than the settings say, from the next run on; for the command line.
+    def use_server(self, url: str, *, origin: str = "use_server") -> AbstractContextManager[object]:
+        """Use another server than the settings say, from the next run on; for tests and the command line.
+
+        As ``with app.use_server("memory://"):`` for the body only, else for good.
 
         Args:
             url: as the setting ``redis_url``.
@@ -386,8 +384,13 @@ class App:
         Raises:
             Misconfigured: it is no such URL.
         """
-        self.settings = self.settings.changed(origin, redis_url=url)
-        self._shared.url = self.settings.redis_url
+        back = ExitStack()
+        back.callback(self._set, self.settings)
+        self._set(self.settings.changed(origin, redis_url=url))
+        return back
+
+    def _set(self, settings: Settings) -> None:
+        self.settings, self._shared.url = settings, settings.redis_url
 
     def use_metrics(self, metrics: Metrics) -> None:
         """Tell these metrics what the app does, from the next run on; for the command line."""
@@ -396,11 +399,7 @@ class App:
             stream.connect = watched(self._shared.declared, metrics, self.tracing)
 
     def discover(self) -> None:
-        """Import the modules that the setting ``autodiscover`` names, relative to the current directory.
-
-        Raises:
-            Misconfigured: nothing matches.
-        """
+        """Import the modules that the setting ``autodiscover`` names; Misconfigured when nothing matches."""
         if self.settings.autodiscover is not None:
             import_all(self.settings.autodiscover)
 

@@ -15,6 +15,7 @@ import trio
 
 from runnel_trio._broker._protocol import Broker, CommitOutcome, ProcessorSpec
 from runnel_trio._codec import Record
+from runnel_trio._names import name_of, place_of
 from runnel_trio._operations import PartitionReset, Quarantined, forget, pause, quarantined, reset
 from runnel_trio._stream import Stream
 from runnel_trio.constants import ExceptionPolicy
@@ -96,7 +97,8 @@ class Processor(Generic[R]):
     def __attrs_post_init__(self) -> None:
         if not inspect.iscoroutinefunction(self.function):
             raise Misconfigured(
-                f"processor {self.name!r} must be an async function: `async def {self.name}(events):`"
+                f"processor {self.name!r} must be an async function: `async def "
+                f"{name_of(self.function)}(events):` ({place_of(self.function)})"
             )
         for link in self.middleware:
             if not isinstance(link, Middleware):

@@ -7,7 +7,6 @@ are not mixed, so that what holds can be seen in one place.
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import warnings
@@ -18,6 +17,7 @@ from typing import Any
 
 import attrs
 
+from runnel_trio import _names
 from runnel_trio.exceptions import Misconfigured
 
 __all__ = ["SettingsFile", "nearest", "unknown", "variable", "warn_of_near_misses"]
@@ -38,14 +38,12 @@ def variable(name: str) -> str:
 
 def closest(name: str, names: Collection[str]) -> str | None:
     """The setting that was probably meant."""
-    if f"default_{name}" in names:
-        return f"default_{name}"
-    return next(iter(difflib.get_close_matches(name, names, n=1, cutoff=0.75)), None)
+    return f"default_{name}" if f"default_{name}" in names else _names.closest(name, names)
 
 
-def unknown(name: str, names: Collection[str]) -> str:
-    """What to tell of a name that is no setting."""
-    meant = closest(name, names)
+def unknown(name: str, names: Collection[str], beside: Collection[str] = ()) -> str:
+    """What to tell of a name that is no setting, and that may be meant for one of those ``beside`` them."""
+    meant = closest(name, [*names, *(x for x in beside if x != name)])
     hint = f"did you mean {meant}?" if meant else f"there are {', '.join(names)}."
     return f"there is no setting {name}: {hint}"
 
