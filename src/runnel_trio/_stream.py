@@ -187,13 +187,13 @@ class Stream(Generic[R]):
         with trio.fail_after(math.inf if within is None else within):
             await self.send(*records, stream_ids=stream_ids)
 
-    def structure(self, plain: Any) -> R:
-        """A record from its plain form: what a JSON document holds.
+    def structure(self, plain: Any, *, forbid_unknown: bool = False) -> R:
+        """A record from its plain form, what a JSON document holds; unknown fields are left out, or forbidden.
 
         Raises:
             RecordInvalid: it does not fit, with the path of the value that does not.
         """
-        return self.codec.from_plain(plain)
+        return self.codec.from_plain(plain, forbid_unknown=forbid_unknown)
 
     def decode(self, event: Event) -> R:
         """An event as a record.

@@ -49,6 +49,7 @@ class Sending:
         progress: the bar, and whatever is told.
         skip: leave bad lines out, instead of stopping at the first.
         first: the number of the first line to send.
+        allow_unknown: leave fields out that the record does not have.
         sent: how many events are stored for certain.
         skipped: how many lines were bad.
         settled: the number of the last line up to which all are sent or skipped.
@@ -61,6 +62,7 @@ class Sending:
     progress: Progress
     skip: bool
     first: int
+    allow_unknown: bool = False
     sent: int = 0
     skipped: int = 0
     settled: int = 0
@@ -138,7 +140,7 @@ class Sending:
     def _record(self, line: Line) -> Any:
         if line.text is None:
             raise BadRecord(f"longer than {LONGEST:,} bytes")
-        return parsed(self.stream, line.text)
+        return parsed(self.stream, line.text, allow_unknown=self.allow_unknown)
 
     def _bad(self, number: int, error: Exception) -> Ended:
         return Ended(Exit.DATA, f"{self.lines.name}, line {number}: {_reason(error)}")
