@@ -183,6 +183,12 @@ def test_urls(given: str, used: str) -> None:
         ("redis_url", "unix://", "unix://PATH"),
         ("redis_url", "redis://[::1", "HOST:PORT"),
         ("redis_url", 6379, "HOST:PORT"),
+        (
+            "redis_url",
+            "redis//localhost",
+            "cannot be used: the colon is missing, write redis://localhost: expected",
+        ),
+        ("redis_url", "unix:/run/redis.sock", "the second slash is missing, write unix://run/redis.sock"),
         ("log_format", "xml", "one of console, json"),
         ("log_level", 10, "one of debug, info"),
         ("autodiscover", "", "a pattern"),
@@ -292,6 +298,7 @@ def test_passwords_are_not_shown() -> None:
     assert "secret" not in repr(Settings(redis_url="unix:///s?password=secret&db=1"))
     assert "secret" not in refusal(redis_url="http://me:secret@db")
     assert "secret" not in refusal(redis_url="me:secret@db:port")
+    assert "secret" not in refusal(redis_url="redis//me:secret@db")
 
 
 def test_a_timezone_may_be_any_tzinfo() -> None:

@@ -75,6 +75,13 @@ def test_a_pyproject_without_the_table_is_passed_over(here: Path) -> None:
         assert Settings().default_max_attempts == 7
 
 
+@pytest.mark.parametrize("name", ["runnel-trio", "runnel_trio"])
+def test_a_table_by_the_name_of_the_package_is_told(here: Path, name: str) -> None:
+    (here / "pyproject.toml").write_text(f"[tool.{name}]\nlog_level = 'debug'\n")
+    with pytest.warns(UserWarning, match=rf"\[tool.{name}\] is not read: .* \[tool.runnel\]"):
+        assert App("shop").settings.log_level == "info"
+
+
 def test_a_directory_of_that_name_is_no_file(here: Path) -> None:
     (here / "runnel.toml").mkdir()
     assert Settings().origins["log_level"] == "default"

@@ -49,6 +49,14 @@ WITHIN = re.compile(r"\b(?:redis|rediss|unix|valkey|valkeys)://\S+")
 DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*([.:][^\W\d]\w*)(\.[^\W\d]\w*)*")
 
 
+#: A scheme whose colon, or second slash, was forgotten: it would be taken for a host.
+TORN = re.compile(rf"({'|'.join(SCHEMES)})(:?)/+", re.IGNORECASE)
+
+
+class _Told(ValueError):
+    """What is wrong, in words for the user, without a password."""
+
+
 def refuse() -> Any:
     """The end of a check that failed."""
     raise ValueError
@@ -101,11 +109,14 @@ class Kind:
         Raises:
             Misconfigured: it cannot be used; the message has name, value and what is expected.
         """
+        told = ""
         try:
             return self.accept(self.read(value) if text else value)
+        except _Told as error:
+            shown, told = self.show(value), f": {error}"
         except (ValueError, TypeError, LookupError, OverflowError):
             shown = self.show(value)
-        raise Misconfigured(f"{name}={shown} cannot be used: expected {self.expected}")
+        raise Misconfigured(f"{name}={shown} cannot be used{told}: expected {self.expected}")
 
 
 def number(expected: str, *, above: bool = False) -> Kind:
@@ -177,6 +188,10 @@ def _with_scheme(value: str) -> str:
     """
     if not isinstance(value, str):
         raise TypeError
+    if "://" not in value and (torn := TORN.match(value)):
+        missing = "second slash" if torn[2] else "colon"
+        meant = redacted(f"{torn[1]}://{value[torn.end() :]}")
+        raise _Told(f"the {missing} is missing, write {meant}")
     given = value if "://" in value else f"redis://{value}"
     parts = urlsplit(given)
     if parts.scheme not in SCHEMES or "\0" in given:

@@ -107,6 +107,8 @@ def _settings(path: str, tables: tuple[str, ...]) -> SettingsFile | None:
     ):  # most have nothing for us, and are not ours to judge
         return None
     found: Any = _parsed(shown, raw)
+    if tables and isinstance(found.get("tool"), dict):
+        _warn_of_other_tables(shown, found["tool"])
     for name in tables:
         if not isinstance(found, dict) or name not in found:
             return None
@@ -117,6 +119,16 @@ def _settings(path: str, tables: tuple[str, ...]) -> SettingsFile | None:
     if "tool" in found and not tables:
         raise Misconfigured(f"{shown}: settings stand at the top of this file, without [tool.runnel]")
     return SettingsFile(f"{shown}{table}", found)
+
+
+def _warn_of_other_tables(shown: str, tool: Mapping[str, Any]) -> None:
+    """A table by the package's name would be ignored in silence."""
+    for name in ("runnel-trio", "runnel_trio"):
+        if name in tool:
+            warnings.warn(
+                f"{shown}: [tool.{name}] is not read: settings stand in [tool.runnel]",
+                stacklevel=7,  # the line that makes the App
+            )
 
 
 def _shown(path: str) -> str:

@@ -188,7 +188,7 @@ class Stream(Generic[R]):
             await self.send(*records, stream_ids=stream_ids)
 
     def structure(self, plain: Any, *, forbid_unknown: bool = False) -> R:
-        """A record from its plain form, what a JSON document holds; unknown fields are left out, or forbidden.
+        """A record from its plain form, as JSON holds it; unknown fields are left out, or forbidden.
 
         Raises:
             RecordInvalid: it does not fit, with the path of the value that does not.
