@@ -22,6 +22,7 @@ from runnel_trio._names import check_key, checked_name, free_name, name_of, name
 from runnel_trio._processor import Processor, chosen, refuse_foreign
 from runnel_trio._rules._schedule import Crontab, checked_interval
 from runnel_trio._stream import Stream
+from runnel_trio._words import counted
 from runnel_trio._worker._alone import alone
 from runnel_trio._worker._background import Background
 from runnel_trio._worker._member._events import Events
@@ -87,7 +88,8 @@ class App:
         self._shared = SharedBroker(self.settings.redis_url, metrics)
 
     def __repr__(self) -> str:
-        return f"<App {self.name}: {len(self.streams)} streams, {len(self.processors)} processors>"
+        streams, processors = len(self.streams), len(self.processors)
+        return f"<App {self.name}: {counted(streams, 'stream')}, {counted(processors, 'processor')}>"
 
     @named
     def stream(
@@ -384,8 +386,7 @@ class App:
         Raises:
             Misconfigured: it is no such URL.
         """
-        back = ExitStack()
-        back.callback(self._set, self.settings)
+        (back := ExitStack()).callback(self._set, self.settings)
         self._set(self.settings.changed(origin, redis_url=url))
         return back
 

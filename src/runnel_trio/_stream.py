@@ -30,6 +30,7 @@ from runnel_trio._event import Event
 from runnel_trio._portal import Portal
 from runnel_trio._rules._cursor import ORIGIN, is_after
 from runnel_trio._telemetry import report
+from runnel_trio._words import counted
 from runnel_trio.constants import Overflow
 from runnel_trio.exceptions import DeserializationError, Misconfigured, StreamFull
 
@@ -90,7 +91,7 @@ class Stream(Generic[R]):
 
     def __repr__(self) -> str:
         where = f"{self.spec.app}.{self.name}"
-        return f"<Stream {where} of {self.record.__name__}, {self.partition_count} partitions>"
+        return f"<Stream {where} of {self.record.__name__}, {counted(self.partition_count, 'partition')}>"
 
     def partition_of(self, record: R) -> int:
         """The number of the partition that a record belongs to.
@@ -318,7 +319,7 @@ def _checked_ids(stream_ids: Iterable[str | bytes] | None, count: int) -> list[b
     ids = [xid.decode() if isinstance(xid, bytes) else str(xid) for xid in stream_ids]
     if len(ids) != count:
         raise Misconfigured(
-            f"send() was given {count} record(s) and {len(ids)} stream_ids: it takes one for each"
+            f"send() was given {counted(count, 'record')} and {len(ids):,} stream_ids: it takes one for each"
         )
     return [None if xid == "*" else _checked_id(xid) for xid in ids]
 

@@ -21,6 +21,8 @@ import copyreg
 from collections.abc import Sequence
 from typing import Any
 
+from runnel_trio._words import counted
+
 __all__ = [
     "BrokerRefused",
     "BrokerUnavailable",
@@ -100,7 +102,8 @@ class StreamFull(RunnelError):
 
     def __init__(self, stream: str, partition: int, size: int, unsent: tuple[int, ...]) -> None:
         super().__init__(
-            f"{stream}[{partition}] is full ({size} events); {len(unsent)} record(s) were not stored. "
+            f"{stream}[{partition}] is full, with {counted(size, 'event')}. "
+            f"Not stored: {counted(len(unsent), 'record')}. "
             "Run more workers, raise partition_size, or declare the stream with overflow='block'."
         )
         self.stream = stream
@@ -123,8 +126,8 @@ class Poisoned(RunnelError):
 
     def __init__(self, stream: str, partition: int, xid: str, attempts: int) -> None:
         super().__init__(
-            f"{stream}[{partition}] {xid}: {attempts} workers ended without a word while they handled it, "
-            "as by a kill or a crash of the interpreter; it is not tried again"
+            f"{stream}[{partition}] {xid}: {counted(attempts, 'worker')} ended without a word while "
+            "handling it, as by a kill or a crash of the interpreter; it is not tried again"
         )
         self.stream = stream
         self.partition = partition

@@ -52,10 +52,12 @@ async def test_a_quarantined_partition_stands_still_and_the_others_go_on(
     keys = ["bad", *"abcdefgh"]
     bad = orders.partition_of(order(key="bad", n=0))
     others = [key for key in keys if orders.partition_of(order(key=key, n=0)) != bad]
-    for _ in range(2):  # also after a restart
+    for turn in range(2):  # also after a restart
         async with app.worker():
             await orders.send(*(order(key=key, n=n) for key in keys for n in range(10)))
             await trio.sleep(10)
+        assert len(facts(caplog, "quarantined")) == 1
+        assert len(facts(caplog, "stands-still")) == turn, "not once more by the worker that has told it"
         assert [n for key, n in seen if key == "bad"] == list(range(5))
     assert all([n for key, n in seen if key == other] == [*range(10)] * 2 for other in others)
     (why,) = await quarantines(app, handle)

@@ -16,6 +16,7 @@ from runnel_trio._cli._errors import Ended, Exit, ended
 from runnel_trio._cli._load import discover, load, redirect
 from runnel_trio._cli._run import chosen
 from runnel_trio._kinds import redacted, redacted_text
+from runnel_trio._words import counted
 
 __all__ = ["check"]
 
@@ -71,7 +72,8 @@ def check(target: str, processors: str | None, *, redis_url: str | None, embedde
             Exit.CONFIG, f"{target} has nothing to run; declare a processor: @app.processor(stream)"
         )
     else:
-        parts = f"{len(names)} of {len(app.processors)} processors, {len(app.background)} tasks and timers"
+        others = counted(len(app.background), "task or timer", "tasks and timers")
+        parts = f"{len(names)} of {counted(len(app.processors), 'processor')}, {others}"
         findings.fine(f"{target} can be imported, its settings can be used: {parts}")
     trio.run(_server, app, findings)
     return findings.code
@@ -105,7 +107,9 @@ def _streams(
                 f"keep {_of(stored, what)}, or take another name and drain this one first",
             )
         if not differ:
-            findings.fine(f"stream {name} is declared as on the server: {spec.partition_count} partitions")
+            findings.fine(
+                f"stream {name} is declared as on the server: {counted(spec.partition_count, 'partition')}"
+            )
         for what in ("partition_size", "overflow"):
             if _of(stored, what) != _of(spec, what):
                 before, now = _of(stored, what), _of(spec, what)

@@ -13,6 +13,7 @@ from runnel_trio._cli._errors import Ended, Exit, tell
 from runnel_trio._cli._options import Command, F, common
 from runnel_trio._cli._processor import operate
 from runnel_trio._processor import Processor
+from runnel_trio._words import counted
 from runnel_trio.middleware import Dead, DeadLetterMiddleware, Letter
 
 __all__ = ["dead_letters"]
@@ -100,7 +101,11 @@ def drop(target: str, ids: Sequence[str], *, every: bool, yes: bool, **server: A
         link = _letters_of(processor)
         letters = await _found(link, ids, every=every)
         if letters and every and not yes:
-            click.confirm(f"Drop {_count(len(letters))} of {link.sink.name} for good?", abort=True, err=True)
+            click.confirm(
+                f"Drop {_count(len(letters))} of {link.sink.name} for good?",
+                abort=True,
+                err=True,
+            )
         gone = await link.drop(letters)
         tell(f"Dropped {_count(gone)}.{_gone(len(letters) - gone)}")
 
@@ -176,8 +181,8 @@ def _whole(letter: Letter) -> str:
 
 
 def _count(number: int) -> str:
-    return f"{number:,} dead letter{'s' if number != 1 else ''}"
+    return counted(number, "dead letter")
 
 
 def _gone(number: int) -> str:
-    return f" {number:,} were gone meanwhile." if number else ""
+    return f" Gone meanwhile: {number:,}." if number else ""

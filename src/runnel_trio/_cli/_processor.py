@@ -20,6 +20,7 @@ from runnel_trio._cli._status import refuse_missing
 from runnel_trio._kinds import redacted_text
 from runnel_trio._operations import PartitionReset, Quarantined, numbers_of, start_of
 from runnel_trio._processor import Processor
+from runnel_trio._words import counted
 from runnel_trio.exceptions import Misconfigured
 
 __all__ = ["operate", "processor", "with_zone"]
@@ -99,8 +100,8 @@ async def _reset(
         click.echo(_line(processor, change))
     before = sum(change.lag_before or 0 for change in found)
     after = sum(change.lag_after for change in found)
-    would = "would be" if dry_run else "are"
-    tell(f"{after:,} events {would} to be processed, {before:,} before.{' Nothing was changed.' * dry_run}")
+    told = f"{counted(after, 'event')} to be processed, {before:,} before."
+    tell(f"{told} This was a dry run: nothing was changed." if dry_run else told)
 
 
 def _check(processor: Processor[Any], partitions: Sequence[int], start: str | datetime = "0") -> None:
@@ -171,10 +172,10 @@ def pause(target: str, partitions: Sequence[int], *, reason: str, dry_run: bool,
             numbers = [x for x in numbers_of(found.spec, partitions or None) if x not in still]
         else:
             numbers = await found.pause(partitions or None, reason=reason)
-        would = "would be" if dry_run else "are"
-        tell(f"{len(numbers)} partition(s) of {found.stream.name} {would} paused for {found.name}.")
+        what = "Would pause" if dry_run else "Paused"
+        tell(f"{what} for {found.name}: {counted(len(numbers), 'partition')} of {found.stream.name}.")
         if not dry_run and numbers:
-            tell(f"They go on with: runnel-trio processor resume {target}")
+            tell(f"To go on: runnel-trio processor resume {target}")
 
     return operate(target, work, looks=dry_run, **server)
 
@@ -189,7 +190,8 @@ def drop(target: str, *, yes: bool, dry_run: bool, **server: Any) -> int:
 
     async def work(_: App, found: Processor[Any]) -> None:
         where = (
-            f"the cursors of {found.name} in {found.stream.partition_count} partitions of {found.stream.name}"
+            f"what the server keeps of {found.name} in "
+            f"{counted(found.stream.partition_count, 'partition')} of {found.stream.name}"
         )
         if dry_run:
             tell(f"It would delete {where}. Nothing was changed.")
@@ -197,7 +199,7 @@ def drop(target: str, *, yes: bool, dry_run: bool, **server: Any) -> int:
         if not yes:
             confirmed(f"Delete {where}, for good? If it runs again, it begins at the oldest event.")
         had = await found.forget()
-        tell(f"{found.name} is forgotten; it had a cursor in {had} partition(s).")
+        tell(f"{found.name} is forgotten; it had a cursor in {counted(had, 'partition')}.")
 
     return operate(target, work, looks=True, **server)
 
@@ -250,7 +252,7 @@ async def _resume(
         if not dry_run:
             done = await processor.resume([why], skip=skip, dead_letter=dead_letter)
             place = f"{processor.stream.name}[{why.partition}]"
-            what = "it" if why.count == 1 else f"these {why.count} events"
+            what = "it" if why.count == 1 else f"these {counted(why.count, 'event')}"
             how = f", without {what}" if skip else f"; {what} can be found among the dead letters"
             changed = f"{place} has changed meanwhile; nothing was done. Look again."
             tell(f"{place} goes on{how if skip or dead_letter else ''}." if done else changed)
@@ -263,7 +265,7 @@ def _show(processor: Processor[Any], why: Quarantined) -> None:
         reason = f": {why.error}" if why.error else ""
         tell(f"{processor.stream.name}[{why.partition}] was paused by {why.member} at {why.time}{reason}")
         return
-    events = why.first if why.count == 1 else f"{why.count} events from {why.first}"
+    events = why.first if why.count == 1 else f"{counted(why.count, 'event')} from {why.first}"
     place = f"{processor.stream.name}[{why.partition}]"
     tell(redacted_text(f"{place} stands still at {events} since {why.time}: {why.error}"))
     tell(redacted_text("".join(f"    {line}\n" for line in why.traceback.splitlines()).rstrip()))

@@ -9,6 +9,7 @@ from typing import Any
 from runnel_trio._app import App
 from runnel_trio._cli._errors import Ended, Exit, tell
 from runnel_trio._stream import Stream
+from runnel_trio._words import counted
 from runnel_trio.exceptions import RecordInvalid
 
 __all__ = ["BadRecord", "parsed", "send"]
@@ -60,5 +61,5 @@ async def send(app: App, stream: Stream[Any], texts: Sequence[str], *, allow_unk
             raise Ended(Exit.DATA, f"{which}{error}. Nothing was sent.") from None
     async with app.session():
         await stream.send(*records)
-    tell(f"Sent {len(records):,} event{'s' if len(records) != 1 else ''} to {stream.name}.")
+    tell(f"Sent {counted(len(records), 'event')} to {stream.name}.")
     return Exit.OK

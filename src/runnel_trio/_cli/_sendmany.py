@@ -24,6 +24,7 @@ from runnel_trio._cli._send import BadRecord, parsed
 from runnel_trio._cli._signals import obeyed
 from runnel_trio._scopes import helpers
 from runnel_trio._stream import Stream
+from runnel_trio._words import counted
 from runnel_trio.exceptions import (
     BrokerRefused,
     BrokerUnavailable,
@@ -200,9 +201,9 @@ class Sending:
     def _account(self) -> str:
         """What was sent, and what was not."""
         seconds = time.monotonic() - self.progress.began
-        told = f"{_counted(self.sent, 'event')} sent to {self.stream.name}"
+        told = f"{counted(self.sent, 'event')} sent to {self.stream.name}"
         if self.skipped:
-            told += f", {_counted(self.skipped, 'bad line')} skipped"
+            told += f", {counted(self.skipped, 'bad line')} skipped"
         told += f", in {seconds:.1f} s ({rate(self.sent, seconds)})."
         if self._complete:
             return told
@@ -221,10 +222,6 @@ def _reason(error: Exception) -> str:
     """What is wrong with a line, in a line; what the user's own functions raise needs its type."""
     said = str(error) if isinstance(error, BadRecord | RunnelError) else f"{type(error).__name__}: {error}"
     return " ".join(said.split())
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'s' if number != 1 else ''}"
 
 
 def _doubtful(numbers: Sequence[int]) -> str:

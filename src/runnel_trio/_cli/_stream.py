@@ -18,6 +18,7 @@ from runnel_trio._cli._logging import configure
 from runnel_trio._cli._options import Command, common
 from runnel_trio._cli._status import refuse_missing
 from runnel_trio._stream import Stream
+from runnel_trio._words import counted
 
 __all__ = ["stream"]
 
@@ -55,10 +56,10 @@ def info(target: str, *, as_json: bool, redis_url: str | None, embedded: str | N
 
 def _lines(found: Stream[Any], surveyed: Sequence[Surveyed]) -> list[str]:
     spec = found.spec
-    limits = f"{spec.partition_size:,} events, overflow={spec.overflow.value}"
+    limits = f"{counted(spec.partition_size, 'event')}, overflow={spec.overflow.value}"
     lines = [
         f"{spec.app}.{spec.name}: {spec.record} by {_by(found)}, {type(found.codec.serializer).__name__}",
-        f"{spec.partition_count} partitions of {limits}",
+        f"{counted(spec.partition_count, 'partition')} of {limits}",
         "",
         f"{'PART':>5}{'EVENTS':>12}{'EVER':>14}{'MEMORY':>11}  BEHIND",
     ]

@@ -24,6 +24,7 @@ from runnel_trio._cli._screen import STYLES, History, Line, screen
 from runnel_trio._cli._status import app_or_name, of_app, refuse_missing
 from runnel_trio._operations import pause, quarantined
 from runnel_trio._overview import Overview, ProcessorView, overview
+from runnel_trio._words import counted
 from runnel_trio.exceptions import Misconfigured
 
 __all__ = ["top"]
@@ -163,7 +164,8 @@ class _Top:
         except Misconfigured as error:
             self._told = str(error)
         else:
-            self._told = f"{len(done)} partition(s) of {spec.stream.name} are paused for {spec.name}."
+            number = counted(len(done), "partition")
+            self._told = f"Paused for {spec.name}: {number} of {spec.stream.name}."
         await self._look()
 
     async def _resume(self) -> None:
@@ -172,7 +174,7 @@ class _Top:
         for found in await quarantined(broker, spec, None):
             await broker.resume(spec, found.stored, skip=False)
             count += 1
-        self._told = f"{count} partition(s) of {spec.stream.name} go on."
+        self._told = f"Resumed for {spec.name}: {counted(count, 'partition')} of {spec.stream.name}."
         await self._look()
 
     @property

@@ -14,6 +14,7 @@ from runnel_trio._app import App
 from runnel_trio._names import name_of
 from runnel_trio._processor import Processor
 from runnel_trio._rules._schedule import Crontab
+from runnel_trio._words import counted
 from runnel_trio.exceptions import Misconfigured
 
 __all__ = ["NotDrained", "advance_to", "drained"]
@@ -85,9 +86,10 @@ async def _behind(processor: Processor[Any]) -> list[str]:
             place = f"{stream.name}[{number}] of processor {processor.name!r}"
             said = f", stands in quarantine at {why.first.decode()}: {why.error}" if why else ""
             said += ", which no worker has taken yet" if state is None else ""
-            lines.append(f"{place}: {lag} event(s) behind{said}")
+            lines.append(f"{place}: {counted(lag, 'event')} behind{said}")
     more = len(lines) - _NAMED
-    return [*lines[:_NAMED], f"and {more} more partition(s) of processor {processor.name!r}"][: len(lines)]
+    rest = [f"and {counted(more, 'more partition')} of processor {processor.name!r}"] if more > 0 else []
+    return [*lines[:_NAMED], *rest]
 
 
 async def advance_to(app: App, function: Callable[[], Awaitable[Any]]) -> datetime:
