@@ -137,6 +137,20 @@ def test_the_programs_of_the_book_run(page: Path, tmp_path: Path, monkeypatch: p
             assert value.__code__.co_flags & 0x80
 
 
+def test_links_stand_in_one_order_everywhere() -> None:
+    """Retries first, as the text of the guide has them; `test_middleware_surrounds_each_event…` shows what it means."""
+    lists = [
+        found
+        for path in [*PAGES, *DOCS.rglob("examples/**/*.py"), *SOURCE.rglob("*.py")]
+        for found in re.findall(r"middleware=\[(.*)\]", path.read_text(encoding="utf-8"))
+    ]
+    both = [
+        found for found in lists if "Retry" in found and "," in found.partition("Retry")[2].partition("))")[2]
+    ]
+    assert len(both) >= 4
+    assert all(found.startswith("RetryMiddleware(") for found in lists if "Retry" in found)
+
+
 async def test_the_ledger_of_the_guide_counts_each_order_once() -> None:
     names = run(DOCS / "guide" / "state.rst")
     spent = lambda: dict(names["db"].execute("SELECT customer, amount FROM spent"))  # noqa: E731

@@ -174,7 +174,7 @@ class App:
         """Declare the decorated async function a processor of ``stream``.
 
         It is called for each partition, with that partition's `Events`. What is not given is taken from the
-        ``default_…`` settings; `Processor` says what each means.
+        ``default_…`` settings; `Processor` says what each means. The first of ``middleware`` is outermost.
 
         Raises:
             Misconfigured: a value that cannot be used, a function that is not async, or a processor of

@@ -59,7 +59,7 @@ class Processor(Generic[R]):
         function: called for each owned partition with that partition's `Events`.
         name: the name of its consumer group.
         exception_policy: what happens when it raises.
-        middleware: links between the source and the function, the source's end first.
+        middleware: links between the source and the function, the outermost, at the source's end, first.
         lock_expiry: seconds after its last heartbeat that a member counts as dead.
         read_timeout: milliseconds that a read waits in the server.
         prefetch_count: events that are kept ready for each partition, at most.

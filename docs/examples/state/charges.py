@@ -65,7 +65,7 @@ async def ledger_at(path: Path) -> AsyncIterator[Ledger]:
         yield LEDGER.get()
 
 
-@app.processor(orders, middleware=[refused, RetryMiddleware(attempts=3, on=(sqlite3.OperationalError,))])
+@app.processor(orders, middleware=[RetryMiddleware(attempts=3, on=(sqlite3.OperationalError,)), refused])
 async def charge(events: Events[Order]) -> None:
     ledger, owner = LEDGER.get(), events.partition
     counted, owed = await trio.to_thread.run_sync(ledger.load, owner.number)  # rebuilt at each call
