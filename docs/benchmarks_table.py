@@ -16,7 +16,7 @@ PAGE = Path(__file__).with_name("benchmarks.rst")
 FIGURES = PAGE.with_suffix(".json")
 BEGIN, END = ".. table begin\n", ".. table end\n"
 
-#: Of a plot, in its own units: as wide as a phone, so that its text can be read there. A label stands above its bar.
+#: Of a plot, in its own units: as wide as a phone, so that text can be read there; labels stand above bars.
 WIDTH, VALUES, LABEL, LINE, THICK = 360, 60, 16, 38, 14
 #: On a wide page it grows by a third, and no more.
 WIDEST = 480

@@ -176,6 +176,22 @@ def test_a_pause_is_made_shown_and_lifted(at_work: str, command: Callable[..., A
     assert command("processor", "resume", *server).stderr == "No partition stands still.\n"
 
 
+def test_a_processor_that_the_code_no_longer_has_is_dropped_by_its_name(
+    at_work: str, command: Command
+) -> None:
+    def drop(target: str, *words: str) -> Any:
+        return command("processor", "drop", "--app", "warehouse", target, "--redis-url", at_work, *words)
+
+    unknown = drop("items/old")
+    assert unknown.returncode == 2
+    assert "the server has no cursor of items/old of app 'warehouse'" in unknown.stderr
+    assert unknown.stderr.endswith("it knows items/count\n")
+    assert drop("items/count").returncode == 2, "nobody to ask"
+    done = drop("items/count", "--yes")
+    assert done.stderr == "count is forgotten; it had a cursor in 2 partitions.\n"
+    assert drop("items/count", "--yes").stderr.endswith("it knows none\n")
+
+
 def test_seek_and_drop_ask_first(at_work: str, command: Callable[..., Any]) -> None:
     server = ("--redis-url", at_work)
     for words in (["seek", "warehouse:count", "0"], ["drop", "warehouse:count"]):

@@ -12,13 +12,14 @@ import click
 import trio
 
 from runnel_trio._app import App
+from runnel_trio._broker._protocol import Broker, ProcessorSpec
 from runnel_trio._cli._errors import Ended, Exit, concluded, tell
 from runnel_trio._cli._load import app_of, load, redirect
 from runnel_trio._cli._logging import configure
 from runnel_trio._cli._options import Command, common
 from runnel_trio._cli._status import refuse_missing
 from runnel_trio._kinds import redacted_text
-from runnel_trio._operations import PartitionReset, Quarantined, numbers_of, start_of
+from runnel_trio._operations import PartitionReset, Quarantined, forget, numbers_of, start_of
 from runnel_trio._processor import Processor
 from runnel_trio._words import counted
 from runnel_trio.exceptions import Misconfigured
@@ -181,27 +182,87 @@ def pause(target: str, partitions: Sequence[int], *, reason: str, dry_run: bool,
 
 
 @processor.command(cls=Command)
-@click.argument("target", metavar="MODULE:PROCESSOR")
+@click.argument("target", metavar="MODULE:PROCESSOR|STREAM/PROCESSOR")
+@click.option(
+    "--app", "name", metavar="NAME", help="The app's name, for a processor that is not in its code."
+)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @common
-def drop(target: str, *, yes: bool, dry_run: bool, **server: Any) -> int:
-    """Forget a processor: its cursors, leases, quarantines. The stream stays. Refused while workers run."""
+def drop(target: str, *, name: str | None, yes: bool, dry_run: bool, **server: Any) -> int:
+    """Forget a processor: its cursors, leases, quarantines. The stream stays. Refused while workers run.
+
+    One that the code no longer has is named as `status` shows it, beside the app: --app shop orders/totals.
+    """
 
     async def work(_: App, found: Processor[Any]) -> None:
-        where = (
-            f"what the server keeps of {found.name} in "
-            f"{counted(found.stream.partition_count, 'partition')} of {found.stream.name}"
-        )
-        if dry_run:
-            tell(f"It would delete {where}. Nothing was changed.")
-            return
-        if not yes:
-            confirmed(f"Delete {where}, for good? If it runs again, it begins at the oldest event.")
-        had = await found.forget()
-        tell(f"{found.name} is forgotten; it had a cursor in {counted(had, 'partition')}.")
+        await _drop(found.spec, found.forget, yes=yes, dry_run=dry_run)
 
-    return operate(target, work, looks=True, **server)
+    if name is None:
+        return operate(target, work, looks=True, **server)
+    return _by_name(name, target, yes=yes, dry_run=dry_run, **server)
+
+
+async def _drop(
+    spec: ProcessorSpec, forget: Callable[[], Awaitable[int]], *, yes: bool, dry_run: bool
+) -> None:
+    where = (
+        f"what the server keeps of {spec.name} in "
+        f"{counted(spec.stream.partition_count, 'partition')} of {spec.stream.name}"
+    )
+    if dry_run:
+        tell(f"It would delete {where}. Nothing was changed.")
+        return
+    if not yes:
+        confirmed(f"Delete {where}, for good? If it runs again, it begins at the oldest event.")
+    had = await forget()
+    tell(f"{spec.name} is forgotten; it had a cursor in {counted(had, 'partition')}.")
+
+
+def _by_name(
+    name: str,
+    target: str,
+    *,
+    yes: bool,
+    dry_run: bool,
+    redis_url: str | None,
+    embedded: str | None,
+    show_all: bool,
+) -> int:
+    """Drop what only the server knows."""
+
+    async def session(app: App) -> int:
+        async with app._shared.used() as broker:
+            spec = await _known(broker, app.name, target)
+            await _drop(spec, partial(forget, broker, spec), yes=yes, dry_run=dry_run)
+        return Exit.OK
+
+    def command() -> int:
+        app = App(name)
+        refuse_missing(embedded)
+        redirect(app, redis_url=redis_url, embedded=embedded)
+        configure(app.settings, tell)
+        return trio.run(session, app)
+
+    return concluded(command, show_all=show_all)
+
+
+async def _known(broker: Broker, app: str, target: str) -> ProcessorSpec:
+    """A processor of which the server has cursors.
+
+    Raises:
+        Ended: it has none of that name; says which there are.
+    """
+    known: dict[str, ProcessorSpec] = {}
+    for spec in await broker.streams(app):
+        for own in sorted({own for place in await broker.survey(spec) for own in place.processors}):
+            known[f"{spec.name}/{own}"] = ProcessorSpec(stream=spec, name=own)
+    if target in known:
+        return known[target]
+    there = f"it knows {', '.join(known)}" if known else "it knows none"
+    raise Ended(
+        Exit.USAGE, f"the server has no cursor of {target} of app {app!r} (STREAM/PROCESSOR): {there}"
+    )
 
 
 def confirmed(question: str) -> None:
