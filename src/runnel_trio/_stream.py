@@ -319,7 +319,7 @@ def _checked_ids(stream_ids: Iterable[str | bytes] | None, count: int) -> list[b
     ids = [xid.decode() if isinstance(xid, bytes) else str(xid) for xid in stream_ids]
     if len(ids) != count:
         raise Misconfigured(
-            f"send() was given {counted(count, 'record')} and {len(ids):,} stream_ids: it takes one for each"
+            f"send() was given {counted(count, 'record')}, and {len(ids):,} as stream_ids: one each is needed"
         )
     return [None if xid == "*" else _checked_id(xid) for xid in ids]
 
