@@ -108,7 +108,7 @@ def main() -> None:
     HERE.mkdir(exist_ok=True)
     before, now = overview(time=NOW - 1), overview(more=1_204)
     lines = board(now, before, module="shop")
-    lines += ["", "\x1b[31morders/totals: 1 partition(s) stand still: 11\x1b[0m"]
+    lines += ["", "\x1b[31morders/totals: 1 partition stands still: 11\x1b[0m"]
     picture(Text.from_ansi("\n".join(lines)), "status", "runnel-trio status shop:app", 80)
     history = History()
     count = 0

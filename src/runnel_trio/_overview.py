@@ -27,6 +27,7 @@ from runnel_trio._broker._protocol import (
 from runnel_trio._kinds import legible
 from runnel_trio._operations import reads
 from runnel_trio._rules._cursor import ORIGIN, parse_id
+from runnel_trio._words import counted
 
 __all__ = [
     "Health",
@@ -331,9 +332,10 @@ def health(view: Overview, *, most_lag: int | None, most_age: float | None) -> H
         name = f"{processor.stream}/{processor.name}"
         if still := processor.standing():
             numbers = ", ".join(str(x.number) for x in still[:8]) + (", …" if len(still) > 8 else "")
-            standing.append(f"{name}: {len(still)} partition(s) stand still: {numbers}")
+            stand = "stands" if len(still) == 1 else "stand"
+            standing.append(f"{name}: {counted(len(still), 'partition')} {stand} still: {numbers}")
         if most_lag is not None and processor.lag > most_lag:
-            behind.append(f"{name}: {processor.lag:,} events behind, more than {most_lag:,}")
+            behind.append(f"{name}: {counted(processor.lag, 'event')} behind, more than {most_lag:,}")
         if most_age is not None and processor.age > most_age:
             behind.append(
                 f"{name}: the oldest event waits for {processor.age:,.0f} s, more than {most_age:g}"

@@ -165,7 +165,7 @@ def test_what_is_wrong_with_the_app_is_said_once_and_ends_the_supervisor(command
 def test_a_server_that_is_not_there_yet_is_waited_for(reads: Any, started: Any) -> None:
     run = started("run", "shop:app", "--workers=2", "--redis-url=redis://127.0.0.1:1")
     for seconds in ("0.5", "1.0"):
-        reads(run, rf"worker-ended worker=1 .*how=exit code 69 .*again_in={seconds}")
+        reads(run, rf"worker-ended worker=1 .*how=exit code 3 .*again_in={seconds}")
     run.send_signal(signal.SIGTERM)
     _, log = run.communicate(timeout=20)
     assert run.returncode == 0

@@ -76,11 +76,11 @@ def test_keys_pause_and_resume_what_is_chosen(depot: str, terminal: Callable[...
     at.types("p")
     at.shows(r"Pause count\? y or n")
     at.types("y")
-    at.shows(r"4 partition\(s\) of items are paused for count")
+    at.shows(r"Paused for count: 4 partitions of items")
     at.types("r")
     at.shows(r"Resume what stands still of count\? y or n")
     at.types("y")
-    at.shows(r"4 partition\(s\) of items go on")
+    at.shows(r"Resumed for count: 4 partitions of items")
     at.types("q")
     assert at.ends()[0] == 0
 

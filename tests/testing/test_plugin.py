@@ -136,9 +136,7 @@ async def test_it(runnel_app_settings):
 
     with redis.Redis.from_url(url) as client:
         client.set("precious", 1)
-        assert "has 1 key(s), and tests delete everything" in suite(
-            f"--runnel-redis-url={url}", test_given=used
-        )
+        assert "has 1 key, and tests delete everything" in suite(f"--runnel-redis-url={url}", test_given=used)
         assert client.get("precious") == b"1"
         client.flushdb()
 

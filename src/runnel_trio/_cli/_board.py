@@ -12,6 +12,7 @@ import attrs
 import click
 
 from runnel_trio._overview import MemberView, Overview, PartitionView, ProcessorView, StreamView
+from runnel_trio._words import counted
 
 __all__ = ["Rates", "ago", "board", "size_of"]
 
@@ -166,7 +167,9 @@ def _member(member: MemberView, now: float) -> str:
     since = "" if member.since is None else f"  up {ago(max(0.0, now - member.since))}"
     leaving = "  is leaving" if member.leaving else ""
     version = f"  {member.version}" if member.version else ""
-    return f"  {name}{version}{since}  {member.partitions} partitions  {member.lag:,} behind{leaving}"
+    return (
+        f"  {name}{version}{since}  {counted(member.partitions, 'partition')}  {member.lag:,} behind{leaving}"
+    )
 
 
 def _still(
@@ -185,7 +188,7 @@ def _still(
         yield click.style(f"  [{partition.number}] paused for {ago(since)} by {why.member}{reason}", fg="red")
         yield _resume(processor, partition, module, server)
         return
-    events = "1 event" if why.count == 1 else f"{why.count} events"
+    events = counted(why.count, "event")
     yield click.style(f"  [{partition.number}] stands still for {ago(since)}: {why.error}", fg="red")
     yield f"      at {why.first.decode()}, {events}; {behind} behind; on {why.member}"
     yield _resume(processor, partition, module, server)

@@ -1,4 +1,4 @@
-"""How commands end: what is told, and the exit code, whose meanings are those of sysexits.h.
+"""How commands end: what is told, and the exit code: 1 to 3 as `status` has them, and those of sysexits.h.
 
 What goes wrong is one line that says what to do. A traceback is for code of the user that raised, from their
 line on; ``--traceback`` shows every one, whole. A password in a server's URL is not shown, whoever wrote it
@@ -37,8 +37,8 @@ class Exit(enum.IntEnum):
     OK = 0
     FAILED = 1
     USAGE = 2
+    UNAVAILABLE = 3
     DATA = 65
-    UNAVAILABLE = 69
     SOFTWARE = 70
     IO = 74
     TRY_LATER = 75

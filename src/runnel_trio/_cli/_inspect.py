@@ -19,14 +19,13 @@ from runnel_trio._cli._load import app_of, load, redirect
 from runnel_trio._cli._logging import configure
 from runnel_trio._cli._options import Command, common
 from runnel_trio._cli._processor import with_zone
-from runnel_trio._cli._run import unavailable
 from runnel_trio._cli._status import refuse_missing
 from runnel_trio._event import Event, Origin, Partition
 from runnel_trio._kinds import legible
 from runnel_trio._operations import numbers_of, start_of
 from runnel_trio._rules._cursor import is_after, parse_id
 from runnel_trio._stream import Stream
-from runnel_trio.exceptions import BrokerUnavailable, DeserializationError
+from runnel_trio.exceptions import DeserializationError
 
 __all__ = ["inspect"]
 
@@ -90,11 +89,8 @@ def inspect(
 
 
 async def _session(app: App, look: _Look, start: bytes) -> int:
-    try:
-        async with app._shared.used() as broker:  # not by the stream, which would declare itself
-            await look.run(broker, start)
-    except BrokerUnavailable as error:
-        raise unavailable(app, error) from error
+    async with app._shared.used() as broker:  # not by the stream, which would declare itself
+        await look.run(broker, start)
     return Exit.OK
 
 

@@ -16,6 +16,7 @@ import attrs
 
 from runnel_trio._cli._board import ago, size_of
 from runnel_trio._overview import Overview, PartitionView, ProcessorView, StreamView
+from runnel_trio._words import counted
 
 __all__ = ["STYLES", "History", "Line", "screen", "sparkline"]
 
@@ -172,7 +173,7 @@ def _detail(view: Overview, processor: ProcessorView, width: int) -> Iterator[Li
         name = f"{member.host}:{member.pid}" if member.host else member.id
         since = "" if member.since is None else f"  up {ago(max(0.0, view.time - member.since))}"
         leaving = "  is leaving" if member.leaving else ""
-        facts = f"  {name}  {member.partitions} partitions  {member.lag:,} behind{since}{leaving}"
+        facts = f"  {name}  {counted(member.partitions, 'partition')}  {member.lag:,} behind{since}{leaving}"
         yield [(f"{letters[member.id]}", "title"), (facts, "behind" if member.leaving else "")]
     if not processor.members:
         yield [("nobody runs it", "bad")]

@@ -31,6 +31,7 @@ from runnel_trio._cli._reload import changes
 from runnel_trio._cli._signals import hangups, obeyed
 from runnel_trio._scopes import helpers
 from runnel_trio._telemetry import logger, report
+from runnel_trio._words import counted
 from runnel_trio.exceptions import RunnelError
 
 __all__ = ["Supervisor"]
@@ -124,7 +125,7 @@ class Supervisor:
     # What signals do
 
     def _stop(self, number: int) -> None:
-        said = f"stopping {self.workers} workers gracefully; once more to stop at once"
+        said = f"stopping {counted(self.workers, 'worker')} gracefully; once more to stop at once"
         self._end(1, number, said)
 
     def _abort(self, number: int) -> None:

@@ -20,7 +20,7 @@ import attrs
 import trio
 
 from runnel_trio._broker._protocol import Broker
-from runnel_trio._names import name_of
+from runnel_trio._names import name_of, place_of
 from runnel_trio._rules._schedule import Crontab, next_tick
 from runnel_trio._scopes import quitting
 from runnel_trio._telemetry import report
@@ -85,7 +85,8 @@ class Background:
 
     def __attrs_post_init__(self) -> None:
         if not inspect.iscoroutinefunction(self.function):
-            raise Misconfigured(f"{name_of(self.function)} must be an async function: `async def …`")
+            name, place = name_of(self.function), place_of(self.function)
+            raise Misconfigured(f"{name} must be an async function: `async def …` ({place})")
         wanted = [
             name
             for name, parameter in inspect.signature(self.function).parameters.items()

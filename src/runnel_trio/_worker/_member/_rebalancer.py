@@ -353,7 +353,7 @@ class Rebalancer:
         for answer in answers:
             if isinstance(answer, Quarantine):
                 self._still[answer.partition] = answer
-                tell_of_standing(self.processor.stream.name, answer)
+                tell_of_standing(self.processor.stream.name, answer, self.member)
         return [answer for answer in answers if isinstance(answer, Held)]
 
     def _tell_of_held(self, missing: set[int]) -> None:
