@@ -7,9 +7,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from runnel_trio import App, Processor, Record, Stream, _sources, settings, testing
+
+
+# The suite sees the same examples each time; `nox -s examples` looks for new ones, and many more.
+hypothesis.settings.register_profile("suite", derandomize=True, database=None, deadline=None)
+hypothesis.settings.register_profile("thorough", max_examples=2000, deadline=None)
+hypothesis.settings.load_profile("suite")
 
 
 class Order(Record):

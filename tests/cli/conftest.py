@@ -17,6 +17,7 @@ from pathlib import Path
 
 import attrs
 import pytest
+from warm import Warm
 
 SHOP = """
 import os, sys, time
@@ -75,14 +76,24 @@ def environment(**changes: str) -> dict[str, str]:
     return {**kept, **changes}
 
 
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
+    """Runs commands without their imports."""
+    warm = Warm(tmp_path_factory.mktemp("w"))
+    yield warm
+    warm.close()
+
+
 @pytest.fixture
-def command(shop: Path) -> Command:
+def command(shop: Path, warm: Warm) -> Command:
     """Run a command to its end."""
 
     def run(
         *arguments: str, stdin: str | bytes = "", cwd: Path = shop, **changes: str
     ) -> subprocess.CompletedProcess[str]:
         given = stdin if isinstance(stdin, bytes) else stdin.encode()
+        if "PYTHONPATH" not in changes:
+            return warm.run(arguments, given, cwd, environment(**changes), 60)
         done = subprocess.run(
             [sys.executable, "-m", "runnel_trio", *arguments],
             cwd=cwd,
