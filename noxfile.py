@@ -73,7 +73,12 @@ def simulate(session: nox.Session) -> None:
 def examples(session: nox.Session) -> None:
     """New examples for the properties of records, rules and the command line, and twenty times as many."""
     session.install("-e", ".[test]")
-    given = session.posargs or ["tests/codec", "tests/rules", "tests/worker/test_backlog.py", "tests/cli/test_lines.py"]
+    given = session.posargs or [
+        "tests/codec",
+        "tests/rules",
+        "tests/worker/test_backlog.py",
+        "tests/cli/test_lines.py",
+    ]
     session.run("python", "-m", "pytest", "--hypothesis-profile=thorough", *given)
 
 

@@ -9,9 +9,11 @@ from typing import Any
 
 import hypothesis
 import pytest
+from warm import Warm
 
 from runnel_trio import App, Processor, Record, Stream, _sources, settings, testing
-
+from runnel_trio._broker._redis import _broker, _reader
+from runnel_trio._broker._redis._connection import Endpoint
 
 # The suite sees the same examples each time; `nox -s examples` looks for new ones, and many more.
 hypothesis.settings.register_profile("suite", derandomize=True, database=None, deadline=None)
@@ -47,6 +49,14 @@ def no_settings_of_others(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         yield
 
 
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
+    """Runs commands without their imports."""
+    warm = Warm(tmp_path_factory.mktemp("w"))
+    yield warm
+    warm.close()
+
+
 @pytest.fixture
 def app() -> App:
     """An app on a memory broker of its own."""
@@ -63,6 +73,13 @@ def order() -> type[Order]:
 def orders(app: App) -> Stream[Order]:
     """A stream of four partitions, by key."""
     return app.stream("orders", Order, partition_by="key")
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A silent server counts as dead after 0.3 s instead of 5."""
+    monkeypatch.setattr(_broker, "Endpoint", partial(Endpoint, timeout=0.3))
+    monkeypatch.setattr(_reader, "_MARGIN", 0.3)
 
 
 @pytest.fixture

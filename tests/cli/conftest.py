@@ -76,14 +76,6 @@ def environment(**changes: str) -> dict[str, str]:
     return {**kept, **changes}
 
 
-@pytest.fixture(scope="session")
-def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
-    """Runs commands without their imports."""
-    warm = Warm(tmp_path_factory.mktemp("w"))
-    yield warm
-    warm.close()
-
-
 @pytest.fixture
 def command(shop: Path, warm: Warm) -> Command:
     """Run a command to its end."""
@@ -159,9 +151,11 @@ def reads() -> Callable[..., re.Match[str]]:
     return read_to
 
 
-#: As in a shell, where Ctrl-C reaches the command: the terminal becomes that of its session.
+#: As in a shell, where Ctrl-C reaches the command: the terminal becomes that of its session. The tests may run
+#: under nohup, the command does not.
 AT_A_TERMINAL = """
-import fcntl, termios
+import fcntl, signal, termios
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 from runnel_trio.__main__ import main
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 main()

@@ -17,7 +17,6 @@ from uuid import UUID
 
 import attrs
 import orjson
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
 from flown_log import MAX_UNACKED, check, count, done, members
 from redis import Redis
+from warm import Forked
 
-Worker = subprocess.Popen[bytes]
+Worker = Forked
 
 
 def shared(redis: Redis, *workers: Worker) -> bool:

@@ -6,7 +6,6 @@ import http.client
 import re
 import signal
 import socket
-import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -17,8 +16,9 @@ import trio
 from flown_log import count, done
 from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
+from warm import Forked
 
-Worker = subprocess.Popen[bytes]
+Worker = Forked
 
 
 def free_port() -> int:

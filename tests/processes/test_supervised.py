@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,8 +12,9 @@ from typing import Any
 import trio
 from flown_log import MAX_UNACKED, check, count, done, members
 from redis import Redis
+from warm import Forked
 
-Supervisor = subprocess.Popen[bytes]
+Supervisor = Forked
 
 #: Seconds for which a partition may have no owner while workers are replaced. Handing over takes one commit, one
 #: release, one message to the other and one acquire, some 20 ms here; a machine that is busy with the tests may

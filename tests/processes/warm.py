@@ -2,8 +2,8 @@
 
 What tests of the command line spend is mostly the half second in which each command imports its modules. Here a
 process imports them once, and each command is a fork of it: with arguments, environment, directory, pipes and end
-of its own, as ``python -m runnel_trio`` has them. For a command whose interpreter itself is to start otherwise,
-there is `subprocess`.
+of its own, as ``python -m runnel_trio`` has them. Where the start of the interpreter is a part of the test, there
+is `subprocess`.
 
 Run as a program, this is the process that forks; its standard input ends with the tests.
 """
@@ -28,11 +28,49 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Warm"]
+__all__ = ["Forked", "Warm"]
 
 #: What a command may need, besides the package itself, in case it is installed.
 EXTRAS = ["hiredis", "lz4.frame", "msgspec", "orjson", "redis"]
+#: What each command is to import itself: an app takes its settings when it is made, and `runpy` runs the other.
+NEW = ["runnel_trio._demo", "runnel_trio.__main__"]
 _INT = struct.Struct("i")
+
+
+class Forked:
+    """A command that runs, with as much of `subprocess.Popen` as tests need.
+
+    Attributes:
+        pid: its number.
+        returncode: None until its end was seen.
+    """
+
+    def __init__(self, keeper: socket.socket) -> None:
+        self._keeper = keeper
+        (self.pid,) = _INT.unpack(keeper.recv(_INT.size))
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        if self.returncode is None and select.select([self._keeper], [], [], 0)[0]:
+            self.wait()
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        if self.returncode is None:
+            self._keeper.settimeout(timeout)
+            (self.returncode,) = _INT.unpack(self._keeper.recv(_INT.size))
+            self._keeper.close()
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
 
 
 class Warm:
@@ -46,47 +84,45 @@ class Warm:
         self.address = str(directory / "warm")
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        command = [sys.executable, __file__, self.address]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        assert self._process.stdout is not None
-        assert self._process.stdout.readline() == b"warm\n"
-
     def close(self) -> None:
         if self._process is not None:
             self._process.communicate()
 
+    def start(
+        self, arguments: Sequence[str], files: Sequence[int], cwd: Path, env: Mapping[str, str]
+    ) -> Forked:
+        """As `subprocess.Popen`, of ``python -m runnel_trio``, with these as its standard files."""
+        if self._process is None:
+            command = [sys.executable, __file__, self.address]
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            assert self._process.stdout is not None
+            assert self._process.stdout.readline() == b"warm\n"
+        keeper = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        keeper.connect(self.address)
+        what = {"arguments": arguments, "cwd": str(cwd), "env": dict(env)}
+        socket.send_fds(keeper, [json.dumps(what).encode()], files)
+        return Forked(keeper)
+
     def run(
         self, arguments: Sequence[str], given: bytes, cwd: Path, env: Mapping[str, str], timeout: float
     ) -> subprocess.CompletedProcess[str]:
-        """As `subprocess.run`, of ``python -m runnel_trio``."""
-        if self._process is None:
-            self.start()
+        """As `subprocess.run`; what it does not write in time is an error."""
         pipes = [os.pipe() for _ in range(3)]
         (theirs_in, ours_in), (ours_out, theirs_out), (ours_err, theirs_err) = pipes
-        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as keeper, ThreadPoolExecutor(3) as pool:
-            keeper.connect(self.address)
-            keeper.settimeout(timeout)
-            what = json.dumps({"arguments": arguments, "cwd": str(cwd), "env": dict(env)}).encode()
-            theirs = [theirs_in, theirs_out, theirs_err]
-            socket.send_fds(keeper, [what], theirs)
-            for descriptor in theirs:
-                os.close(descriptor)
+        theirs = [theirs_in, theirs_out, theirs_err]
+        command = self.start(arguments, theirs, cwd, env)
+        for descriptor in theirs:
+            os.close(descriptor)
+        with ThreadPoolExecutor(3) as pool:
             pool.submit(_write, ours_in, given)
             texts = [pool.submit(_read, descriptor) for descriptor in (ours_out, ours_err)]
-            code = _end(keeper)
+            try:
+                code = command.wait(timeout)
+            except TimeoutError:
+                command.kill()
+                raise
             out, err = (text.result() for text in texts)
         return subprocess.CompletedProcess([*arguments], code, out, err)
-
-
-def _end(keeper: socket.socket) -> int:
-    """Wait for the end of a command, and kill it when it does not come."""
-    (pid,) = _INT.unpack(keeper.recv(_INT.size))
-    try:
-        return int(_INT.unpack(keeper.recv(_INT.size))[0])
-    except TimeoutError:
-        os.kill(pid, signal.SIGKILL)
-        raise
 
 
 def _write(descriptor: int, given: bytes) -> None:
@@ -118,8 +154,7 @@ def main(address: str) -> None:
 def _modules() -> Iterator[str]:
     package = importlib.import_module("runnel_trio")
     for found in pkgutil.walk_packages(package.__path__, "runnel_trio."):
-        # What belongs to extras is imported by whoever uses it; `runpy` wants the last one to be new.
-        if not found.name.endswith((".testing", "._prometheus", ".__main__")) and ".testing." not in found.name:
+        if found.name not in NEW and not found.name.startswith(f"{NEW[0]}."):
             yield found.name
 
 
@@ -153,7 +188,7 @@ def _become(what: dict[str, Any], descriptors: list[int]) -> None:
     os.chdir(what["cwd"])
     os.environ.clear()
     os.environ.update(what["env"])
-    sys.path[0] = what["cwd"]
+    sys.path[:1] = [what["cwd"], *filter(None, what["env"].get("PYTHONPATH", "").split(os.pathsep))]
     sys.argv[1:] = what["arguments"]
     runpy.run_module("runnel_trio", run_name="__main__", alter_sys=True)
 
