@@ -42,6 +42,7 @@ from runnel_trio._worker._member._meter import Meter
 from runnel_trio._worker._member._partition import PartitionExecutor, tell_of_standing
 from runnel_trio._worker._member._resync import EACH_BEAT, in_turn, resync, tell_of_loss, tell_of_rewriting
 from runnel_trio._worker._member._seat import Seat, told_by
+from runnel_trio._worker._member._unowned import look_out
 
 __all__ = ["Rebalancer"]
 
@@ -99,7 +100,7 @@ class Rebalancer:
         lanes = lanes_for(processor.stream.partition_count, processor.pool_size)
         readers = [self.broker.reader(spec, processor.read_timeout / 1000) for _ in range(lanes)]
         self._committer = Committer(broker=self.broker, processor=spec, meter=self.meter)
-        self._fetcher = Fetcher(readers, on_interrupted=self._in_doubt_of_all)
+        self._fetcher = Fetcher(readers, on_interrupted=partial(self._in_doubt, of_all=True))
         self._seat = Seat(
             broker=self.broker,
             party=spec,
@@ -133,6 +134,8 @@ class Rebalancer:
             async with trio.open_nursery() as services:
                 services.start_soon(self._guarded, self._committer.run)
                 services.start_soon(self._guarded, self._resync)
+                looking = partial(look_out, self.broker, self.processor.spec, self._seat, self.meter)
+                services.start_soon(self._guarded, looking)
                 async with trio.open_nursery() as executors:
                     async with trio.open_nursery() as intake:
                         intake.start_soon(self._guarded, self._fetcher.run)
@@ -197,12 +200,9 @@ class Rebalancer:
         self._open.update(range(self.processor.stream.partition_count))
         self._changed.set()
 
-    def _in_doubt(self) -> None:
+    def _in_doubt(self, *, of_all: bool = False) -> None:
         """What we know of the server may be out of date."""
-        self._doubt.set()
-
-    def _in_doubt_of_all(self) -> None:
-        self._doubts_all = True
+        self._doubts_all = self._doubts_all or of_all
         self._doubt.set()
 
     async def _resync(self) -> None:
