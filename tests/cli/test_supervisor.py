@@ -221,6 +221,24 @@ def test_one_embedded_server_without_a_directory_is_for_all_and_outlives_each(
     assert not Path(directory[1]).exists(), "the server has gone with the last of them"
 
 
+@pytest.mark.parametrize("server", ["--embedded", "--embedded=data"])
+def test_a_supervisor_that_is_killed_leaves_no_directory(
+    server: str, reads: Any, started: Any, tmp_path: Path
+) -> None:
+    temporary = tmp_path / "t"
+    temporary.mkdir()
+    run = started("run", "shop:app", server, "--workers=2", TMPDIR=str(temporary))
+    reads(run, "running app=shop")
+    reads(run, "running app=shop")
+    workers = children(run.pid)
+    assert list(temporary.glob("runnel-*"))
+    run.kill()
+    ends(*workers)
+    deadline = time.monotonic() + 20
+    while list(temporary.iterdir()):  # the guard ends after the last of them
+        assert time.monotonic() < deadline
+
+
 def test_the_log_of_all_of_them_is_for_machines_when_that_is_wanted(reads: Any, started: Any) -> None:
     run = started("run", "shop:app", "--embedded=data", "--workers=2", "--log-format=json")
     reads(run, '"running"')
