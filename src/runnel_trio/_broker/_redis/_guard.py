@@ -37,18 +37,7 @@ import stat
 import sys
 import time
 
-__all__ = [
-    "BYE",
-    "ELSEWHERE",
-    "FAILED",
-    "GONE",
-    "HOLDER",
-    "READY",
-    "WAITING",
-    "dial",
-    "shut_down",
-    "whereabouts",
-]
+__all__ = ["BYE", "ELSEWHERE", "FAILED", "GONE", "READY", "WAITING", "dial", "shut_down", "whereabouts"]
 
 # What a user is told: one of these letters, a text, a NUL byte.
 READY = "R"  # the server answers; its socket, its password and the guard's pid, a line each
@@ -58,8 +47,8 @@ ELSEWHERE = "E"  # another guard serves the directory: attach to that
 BYE = "B"  # to one who leaves: others stay
 GONE = "G"  # to the last one: the server has ended, everything temporary is removed
 
-# In a directory that is thrown away: who is to remove it holds the flock of this file. If nobody does any
-# more, the guard removes it.
+# A file in a directory to be thrown away: its flock is held by who is to do that. Where nobody is, the guard
+# does it.
 HOLDER = "thrown-away"
 
 PATIENCE = 15.0  # seconds without any progress after which a start has failed; loading is progress
@@ -373,9 +362,9 @@ def forsaken(directory: str) -> bool:
     try:
         with open(f"{directory}/{HOLDER}", "rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
     except OSError:  # it is no such directory; or it is, and its holder is alive
         return False
-    return True
 
 
 def quoted(path: str) -> str:
