@@ -47,7 +47,7 @@ _REFUSALS = (theirs.AuthenticationError, theirs.AuthorizationError, theirs.NoPer
 
 def translate(error: Exception, url: str) -> RunnelError:
     """Our error for one of redis-py's: does waiting heal it, or not?"""
-    said = str(error) or type(error).__name__
+    said = str(error).rstrip(".") or type(error).__name__
     if isinstance(error, _REFUSALS):
         return BrokerRefused(f"{redacted(url)} refuses: {said}. Check user, password and permissions.")
     if isinstance(error, _PASSING_KINDS) or said.split(" ", 1)[0] in _PASSING:
