@@ -32,7 +32,7 @@ from runnel_trio.exceptions import (
     WorkersAlive,
 )
 
-__all__ = ["Ended", "Exit", "concluded", "ended", "folded", "place", "tell"]
+__all__ = ["Ended", "Exit", "concluded", "ended", "fold", "folded", "place", "tell"]
 
 
 class Exit(enum.IntEnum):
@@ -84,10 +84,12 @@ def tell(text: str) -> None:
 
 
 def folded(text: str) -> str:
-    """For a terminal, which would break within words; what is in backquotes stays whole, to be copied."""
-    width = shutil.get_terminal_size().columns
-    if len(text) <= width or not sys.stderr.isatty():
-        return text
+    """As `fold`, as wide as the terminal; a line stays one where there is none."""
+    return fold(text, shutil.get_terminal_size().columns) if sys.stderr.isatty() else text
+
+
+def fold(text: str, width: int) -> str:
+    """Break a line between words; what stands in backquotes stays whole, to be copied."""
     whole = re.sub("`[^`]+`", lambda found: found[0].replace(" ", "\0"), text)
     lines = textwrap.wrap(whole, width, break_long_words=False, break_on_hyphens=False)
     return "\n".join(lines).replace("\0", " ")

@@ -352,9 +352,9 @@ class Rebalancer:
             executors.start_soon(self._execute, executor, name=f"{self.processor.name}[{number}]")
         if granted:
             report(logging.INFO, "acquired", processor=self.processor.name, partitions=len(granted))
-        for answer in answers:
-            if isinstance(answer, Quarantine):
-                self._still[answer.partition] = answer
+        for answer in (x for x in answers if isinstance(x, Quarantine)):
+            self._still[answer.partition] = answer
+            if answer.member != self.member:  # who did it has told of it
                 tell_of_standing(self.processor.stream.name, answer)
         return [answer for answer in answers if isinstance(answer, Held)]
 
