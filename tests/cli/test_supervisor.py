@@ -76,7 +76,9 @@ def test_the_third_ctrl_c_kills_workers_that_block_trio(terminal: Any, command: 
     run.shows("begin 1")
     workers = children(run.process.pid)
     assert len(workers) == 2
-    run.types_until_it_ends("\x03")
+    for answer in ("once more to stop at once", "once more to kill them", "killing the workers"):
+        run.types("\x03")
+        run.shows(answer)
     assert run.ends()[0] == 130
     ends(*workers)
 

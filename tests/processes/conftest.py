@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -114,6 +115,29 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path.touch()
     monkeypatch.setenv("FLOWN_LOG", str(path))
     return path
+
+
+@pytest.fixture
+def feed(embedded: str, flights: Path) -> Callable[[trio.Event], Awaitable[None]]:
+    """Send the flights: most of them at once, and the last ones so slowly that some are left until it is time."""
+
+    async def send(last: trio.Event) -> None:
+        import flown_app
+
+        flown_app.app.use_server(embedded)
+        with gzip.open(flights, "rt") as file:
+            records = [flown_app.flights.structure(json.loads(line)) for line in file]
+        most = len(records) * 2 // 3
+        async with flown_app.app.session():
+            for at in range(0, most, 250):
+                await flown_app.flights.send(*records[at : min(at + 250, most)])
+            while not last.is_set() and most < len(records) - 5:
+                await flown_app.flights.send(*records[most : most + 5])
+                most += 5
+                await trio.sleep(0.1)
+            await flown_app.flights.send(*records[most:])
+
+    return send
 
 
 @pytest.fixture
