@@ -6,6 +6,7 @@ Everything here is read from the server, so that it is true without the app's co
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -59,6 +60,8 @@ class MemberView:
         leaving: it gives up what it has.
         partitions: how many it owns.
         lag: events that they are behind.
+        beat: rises with each of its heartbeats.
+        expiry: seconds without one after which it counts as dead.
     """
 
     id: str
@@ -69,6 +72,8 @@ class MemberView:
     leaving: bool
     partitions: int
     lag: int
+    beat: int = 0
+    expiry: float = math.inf
 
 
 @attrs.frozen(kw_only=True)
@@ -297,6 +302,8 @@ def _member(member: Member, partitions: int, lag: int) -> MemberView:
         leaving=member.leaving,
         partitions=partitions,
         lag=lag,
+        beat=member.beat,
+        expiry=member.expiry,
     )
 
 

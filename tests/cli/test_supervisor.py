@@ -76,7 +76,9 @@ def test_the_third_ctrl_c_kills_workers_that_block_trio(terminal: Any, command: 
     run.shows("begin 1")
     workers = children(run.process.pid)
     assert len(workers) == 2
-    run.types_until_it_ends("\x03")
+    for answer in ("once more to stop at once", "once more to kill them", "killing the workers"):
+        run.types("\x03")
+        run.shows(answer)
     assert run.ends()[0] == 130
     ends(*workers)
 
@@ -219,6 +221,24 @@ def test_one_embedded_server_without_a_directory_is_for_all_and_outlives_each(
     directory = re.search(r"unix://(.*)/", first.pop())
     assert directory
     assert not Path(directory[1]).exists(), "the server has gone with the last of them"
+
+
+@pytest.mark.parametrize("server", ["--embedded", "--embedded=data"])
+def test_a_supervisor_that_is_killed_leaves_no_directory(
+    server: str, reads: Any, started: Any, tmp_path: Path
+) -> None:
+    temporary = tmp_path / "t"
+    temporary.mkdir()
+    run = started("run", "shop:app", server, "--workers=2", TMPDIR=str(temporary))
+    reads(run, "running app=shop")
+    reads(run, "running app=shop")
+    workers = children(run.pid)
+    assert list(temporary.glob("runnel-*"))
+    run.kill()
+    ends(*workers)
+    deadline = time.monotonic() + 20
+    while list(temporary.iterdir()):  # the guard ends after the last of them
+        assert time.monotonic() < deadline
 
 
 def test_the_log_of_all_of_them_is_for_machines_when_that_is_wanted(reads: Any, started: Any) -> None:

@@ -61,7 +61,7 @@ async def test_what_is_on_its_way_waits_for_more(mock_clock: MockClock) -> None:
 
 async def test_the_report_comes_at_six(autojump_clock: MockClock, capsys: pytest.CaptureFixture[str]) -> None:
     with app.use_server("memory://"):
-        async with app.worker():
+        async with app.worker(processors=[]):
             due = await advance_to(app, report)
     assert due.hour == 6
     assert capsys.readouterr().out == "good morning\n"

@@ -5,8 +5,8 @@
     sendmany      a file of JSON lines  _sendmany ← _lines, _progress
     status        how an app is         _status ← _board
     top           the same, live        _top ← _screen
-    inspect       the events            _inspect ← _keys
-    stream        info, partition-of    _stream
+    inspect       the events            _inspect ← _keys, _look
+    stream        info, partition-of    _stream ← _keys, _look
     processor     reset, resume         _processor
     dead-letters  list, show, …         _dead_letters
     settings      what holds, and why   _settings

@@ -10,6 +10,10 @@ from __future__ import annotations
 import enum
 import logging
 import os
+import re
+import shutil
+import sys
+import textwrap
 import traceback
 from collections.abc import Callable
 
@@ -28,7 +32,7 @@ from runnel_trio.exceptions import (
     WorkersAlive,
 )
 
-__all__ = ["Ended", "Exit", "concluded", "ended", "place", "tell"]
+__all__ = ["Ended", "Exit", "concluded", "ended", "fold", "folded", "place", "tell"]
 
 
 class Exit(enum.IntEnum):
@@ -79,6 +83,18 @@ def tell(text: str) -> None:
     click.echo(text, err=True)
 
 
+def folded(text: str) -> str:
+    """As `fold`, as wide as the terminal; a line stays one where there is none."""
+    return fold(text, shutil.get_terminal_size().columns) if sys.stderr.isatty() else text
+
+
+def fold(text: str, width: int) -> str:
+    """Break a line between words; what stands in backquotes stays whole, to be copied."""
+    whole = re.sub("`[^`]+`", lambda found: found[0].replace(" ", "\0"), text)
+    lines = textwrap.wrap(whole, width, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(lines).replace("\0", " ")
+
+
 def concluded(command: Callable[[], int], *, show_all: bool) -> int:
     """Run a command to its exit code, and tell what went wrong.
 
@@ -118,7 +134,7 @@ def _report(text: str, trace: str) -> None:
         return
     if trace:
         tell(redacted_text(trace.rstrip()))
-    tell(f"Error: {text}")
+    tell(folded(f"Error: {text}"))
 
 
 def place(error: BaseException) -> str:

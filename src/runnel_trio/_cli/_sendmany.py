@@ -17,7 +17,7 @@ import attrs
 import trio
 
 from runnel_trio._app import App
-from runnel_trio._cli._errors import Ended, Exit
+from runnel_trio._cli._errors import Ended, Exit, folded
 from runnel_trio._cli._lines import LONGEST, Line, Lines
 from runnel_trio._cli._progress import Progress, rate
 from runnel_trio._cli._send import BadRecord, parsed
@@ -91,7 +91,7 @@ class Sending:
                         await self._connected()
         finally:
             if self._started:
-                self.progress.tell(self._account())
+                self.progress.tell(folded(self._account()))
         return Exit.OK if self._complete else 128 + self._signal
 
     def _stop(self, number: int) -> None:

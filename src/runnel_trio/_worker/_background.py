@@ -23,7 +23,7 @@ from runnel_trio._broker._protocol import Broker
 from runnel_trio._names import name_of, place_of
 from runnel_trio._rules._schedule import Crontab, next_tick
 from runnel_trio._scopes import quitting
-from runnel_trio._telemetry import report
+from runnel_trio._telemetry import Running, handling, report
 from runnel_trio._traceback import told
 from runnel_trio._worker._heartbeat import Heartbeat
 from runnel_trio._worker._leadership import Leadership
@@ -114,6 +114,7 @@ class _Runner:
     """Runs one function when it is due, from now until drained or cancelled."""
 
     work: Background
+    member: str
     wall: Callable[[], float]
     grace_period: float
     halt: Callable[[BaseException], None]
@@ -135,6 +136,7 @@ class _Runner:
         self._busy.cancel()
 
     async def run(self) -> None:
+        handling.set(Running(member=self.member, function=self.work.name))
         if self.work.interval is not None:
             await self._timer(self.work.interval)
         elif self.work.spec is not None and self.work.timezone is not None:
@@ -273,6 +275,7 @@ class Backgrounds:
         runners = [
             _Runner(
                 work=work,
+                member=self.member,
                 wall=self.broker.wall,
                 grace_period=self.settings.default_grace_period,
                 halt=self.halt,
