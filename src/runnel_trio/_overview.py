@@ -293,12 +293,13 @@ def _age(xid: bytes, time: float) -> float:
 
 def _member(member: Member, partitions: int, lag: int) -> MemberView:
     about = _about(member.about)
+    pid, since = about.get("pid"), about.get("since")
     return MemberView(
-        id=member.id,
-        host=str(about.get("host", "")),
-        pid=int(about.get("pid", 0)),
-        since=about.get("since"),
-        version=str(about.get("version", "")),
+        id=legible(member.id),
+        host=legible(str(about.get("host", ""))),
+        pid=pid if isinstance(pid, int) else 0,
+        since=since if isinstance(since, int | float) else None,
+        version=legible(str(about.get("version", ""))),
         leaving=member.leaving,
         partitions=partitions,
         lag=lag,
@@ -310,7 +311,7 @@ def _member(member: Member, partitions: int, lag: int) -> MemberView:
 def _about(text: str) -> dict[str, Any]:
     try:
         found = json.loads(text)
-    except ValueError:  # of another version
+    except (ValueError, RecursionError):  # of another version, or somebody else's
         return {}
     return found if isinstance(found, dict) else {}
 
