@@ -88,7 +88,7 @@ async def test_commits_count_when_replicas_have_them(
         replica.freeze()
         await orders.send(*some(50))
         await bench.until(lambda: "not-replicated" in caplog.text)
-        assert len(seen) == 15, "no more than max_unacked that no replica knows of"
+        assert 10 <= len(seen) <= 15, "no more than max_unacked that no replica knows of"
         replica.thaw()
         await bench.until(lambda: bench.server.lag() == 0)
     assert seen == [*range(10), *range(50)]

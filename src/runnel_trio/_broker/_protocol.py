@@ -195,7 +195,16 @@ class Broker(Protocol):
 
         Returns:
             How many have it, at least; fewer than ``count`` when so many seconds were not enough.
+
+        Raises:
+            BrokerUnavailable: another master has taken over, and does not have it.
         """
+        ...
+
+    async def commit_replicated(
+        self, processor: ProcessorSpec, commits: Sequence[Commit], count: int, within: float
+    ) -> int:
+        """As `replicated`, for commits that were made; one that a failover has lost is made anew."""
         ...
 
     def reader(self, processor: ProcessorSpec, block: float) -> Reader:

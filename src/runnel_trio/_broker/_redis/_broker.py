@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any
 
 import attrs
-import trio
 
 from runnel_trio._broker._protocol import (
     Acquired,
@@ -31,7 +30,7 @@ from runnel_trio._broker._protocol import (
     StreamSpec,
     Surveyed,
 )
-from runnel_trio._broker._redis import _keys, _survey
+from runnel_trio._broker._redis import _keys, _replicas, _survey
 from runnel_trio._broker._redis._fitness import check_fitness
 from runnel_trio._broker._redis._pulse import RedisPulse, beat_call, party_keys
 from runnel_trio._broker._redis._replies import (
@@ -52,8 +51,6 @@ from runnel_trio.exceptions import BrokerUnavailable, Misconfigured
 
 __all__ = ["RedisBroker", "open_redis"]
 
-#: Milliseconds that one waiting for replicas takes at most.
-_SLICE = 100
 #: Not stopped by a suspended machine, where there is such a clock.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
@@ -138,22 +135,16 @@ class RedisBroker:
     async def replicated(
         self, stream: StreamSpec, partitions: Collection[int], count: int, within: float
     ) -> int:
-        """See `_protocol.Broker`.
+        """See `_protocol.Broker`."""
+        keys = [_keys.producers(stream, x) for x in partitions]
+        return await _replicas.sends(self._surely, self.wire, keys, count, within)
 
-        What a replica has of one connection's writes, it has of all earlier ones (there is one order), so a
-        connection that nobody else waits for marks the time with a write of its own. Again after each slice:
-        nobody is held up for long, and the master may be another one by now.
-        """
-        reached = 0
-        with trio.move_on_after(within):
-            while reached < count:
-                keys = self.wire.of_nodes(_keys.producers(stream, x) for x in partitions)
-                marks = [Plain(("HSET", key, "wait", f"0 0 {int(time.time())}"), node) for node, key in keys]
-                waits = [Plain(("WAIT", count, _SLICE), node) for node, _ in keys]
-                calls = [call for pair in zip(marks, waits, strict=True) for call in pair]
-                replies = await self._surely(calls, self.wire.waits)
-                reached = min(int(reply) for reply in replies[1::2])
-        return reached
+    async def commit_replicated(
+        self, processor: ProcessorSpec, commits: Sequence[Commit], count: int, within: float
+    ) -> int:
+        """See `_protocol.Broker`."""
+        calls = {_keys.producers(processor.stream, x.lease.partition): _commit(processor, x) for x in commits}
+        return await _replicas.commits(self._surely, self.wire, calls, count, within)
 
     def reader(self, processor: ProcessorSpec, block: float) -> Reader:
         """See `_protocol.Broker`."""

@@ -102,8 +102,8 @@ class Endpoint:
         except BrokerUnavailable as error:
             if isinstance(error.__cause__, MasterNotFoundError):
                 raise _without_master(self.url, self.pool) from error.__cause__
-            if isinstance(error.__cause__, theirs.TimeoutError) and _is_secure(self.pool):
-                raise BrokerUnavailable(f"{error} (does it speak TLS there?)") from error.__cause__
+            if _is_secure(self.pool):
+                raise BrokerUnavailable(f"{error} {_hint(self.pool, error)}") from error.__cause__
             raise
         return connection
 
@@ -220,6 +220,13 @@ def _without_master(url: str, pool: Any) -> RunnelError:
     lost = pool.master_address is not None  # we have known it: then it passes
     kind = BrokerUnavailable if lost else Misconfigured
     return kind(f"{place}: the Sentinels know of no group {name}; they know {known}")
+
+
+def _hint(pool: Any, error: Exception) -> str:
+    """TLS 1.3 refuses a client only after it let it in, by hanging up."""
+    if isinstance(error.__cause__, theirs.TimeoutError):
+        return "(does it speak TLS there?)"
+    return "" if pool.connection_kwargs.get("ssl_certfile") else "(does it want a certificate: ssl_certfile?)"
 
 
 def _is_secure(pool: Any) -> bool:

@@ -100,6 +100,15 @@ class Sender:
     outage: Outage
     _producer: str = attrs.field(factory=lambda: uuid.uuid4().hex, init=False)
     _sequences: dict[tuple[str, int], int] = attrs.field(factory=dict, init=False)
+    _stored: dict[str, int] = attrs.field(factory=dict, init=False)
+
+    def witness(self, key: str) -> tuple[str, int] | None:
+        """What the hash of a partition's producers must say, where everything is there that was stored.
+
+        That is our field in it, and the number of the last call that was answered, at least.
+        """
+        number = self._stored.get(key)
+        return None if number is None else (self._producer, number)
 
     async def carry(self, shipments: Sequence[Shipment], hop: Hop) -> list[outcome.Outcome[dict[int, int]]]:
         """Store what the shipments hold, in their order."""
@@ -121,6 +130,8 @@ class Sender:
         except Exception as error:
             replies = [error for _ in parcels]
         for parcel, reply in zip(parcels, replies, strict=True):
+            if not isinstance(reply, Exception):
+                self._stored[_keys.producers(parcel.stream, parcel.partition)] = parcel.sequence
             _deal_out(parcel, reply, stored, failed)
 
     def _numbered(self, parcel: _Parcel) -> _Parcel:

@@ -105,6 +105,11 @@ class Wire(Protocol):
         """See `_protocol.Broker`."""
         ...
 
+    @property
+    def senders(self) -> Sequence[Sender]:
+        """Who has sent something."""
+        ...
+
     def of_nodes(self, keys: Iterable[str]) -> list[tuple[str | Node, str]]:
         """Where keys are, and one of them for each node."""
         ...
@@ -131,6 +136,7 @@ class OneServer:
     commands: _Commands
     sends: _Sends
     waits: _Commands
+    senders: Sequence[Sender]
     clustered = False
     keys_per_read = _KEYS_PER_READ
 
@@ -167,6 +173,7 @@ class Nodes:
     commands: CommandLanes
     sends: SendLanes
     waits: CommandLanes
+    senders: Sequence[Sender]
     clustered = True
     keys_per_read = 1
 
@@ -223,7 +230,14 @@ async def wired(place: Place) -> AsyncIterator[Wire]:
             commands = CommandLanes(topology=topology, open=partial(open_.commands, through))
             sends = SendLanes(topology=topology, open=partial(open_.sends, through))
             waits = CommandLanes(topology=topology, open=partial(open_.commands, through, _WAITS))
-            yield Nodes(topology=topology, outage=open_.outage, commands=commands, sends=sends, waits=waits)
+            yield Nodes(
+                topology=topology,
+                outage=open_.outage,
+                commands=commands,
+                sends=sends,
+                waits=waits,
+                senders=open_.senders,
+            )
         else:
             line = partial(Line, leads)
             yield OneServer(
@@ -232,6 +246,7 @@ async def wired(place: Place) -> AsyncIterator[Wire]:
                 commands=open_.commands(line),
                 sends=open_.sends(line),
                 waits=open_.commands(line, _WAITS),
+                senders=open_.senders,
             )
 
 
@@ -242,6 +257,7 @@ class _Opener:
     outage: Outage
     stack: AsyncExitStack
     nursery: trio.Nursery
+    senders: list[Sender] = attrs.field(factory=list, init=False)
 
     def commands(self, line: Callable[[], Talker], limit: int = 1024) -> _Commands:
         gateway: _Commands = Gateway(carry=partial(_carry, self._kept(line())), limit=limit)
@@ -250,6 +266,7 @@ class _Opener:
 
     def sends(self, line: Callable[[], Talker]) -> _Sends:
         sender = Sender(line=self._kept(line()), outage=self.outage)
+        self.senders.append(sender)
         gateway: _Sends = Gateway(carry=sender.carry, weigh=len)
         self.nursery.start_soon(gateway.run)
         return gateway

@@ -19,7 +19,7 @@ from itertools import compress
 import attrs
 import trio
 
-from runnel_trio._broker._protocol import Broker, CommitOutcome, ProcessorSpec
+from runnel_trio._broker._protocol import Broker, Commit, CommitOutcome, ProcessorSpec
 from runnel_trio._telemetry import report
 from runnel_trio._worker._member._backlog import Backlog
 from runnel_trio._worker._member._meter import Meter
@@ -118,9 +118,8 @@ class Committer:
         try:
             outcomes = await self.broker.commit(self.processor, commits)
             if self.replicas:
-                await self._replicated(
-                    list(compress(backlogs, map(CommitOutcome.COMMITTED.__eq__, outcomes)))
-                )
+                done = [x is CommitOutcome.COMMITTED for x in outcomes]
+                await self._replicated(list(compress(commits, done)))
         except BaseException:  # nobody commits any more: let nobody wait for it
             self._ended = True
             for backlog in [*backlogs, *self._dirty.values()]:
@@ -143,15 +142,14 @@ class Committer:
                 list(compress(backlogs, done)), sum(compress(counts, done)), refused, seconds
             )
 
-    async def _replicated(self, backlogs: list[Backlog]) -> None:
-        stream, numbers = self.processor.stream, [backlog.number for backlog in backlogs]
-        told = not numbers
+    async def _replicated(self, commits: list[Commit]) -> None:
+        wanted, told = self.replicas, False
         while (
-            numbers and await self.broker.replicated(stream, numbers, self.replicas, _MISSED) < self.replicas
+            commits and await self.broker.commit_replicated(self.processor, commits, wanted, _MISSED) < wanted
         ):
             if not told:
                 told = True
-                report(logging.WARNING, "not-replicated", processor=self.processor.name, wanted=self.replicas)
+                report(logging.WARNING, "not-replicated", processor=self.processor.name, wanted=wanted)
 
 
 def _tell_of_no_room(backlog: Backlog) -> bool:
