@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from itertools import combinations, pairwise
 from pathlib import Path
@@ -140,6 +140,37 @@ class Cluster(Store):
         replica.cluster("REPLICATE", known)
         await self.settled()
         return replica
+
+    def replica_of(self, master: Node) -> Node | None:
+        """One that has all that a master has and answers, if there is one."""
+        for line in master.cluster("NODES").decode().splitlines():
+            name, _, flags, of, *_ = line.split()
+            if "slave" in flags and of == master.id:
+                (found,) = [node for node in self.nodes if node.id == name]
+                return found
+        return None
+
+    async def backed(self, *keys: str) -> tuple[Node, Node]:
+        """A master that has some keys, and its replica, which is made if no master has one."""
+        found = {node: self.replica_of(node) for node in self.masters}
+        master = next((node for node, replica in found.items() if replica), None) or self.owner(keys[0])
+        replica = found[master] or await self.replicate(master)
+        for key in keys:
+            if self.owner(key) is not master:
+                await self.move_at_once(key, master)
+        return master, replica
+
+    async def announce(self, ports: Mapping[Node, int]) -> None:
+        """Have the nodes tell clients these ports in the place of their own."""
+        for node in self.nodes:
+            node.client.config_set("cluster-announce-port", ports.get(node, 0))
+        wanted = {ports.get(node, node.port) for node in self.nodes}
+
+        def told() -> bool:
+            lines = [line for node in self.nodes for line in node.cluster("NODES").decode().splitlines()]
+            return {int(line.split()[1].split("@")[0].split(":")[1]) for line in lines} == wanted
+
+        await until(told)
 
     def others(self, *but: Node) -> list[Node]:
         """The masters without some."""

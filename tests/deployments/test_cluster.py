@@ -12,7 +12,7 @@ from fault_app import Order
 from fault_bench import KEYS, MAX_UNACKED, PARTITIONS, Bench, Producer, pause
 from rig_cluster import Cluster, Node
 
-from runnel_trio import App, Misconfigured
+from runnel_trio import App, Misconfigured, NotReplicated
 
 #: Of `faults`; that of 2 is never on the node of 3, the others move from test to test.
 LOGS = [f"runnel:{{faults:{n}}}:orders:log" for n in range(PARTITIONS)]
@@ -107,6 +107,28 @@ async def test_a_reader_that_waits_follows_its_partition(bench: Bench, cluster: 
     assert await bench.verdict(journal=False) == []
 
 
+async def test_what_is_wanted_on_a_replica_is_there_or_it_is_told(bench: Bench, cluster: Cluster) -> None:
+    _, replica = await cluster.backed(LOGS[2])
+    app = bench.app(work=pause(0.001), lock_expiry=LONG, commit_replicas=1, max_unacked=5)
+    async with bench.producer() as producer:
+        async with app.worker():
+            producer.replicas = 1
+            await producer.send(20, key=key_in(2))
+            assert len(producer.acked) == 20, "sends are confirmed"
+            await bench.until(lambda: cluster.lag() == 0)
+            replica.freeze()
+            producer.replicas = 0
+            await producer.send(20, key=key_in(2))
+            await bench.handled(25)
+            replica.thaw()
+            await bench.handled(40)
+            await bench.until(lambda: cluster.lag() == 0)
+    assert await bench.verdict(journal=False) == []
+    elsewhere = App("elsewhere", redis_url=cluster.url).stream("strewn", Order, partition_by="key")
+    with pytest.raises(NotReplicated, match="0 of 1 replica"):
+        await elsewhere.send(*(Order(key=key, n=0) for key in KEYS), wait_replicas=1, within=0.3)
+
+
 def on(cluster: Cluster, node: Node) -> tuple[list[int], list[int]]:
     """The partitions of a node, and all others."""
     its = [n for n in range(PARTITIONS) if cluster.owner(LOGS[n]) is node]
@@ -123,10 +145,7 @@ async def supply(producer: Producer, key: str) -> None:
 
 async def test_a_master_is_killed_and_its_replica_takes_its_place(bench: Bench, cluster: Cluster) -> None:
     """One that has partitions, and what the members of the processor tell each other."""
-    dead = cluster.owner(LOGS[2])
-    if cluster.owner(MEMBERS) is not dead:
-        await cluster.move_at_once(MEMBERS, dead)
-    await cluster.replicate(dead)
+    dead, _ = await cluster.backed(LOGS[2], MEMBERS)
     lost, others = on(cluster, dead)
     app = bench.app(work=pause(0.005), lock_expiry=LONG)
     async with bench.producer() as producer, app.worker(), trio.open_nursery() as nursery:

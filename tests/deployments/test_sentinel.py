@@ -74,9 +74,11 @@ async def test_a_failover_that_operators_ask_for(bench: Bench, group: Group) -> 
             await bench.handled(120)
             await group.has_all(2)
             first = len(producer.acked)
+            old = group.master
             await group.handed_over()
+            await until(lambda: old.client.role()[0] == b"slave")
             behind = len(producer.acked) + 10
-            await until(lambda: len(producer.acked) > behind + 200)
+            await until(lambda: len(producer.acked) > behind + 100)
             producer.enough = True
         await bench.drained()
     # The old master takes writes until it hears of it, and then forgets them.
@@ -161,7 +163,7 @@ async def guarded(server: Server, tmp_path: Path) -> Any:
     """The URL of a server and a Sentinel which both have passwords, and what the Sentinel's is."""
     server.client.config_set("requirepass", "p@ss:w/rd?#")
     more = f'sentinel auth-pass {SERVICE} "p@ss:w/rd?#"\nrequirepass "s&cret%"\n'
-    sentinel = Sentinel(tmp_path / "sentinel", server, 1, more, requirepass="s&cret%")
+    sentinel = Sentinel(tmp_path / "sentinel", server.port, 1, more, requirepass="s&cret%")
     try:
         await sentinel.start()
         yield f"redis+sentinel://:p%40ss%3Aw%2Frd%3F%23@127.0.0.1:{sentinel.port}/{SERVICE}"
