@@ -110,19 +110,18 @@ async def test_a_reader_that_waits_follows_its_partition(bench: Bench, cluster: 
 async def test_what_is_wanted_on_a_replica_is_there_or_it_is_told(bench: Bench, cluster: Cluster) -> None:
     _, replica = await cluster.backed(LOGS[2])
     app = bench.app(work=pause(0.001), lock_expiry=LONG, commit_replicas=1, max_unacked=5)
-    async with bench.producer() as producer:
-        async with app.worker():
-            producer.replicas = 1
-            await producer.send(20, key=key_in(2))
-            assert len(producer.acked) == 20, "sends are confirmed"
-            await bench.until(lambda: cluster.lag() == 0)
-            replica.freeze()
-            producer.replicas = 0
-            await producer.send(20, key=key_in(2))
-            await bench.handled(25)
-            replica.thaw()
-            await bench.handled(40)
-            await bench.until(lambda: cluster.lag() == 0)
+    async with bench.producer() as producer, app.worker():
+        producer.replicas = 1
+        await producer.send(20, key=key_in(2))
+        assert len(producer.acked) == 20, "sends are confirmed"
+        await bench.until(lambda: cluster.lag() == 0)
+        replica.freeze()
+        producer.replicas = 0
+        await producer.send(20, key=key_in(2))
+        await bench.handled(25)
+        replica.thaw()
+        await bench.handled(40)
+        await bench.until(lambda: cluster.lag() == 0)
     assert await bench.verdict(journal=False) == []
     elsewhere = App("elsewhere", redis_url=cluster.url).stream("strewn", Order, partition_by="key")
     with pytest.raises(NotReplicated, match="0 of 1 replica"):
