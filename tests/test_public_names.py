@@ -176,7 +176,9 @@ async def test_what_people_print_says_what_it_is(autojump_clock: MockClock) -> N
     events, event, partition = seen
     assert repr(event) == "<Event shop:0:orders:log 5-1>"
     assert repr(events) == "<Events of shop:0:orders:log>"
-    assert repr(partition) == f"Partition(number=0, key='shop:0:orders:log', epoch={partition.epoch})"
+    assert (
+        repr(partition) == f"Partition(number=0, key='shop:0:orders:log', epoch={partition.epoch}, layout=1)"
+    )
 
 
 async def test_no_repr_tells_the_password() -> None:

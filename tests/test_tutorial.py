@@ -9,7 +9,10 @@ import pytest
 from tutorial import Tutorial, Unlike, blocks
 
 ROOT = Path(__file__).parents[1]
-DRILLS = (ROOT / "docs" / "howto" / "paged.rst").read_text(encoding="utf-8")
+DRILLS = {
+    name: (ROOT / "docs" / "howto" / f"{name}.rst").read_text(encoding="utf-8")
+    for name in ("paged", "repartition")
+}
 PAGE = (ROOT / "docs" / "tutorial.rst").read_text(encoding="utf-8")
 
 
@@ -17,8 +20,9 @@ def test_the_tutorial_works_as_it_stands(tmp_path: Path) -> None:
     Tutorial(tmp_path).follow(PAGE)
 
 
-def test_the_drills_work_as_they_stand(tmp_path: Path) -> None:
-    Tutorial(tmp_path).follow(DRILLS)
+@pytest.mark.parametrize("name", DRILLS)
+def test_the_drills_work_as_they_stand(name: str, tmp_path: Path) -> None:
+    Tutorial(tmp_path).follow(DRILLS[name])
 
 
 def test_every_block_is_run_but_the_installation() -> None:

@@ -96,19 +96,20 @@ class App(Registry):
         partition_size: int | None = None,
         hasher: Callable[[Any], int] | None = None,
         overflow: Overflow | str | None = None,
+        max_event_bytes: int | None = None,
     ) -> Stream[R]:
         """Declare a stream. What is not given is taken from the ``default_…`` settings.
 
         Args:
             name: part of its Redis keys.
             record: the class of its records.
-            partition_by: attribute, or function of a record, that gives the key; the events of one key are
-                handled in order.
+            partition_by: attribute, or function of a record, that gives the key, by which order is kept.
             serializer: how records are stored.
-            partition_count: how many partitions; fixed once something was sent.
+            partition_count: how many partitions; later, ``runnel-trio stream repartition`` changes that.
             partition_size: events that a partition holds, at most.
             hasher: key → whole number; by default blake3 of a canonical form (see docs/reference/hashing).
             overflow: what `send` does when a partition is full: "block", "error" or "trim".
+            max_event_bytes: what one event may hold: larger ones are refused by `send`, and not read.
 
         Raises:
             Misconfigured: a value that cannot be used, or a stream of this name exists.
@@ -128,6 +129,7 @@ class App(Registry):
         resolve = self.settings.resolve
         stored = resolve("serializer", serializer) or default_serializer()
         hashed = resolve("hasher", hasher) or blake3_hasher
+        largest = resolve("max_event_bytes", max_event_bytes)
         stream: Stream[R] = Stream(
             spec=StreamSpec(
                 app=self.name,
@@ -141,7 +143,7 @@ class App(Registry):
             record=record,
             partition_by=partition_by,
             hasher=hashed,
-            codec=RecordCodec(record, stored, self.converter),
+            codec=RecordCodec(record, stored, self.converter, max_event_bytes=largest),
             connect=watched(self._shared.declared, self.metrics, self.tracing),
         )
         self.streams[name] = stream

@@ -12,6 +12,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, tzinfo
 from typing import Any
 from urllib.parse import urlsplit
@@ -28,6 +29,7 @@ __all__ = [
     "boolean",
     "choice",
     "importable",
+    "legible",
     "mapping",
     "member",
     "number",
@@ -71,6 +73,15 @@ def redacted_text(text: str) -> str:
 def _unspoken(key: str, value: Any) -> Any:
     """An option's value, if it may be told."""
     return "***" if SECRET.search(key) and value is not None else value
+
+
+def legible(text: str, limit: int = 10_000) -> str:
+    """A text with parts that somebody else wrote, as it can stand in a log and on a terminal: in one line."""
+    if not text.isprintable():
+        text = "".join(
+            x if x.isprintable() else x.encode("unicode_escape").decode() for x in text[: limit + 1]
+        )
+    return text if len(text) <= limit else text[:limit] + "..."
 
 
 def shown(value: Any) -> str:
@@ -117,7 +128,11 @@ class Kind:
         except Unusable as error:
             raise Misconfigured(f"{name}={self.show(value)} cannot be used: {error}") from None
         except (ValueError, TypeError, LookupError, OverflowError):
+            pass
+        try:
             shown = self.show(value)
+        except ValueError:  # Python does not write numbers of very many digits
+            shown = f"a very large {type(value).__name__}"
         raise Misconfigured(f"{name}={shown} cannot be used: expected {self.expected}")
 
 
@@ -233,11 +248,13 @@ def _zone(name: str) -> tzinfo:
         raise TypeError
     if name.upper() == "UTC":
         return UTC
-    try:
+    with suppress(LookupError, OSError):  # OSError: too long for the name of a file
         return ZoneInfo(name)
-    except (LookupError, OSError):
+    with suppress(OSError):
         found = tz.gettz(name)
-    return found if found is not None else refuse()
+        if found is not None:
+            return found
+    raise ValueError(name)
 
 
 def pattern() -> Kind:

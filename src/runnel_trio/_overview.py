@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -15,6 +15,7 @@ import attrs
 from runnel_trio._broker._protocol import (
     AppSpec,
     Broker,
+    Layouts,
     Member,
     Membership,
     ProcessorSpec,
@@ -23,6 +24,8 @@ from runnel_trio._broker._protocol import (
     StreamSpec,
     Surveyed,
 )
+from runnel_trio._kinds import legible
+from runnel_trio._operations import reads
 from runnel_trio._rules._cursor import ORIGIN, parse_id
 
 __all__ = [
@@ -100,6 +103,8 @@ class ProcessorView:
         members: those who have been here for longest first.
         partitions: by number.
         acknowledged: events that were ever acknowledged, of which the server knows.
+        layout: of the stream's partitions: those that it reads now.
+        waiting: events in the partitions that it reads after these.
     """
 
     stream: str
@@ -107,11 +112,13 @@ class ProcessorView:
     members: Sequence[MemberView]
     partitions: Sequence[PartitionView]
     acknowledged: int
+    layout: int = 1
+    waiting: int = 0
 
     @property
     def lag(self) -> int:
         """Events that are not acknowledged, as far as the server knows."""
-        return sum(x.lag or 0 for x in self.partitions)
+        return self.waiting + sum(x.lag or 0 for x in self.partitions)
 
     @property
     def age(self) -> float:
@@ -144,6 +151,7 @@ class StreamView:
         fullest: the share of its room that the fullest partition uses.
         size: about how many bytes of memory it takes in the server.
         added: events that were ever stored.
+        former: its former partitions, while they still have events that somebody has to acknowledge.
     """
 
     spec: StreamSpec
@@ -152,6 +160,7 @@ class StreamView:
     fullest: float
     size: int
     added: int
+    former: StreamSpec | None = None
 
     @property
     def holds_dead_letters(self) -> bool:
@@ -191,43 +200,56 @@ async def overview(broker: Broker, app: str, known: Sequence[ProcessorSpec] = ()
     streams: list[StreamView] = []
     processors: list[ProcessorView] = []
     for spec in await broker.streams(app):
-        surveyed = await broker.survey(spec)
-        streams.append(_stream(spec, surveyed))
-        begun = {name for partition in surveyed for name in partition.processors}
+        layouts = await broker.layouts(spec) or Layouts(spec)
+        surveyed = {x: await broker.survey(x) for x in layouts.all}
+        streams.append(_stream(layouts, surveyed))
+        begun = {name for found in surveyed.values() for x in found for name in x.processors}
         waiting = {x.name for x in known if x.stream.name == spec.name}
         for name in sorted(begun | waiting):
-            view = await broker.look(ProcessorSpec(stream=spec, name=name))
-            processors.append(_processor(spec, name, surveyed, view, time))
+            place, *later = await reads(broker, name, layouts)
+            view = await broker.look(place)
+            behind = sum(_lag(x, name) for y in later for x in surveyed[y.stream])
+            processors.append(_processor(place, surveyed[place.stream], view, time, behind))
     leader = leadership.members[0].id if leadership.members else None
     return Overview(app=app, time=time, leader=leader, streams=streams, processors=processors)
 
 
-def _stream(spec: StreamSpec, surveyed: Sequence[Surveyed]) -> StreamView:
-    size, lengths = spec.partition_size, [x.length for x in surveyed]
+def _stream(layouts: Layouts, surveyed: Mapping[StreamSpec, Sequence[Surveyed]]) -> StreamView:
+    spec = layouts.current
+    size, lengths = spec.partition_size, [x.length for x in surveyed[spec]]
+    everything = [x for found in surveyed.values() for x in found]
     return StreamView(
         spec=spec,
-        length=sum(lengths),
+        length=sum(x.length for x in everything),
         room=sum(max(0, size - length) for length in lengths) if size else None,
         fullest=max(lengths, default=0) / size if size else 0.0,
-        size=sum(x.size for x in surveyed),
-        added=sum(x.entries_added for x in surveyed),
+        size=sum(x.size for x in everything),
+        added=sum(x.entries_added for x in everything),
+        former=layouts.draining,
     )
 
 
+def _lag(surveyed: Surveyed, name: str) -> int:
+    standing = surveyed.processors.get(name)
+    return surveyed.length if standing is None else max(0, standing.lag)
+
+
 def _processor(
-    spec: StreamSpec, name: str, surveyed: Sequence[Surveyed], view: Membership, time: float
+    place: ProcessorSpec, surveyed: Sequence[Surveyed], view: Membership, time: float, waiting: int
 ) -> ProcessorView:
-    partitions = [_partition(x, x.processors.get(name), time) for x in surveyed]
+    partitions = [_partition(x, x.processors.get(place.name), time) for x in surveyed]
     owned = Counter(x.owner for x in partitions)
     behind: Counter[str] = Counter()
     for partition in partitions:
         behind[partition.owner] += partition.lag or 0
     return ProcessorView(
-        stream=spec.name,
-        name=name,
+        stream=place.stream.name,
+        name=place.name,
         members=[_member(x, owned[x.id], behind[x.id]) for x in view.members],
         partitions=partitions,
         acknowledged=sum(x.entries_added for x in surveyed) - sum(x.lag or 0 for x in partitions),
+        layout=place.stream.layout,
+        waiting=waiting,
     )
 
 
@@ -249,8 +271,13 @@ def _partition(surveyed: Surveyed, standing: Standing | None, time: float) -> Pa
         cursor=standing.cursor.decode(),
         lag=None if standing.lag < 0 else standing.lag,
         age=_age(standing.next_id, time),
-        quarantine=standing.quarantine,
+        quarantine=standing.quarantine and _legible(standing.quarantine),
     )
+
+
+def _legible(why: Quarantine) -> Quarantine:
+    """Of an exception, whose text may have anything that was in an event."""
+    return attrs.evolve(why, error=legible(why.error), member=legible(why.member))
 
 
 def _age(xid: bytes, time: float) -> float:

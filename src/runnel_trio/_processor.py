@@ -15,7 +15,7 @@ import trio
 
 from runnel_trio._broker._protocol import Broker, CommitOutcome, ProcessorSpec
 from runnel_trio._codec import Record
-from runnel_trio._operations import PartitionReset, Quarantined, forget, pause, quarantined, reset
+from runnel_trio._operations import PartitionReset, Quarantined, forget, pause, quarantined, reset, stages
 from runnel_trio._stream import Stream
 from runnel_trio.constants import ExceptionPolicy
 from runnel_trio.exceptions import Misconfigured
@@ -207,7 +207,7 @@ class Processor(Generic[R]):
             >>> trio.run(main)[0].lag_after
             2
         """
-        async with self.stream.connect(self.stream.spec) as broker:
+        async with self.stream.connect(self.stream) as broker:
             return await reset(broker, self.spec, start, partitions, force=force, dry_run=dry_run)
 
     async def pause(
@@ -246,7 +246,7 @@ class Processor(Generic[R]):
             ([0, 1], [0, 1])
         """
         who = by if by is not None else f"{getpass.getuser()}@{socket.gethostname()}"
-        async with self.stream.connect(self.stream.spec) as broker:
+        async with self.stream.connect(self.stream) as broker:
             return await pause(broker, self.spec, partitions, reason, who)
 
     async def forget(self) -> int:
@@ -262,7 +262,7 @@ class Processor(Generic[R]):
             WorkersAlive: workers run.
             BrokerUnavailable: the server cannot be reached.
         """
-        async with self.stream.connect(self.stream.spec) as broker:
+        async with self.stream.connect(self.stream) as broker:
             return await forget(broker, self.spec)
 
     async def quarantined(self, partitions: Collection[int] | None = None) -> list[Quarantined]:
@@ -275,7 +275,7 @@ class Processor(Generic[R]):
             Misconfigured: no such partition.
             BrokerUnavailable: the server cannot be reached.
         """
-        async with self.stream.connect(self.stream.spec) as broker:
+        async with self.stream.connect(self.stream) as broker:
             return await quarantined(broker, self.spec, partitions)
 
     async def resume(
@@ -305,20 +305,23 @@ class Processor(Generic[R]):
         if letters is not None and skip:
             raise Misconfigured("resume: skip leaves out what dead_letter keeps; give one of them")
         done: list[Quarantined] = []
-        async with self.stream.connect(self.stream.spec) as broker:
+        async with self.stream.connect(self.stream) as broker:
             if letters is not None:
                 refuse_far(broker, self)
-                await broker.declare(letters.sink.spec)
+                letters.sink.adopt((await broker.declare(letters.sink.code)).current)
+            place = (await stages(broker, self.spec))[0]
             for found in await quarantined(broker, self.spec, None) if standing is None else standing:
                 if found.is_pause and (skip or letters is not None):
                     raise Misconfigured(
                         f"{self.stream.name}[{found.partition}] is paused: nothing failed there that could "
                         "be skipped or set aside. Resume it as it is"
                     )
-                outputs = [] if letters is None else await letters.buried(broker, self.stream, found)
-                outcome = await broker.resume(
-                    self.spec, found.stored, skip=skip or dead_letter, outputs=outputs
-                )
+                outputs = [] if letters is None else await letters.buried(broker, self.stream, place, found)
+                outcome = await broker.resume(place, found.stored, skip=skip or dead_letter, outputs=outputs)
+                if outcome is CommitOutcome.SEALED and letters is not None:
+                    await letters.sink.follow(broker)
+                    outputs = await letters.buried(broker, self.stream, place, found)
+                    outcome = await broker.resume(place, found.stored, skip=True, outputs=outputs)
                 if outcome is CommitOutcome.FULL and letters is not None:
                     raise letters.full(found.partition)
                 if outcome is CommitOutcome.COMMITTED:

@@ -16,7 +16,6 @@ import pkgutil
 import textwrap
 from collections.abc import Callable, Mapping
 from datetime import UTC, tzinfo
-from types import MappingProxyType
 from typing import Any
 
 import attrs
@@ -36,7 +35,7 @@ from runnel_trio._kinds import (
     whole,
     zone,
 )
-from runnel_trio._sources import nearest, unknown, variable, warn_of_near_misses
+from runnel_trio._sources import Origins, nearest, unknown, variable, warn_of_near_misses
 from runnel_trio.constants import ExceptionPolicy, Overflow
 from runnel_trio.exceptions import Misconfigured
 from runnel_trio.interfaces import Serializer
@@ -57,28 +56,9 @@ def _setting(default: Any, kind: Kind, unit: str, doc: str, **options: Any) -> A
     return attrs.field(default=default, metadata={"kind": kind, "unit": unit, "doc": doc}, **options)
 
 
-class _Origins:
-    """Where the values of settings come from: no field of theirs, because equal settings may differ in it."""
-
-    _origins: dict[str, str]
-
-    @property
-    def origins(self) -> Mapping[str, str]:
-        """Where each value comes from, by the setting's name.
-
-        That is ``argument``, the name of a variable as ``RUNNEL_LOG_LEVEL``, a file as
-        ``pyproject.toml [tool.runnel]``, ``default``, or what `changed` was told.
-
-        Example:
-            >>> Settings(log_level="debug").origins["log_level"]
-            'argument'
-        """
-        return MappingProxyType(self._origins)
-
-
 # With a __dict__, which has the origins: they are copied and pickled along.
 @attrs.frozen(kw_only=True, init=False, slots=False)
-class Settings(_Origins):
+class Settings(Origins):
     """The settings of an app: keyword arguments first, then ``RUNNEL_*`` variables, a file, and defaults.
 
     `App` takes the same keyword arguments. The variable of a setting is its name in capitals behind
@@ -173,7 +153,7 @@ seconds above 0
         16,
         whole(f"a whole number from 1 to {MOST_PARTITIONS}", most=MOST_PARTITIONS),
         "partitions",
-        "How many partitions a stream has. It cannot be changed once the stream has events.",
+        "How many partitions a stream has. Once it has events: `runnel-trio stream repartition` first.",
     )
     default_partition_size: int = _setting(
         50_000,
@@ -186,6 +166,13 @@ seconds above 0
         member(Overflow),
         "",
         "What `Stream.send` does when a partition has no room: ``block``, ``error`` or ``trim``.",
+    )
+    default_max_event_bytes: int = _setting(
+        64 << 20,
+        COUNT,
+        "bytes",
+        "How much one event may hold, as it is stored and when it is decompressed. A larger one is not sent; "
+        "one that somebody else has stored is not read, which raises `DeserializationError`.",
     )
     default_serializer: Serializer | str | None = _setting(
         None,

@@ -81,8 +81,16 @@ def test_passwords_that_are_quoted_are_taken() -> None:
 
 
 def test_an_option_of_a_url_that_there_is_not_is_told_without_the_password() -> None:
-    with pytest.raises(Misconfigured, match=r"redis://:\*\*\*@h\?colour=red' cannot be used: .*'colour'"):
+    with pytest.raises(Misconfigured, match=r"redis://:\*\*\*@h\?colour=red' cannot be read: .*'colour'"):
         Endpoint.at(f"redis://:{SECRET}@h?colour=red").connect()
+
+
+@pytest.mark.parametrize(
+    "option", ["retry=1", "protocol=3", "decode_responses=1", "ssl_cert_reqs=x", "db=x", "socket_timeout=x"]
+)
+def test_an_option_of_a_url_that_cannot_be_is_told(option: str) -> None:
+    with pytest.raises(Misconfigured, match=r"redis_url 'rediss://h\?.*' cannot be read: "):
+        Endpoint.at(f"rediss://h?{option}").connect()
 
 
 @pytest.mark.parametrize(

@@ -276,3 +276,25 @@ def test_without_metrics_a_send_takes_the_connection_itself(order: Any) -> None:
 def test_metrics_are_told_nothing_for_each_event() -> None:
     assert "handler" not in vars(Metrics)
     assert not hasattr(Event, "metrics")
+
+
+async def test_what_is_sent_again_to_other_partitions_is_told_once(
+    app: App, orders: Any, order: Any, told: Any, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[int] = []
+    monkeypatch.setattr(told, "sent", lambda _, events, __: sent.append(events), raising=False)
+
+    @app.processor(orders)
+    async def handle(events: Any) -> None:
+        async for _ in events.records():
+            pass
+
+    async with app.worker(), app._shared.used() as broker:
+        await orders.send(*(order(key=str(n), n=n) for n in range(100)))
+        await broker.repartition(orders.spec, 9)
+        await orders.send(*(order(key=str(n), n=n) for n in range(100)))
+        await orders.send(order(key="last"))
+        await drained(handle, within=100)
+    assert sum(sent) == 201
+    assert told.outcomes == {"processed": 201}
+    assert told.last["owned"] == told.last["lag"] == 0

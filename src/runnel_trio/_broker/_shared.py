@@ -22,7 +22,7 @@ from runnel_trio.exceptions import BrokerUnavailable, Misconfigured
 from runnel_trio.metrics import Metrics
 from runnel_trio.settings import Settings
 
-__all__ = ["Connection", "Declared", "SharedBroker", "place_of"]
+__all__ = ["Connection", "Declarable", "Declared", "SharedBroker", "place_of"]
 
 #: Seconds that closing may take; an embedded server has to write its data first.
 _CLOSING = 20.0
@@ -36,6 +36,24 @@ def place_of(settings: Settings) -> Place:
 
     factory = None if settings.redis_factory is None else made
     return Place(settings.redis_url, settings.redis_options or {}, factory)
+
+
+class Declarable(Protocol):
+    """A stream, as a connection needs it."""
+
+    @property
+    def code(self) -> StreamSpec:
+        """As its app's code declares it."""
+        ...
+
+    @property
+    def spec(self) -> StreamSpec:
+        """As it is on the server, as far as that is known."""
+        ...
+
+    def adopt(self, current: StreamSpec) -> None:
+        """It is so on the server."""
+        ...
 
 
 class Connection(Protocol):
@@ -130,7 +148,7 @@ class SharedBroker:
         finally:
             self.place = before
 
-    def declared(self, stream: StreamSpec) -> Connection:
+    def declared(self, stream: Declarable) -> Connection:
         """The broker as of `get`, after the stream was declared to it once; open for the body at least."""
         return Declared(self, stream)
 
@@ -203,7 +221,7 @@ class Declared:
     """See `SharedBroker.declared`. A class, because each send enters one: a generator costs 6 µs more."""
 
     _shared: SharedBroker
-    _stream: StreamSpec
+    _stream: Declarable
     _opened: _Opened | None = None
 
     @property
@@ -213,20 +231,22 @@ class Declared:
         return (
             opened is not None
             and opened.broker is not None
-            and self._stream in opened.declared
+            and self._stream.spec in opened.declared
             and opened.broker.appends_at_once
         )
 
     async def __aenter__(self) -> Broker:
         self._opened, broker = opened, _ = await self._shared.opened()
         opened.users += 1
-        if self._stream not in opened.declared:
+        if self._stream.spec not in opened.declared:
             try:
-                await broker.declare(self._stream)
+                # What another server said of it before counts for nothing here.
+                current = (await broker.declare(self._stream.code)).current
             except BaseException:
                 await self._shared.leave(opened)
                 raise
-            opened.declared.add(self._stream)
+            self._stream.adopt(current)
+            opened.declared.add(current)
         return broker
 
     async def __aexit__(self, *_: object) -> None:

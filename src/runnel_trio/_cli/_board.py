@@ -120,6 +120,17 @@ def _streams(view: Overview, rates: Rates) -> Iterator[str]:
         yield click.style(line, fg="yellow") if bad else line
         if stream.fullest >= 0.9:
             yield click.style(f"  a partition is {stream.fullest:.0%} full: senders will wait", fg="yellow")
+        if stream.former is not None:
+            yield click.style(f"  {_moving(view, stream, stream.former.partition_count)}", fg="yellow")
+
+
+def _moving(view: Overview, stream: StreamView, count: int) -> str:
+    """What the former partitions, so many, wait for."""
+    there = [
+        x.name for x in view.processors if x.stream == stream.spec.name and x.layout != stream.spec.layout
+    ]
+    waits = f"wait for {', '.join(there)}" if there else "can go: type `runnel-trio stream repartition` again"
+    return f"its {count} former partitions {waits}"
 
 
 def _row(name: str, *cells: str) -> str:
@@ -191,6 +202,8 @@ def _others(processor: ProcessorView, standing: Sequence[PartitionView]) -> Iter
         (x for x in processor.partitions if x.number not in still and x.lag), key=lambda x: -(x.lag or 0)
     )
     unknown = [x.number for x in processor.partitions if x.lag is None]
+    if processor.waiting:
+        yield f"  reads the former partitions first; {processor.waiting:,} of these wait in the new ones"
     if behind:
         most = ", ".join(f"[{x.number}] {x.lag:,}" for x in behind[:3])
         moving = len(processor.partitions) - len(still)

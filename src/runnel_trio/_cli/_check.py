@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection
 
 import attrs
 import click
@@ -84,7 +84,10 @@ async def _server(app: App, findings: _Findings) -> None:
         async with shared.used() as broker:
             findings.fine(f"server {redacted(app.settings.redis_url)}: {broker.about}")
             there = {spec.name: spec for spec in await broker.streams(app.name)}
-            _streams({name: stream.spec for name, stream in app.streams.items()}, there, findings)
+            for stream in app.streams.values():
+                layouts = await broker.layouts(stream.code)
+                former_counts = () if layouts is None else layouts.former_counts
+                _stream(stream.code, there.get(stream.name), former_counts, findings)
     except BrokerUnavailable as error:
         found = unavailable(app, error)
         findings.wrong(found.code, found.text)
@@ -93,27 +96,36 @@ async def _server(app: App, findings: _Findings) -> None:
         findings.wrong(found.code, found.text)
 
 
-def _streams(
-    declared: Mapping[str, StreamSpec], there: Mapping[str, StreamSpec], findings: _Findings
+def _stream(
+    spec: StreamSpec, stored: StreamSpec | None, former_counts: Collection[int], findings: _Findings
 ) -> None:
-    for name, spec in declared.items():
-        stored = there.get(name)
-        if stored is None:
-            findings.note(f"stream {name} is not on the server: it will be with its first event or worker")
-            continue
-        differ = [x for x in ("partition_count", "record", "hasher") if _of(stored, x) != _of(spec, x)]
-        for what in differ:
-            findings.wrong(
-                Exit.CONFIG,
-                f"stream {name} has {what}={_of(stored, what)} on the server, and {_of(spec, what)} here: "
-                f"keep {_of(stored, what)}, or take another name and drain this one first",
+    name = spec.name
+    if stored is None:
+        findings.note(f"stream {name} is not on the server: it will be with its first event or worker")
+        return
+    differ = [x for x in ("partition_count", "record", "hasher") if _of(stored, x) != _of(spec, x)]
+    if differ == ["partition_count"] and spec.partition_count in former_counts:
+        count = stored.partition_count
+        findings.note(
+            f"stream {name} has {count} partitions now, which hold, and {spec.partition_count} here: write "
+            f"partition_count={count}"
+        )
+        differ = []
+    for what in differ:
+        advice = f"keep {_of(stored, what)}, or take another name and drain this one first"
+        if what == "partition_count":
+            advice = (
+                f"keep {_of(stored, what)}, or change it on the server first: runnel-trio stream repartition "
+                f"MODULE:{name} --to {_of(spec, what)}"
             )
-        if not differ:
-            findings.fine(f"stream {name} is declared as on the server: {spec.partition_count} partitions")
-        for what in ("partition_size", "overflow"):
-            if _of(stored, what) != _of(spec, what):
-                before, now = _of(stored, what), _of(spec, what)
-                findings.note(f"stream {name} had {what}={before}: {now} will hold from the start on")
+        server = f"stream {name} has {what}={_of(stored, what)} on the server"
+        findings.wrong(Exit.CONFIG, f"{server}, and {_of(spec, what)} here: {advice}")
+    if spec.partition_count == stored.partition_count and not differ:
+        findings.fine(f"stream {name} is declared as on the server: {spec.partition_count} partitions")
+    for what in ("partition_size", "overflow"):
+        if _of(stored, what) != _of(spec, what):
+            before, now = _of(stored, what), _of(spec, what)
+            findings.note(f"stream {name} had {what}={before}: {now} will hold from the start on")
 
 
 def _of(spec: StreamSpec, what: str) -> object:

@@ -12,13 +12,14 @@ import click
 import trio
 
 from runnel_trio._app import App
+from runnel_trio._broker._protocol import ProcessorSpec
 from runnel_trio._cli._errors import Ended, Exit, concluded, tell
 from runnel_trio._cli._load import app_of, load, redirect
 from runnel_trio._cli._logging import configure
 from runnel_trio._cli._options import Command, common
 from runnel_trio._cli._run import unavailable
 from runnel_trio._kinds import redacted_text
-from runnel_trio._operations import PartitionReset, Quarantined, numbers_of, start_of
+from runnel_trio._operations import PartitionReset, Quarantined, numbers_of, stages, start_of
 from runnel_trio._processor import Processor
 from runnel_trio.exceptions import BrokerUnavailable, Misconfigured
 
@@ -91,23 +92,28 @@ async def _reset(
     app: App, processor: Processor[Any], *, start: str, partitions: Sequence[int], force: bool, dry_run: bool
 ) -> None:
     when = with_zone(start, app)
-    _check(processor, partitions, when)
+    await _check(app, processor, partitions, when)
     found = await processor.reset(when, partitions=partitions or None, force=force, dry_run=dry_run)
     for change in found:
-        click.echo(_line(processor, change))
+        click.echo(_line(processor, change, found[0].layout))
     before = sum(change.lag_before or 0 for change in found)
     after = sum(change.lag_after for change in found)
     would = "would be" if dry_run else "are"
     tell(f"{after:,} events {would} to be processed, {before:,} before.{' Nothing was changed.' * dry_run}")
 
 
-def _check(processor: Processor[Any], partitions: Sequence[int], start: str | datetime = "0") -> None:
-    """What is wrong here is wrong with the command line."""
+async def _check(
+    app: App, processor: Processor[Any], partitions: Sequence[int], start: str | datetime = "0"
+) -> ProcessorSpec:
+    """What is wrong here is wrong with the command line; the processor in the partitions that it reads."""
+    async with app._shared.used() as broker:
+        place = (await stages(broker, processor.spec))[0]
     try:
-        numbers_of(processor.spec, partitions)
+        numbers_of(place, partitions)
         start_of(start)
     except Misconfigured as error:
         raise Ended(Exit.USAGE, str(error)) from error
+    return place
 
 
 def with_zone(start: str, app: App) -> str | datetime:
@@ -120,10 +126,11 @@ def with_zone(start: str, app: App) -> str | datetime:
     return when if when.tzinfo is not None else when.replace(tzinfo=app.settings.timezone)
 
 
-def _line(processor: Processor[Any], change: PartitionReset) -> str:
+def _line(processor: Processor[Any], change: PartitionReset, layout: int) -> str:
     place = f"{processor.stream.name}[{change.partition}]"
     lag = "?" if change.lag_before is None else f"{change.lag_before:,}"
-    return f"{place}  {change.before or 'new'} → {change.after}  lag {lag} → {change.lag_after:,}"
+    new = "  (of the new partitions)" if change.layout > layout else ""
+    return f"{place}  {change.before or 'new'} → {change.after}  lag {lag} → {change.lag_after:,}{new}"
 
 
 @processor.command(cls=Command)
@@ -162,11 +169,11 @@ async def _seek(
 def pause(target: str, partitions: Sequence[int], *, reason: str, dry_run: bool, **server: Any) -> int:
     """Let partitions stand still until they are resumed; workers end the event in hand first."""
 
-    async def work(_: App, found: Processor[Any]) -> None:
-        _check(found, partitions)
+    async def work(app: App, found: Processor[Any]) -> None:
+        place = await _check(app, found, partitions)
         if dry_run:
             still = {x.partition for x in await found.quarantined(partitions or None)}
-            numbers = [x for x in numbers_of(found.spec, partitions or None) if x not in still]
+            numbers = [x for x in numbers_of(place, partitions or None) if x not in still]
         else:
             numbers = await found.pause(partitions or None, reason=reason)
         would = "would be" if dry_run else "are"
@@ -233,7 +240,7 @@ def resume(
 
 
 async def _resume(
-    _: App,
+    app: App,
     processor: Processor[Any],
     *,
     partitions: Sequence[int],
@@ -241,7 +248,7 @@ async def _resume(
     dead_letter: bool,
     dry_run: bool,
 ) -> None:
-    _check(processor, partitions)
+    await _check(app, processor, partitions)
     found = await processor.quarantined(partitions or None)
     for why in found:
         _show(processor, why)

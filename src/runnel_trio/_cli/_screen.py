@@ -141,6 +141,9 @@ def _streams(view: Overview, history: History, width: int) -> Iterator[Line]:
             (f"{rates[-1]:>9,.0f}  " if rates else f"{'-':>9}  ", ""),
             (sparkline(rates, bars), "spark"),
         ]
+        if stream.former is not None:
+            counts = f"{stream.former.partition_count} → {stream.spec.partition_count}"
+            yield [(f"  {counts} partitions: the former ones are not gone yet", "behind")]
 
 
 def _processors(view: Overview, history: History, chosen: int, width: int) -> Iterator[Line]:

@@ -23,7 +23,7 @@ from runnel_trio._cli._options import Command, common
 from runnel_trio._cli._run import unavailable
 from runnel_trio._cli._screen import STYLES, History, Line, screen
 from runnel_trio._cli._status import app_or_name, of_app, refuse_missing
-from runnel_trio._operations import pause, quarantined
+from runnel_trio._operations import pause, quarantined, stages
 from runnel_trio._overview import Overview, ProcessorView, overview
 from runnel_trio.exceptions import BrokerUnavailable, Misconfigured
 
@@ -173,8 +173,9 @@ class _Top:
     async def _resume(self) -> None:
         spec, broker = self._spec(), self._broker
         count = 0
+        place = (await stages(broker, spec))[0]
         for found in await quarantined(broker, spec, None):
-            await broker.resume(spec, found.stored, skip=False)
+            await broker.resume(place, found.stored, skip=False)
             count += 1
         self._told = f"{count} partition(s) of {spec.stream.name} go on."
         await self._look()

@@ -49,10 +49,10 @@ async def history(events: Events[Flight]) -> None:
     redis = client(app.server_url)
     async for batch in events.take(500, within=0.05):
         departures = [(event.xid, event.record()) for event in batch]
-        await trio.to_thread.run_sync(apply, redis, events.partition.number, departures)
+        await trio.to_thread.run_sync(apply, redis, events.partition.key, departures)
 
 
-def apply(redis: Redis, partition: int, departures: Sequence[tuple[bytes, Flight]]) -> None:
+def apply(redis: Redis, partition: str, departures: Sequence[tuple[bytes, Flight]]) -> None:
     """Apply what was not applied before, all of it or, if anybody else is quicker, nothing, and try again."""
     progress = f"flights:progress:{partition}"
     with redis.pipeline() as transaction:

@@ -15,16 +15,16 @@ import logging
 import os
 import socket
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from typing import Any, Protocol
 
 import attrs
 import trio
 
-from runnel_trio._broker._protocol import Broker
+from runnel_trio._broker._protocol import Broker, ProcessorSpec
 from runnel_trio._processor import Processor, refuse_far
 from runnel_trio._scopes import helpers, quitting
 from runnel_trio._telemetry import Tally, report
@@ -33,6 +33,7 @@ from runnel_trio._worker._heartbeat import Heartbeat
 from runnel_trio._worker._member._caution import Turn
 from runnel_trio._worker._member._meter import Meter
 from runnel_trio._worker._member._rebalancer import Rebalancer
+from runnel_trio._worker._succession import Succession
 from runnel_trio.metrics import Metrics
 from runnel_trio.settings import Settings
 
@@ -80,7 +81,7 @@ class Worker:
     counts: Tally = attrs.field(factory=Tally, init=False, repr=False)
     ended: trio.Event = attrs.field(factory=trio.Event, init=False, repr=False)
     _heartbeat: Heartbeat = attrs.field(init=False)
-    _members: list[Rebalancer | Backgrounds] = attrs.field(factory=list, init=False)
+    _members: list[Succession | Backgrounds] = attrs.field(factory=list, init=False)
     _halted: BaseException | None = attrs.field(default=None, init=False)
     _ready: trio.Event = attrs.field(factory=trio.Event, init=False)
     _stopping: trio.Event = attrs.field(factory=trio.Event, init=False)
@@ -102,18 +103,9 @@ class Worker:
             }
         )
         for processor in self.processors:
+            make = partial(self._make, processor, about, turn, self._meter(processor))
             self._members.append(
-                Rebalancer(
-                    broker=self.broker,
-                    processor=processor,
-                    member=self.member,
-                    about=about,
-                    heartbeat=self._heartbeat,
-                    halt=self.halt,
-                    turn=turn,
-                    counts=self.counts,
-                    meter=self._meter(processor),
-                )
+                Succession(broker=self.broker, processor=processor, make=make, halt=self.halt)
             )
         if self.functions:
             self._members.append(
@@ -128,6 +120,29 @@ class Worker:
                     halt=self.halt,
                 )
             )
+
+    def _make(
+        self,
+        processor: Processor[Any],
+        about: str,
+        turn: Turn,
+        meter: Meter | None,
+        spec: ProcessorSpec,
+        on_moved: Callable[[], None],
+    ) -> Rebalancer:
+        return Rebalancer(
+            broker=self.broker,
+            processor=processor,
+            spec=spec,
+            member=self.member,
+            about=about,
+            heartbeat=self._heartbeat,
+            halt=self.halt,
+            turn=turn,
+            counts=self.counts,
+            on_moved=on_moved,
+            meter=meter,
+        )
 
     def __repr__(self) -> str:
         return f"<Worker {self.member} of {', '.join(processor.name for processor in self.processors)}>"
@@ -147,12 +162,12 @@ class Worker:
     @property
     def alive(self) -> bool:
         """Whether the server has heard of it within the last lease; for a probe of liveness."""
-        return all(x.alive for x in self._members if isinstance(x, Rebalancer))
+        return all(x.alive for x in self._members if isinstance(x, Succession))
 
     @property
     def ready(self) -> bool:
         """Whether every processor owns its share of the partitions, or stands by; not while it stops."""
-        settled = all(x.settled for x in self._members if isinstance(x, Rebalancer))
+        settled = all(x.settled for x in self._members if isinstance(x, Succession))
         return self._ready.is_set() and settled and not self._stopping.is_set()
 
     def stop(self) -> None:
@@ -212,7 +227,7 @@ class Worker:
             refuse_far(self.broker, processor)
         used = [stream for x in self.processors for stream in (x.stream, *x.sinks)]
         for stream in {stream.name: stream for stream in used}.values():
-            await self.broker.declare(stream.spec)
+            stream.adopt((await self.broker.declare(stream.code)).current)
 
     async def _until_stopped(self, task_status: trio.TaskStatus[Worker]) -> None:
         await self._ready.wait()

@@ -18,6 +18,7 @@ from runnel_trio._broker._protocol import (
     CommitOutcome,
     Entry,
     Held,
+    Layouts,
     Lease,
     Membership,
     Output,
@@ -30,7 +31,7 @@ from runnel_trio._broker._protocol import (
     StreamSpec,
     Surveyed,
 )
-from runnel_trio._broker._redis import _keys, _replicas, _survey
+from runnel_trio._broker._redis import _keys, _layouts, _replicas, _survey
 from runnel_trio._broker._redis._fitness import check_fitness
 from runnel_trio._broker._redis._pulse import RedisPulse, beat_call, party_keys
 from runnel_trio._broker._redis._replies import (
@@ -40,14 +41,13 @@ from runnel_trio._broker._redis._replies import (
     quarantine_text,
     state,
     taken,
-    text,
 )
 from runnel_trio._broker._redis._scripts import Call, Plain
 from runnel_trio._broker._redis._sender import Shipment
 from runnel_trio._broker._redis._server import SCHEME, embedded_server
 from runnel_trio._broker._redis._wire import Commands, Request, Wire, wired
 from runnel_trio._rules._cursor import ORIGIN, LogState
-from runnel_trio.exceptions import BrokerUnavailable, Misconfigured
+from runnel_trio.exceptions import BrokerUnavailable
 
 __all__ = ["RedisBroker", "open_redis"]
 
@@ -119,14 +119,33 @@ class RedisBroker:
         """See `_protocol.Broker`."""
         return _keys.log(stream, partition)
 
-    async def declare(self, stream: StreamSpec) -> None:
+    async def declare(self, stream: StreamSpec) -> Layouts:
         """See `_protocol.Broker`."""
-        mine = [str(stream.partition_count), stream.record, stream.hasher]
-        told = [str(stream.partition_size), stream.overflow.value]
-        ((*there,),) = await self._surely([Call("declare", [_keys.meta(stream)], [*mine, *told])])
-        for what, stored, given in zip(("partition_count", "record", "hasher"), there, mine, strict=True):
-            if text(stored) != given:
-                raise _declared_otherwise(stream, what, text(stored), given)
+        return await _layouts.declare(self._surely, stream)
+
+    async def layouts(self, stream: StreamSpec) -> Layouts | None:
+        """See `_protocol.Broker`."""
+        return await _layouts.layouts(self._surely, stream)
+
+    async def relearn(self, stream: StreamSpec) -> Layouts:
+        """See `_protocol.Broker`."""
+        return await _layouts.relearn(self._surely, stream)
+
+    async def repartition(self, stream: StreamSpec, count: int) -> Layouts:
+        """See `_protocol.Broker`."""
+        return await _layouts.repartition(self._surely, stream, count)
+
+    async def remaining(self, processor: ProcessorSpec) -> Sequence[int]:
+        """See `_protocol.Broker`."""
+        return await _layouts.remaining(self._surely, processor)
+
+    async def news(self, processor: ProcessorSpec) -> None:
+        """See `_protocol.Broker`."""
+        await self._surely([_tell(processor, (), "layout")])
+
+    async def discard(self, stream: StreamSpec, processors: Collection[str]) -> Sequence[int]:
+        """See `_protocol.Broker`."""
+        return await _layouts.discard(self._surely, stream, processors)
 
     async def append(self, stream: StreamSpec, batches: Mapping[int, Batch]) -> Mapping[int, int]:
         """See `_protocol.Broker`."""
@@ -371,15 +390,9 @@ def _with_outputs(
     all_arguments: list[bytes | str | int] = [*arguments, len(outputs)]
     for output in outputs:
         stream, batch = output.stream, output.batch
-        all_keys.append(_keys.log(stream, output.partition))
-        all_arguments += [len(all_keys), stream.partition_size, stream.overflow.value, len(batch.names)]
+        number = output.partition
+        all_arguments += [len(all_keys) + 1, stream.layout, stream.partition_size, stream.overflow.value]
+        all_keys += [_keys.log(stream, number), _keys.producers(stream, number)]
+        all_arguments.append(len(batch.names))
         all_arguments += [*batch.names, len(batch), *batch.values]
     return Call(script, all_keys, all_arguments)
-
-
-def _declared_otherwise(stream: StreamSpec, what: str, there: str, given: str) -> Misconfigured:
-    return Misconfigured(
-        f"stream {stream.name!r} of app {stream.app!r} was declared with {what}={there}, and is now declared "
-        f"with {given}: keys would change their partition or their meaning. Keep {there}, or send to a "
-        "stream of another name and drain this one first."
-    )

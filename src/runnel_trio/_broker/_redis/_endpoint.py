@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import attrs
 import redis
@@ -39,6 +40,13 @@ _NOT_OPTIONS = frozenset(
     {
         *("protocol", "retry", "retry_on_timeout", "retry_on_error", "health_check_interval"),
         *("decode_responses", "parser_class", "connection_class", "host", "port", "path"),
+    }
+)
+#: What may stand behind the ? of a URL, beside ssl_…: others are ours to choose, or no text.
+_OPTIONS = frozenset(
+    {
+        *("client_name", "db", "health_check_interval", "password", "socket_connect_timeout"),
+        *("socket_keepalive", "socket_read_size", "socket_timeout", "username"),
     }
 )
 #: In front of the options of connections to Sentinels.
@@ -94,8 +102,8 @@ class Endpoint:
         settings = {**self.pool.connection_kwargs, **self.address, **_ours(self.timeout, patience)}
         try:
             connection = self.pool.connection_class(**settings)
-        except (ValueError, TypeError) as error:  # TypeError: an option that there is not
-            raise Misconfigured(f"redis_url {redacted(self.url)!r} cannot be used: {error}") from error
+        except (ValueError, TypeError, theirs.RedisError) as error:  # of an option, or its value
+            raise Misconfigured(f"redis_url {redacted(self.url)!r} cannot be read: {error}") from error
         try:
             with mapped(self.url):
                 connection.connect()
@@ -163,6 +171,11 @@ def _pool(place: Place, url: str) -> Any:
     own = {name: x for name, x in place.options.items() if not name.startswith(_SENTINEL)}
     if wrong := sorted(_NOT_OPTIONS & own.keys()):
         raise Misconfigured(f"redis_options cannot have {', '.join(wrong)}: the URL says it, or we decide it")
+    for name in parse_qs(urlsplit(url).query, keep_blank_values=True):
+        if name not in _OPTIONS and not name.startswith(("ssl_", _SENTINEL)):
+            raise Misconfigured(
+                f"redis_url {redacted(place.url)!r} cannot be read: it has no option {name!r}"
+            )
     if url.startswith("unix:"):
         own = {name: x for name, x in own.items() if not name.startswith("ssl_")}
     try:

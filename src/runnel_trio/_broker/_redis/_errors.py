@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from redis import exceptions as theirs
 
+from runnel_trio._broker._redis._scripts import commands_at
 from runnel_trio._kinds import redacted
 from runnel_trio.exceptions import BrokerRefused, BrokerUnavailable, RunnelError
 
@@ -22,6 +23,9 @@ _PASSING_KINDS = (
     theirs.ClusterDownError,
 )
 _REFUSALS = (theirs.AuthenticationError, theirs.AuthorizationError, theirs.NoPermissionError)
+_RULES = "Check user, password and permissions (docs/howto/acl)."
+#: Of a command in a script, it is no error of its own kind.
+_NOT_PERMITTED = ("ACL failure in script", "The user executing the script can't")
 #: What a server says that is not, or no longer, the master.
 _DEMOTED = frozenset({"READONLY", "MASTERDOWN", "UNBLOCKED"})
 _DEMOTED_KINDS = (theirs.ReadOnlyError, theirs.MasterDownError)
@@ -80,7 +84,11 @@ def translate(error: Exception, url: str) -> RunnelError:
         return Redirected(text, error.slot_id, (error.host, error.port), asking=kind == "ASK")
     first = said.split(" ", 1)[0]
     if isinstance(error, _REFUSALS):
-        return BrokerRefused(f"{place} refuses: {said}. Check user, password and permissions.")
+        return BrokerRefused(f"{place} refuses: {said}. {_RULES}")
+    if said.startswith(_NOT_PERMITTED):
+        command = commands_at(said)
+        more = f" It is {command}." if command else ""
+        return BrokerRefused(f"{place} refuses: {said}{more} {_RULES}")
     if _DISTRUST.search(said):
         remedy = next((told for sign, told in _REMEDIES.items() if sign in said.lower()), _TRUST)
         return BrokerRefused(f"{place}: {said.rstrip('.')}. {remedy}")

@@ -8,7 +8,8 @@ flushed between the two.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import cache
 from importlib import resources
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
@@ -16,7 +17,19 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 import attrs
 from redis.exceptions import NoScriptError, ResponseError
 
-__all__ = ["Call", "Command", "Kept", "Node", "Plain", "answers", "by_digest", "exchange", "repeated"]
+__all__ = [
+    "Ask",
+    "Call",
+    "Command",
+    "Kept",
+    "Node",
+    "Plain",
+    "answers",
+    "by_digest",
+    "commands_at",
+    "exchange",
+    "repeated",
+]
 
 _T = TypeVar("_T")
 #: A node of a cluster: host and port.
@@ -42,7 +55,11 @@ _PARTS = {
     "survey": ("_state",),
     "tell": ("_members",),
     "leave": ("_members",),
-    "declare": (),
+    "declare": ("_meta",),
+    "layout": ("_meta",),
+    "switch": (),
+    "remaining": ("_state", "_behind"),
+    "discard": ("_state", "_behind"),
 }
 
 
@@ -70,6 +87,26 @@ def source(name: str) -> str:
 def digest(name: str) -> str:
     """The SHA-1 by which the server knows the script."""
     return hashlib.sha1(source(name).encode(), usedforsecurity=False).hexdigest()
+
+
+#: How a server says where in a script something failed.
+_PLACE = re.compile(r"\b([0-9a-f]{40}), on @user_script:(\d+)")
+_CALLS = re.compile(r"redis\.p?call\('(\w+)'(?:, '([A-Z]+)', )?")
+_WITH_PARTS = {"MEMORY", "XGROUP", "XINFO"}
+
+
+def commands_at(said: str) -> str:
+    """The commands that stand where a script failed, as ``'xlen'`` or ``'xinfo|groups'``; empty if not known.
+
+    For Redis 7.0, which does not say what it was that a user may not run; later servers give another place.
+    """
+    place = _PLACE.search(said)
+    name = next((x for x in _PARTS if place and digest(x) == place[1]), None)
+    if place is None or name is None:
+        return ""
+    calls = _CALLS.findall(source(name).split("\n")[int(place[2]) - 1])
+    words = [f"{x}|{part}" if x in _WITH_PARTS else x for x, part in calls]
+    return " or ".join(f"'{x.lower()}'" for x in words)
 
 
 @attrs.frozen
@@ -119,6 +156,10 @@ class Plain:
     def by_text(self) -> tuple[Any, ...]:
         """The command."""
         return self.words
+
+
+#: Carries calls, and gives their replies.
+Ask: TypeAlias = Callable[[Sequence[Call | Plain]], Awaitable[list[Any]]]
 
 
 class Command(Protocol):

@@ -19,7 +19,7 @@ import attrs
 import outcome
 import trio
 
-from runnel_trio._broker._protocol import Batch, StreamSpec
+from runnel_trio._broker._protocol import SEALED, Batch, StreamSpec
 from runnel_trio._broker._redis import _keys
 from runnel_trio._broker._redis._connection import Outage, Talker
 from runnel_trio._broker._redis._gateway import Hop
@@ -60,9 +60,10 @@ class _Parcel:
         """As `Call.place`."""
         return _keys.log(self.stream, self.partition)
 
-    def takes(self, batch: Batch) -> bool:
+    def takes(self, batch: Batch, layout: int) -> bool:
         """Whether it may go along with those that are in here already."""
-        return self.batches[0].ids is None is batch.ids and self.batches[0].names == batch.names
+        first = self.batches[0]
+        return first.ids is None is batch.ids and first.names == batch.names and self.stream.layout == layout
 
     def by_digest(self) -> tuple[Any, ...]:
         """As `Call.by_digest`."""
@@ -79,6 +80,7 @@ class _Parcel:
             self.sequence,
             stream.partition_size,
             stream.overflow.value,
+            stream.layout,
         ]
         arguments = [*head, len(first.names), *first.names, int(first.ids is not None), *(first.ids or ())]
         for batch in self.batches:
@@ -190,7 +192,7 @@ def _rounds(shipments: Sequence[Shipment]) -> Iterable[Iterable[_Parcel]]:
             key = (_keys.meta(shipment.stream), number)
             at = last.get(key, -1)
             parcel = rounds[at][key] if at >= 0 else None
-            if parcel is None or not parcel.takes(batch):
+            if parcel is None or not parcel.takes(batch, shipment.stream.layout):
                 last[key] = at = at + 1
                 if at == len(rounds):
                     rounds.append({})
@@ -212,6 +214,10 @@ def _deal_out(
         failed.update({place: _explained(reply, parcel) for place, _ in parcel.shares})
         return
     left = int(reply)
+    if left == SEALED:
+        for place, _ in parcel.shares:
+            stored[place][parcel.partition] = SEALED
+        return
     for place, count in parcel.shares:
         stored[place][parcel.partition] = min(left, count)
         left -= min(left, count)

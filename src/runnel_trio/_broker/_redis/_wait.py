@@ -3,7 +3,8 @@
 The command is written, Trio waits until the socket is readable, and the reply is parsed: in a thread, unless
 it is small and all there. `wake` ends the wait: the same task then asks the server through another
 connection to unblock this one (CLIENT UNBLOCK), and the reply comes at once, empty or not. So there is
-never more than one answer on its way, and one that is cancelled closes its connection.
+never more than one answer on its way, and one that is cancelled closes its connection. Where that is not
+permitted, as by many providers, a wake closes it too.
 
 What does not work: closing the socket from another thread to interrupt a parked one (it raises ValueError
 in there), or leaving the read to itself (its reply would be taken for the next command's).
@@ -65,6 +66,7 @@ class Wait:
     _client_id: int = attrs.field(default=0, init=False)
     _waiting: trio.CancelScope | None = attrs.field(default=None, init=False)
     _woken: bool = attrs.field(default=False, init=False)
+    _may_unblock: bool = attrs.field(default=True, init=False)
 
     async def read(
         self, positions: Mapping[str, bytes], count: int, seconds: float, *, asking: bool = False
@@ -132,7 +134,9 @@ class Wait:
                 for words in commands:  # a few kilobytes into an empty buffer: it does not block
                     connection.send_command(*words)
             began = trio.current_time()
-            await self._readable(seconds)
+            if not await self._readable(seconds):
+                self.close()
+                return [None for _ in commands]
             if self.endpoint.is_doubtful(trio.current_time() - began - seconds):
                 await self._hop(partial(self.endpoint.confirm, connection))
             receive = partial(self._receive, len(commands))
@@ -145,14 +149,26 @@ class Wait:
                 raise BrokerRefused(f"{error} (one of {', '.join(positions)})") from error
             raise
 
-    async def _readable(self, seconds: float) -> None:
+    async def _readable(self, seconds: float) -> bool:
+        """Wait for the reply, or a wake; False where the reply cannot be had then."""
         if not await self._readable_within(seconds + _MARGIN) and not self._woken:
             raise BrokerUnavailable("the server does not answer")
         while self._woken:
             self._woken = False
-            was_blocked = await self.unblock(self._client_id)
+            was_blocked = await self._unblocked()
+            if not self._may_unblock:
+                return False
             if not await self._readable_within(_MARGIN if was_blocked else _EARLY):
                 self._woken = True
+        return True
+
+    async def _unblocked(self) -> int:
+        if self._may_unblock:
+            try:
+                return await self.unblock(self._client_id)
+            except BrokerRefused:  # a command that the user may not run, or that there is not
+                self._may_unblock = False
+        return 0
 
     async def _readable_within(self, seconds: float) -> bool:
         with trio.move_on_after(seconds) as self._waiting:
