@@ -159,6 +159,7 @@ class Origins:
         ``pyproject.toml [tool.runnel]``, ``default``, or what `changed` was told.
 
         Example:
+            >>> from runnel_trio.settings import Settings
             >>> Settings(log_level="debug").origins["log_level"]
             'argument'
         """
