@@ -10,9 +10,11 @@ from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
 from functools import partial
 from typing import Any, TypeVar
 
+import attrs
 import trio
 from cattrs import Converter
 
+from runnel_trio._broker import redis_client
 from runnel_trio._broker._protocol import StreamSpec
 from runnel_trio._broker._shared import SharedBroker, place_of
 from runnel_trio._codec import Record, RecordCodec, blake3_hasher, default_serializer, make_converter
@@ -270,9 +272,10 @@ class App(Registry):
 
     @property
     def server_url(self) -> str:
-        """The URL of the server in use, with password, for a Redis client of your own.
+        """The URL of the server in use, with password.
 
-        Known in the Trio run that uses it, and in the threads of its ``trio.to_thread.run_sync``.
+        Redis clients read that of one server; `redis_client` makes one for whatever there is. Known in the
+        Trio run that uses it, and in the threads of its ``trio.to_thread.run_sync``.
 
         Raises:
             BrokerUnavailable: not connected: there is one inside `run`, `worker` and `session`.
@@ -284,6 +287,28 @@ class App(Registry):
                 "`async with app.worker():` or `async with app.session():`"
             )
         return broker.url
+
+    def redis_client(self) -> Any:
+        """A client of redis-py for the server in use, for data of your own beside the streams.
+
+        It is a ``redis.Redis``, also where Sentinels name the master, a ``redis.cluster.RedisCluster`` on a
+        cluster, or what ``redis_factory`` makes. It blocks: use it in ``trio.to_thread.run_sync``, by several
+        threads if you like. It is yours to keep, and to close.
+
+        Raises:
+            BrokerUnavailable: not connected, as for `server_url`.
+            Misconfigured: the app is on ``memory://``.
+
+        Example:
+            >>> app = App("shop", redis_url="embedded://")
+            >>> async def counted() -> int:
+            ...     async with app.session():
+            ...         with app.redis_client() as redis:
+            ...             return await trio.to_thread.run_sync(redis.incr, "visits")
+            >>> trio.run(counted)
+            1
+        """
+        return redis_client(attrs.evolve(self._shared.place, url=self.server_url))
 
     def use_server(self, url: str, *, origin: str = "use_server") -> AbstractContextManager[object]:
         """Use another server than the settings say, from the next run on; for tests and the command line.
