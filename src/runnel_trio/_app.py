@@ -81,7 +81,7 @@ class App(Registry):
         self.converter: Converter = make_converter()
         self.streams: dict[str, Stream[Any]] = {}
         self.processors: dict[str, Processor[Any]] = {}
-        self.background = []
+        Registry.__init__(self)
         self.metrics: Metrics | None = metrics
         self.tracing: Tracing | None = tracing
         self._shared = SharedBroker(place_of(self.settings), metrics)

@@ -25,7 +25,9 @@ class Registry:
     """
 
     settings: Settings
-    background: list[Background]
+
+    def __init__(self) -> None:
+        self.background: list[Background] = []
 
     @overload
     def task(self, func: _Task) -> _Task: ...
