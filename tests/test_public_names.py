@@ -23,6 +23,7 @@ from runnel_trio import (
     Event,
     LeaseLost,
     Misconfigured,
+    NotReplicated,
     Partition,
     Poisoned,
     Record,
@@ -43,12 +44,12 @@ PUBLIC = {
         "App", "BrokerRefused", "BrokerUnavailable", "Compressor", "DeserializationError", "Event", "Events",
         "ExceptionPolicy", "FastJSONSerializer", "Gzip", "InternalError", "JSONSerializer", "LZ4", "LeaseLost", "LogContext",
         "Middleware", "Misconfigured", "Overflow", "Partition", "PartitionReset", "Poisoned", "Processor", "Quarantined", "Record",
-        "RecordInvalid", "RunnelError", "Serializer", "Settings", "Stream", "StreamFull", "Worker", "WorkersAlive", "log_context",
+        "NotReplicated", "RecordInvalid", "RunnelError", "Serializer", "Settings", "Stream", "StreamFull", "Worker", "WorkersAlive", "log_context",
     },
     "runnel_trio.constants": {"ExceptionPolicy", "Overflow"},
     "runnel_trio.exceptions": {
         "BrokerRefused", "BrokerUnavailable", "DeserializationError", "InternalError", "LeaseLost", "Misconfigured",
-        "Poisoned", "RecordInvalid", "RunnelError", "StreamFull", "WorkersAlive",
+        "NotReplicated", "Poisoned", "RecordInvalid", "RunnelError", "StreamFull", "WorkersAlive",
     },
     "runnel_trio.interfaces": {"Compressor", "Middleware", "Serializer"},
     "runnel_trio.metrics": {"Family", "Metrics", "PrometheusMetrics", "families"},
@@ -121,12 +122,13 @@ ERRORS = [
     RecordInvalid("Order", "items[2].price", "expected int, got str 'x'"),
     RecordInvalid("Order", "", "expected Order, got dict"),
     DeserializationError("orders", 3, "5-1", "n", "expected int"),
+    NotReplicated("orders", 2, 1),
     StreamFull("orders", 1, 100, (3, 4)),
     LeaseLost(2, 17),
     Poisoned("orders", 3, "5-1", 3),
     WorkersAlive("shop.orders/book", ["pid 1 on host"], 120.0),
     *(getattr(exceptions, name)("what, and what to do") for name in exceptions.__all__ if name not in {
-        "RecordInvalid", "DeserializationError", "StreamFull", "LeaseLost", "Poisoned", "WorkersAlive",
+        "RecordInvalid", "DeserializationError", "NotReplicated", "StreamFull", "LeaseLost", "Poisoned", "WorkersAlive",
     }),
 ]  # fmt: skip
 

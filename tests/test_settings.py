@@ -24,6 +24,8 @@ DOCS = Path(__file__).parent.parent / "docs"
 #: The settings of the API reference, with its defaults and units where DESIGN keeps them, and the new ones.
 DEFAULTS: dict[str, object] = {
     "redis_url": "redis://127.0.0.1:6379",
+    "redis_options": None,
+    "redis_factory": None,
     "log_format": "console",
     "log_level": "info",
     "autodiscover": None,
@@ -47,6 +49,8 @@ DEFAULTS: dict[str, object] = {
     "default_max_unacked": 1000,
     "default_overflow": Overflow.BLOCK,
     "default_max_attempts": 3,
+    "default_commit_replicas": 0,
+    "default_max_event_bytes": 64 * 1024 * 1024,
     "stall_limit": 300,
 }
 
@@ -189,6 +193,7 @@ def test_urls(given: str, used: str) -> None:
         ("autodiscover", "/srv/**/streams.py", "relative to the current directory"),
         ("timezone", "Mars/Olympus", "name of a time zone"),
         ("timezone", 1, "a tzinfo object"),
+        ("timezone", "x" * 300, "name of a time zone"),
         ("leadership_poll_interval", 0, "milliseconds, 1 or more"),
         ("leadership_poll_interval", 0.5, "a whole number"),
         ("testing", 1, "True or False"),
@@ -214,6 +219,7 @@ def test_urls(given: str, used: str) -> None:
         ("default_prefetch_count", 0, "1 or more"),
         ("default_prefetch_bytes", 0, "1 or more"),
         ("default_max_unacked", 0, "1 or more"),
+        ("default_max_event_bytes", 0, "1 or more"),
         ("default_assignment_sleep", -1, "0 or more"),
         ("default_grace_period", -0.1, "0 or more"),
         ("default_pool_size", 1.5, "a whole number"),
@@ -227,6 +233,11 @@ def test_wrong_value_is_told_with_keyword_value_and_expectation(
     assert text.startswith(f"{name}=")
     assert str(value) in text or repr(value) in text
     assert expected in text
+
+
+def test_a_number_of_so_many_digits_that_python_does_not_write_it_is_refused() -> None:
+    text = refusal(default_partition_count=2**50_000)
+    assert text.startswith("default_partition_count=a very large int cannot be used: expected a whole number")
 
 
 def test_wrong_variable_is_told_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:

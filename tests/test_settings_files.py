@@ -133,6 +133,10 @@ def test_values_are_written_as_toml_has_them(here: Path, line: str, value: objec
         ("redis_url = {password = 'secret'}", "redis_url=dict cannot be used"),
         ("timezone = 2026-01-01", "timezone=datetime.date(2026, 1, 1) cannot be used"),
         ("log_level = ['info']", "log_level=['info'] cannot be used"),
+        (
+            "default_partition_count = 0x" + "f" * 5000,
+            "default_partition_count=a very large int cannot be used",
+        ),
         ("lock_expiry = 1", "there is no setting lock_expiry: did you mean default_lock_expiry?"),
         ("colour = 'red'", "there is no setting colour: there are redis_url, "),
     ],
@@ -203,6 +207,13 @@ def test_origins_say_nothing_about_equality_and_cannot_be_changed() -> None:
     assert Settings(log_level="info").origins != Settings().origins
     with pytest.raises(TypeError):
         Settings().origins["log_level"] = "mine"  # type: ignore[index]  # that it is refused is the test
+
+
+@pytest.mark.parametrize("value", ["9" * 5000, "[" * 5000], ids=["long", "deep"])
+def test_toml_that_python_does_not_read_is_told(here: Path, value: str) -> None:
+    (here / "runnel.toml").write_text(f"default_partition_count = {value}")
+    with pytest.raises(Misconfigured, match=r"^runnel.toml.* cannot be read|^runnel.toml, line 1: no TOML"):
+        Settings()
 
 
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])

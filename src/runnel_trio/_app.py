@@ -7,23 +7,21 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
-from datetime import tzinfo
 from functools import partial
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar
 
 import trio
 from cattrs import Converter
 
 from runnel_trio._broker._protocol import StreamSpec
-from runnel_trio._broker._shared import SharedBroker
+from runnel_trio._broker._shared import SharedBroker, place_of
 from runnel_trio._codec import Record, RecordCodec, blake3_hasher, default_serializer, make_converter
 from runnel_trio._discovery import import_all
 from runnel_trio._names import check_key, checked_name, name_of
 from runnel_trio._processor import Processor, chosen, refuse_foreign
-from runnel_trio._rules._schedule import Crontab, checked_interval
+from runnel_trio._registry import Registry
 from runnel_trio._stream import Stream
 from runnel_trio._worker._alone import alone
-from runnel_trio._worker._background import Background
 from runnel_trio._worker._member._events import Events
 from runnel_trio._worker._worker import Worker, beside
 from runnel_trio.constants import ExceptionPolicy, Overflow
@@ -36,10 +34,9 @@ from runnel_trio.tracing import Tracing, watched
 __all__ = ["App"]
 
 R = TypeVar("R", bound=Record)
-_Task = TypeVar("_Task", bound=Callable[[], Awaitable[Any]])
 
 
-class App:
+class App(Registry):
     """Streams and processors under one name, with one server.
 
     Args:
@@ -81,10 +78,10 @@ class App:
         self.converter: Converter = make_converter()
         self.streams: dict[str, Stream[Any]] = {}
         self.processors: dict[str, Processor[Any]] = {}
-        self.background: list[Background] = []
+        self.background = []
         self.metrics: Metrics | None = metrics
         self.tracing: Tracing | None = tracing
-        self._shared = SharedBroker(self.settings.redis_url, metrics)
+        self._shared = SharedBroker(place_of(self.settings), metrics)
 
     def __repr__(self) -> str:
         return f"<App {self.name}: {len(self.streams)} streams, {len(self.processors)} processors>"
@@ -99,19 +96,20 @@ class App:
         partition_size: int | None = None,
         hasher: Callable[[Any], int] | None = None,
         overflow: Overflow | str | None = None,
+        max_event_bytes: int | None = None,
     ) -> Stream[R]:
         """Declare a stream. What is not given is taken from the ``default_…`` settings.
 
         Args:
             name: part of its Redis keys.
             record: the class of its records.
-            partition_by: attribute, or function of a record, that gives the key; the events of one key are
-                handled in order.
+            partition_by: attribute, or function of a record, that gives the key, by which order is kept.
             serializer: how records are stored.
             partition_count: how many partitions; later, ``runnel-trio stream repartition`` changes that.
             partition_size: events that a partition holds, at most.
             hasher: key → whole number; by default blake3 of a canonical form (see docs/reference/hashing).
             overflow: what `send` does when a partition is full: "block", "error" or "trim".
+            max_event_bytes: what one event may hold: larger ones are refused by `send`, and not read.
 
         Raises:
             Misconfigured: a value that cannot be used, or a stream of this name exists.
@@ -131,6 +129,7 @@ class App:
         resolve = self.settings.resolve
         stored = resolve("serializer", serializer) or default_serializer()
         hashed = resolve("hasher", hasher) or blake3_hasher
+        largest = resolve("max_event_bytes", max_event_bytes)
         stream: Stream[R] = Stream(
             spec=StreamSpec(
                 app=self.name,
@@ -144,7 +143,7 @@ class App:
             record=record,
             partition_by=partition_by,
             hasher=hashed,
-            codec=RecordCodec(record, stored, self.converter),
+            codec=RecordCodec(record, stored, self.converter, max_event_bytes=largest),
             connect=watched(self._shared.declared, self.metrics, self.tracing),
         )
         self.streams[name] = stream
@@ -168,6 +167,7 @@ class App:
         join_delay: float | None = None,
         max_unacked: int | None = None,
         max_attempts: int | None = None,
+        commit_replicas: int | None = None,
     ) -> Callable[[Callable[[Events[R]], Awaitable[None]]], Processor[R]]:
         """Declare the decorated async function a processor of ``stream``.
 
@@ -194,7 +194,7 @@ class App:
             "prefetch_count": prefetch_count, "prefetch_bytes": prefetch_bytes, "pool_size": pool_size,
             "assignment_attempts": assignment_attempts, "assignment_sleep": assignment_sleep,
             "grace_period": grace_period, "join_delay": join_delay, "max_unacked": max_unacked,
-            "max_attempts": max_attempts,
+            "max_attempts": max_attempts, "commit_replicas": commit_replicas,
         }  # fmt: skip
         options = {name: self.settings.resolve(name, value) for name, value in given.items()}
         refuse_foreign(self.name, self.streams, stream)
@@ -213,95 +213,6 @@ class App:
             return declared
 
         return register
-
-    @overload
-    def task(self, func: _Task) -> _Task: ...
-    @overload
-    def task(
-        self, func: None = None, *, on_leader: bool = False, exception_policy: ExceptionPolicy | str = "halt"
-    ) -> Callable[[_Task], _Task]: ...
-
-    def task(
-        self, func: Any = None, *, on_leader: bool = False, exception_policy: ExceptionPolicy | str = "halt"
-    ) -> Any:
-        """Register an async function to run when a worker starts; it may go on until it is cancelled.
-
-        Args:
-            func: the function.
-            on_leader: on the lead worker only, at the beginning of each of its terms (docs/guide/background).
-            exception_policy: what an exception does: "halt" ends the worker with it, "ignore" logs it.
-
-        Raises:
-            Misconfigured: it is not an async function without arguments, or the policy cannot be used.
-
-        Example:
-            >>> from runnel_trio import App
-            >>> app = App("example")
-            >>> @app.task
-            ... async def on_startup():
-            ...     print("starting")
-            >>> @app.task(on_leader=True)
-            ... async def once():
-            ...     print("running once")
-        """
-        register = self._registrar(on_leader=on_leader, exception_policy=exception_policy)
-        return register if func is None else register(func)
-
-    def timer(
-        self, *, interval: float, on_leader: bool = False, exception_policy: ExceptionPolicy | str = "ignore"
-    ) -> Callable[[_Task], _Task]:
-        """Register an async function to run every ``interval`` seconds, the first time after one of them.
-
-        Args:
-            interval: seconds from the beginning of a run to that of the next one.
-            on_leader: on the lead worker only.
-            exception_policy: what an exception does: "ignore" logs it, "halt" ends the worker with it.
-
-        Raises:
-            Misconfigured: no positive interval, not an async function without arguments, or a policy that
-                cannot be used.
-
-        Example:
-            >>> from runnel_trio import App
-            >>> app = App("example")
-            >>> @app.timer(interval=10)
-            ... async def every_10_seconds():
-            ...     print("10 seconds passed")
-        """
-        every = checked_interval(interval)
-        return self._registrar(on_leader=on_leader, interval=every, exception_policy=exception_policy)
-
-    def crontab(
-        self,
-        spec: str,
-        *,
-        timezone: tzinfo | None = None,
-        on_leader: bool = False,
-        exception_policy: ExceptionPolicy | str = "ignore",
-    ) -> Callable[[_Task], _Task]:
-        """Register an async function to run at fixed times.
-
-        Args:
-            spec: a cron expression: five fields, or six with seconds at the end, or ``@hourly`` and such.
-            timezone: by which it is read; default: the setting ``timezone``.
-            on_leader: on the lead worker only.
-            exception_policy: what an exception does: "ignore" logs it, "halt" ends the worker with it.
-
-        Raises:
-            Misconfigured: ``spec`` is no cron expression, not an async function without arguments, or a
-                policy that cannot be used.
-
-        Example:
-            >>> from runnel_trio import App
-            >>> app = App("example")
-            >>> @app.crontab("45 17 * * *")
-            ... async def every_5_45_pm():
-            ...     print("It is 5:45pm UTC")
-        """
-        when = Crontab(spec, timezone or self.settings.timezone)
-        return self._registrar(
-            on_leader=on_leader, spec=when.spec, timezone=when.zone, exception_policy=exception_policy
-        )
 
     async def run(
         self,
@@ -386,8 +297,9 @@ class App:
         Raises:
             Misconfigured: it is no such URL.
         """
-        self.settings = self.settings.changed(origin, redis_url=url)
-        self._shared.url = self.settings.redis_url
+        gone = {} if self.settings.redis_factory is None else {"redis_factory": None}
+        self.settings = self.settings.changed(origin, redis_url=url, **gone)
+        self._shared.place = place_of(self.settings)
 
     def use_metrics(self, metrics: Metrics) -> None:
         """Tell these metrics what the app does, from the next run on; for the command line."""
@@ -403,13 +315,6 @@ class App:
         """
         if self.settings.autodiscover is not None:
             import_all(self.settings.autodiscover)
-
-    def _registrar(self, **options: Any) -> Callable[[_Task], _Task]:
-        def register(function: _Task) -> _Task:
-            self.background.append(Background(function=function, **options))
-            return function
-
-        return register
 
     def _chosen(self, names: Collection[str] | None) -> list[Processor[Any]]:
         self.discover()

@@ -7,10 +7,12 @@ Both refuse by ValueError, TypeError or LookupError; `Kind.checked` makes one se
 from __future__ import annotations
 
 import enum
+import json
 import math
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, tzinfo
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,6 +21,7 @@ from zoneinfo import ZoneInfo
 import attrs
 from dateutil import tz
 
+from runnel_trio._urls import FORMS, Unusable, server_url
 from runnel_trio.exceptions import Misconfigured
 
 __all__ = [
@@ -26,6 +29,8 @@ __all__ = [
     "boolean",
     "choice",
     "importable",
+    "legible",
+    "mapping",
     "member",
     "number",
     "pattern",
@@ -37,7 +42,6 @@ __all__ = [
     "zone",
 ]
 
-SCHEMES = frozenset({"redis", "rediss", "unix", "embedded", "memory"})
 TRUE = frozenset({"1", "true", "yes", "on"})
 FALSE = frozenset({"0", "false", "no", "off"})
 #: Rather too much than too little: a password that should have been quoted may have any character. First
@@ -45,7 +49,9 @@ FALSE = frozenset({"0", "false", "no", "off"})
 IN_QUERY = re.compile(r"([?&][^=&]*pass[^=&]*=)[^&]*", re.IGNORECASE)
 BEFORE_HOST = re.compile(r"^((?:[\w+.-]*://)?[^:@]*:).*(?=@)", re.DOTALL)
 #: A server's URL in the middle of a text.
-WITHIN = re.compile(r"\b(?:redis|rediss|unix|valkey|valkeys)://\S+")
+WITHIN = re.compile(r"\b(?:rediss?(?:\+\w+)?|unix|valkeys?)://\S+")
+#: Options whose values are nobody's business.
+SECRET = re.compile(r"pass|secret|token|credential|key_data", re.IGNORECASE)
 DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*([.:][^\W\d]\w*)(\.[^\W\d]\w*)*")
 
 
@@ -64,12 +70,28 @@ def redacted_text(text: str) -> str:
     return WITHIN.sub(lambda found: redacted(found[0]), text) if "://" in text else text
 
 
+def _unspoken(key: str, value: Any) -> Any:
+    """An option's value, if it may be told."""
+    return "***" if SECRET.search(key) and value is not None else value
+
+
+def legible(text: str, limit: int = 10_000) -> str:
+    """A text with parts that somebody else wrote, as it can stand in a log and on a terminal: in one line."""
+    if not text.isprintable():
+        text = "".join(
+            x if x.isprintable() else x.encode("unicode_escape").decode() for x in text[: limit + 1]
+        )
+    return text if len(text) <= limit else text[:limit] + "..."
+
+
 def shown(value: Any) -> str:
     """The value of a setting, as it would be written in the environment where it can be."""
     if isinstance(value, enum.Enum):
         return str(value.value)
     if isinstance(value, float):
         return f"{value:.15g}"
+    if isinstance(value, Mapping):
+        return json.dumps({key: _unspoken(key, x) for key, x in value.items()}, default=str)
     name = getattr(value, "__qualname__", None)
     return f"{value.__module__}:{name}" if name else str(value)
 
@@ -103,8 +125,14 @@ class Kind:
         """
         try:
             return self.accept(self.read(value) if text else value)
+        except Unusable as error:
+            raise Misconfigured(f"{name}={self.show(value)} cannot be used: {error}") from None
         except (ValueError, TypeError, LookupError, OverflowError):
+            pass
+        try:
             shown = self.show(value)
+        except ValueError:  # Python does not write numbers of very many digits
+            shown = f"a very large {type(value).__name__}"
         raise Misconfigured(f"{name}={shown} cannot be used: expected {self.expected}")
 
 
@@ -119,13 +147,13 @@ def number(expected: str, *, above: bool = False) -> Kind:
     return Kind(expected=expected, accept=accept, read=float)
 
 
-def whole(expected: str, *, most: int = 2**53) -> Kind:
-    """A whole number, from 1 to ``most``."""
+def whole(expected: str, *, least: int = 1, most: int = 2**53) -> Kind:
+    """A whole number, from ``least`` to ``most``."""
 
     def accept(value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
             raise TypeError
-        return int(value) if 1 <= value <= most else refuse()
+        return int(value) if least <= value <= most else refuse()
 
     return Kind(expected=expected, accept=accept, read=int)
 
@@ -163,8 +191,9 @@ def boolean() -> Kind:
 def url() -> Kind:
     """Where the server is."""
     return Kind(
-        expected="HOST:PORT, redis://…, rediss://…, unix://PATH, embedded://[DIRECTORY] or memory:// "
-        "(in a password, write %40 for @, %2F for /, %3F for ?, %23 for #)",
+        expected="HOST:PORT, redis://…, rediss://…, redis+sentinel://HOST,…/GROUP, redis+cluster://HOST,…, "
+        "unix://PATH, embedded://[DIRECTORY] or memory:// (in a password, write %40 for @, %2F for /, "
+        "%3F for ?, %23 for #)",
         accept=_with_scheme,
         show=lambda value: repr(redacted(value)) if isinstance(value, str | int) else type(value).__name__,
     )
@@ -179,16 +208,30 @@ def _with_scheme(value: str) -> str:
         raise TypeError
     given = value if "://" in value else f"redis://{value}"
     parts = urlsplit(given)
-    if parts.scheme not in SCHEMES or "\0" in given:
+    if parts.scheme not in FORMS or "\0" in given:
         raise ValueError
-    if parts.scheme in {"redis", "rediss"}:
-        _ = parts.port  # raises ValueError where it is none
+    if parts.scheme.startswith("redis"):
+        if server_url(given).form == "server":
+            _ = parts.port  # raises ValueError where it is none
         names = [part.partition("=")[0] for part in parts.query.split("&") if part]
         if parts.fragment or "@" in parts.path or not all(map(str.isidentifier, names)):
             raise ValueError
     if (given != value and not parts.hostname) or (parts.scheme == "unix" and not parts.path):
         raise ValueError
     return given
+
+
+def mapping(expected: str) -> Kind:
+    """A mapping with text for keys; a JSON object in the environment."""
+
+    def accept(value: Any) -> dict[str, Any]:
+        if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+            raise TypeError
+        return dict(value)
+
+    return Kind(
+        expected=expected, accept=accept, read=json.loads, show=lambda value: "…" if value else repr(value)
+    )
 
 
 def zone() -> Kind:
@@ -205,11 +248,13 @@ def _zone(name: str) -> tzinfo:
         raise TypeError
     if name.upper() == "UTC":
         return UTC
-    try:
+    with suppress(LookupError, OSError):  # OSError: too long for the name of a file
         return ZoneInfo(name)
-    except (LookupError, OSError):
+    with suppress(OSError):
         found = tz.gettz(name)
-    return found if found is not None else refuse()
+        if found is not None:
+            return found
+    raise ValueError(name)
 
 
 def pattern() -> Kind:

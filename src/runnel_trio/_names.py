@@ -8,7 +8,7 @@ import attrs
 
 from runnel_trio.exceptions import Misconfigured
 
-__all__ = ["TRACE_FIELD", "check_key", "checked_name", "name_of"]
+__all__ = ["TRACE_FIELD", "check_key", "checked_name", "is_name", "name_of"]
 
 #: The field of an entry that tells who sent it, see `tracing`: no field of a record can be called so.
 TRACE_FIELD = b":trace"
@@ -34,6 +34,14 @@ def checked_name(kind: str, name: Any) -> str:
     if len(name.encode()) > _LONGEST_NAME:
         raise Misconfigured(f"{kind} name {name[:20]!r}… is longer than {_LONGEST_NAME} bytes")
     return name
+
+
+def is_name(name: str) -> bool:
+    """Whether it can stand in a key: others never do."""
+    try:
+        return bool(checked_name("key", name))
+    except Misconfigured:
+        return False
 
 
 def check_key(record: Any, partition_by: Any) -> None:

@@ -16,7 +16,7 @@ import attrs
 
 from runnel_trio._broker._protocol import SEALED, Batch, StreamSpec
 from runnel_trio._rules._cursor import ORIGIN, is_after
-from runnel_trio.exceptions import Misconfigured
+from runnel_trio.exceptions import Misconfigured, RecordInvalid
 
 __all__ = ["CHUNK_RECORDS", "Chunks", "Outgoing", "Pending", "Routing", "flat", "rows_of", "sorted_out"]
 
@@ -184,7 +184,7 @@ class Pending:
     Attributes:
         names: of the entries' fields.
         rows: what is to be written before anything else.
-        write: rows → values. Cannot fail.
+        write: rows → values. Cannot fail, but for a record that is too large.
         values: of the fields, entry by entry.
         ids: of the entries, None for one that the server gives; empty if it gives them all.
     """
@@ -229,15 +229,29 @@ class Pending:
 
 @attrs.frozen(eq=False)
 class Chunks(Mapping[int, Batch]):
-    """What goes first of each partition: made when it is looked at."""
+    """What goes first of each partition: made when it is looked at.
+
+    Attributes:
+        pending: what there is.
+        refused: why nothing more is made; what was made before is on its way, and empty batches follow it.
+    """
 
     pending: Mapping[int, Pending]
+    refused: list[RecordInvalid] = attrs.field(factory=list, init=False)
     _made: dict[int, Batch] = attrs.field(factory=dict, init=False)
 
     def __getitem__(self, number: int) -> Batch:
         if number not in self._made:
-            self._made[number] = self.pending[number].chunk()
+            self._made[number] = self._chunk(self.pending[number])
         return self._made[number]
+
+    def _chunk(self, pending: Pending) -> Batch:
+        if not self.refused:
+            try:
+                return pending.chunk()
+            except RecordInvalid as error:
+                self.refused.append(error)
+        return Batch(pending.names, [])
 
     def __iter__(self) -> Iterator[int]:
         return iter(self.pending)

@@ -24,6 +24,7 @@ from runnel_trio._broker._protocol import (
     StreamSpec,
     Surveyed,
 )
+from runnel_trio._kinds import legible
 from runnel_trio._operations import reads
 from runnel_trio._rules._cursor import ORIGIN, parse_id
 
@@ -270,8 +271,13 @@ def _partition(surveyed: Surveyed, standing: Standing | None, time: float) -> Pa
         cursor=standing.cursor.decode(),
         lag=None if standing.lag < 0 else standing.lag,
         age=_age(standing.next_id, time),
-        quarantine=standing.quarantine,
+        quarantine=standing.quarantine and _legible(standing.quarantine),
     )
+
+
+def _legible(why: Quarantine) -> Quarantine:
+    """Of an exception, whose text may have anything that was in an event."""
+    return attrs.evolve(why, error=legible(why.error), member=legible(why.member))
 
 
 def _age(xid: bytes, time: float) -> float:

@@ -25,7 +25,7 @@ from runnel_trio.middleware._dead_letter import DeadLetterMiddleware
 if TYPE_CHECKING:
     from runnel_trio._trial import Trial
 
-__all__ = ["Alone", "Processor", "chosen", "refuse_foreign"]
+__all__ = ["Alone", "Processor", "chosen", "refuse_far", "refuse_foreign"]
 
 R = TypeVar("R", bound=Record)
 
@@ -71,6 +71,7 @@ class Processor(Generic[R]):
         max_unacked: events of each partition that a crash can repeat, at most.
         sinks: streams that its middleware writes to.
         max_attempts: how many workers may die over an event before the policy applies to it.
+        commit_replicas: how many replicas must have a commit before its events count as acknowledged.
         alone: runs a processor in a worker of its own, on a memory broker of its own; for `test`.
     """
 
@@ -90,6 +91,7 @@ class Processor(Generic[R]):
     join_delay: float
     max_unacked: int
     max_attempts: int
+    commit_replicas: int
     alone: Callable[[Processor[Any]], AbstractAsyncContextManager[Alone]] = attrs.field(repr=False)
     sinks: list[Stream[Any]] = attrs.field(factory=list, init=False)
 
@@ -305,6 +307,7 @@ class Processor(Generic[R]):
         done: list[Quarantined] = []
         async with self.stream.connect(self.stream) as broker:
             if letters is not None:
+                refuse_far(broker, self)
                 letters.sink.adopt((await broker.declare(letters.sink.code)).current)
             place = (await stages(broker, self.spec))[0]
             for found in await quarantined(broker, self.spec, None) if standing is None else standing:
@@ -352,6 +355,22 @@ def refuse_foreign(app: str, streams: Mapping[str, Stream[Any]], stream: Any) ->
         raise Misconfigured(
             f"{stream!r} is a stream of another app: processors of app {app!r} need one of its own"
         )
+
+
+def refuse_far(broker: Broker, processor: Processor[Any]) -> None:
+    """Refuse a stream for outputs that a cluster may keep on another node than what they come from.
+
+    Raises:
+        Misconfigured: one has too few partitions.
+    """
+    stream = processor.stream
+    for sink in processor.sinks if broker.clustered else ():
+        if sink.partition_count < stream.partition_count:
+            raise Misconfigured(
+                f"{sink!r} has fewer partitions than {stream!r}: on a cluster a dead letter is stored on the "
+                "node of its event, in the partition of the same number. Declare it with "
+                f"partition_count={stream.partition_count}"
+            )
 
 
 def chosen(

@@ -14,13 +14,14 @@ import warnings
 from collections.abc import Collection, Mapping
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import attrs
 
 from runnel_trio.exceptions import Misconfigured
 
-__all__ = ["SettingsFile", "nearest", "unknown", "variable", "warn_of_near_misses"]
+__all__ = ["Origins", "SettingsFile", "nearest", "unknown", "variable", "warn_of_near_misses"]
 
 PREFIX = "RUNNEL_"
 #: Variables that are read elsewhere: the embedded server's binary.
@@ -141,3 +142,25 @@ def _parsed(shown: str, raw: bytes) -> dict[str, Any]:
         place = PLACE.search(said)
         line = int(place[1]) if place and place[1] else raw.rstrip().count(b"\n") + 1
         raise Misconfigured(f"{shown}, line {line}: no TOML: {PLACE.sub('', said)}") from error
+    except (ValueError, RecursionError) as error:  # a number of too many digits; tables in tables in tables
+        raise Misconfigured(f"{shown}: its TOML cannot be read: {error}") from error
+
+
+class Origins:
+    """Where the values of settings come from: no field of theirs, because equal settings may differ in it."""
+
+    _origins: dict[str, str]
+
+    @property
+    def origins(self) -> Mapping[str, str]:
+        """Where each value comes from, by the setting's name.
+
+        That is ``argument``, the name of a variable as ``RUNNEL_LOG_LEVEL``, a file as
+        ``pyproject.toml [tool.runnel]``, ``default``, or what `changed` was told.
+
+        Example:
+            >>> from runnel_trio.settings import Settings
+            >>> Settings(log_level="debug").origins["log_level"]
+            'argument'
+        """
+        return MappingProxyType(self._origins)

@@ -41,7 +41,13 @@ from runnel_trio._outgoing import (
 from runnel_trio._portal import Portal
 from runnel_trio._telemetry import report
 from runnel_trio.constants import Overflow
-from runnel_trio.exceptions import BrokerRefused, DeserializationError, Misconfigured, StreamFull
+from runnel_trio.exceptions import (
+    BrokerRefused,
+    DeserializationError,
+    Misconfigured,
+    NotReplicated,
+    StreamFull,
+)
 
 __all__ = ["Stream"]
 
@@ -138,7 +144,13 @@ class Stream(Generic[R]):
         """The partition key of a record, as ``partition_by`` says."""
         return _key_function(self.partition_by)(record)
 
-    async def send(self, *records: R, stream_ids: Iterable[str | bytes] | None = None) -> None:
+    async def send(
+        self,
+        *records: R,
+        stream_ids: Iterable[str | bytes] | None = None,
+        wait_replicas: int = 0,
+        within: float = math.inf,
+    ) -> None:
         """Store records, each in the partition of its key, in the order given.
 
         A retry after a lost connection stores nothing twice. When a partition is full, `overflow` decides:
@@ -149,9 +161,14 @@ class Stream(Generic[R]):
             *records: instances of the stream's record class.
             stream_ids: ids for the records (``"<milliseconds>-<sequence>"``, rising within a partition, or
                 ``"*"``), as many as there are records. By default the server gives them.
+            wait_replicas: how many replicas must have the records too, before it returns: then they are
+                safe when the server dies and one of these takes its place.
+            within: seconds that they may take for it, once the records are stored.
 
         Raises:
-            RecordInvalid: a record does not fit its types; nothing was sent.
+            NotReplicated: they took longer; the records are stored, and may not survive the server.
+            RecordInvalid: a record does not fit its types, or is larger than ``max_event_bytes``; nothing was
+                sent. Of 64 records or more those for other partitions may have been, where one is too large.
             StreamFull: no room, with ``overflow="error"``; says which records were not stored.
             Misconfigured: bad ``stream_ids``, or the stream never had so many partitions.
             BrokerUnavailable: no answer for a while; the records may have been stored or not.
@@ -159,6 +176,11 @@ class Stream(Generic[R]):
         Cancellation: what is under way to the server is waited for; records of the same call that had not
         left are not sent, those stored before stay.
         """
+        if wait_replicas:
+            before = self._routing
+            await self.send(*records, stream_ids=stream_ids)
+            await self._confirm(records, before, wait_replicas, within)
+            return
         routing, declared = self._routing, self.connect(self)
         rows: Iterable[Any]
         write: Callable[[list[Any]], list[bytes]]
@@ -179,8 +201,19 @@ class Stream(Generic[R]):
         async with declared as broker:
             await self._deliver(broker, Outgoing(records, numbers, pending, routing))
 
+    async def _confirm(self, records: tuple[R, ...], before: Routing, replicas: int, within: float) -> None:
+        numbers = {number for x in (before, self._routing) for number in x.numbers_of(records)}
+        async with self.connect(self) as broker:
+            reached = await broker.replicated(self.spec, numbers, replicas, within) if numbers else replicas
+        if reached < replicas:
+            raise NotReplicated(self.name, replicas, reached)
+
     def send_sync(
-        self, *records: R, stream_ids: Iterable[str | bytes] | None = None, within: float | None = None
+        self,
+        *records: R,
+        stream_ids: Iterable[str | bytes] | None = None,
+        wait_replicas: int = 0,
+        within: float | None = None,
     ) -> None:
         """As `send`, for code outside of Trio: a web service's thread, a script, asyncio's `to_thread`.
 
@@ -190,11 +223,13 @@ class Stream(Generic[R]):
         Args:
             *records: instances of the stream's record class.
             stream_ids: as in `send`.
-            within: seconds that it may wait for room in a full partition, and for the server.
+            wait_replicas: as in `send`.
+            within: seconds that it may wait for room in a full partition, for the server, and for replicas.
 
         Raises:
             As `send`.
-            TooSlowError: it took longer; records may have been stored or not.
+            TooSlowError: it took longer; records may have been stored or not (where they have been, and
+                replicas are wanted, it is NotReplicated).
             Misconfigured: called in a task of Trio.
 
         Example:
@@ -205,13 +240,21 @@ class Stream(Generic[R]):
             >>> orders = app.stream("orders", Order, partition_by="order_id")
             >>> orders.send_sync(Order(order_id=1), Order(order_id=2), within=5)
         """
-        _portal.run(self._send_within, records, stream_ids, within)
+        _portal.run(self._send_within, records, stream_ids, wait_replicas, within)
 
     async def _send_within(
-        self, records: tuple[R, ...], stream_ids: Iterable[str | bytes] | None, within: float | None
+        self,
+        records: tuple[R, ...],
+        stream_ids: Iterable[str | bytes] | None,
+        wait_replicas: int,
+        within: float | None,
     ) -> None:
-        with trio.fail_after(math.inf if within is None else within):
+        until = math.inf if within is None else trio.current_time() + within
+        before = self._routing
+        with trio.fail_at(until):
             await self.send(*records, stream_ids=stream_ids)
+        if wait_replicas:
+            await self._confirm(records, before, wait_replicas, max(0.0, until - trio.current_time()))
 
     def structure(self, plain: Any) -> R:
         """A record from its plain form: what a JSON document holds.
@@ -256,6 +299,8 @@ class Stream(Generic[R]):
             chunks = Chunks(left.pending)
             stored = await broker.append(left.routing.spec, chunks)
             full = left.took(stored, chunks)
+            if chunks.refused:
+                raise chunks.refused[0]
             if SEALED in stored.values():
                 refusals += 1
                 await self._refused(broker, left.routing, refusals)

@@ -33,6 +33,17 @@ class Compressor(abc.ABC):
     def decompress(self, value: bytes) -> bytes:
         """What `compress` was given. May raise anything: it becomes a `DeserializationError`."""
 
+    def decompress_within(self, value: bytes, limit: int) -> bytes:
+        """As `decompress`, for a value that may hold more than anybody wants; this is what readers call.
+
+        By default it decompresses everything. Override it where a few bytes can become very many.
+
+        Args:
+            value: what is stored, by whomever.
+            limit: more than so many bytes are refused by the caller, so it may stop anywhere behind that.
+        """
+        return self.decompress(value)
+
 
 class Serializer(abc.ABC):
     """Turns a record's plain form (dicts, lists, str, int, float, bool, None) into bytes and back.

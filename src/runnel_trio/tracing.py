@@ -189,13 +189,18 @@ def _marked(batch: Batch, mark: bytes) -> Batch:
     return attrs.evolve(batch, names=(*batch.names, TRACE_FIELD), values=values)
 
 
+#: Bytes of a mark that is read: they are kept for a while, and baggage has 8,192 at most.
+_LONGEST_MARK = 1 << 14
+
+
 def _sender(event: Event) -> Any:
     """The context of who sent it; None where that is not known."""
     fields = event._fields
     if len(fields) > 1 and fields[-2] == TRACE_FIELD:  # where it is, unless somebody else wrote the entry
-        return _read(fields[-1])
-    mark = event.data.get(TRACE_FIELD)
-    return None if mark is None else _read(mark)
+        mark: bytes | None = fields[-1]
+    else:
+        mark = event.data.get(TRACE_FIELD)
+    return _read(mark) if mark is not None and len(mark) <= _LONGEST_MARK else None
 
 
 @lru_cache(maxsize=256)  # events of one send come one after the other, and reading it is half of a span
@@ -204,10 +209,10 @@ def _read(mark: bytes) -> Any:
 
     try:
         carrier = json.loads(mark)
-    except ValueError:  # by somebody else
+    except (ValueError, RecursionError):  # by somebody else
         return None
-    usable = isinstance(carrier, dict) and carrier
-    return propagate.extract(carrier, context.Context()) if usable else None
+    usable = isinstance(carrier, dict) and all(isinstance(value, str) for value in carrier.values())
+    return propagate.extract(carrier, context.Context()) if usable and carrier else None
 
 
 def watched(connect: Connect, metrics: Metrics | None, tracing: Tracing | None) -> Connect:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import attrs
 import click
 from depot_views import NOW, partition, view, why
 
+from runnel_trio import _overview
+from runnel_trio._broker._protocol import Standing, Surveyed
 from runnel_trio._cli._board import board
 from runnel_trio._overview import Overview
 
@@ -51,3 +54,12 @@ def test_rates_are_those_between_two_looks() -> None:
 def test_long_lines_are_cut_at_the_terminals_width() -> None:
     partitions = [partition(0, lag=1, quarantine=why(0), owner="")]
     assert max(map(len, shown(view(partitions), width=60))) <= 60
+
+
+def test_what_an_event_has_put_into_the_text_of_an_exception_does_not_reach_the_terminal() -> None:
+    hostile = Standing(
+        cursor=b"1-0", lag=1, next_id=b"2-0", owner="", epoch=1, quarantine=attrs.evolve(why(0), error="E: \x1b[2J\n\u202e")
+    )  # fmt: skip
+    surveyed = Surveyed(number=0, length=1, entries_added=1, first_id=b"2-0", last_id=b"2-0", size=1)
+    text = "\n".join(shown(view([_overview._partition(surveyed, hostile, NOW)])))
+    assert r"stands still for 60 min: E: \x1b[2J\n\u202e" in text

@@ -180,3 +180,22 @@ def test_the_partition_of_a_key_is_told_without_a_server(url: str, command: Call
     done = command("stream", "partition-of", "depot:days", "seven")
     assert done.returncode == 2
     assert "'seven' is no number of Day" in done.stderr
+
+
+def test_an_event_of_a_hostile_sender_is_shown_in_one_printable_line(
+    url: str, command: Callable[..., Any]
+) -> None:
+    async def fill() -> None:
+        app, items, _ = streams(url)
+        async with app.session(), items.connect(items.spec) as broker:
+            batch = Batch(
+                (b"\x1b[2J", b"\xff"), [b"\xc2\x9b2J\n", b"\xe2\x80\xae"], ids=[b"18446744073709551615-7"]
+            )
+            await broker.append(items.spec, {0: batch})
+
+    trio.run(fill)
+    done = command("inspect", "depot:items", "--redis-url", url)
+    (line,) = done.stdout.splitlines()
+    assert line.isprintable()
+    assert line.startswith("[0] 18446744073709551615-7  9999-12-31 ")
+    assert "data: the entry has no such field" in line

@@ -531,7 +531,7 @@ def test_the_quicker_way_rests_while_every_entry_is_left_to_the_other() -> None:
             raise ValueError(payload)
         return payload
 
-    decode = quick_decoder(b"data", quick, lambda fields: fields[1])
+    decode = quick_decoder(b"data", quick, lambda fields: fields[1], 100)
     entries = [b"new"] * 7 + [b"old"] + [b"new"] * 1010
     assert [decode([b"data", x]) for x in entries] == entries
     assert len(tried) == 8 + 8 + 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from functools import partial
 from pathlib import Path
 
 import fault_app
@@ -14,8 +13,7 @@ from fault_history import Diary
 from fault_proxy import Proxy
 from fault_server import Server
 
-from runnel_trio._broker._redis import _broker, _reader
-from runnel_trio._broker._redis._connection import Endpoint
+from runnel_trio._broker._redis import _endpoint, _wait
 
 
 @pytest.fixture
@@ -55,5 +53,5 @@ def mutate(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A silent server counts as dead after 0.3 s instead of 5."""
-    monkeypatch.setattr(_broker, "Endpoint", partial(Endpoint, timeout=0.3))
-    monkeypatch.setattr(_reader, "_MARGIN", 0.3)
+    monkeypatch.setattr(_endpoint, "_TIMEOUT", 0.3)
+    monkeypatch.setattr(_wait, "_MARGIN", 0.3)

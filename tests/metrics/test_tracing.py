@@ -14,6 +14,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from trio.testing import MockClock
 
 from runnel_trio import App, Misconfigured, Record
+from runnel_trio._broker._protocol import Batch
 from runnel_trio._codec import JSONSerializer, RecordCodec, make_converter
 from runnel_trio._names import TRACE_FIELD
 from runnel_trio.metrics import Metrics
@@ -179,6 +180,32 @@ def test_every_decoder_ignores_the_field(record: Any, forbid_unknown: bool, orde
     pairs = [*zip(entry[::2], entry[1::2], strict=True), (TRACE_FIELD, b'{"traceparent":"x"}')]
     fields = [part for pair in pairs[::order_of_fields] for part in pair]
     assert codec.decode(fields) == one
+
+
+@pytest.mark.parametrize(
+    "mark",
+    [
+        b"", b"\xff", b"[" * 100_000, b'{"traceparent":7}', b'{"traceparent":["x"]}', b'{"traceparent":"00-x"}',
+        b'{"baggage":"' + b"a=b," * 100_000 + b'"}', b"{}", b"[]", b"1",
+    ],
+    ids=lambda mark: repr(mark[:20]),
+)  # fmt: skip
+async def test_a_mark_that_somebody_else_wrote_begins_a_trace_of_its_own(
+    spans: Spans, mark: bytes, autojump_clock: MockClock
+) -> None:
+    app = traced(spans)
+    stream = app.stream("orders", Plain, partition_by="key", partition_count=1)
+
+    @app.processor(stream)
+    async def book(events: Any) -> None:
+        async for x in events.records():
+            assert x.key == "a"
+
+    async with app.worker(), app._shared.used() as broker:
+        for names, values in (((b"key", TRACE_FIELD), [b"a", mark]), ((TRACE_FIELD, b"key"), [mark, b"a"])):
+            await broker.append(stream.spec, {0: Batch(names, values)})
+        await drained(book)
+    assert [span.parent for span in spans.named("process orders")] == [None, None]
 
 
 async def test_without_tracing_entries_and_chains_are_what_they_were(

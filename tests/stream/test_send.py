@@ -154,3 +154,32 @@ async def test_another_partition_count_than_before_is_refused(app: App, order: A
     again = App("test", redis_url=app.server_url, default_partition_count=8)
     with pytest.raises(Misconfigured, match="partition_count=4, and is now declared with 8"):
         await again.stream("orders", order, "key").send(order(key="a", n=1))
+
+
+@pytest.mark.parametrize("count", [1, 2, 63, 200])
+async def test_a_record_that_is_too_large_is_refused_and_the_stream_goes_on(
+    app: App, order: Any, stored: Any, count: int
+) -> None:
+    small = app.stream("small", order, "key", max_event_bytes=100)
+    good = [order(key=str(n), n=n) for n in range(count - 1)]
+    with pytest.raises(RecordInvalid, match="Order: 2,0.. bytes, and max_event_bytes of its stream is 100"):
+        await small.send(*good, order(key="x" * 2000, n=0))
+    found = await stored(small)
+    # Many are encoded while the server works: those of another partition may be there already.
+    assert count == 200 or not any(found.values())
+    await small.send(*good, order(key="last", n=7))
+    entries = [
+        record.n for part in (await stored(small)).values() for _, record in part if record.key == "last"
+    ]
+    assert entries == [7]
+
+
+def test_the_greatest_size_is_a_setting_and_an_argument(order: Any) -> None:
+    app = App("sized", redis_url="memory://", default_max_event_bytes=5)
+    assert app.stream("a", order, "key").codec.max_event_bytes == 5
+    assert app.stream("b", order, "key", max_event_bytes=7).codec.max_event_bytes == 7
+    assert App("sized").stream("c", order, "key").codec.max_event_bytes == 64 << 20
+    with pytest.raises(
+        Misconfigured, match="max_event_bytes=0 cannot be used: expected a whole number, 1 or"
+    ):
+        app.stream("d", order, "key", max_event_bytes=0)

@@ -9,19 +9,19 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from runnel_trio._broker._memory import open_memory
-from runnel_trio._broker._protocol import Broker
+from runnel_trio._broker._protocol import Broker, Place
 
 __all__ = ["open_broker"]
 
 
 @asynccontextmanager
-async def open_broker(url: str) -> AsyncIterator[Broker]:
-    """The broker at ``url``, opened: redis://, rediss://, unix://, embedded:// or memory://."""
-    if url.startswith("memory://"):
-        async with open_memory(url) as memory:
+async def open_broker(place: Place) -> AsyncIterator[Broker]:
+    """The broker of a place, opened; the URL ``memory://`` means the one that has no server."""
+    if place.url.startswith("memory://") and place.factory is None:
+        async with open_memory(place.url) as memory:
             yield memory
         return
     from runnel_trio._broker._redis._broker import open_redis  # its import is not for everybody
 
-    async with open_redis(url) as broker:
+    async with open_redis(place) as broker:
         yield broker

@@ -7,7 +7,7 @@ would be, `MemoryBroker` a client of it. Each verb does its work between two che
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import attrs
@@ -66,6 +66,8 @@ class MemoryBroker(LayoutVerbs):
     url: str = "memory://"
     about: str = "none, only the memory of this process"
     clock: Callable[[], float] = trio.current_time
+    clustered: bool = False
+    keys_per_read: int = 32
 
     @property
     def appends_at_once(self) -> bool:
@@ -92,6 +94,20 @@ class MemoryBroker(LayoutVerbs):
         }
         self.store.announce()
         return stored
+
+    async def replicated(
+        self, stream: StreamSpec, partitions: Collection[int], count: int, within: float
+    ) -> int:
+        """See `_protocol.Broker`; as if there were so many."""
+        await trio.lowlevel.checkpoint()
+        return count
+
+    async def commit_replicated(
+        self, processor: ProcessorSpec, commits: Sequence[Commit], count: int, within: float
+    ) -> int:
+        """See `_protocol.Broker`; as if there were so many."""
+        await trio.lowlevel.checkpoint()
+        return count
 
     def _append(self, stream: StreamSpec, number: int, batch: Batch) -> int:
         log = self.store.log(self.log_key(stream, number))

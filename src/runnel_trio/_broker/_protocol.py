@@ -26,6 +26,7 @@ from runnel_trio._broker._values import (
     Membership,
     Output,
     Party,
+    Place,
     ProcessorSpec,
     Quarantine,
     Rewound,
@@ -52,6 +53,7 @@ __all__ = [
     "Membership",
     "Output",
     "Party",
+    "Place",
     "ProcessorSpec",
     "Pulse",
     "Quarantine",
@@ -129,6 +131,16 @@ class Broker(Protocol):
     @property
     def url(self) -> str:
         """Where the server is, for clients of user code."""
+        ...
+
+    @property
+    def clustered(self) -> bool:
+        """Whether only partitions of one number are sure to be on one node."""
+        ...
+
+    @property
+    def keys_per_read(self) -> int:
+        """How many partitions one reader waits for without strain."""
         ...
 
     @property
@@ -214,6 +226,25 @@ class Broker(Protocol):
 
         Cancellation: entries under way are stored or not as a whole; their outcome is waited for.
         """
+        ...
+
+    async def replicated(
+        self, stream: StreamSpec, partitions: Collection[int], count: int, within: float
+    ) -> int:
+        """Wait until so many replicas have what was written to partitions so far.
+
+        Returns:
+            How many have it, at least; fewer than ``count`` when so many seconds were not enough.
+
+        Raises:
+            BrokerUnavailable: another master has taken over, and does not have it.
+        """
+        ...
+
+    async def commit_replicated(
+        self, processor: ProcessorSpec, commits: Sequence[Commit], count: int, within: float
+    ) -> int:
+        """As `replicated`, for commits that were made; one that a failover has lost is made anew."""
         ...
 
     def reader(self, processor: ProcessorSpec, block: float) -> Reader:

@@ -10,22 +10,32 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from types import TracebackType
-from typing import Protocol
+from typing import Any, Protocol
 
 import attrs
 import trio
 
 from runnel_trio._broker import open_broker
-from runnel_trio._broker._protocol import Broker, StreamSpec
-from runnel_trio._kinds import redacted
+from runnel_trio._broker._protocol import Broker, Place, StreamSpec
 from runnel_trio._scopes import shielded
 from runnel_trio.exceptions import BrokerUnavailable, Misconfigured
 from runnel_trio.metrics import Metrics
+from runnel_trio.settings import Settings
 
-__all__ = ["Connection", "Declarable", "Declared", "SharedBroker"]
+__all__ = ["Connection", "Declarable", "Declared", "SharedBroker", "place_of"]
 
 #: Seconds that closing may take; an embedded server has to write its data first.
 _CLOSING = 20.0
+
+
+def place_of(settings: Settings) -> Place:
+    """Where settings say that the server is; a factory that is named is imported when it is needed."""
+
+    def made() -> Any:
+        return settings.resolve("redis_factory")()
+
+    factory = None if settings.redis_factory is None else made
+    return Place(settings.redis_url, settings.redis_options or {}, factory)
 
 
 class Declarable(Protocol):
@@ -73,10 +83,10 @@ class _Opened:
     error: Exception | None = None
     declared: set[StreamSpec] = attrs.field(factory=set)
 
-    async def hold(self, url: str, metrics: Metrics | None) -> None:
+    async def hold(self, place: Place, metrics: Metrics | None) -> None:
         """Open, tell, keep open until nobody uses it."""
         try:
-            async with open_broker(url) as broker:
+            async with open_broker(place) as broker:
                 if metrics is not None:
                     broker.watch(metrics.server_away, metrics.server_back)
                 self.broker = broker
@@ -93,9 +103,9 @@ class _Opened:
 
 @attrs.define(eq=False)
 class SharedBroker:
-    """The broker at a URL, for each run of Trio its own."""
+    """The broker of a place, for each run of Trio its own."""
 
-    url: str = attrs.field(repr=redacted)
+    place: Place
     metrics: Metrics | None = None
     _run: trio.lowlevel.RunVar[_Opened | None] = attrs.field(init=False)
 
@@ -132,11 +142,11 @@ class SharedBroker:
                 "the app is connected to its server in this run of Trio: test a processor outside of "
                 "`app.worker()`, `app.session()` and another test, and in a Trio run that has not sent"
             )
-        before, self.url = self.url, url
+        before, self.place = self.place, Place(url)
         try:
             yield
         finally:
-            self.url = before
+            self.place = before
 
     def declared(self, stream: Declarable) -> Connection:
         """The broker as of `get`, after the stream was declared to it once; open for the body at least."""
@@ -182,7 +192,7 @@ class SharedBroker:
             opened = _Opened()
             self._run.set(opened)
             trio.lowlevel.spawn_system_task(
-                opened.hold, self.url, self.metrics, name=f"broker {self.url.partition(':')[0]}"
+                opened.hold, self.place, self.metrics, name=f"broker {self.place.url.partition(':')[0]}"
             )
         opened.users += 1
         try:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import attrs
 
+from runnel_trio._kinds import redacted
 from runnel_trio._rules._cursor import LogState
 from runnel_trio.constants import Overflow
 
@@ -26,6 +28,7 @@ __all__ = [
     "Membership",
     "Output",
     "Party",
+    "Place",
     "ProcessorSpec",
     "Quarantine",
     "Rewound",
@@ -39,6 +42,21 @@ SEALED = -1
 
 #: A stored entry: its id, and its fields and values in turn.
 Entry = tuple[bytes, Sequence[bytes]]
+
+
+@attrs.frozen
+class Place:
+    """Where the server is, and how to get in.
+
+    Attributes:
+        url: the setting ``redis_url``.
+        options: the setting ``redis_options``.
+        factory: the setting ``redis_factory``; where there is one, it is asked in the place of the URL.
+    """
+
+    url: str = attrs.field(repr=redacted)
+    options: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
+    factory: Callable[[], Any] | None = None
 
 
 @attrs.frozen

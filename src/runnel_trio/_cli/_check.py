@@ -11,7 +11,7 @@ import trio
 
 from runnel_trio._app import App
 from runnel_trio._broker._protocol import StreamSpec
-from runnel_trio._broker._shared import SharedBroker
+from runnel_trio._broker._shared import SharedBroker, place_of
 from runnel_trio._cli._errors import Ended, Exit, ended
 from runnel_trio._cli._load import discover, load, redirect
 from runnel_trio._cli._run import chosen, unavailable
@@ -79,7 +79,7 @@ def check(target: str, processors: str | None, *, redis_url: str | None, embedde
 
 
 async def _server(app: App, findings: _Findings) -> None:
-    shared = SharedBroker(app.settings.redis_url)
+    shared = SharedBroker(place_of(app.settings))
     try:
         async with shared.used() as broker:
             findings.fine(f"server {redacted(app.settings.redis_url)}: {broker.about}")

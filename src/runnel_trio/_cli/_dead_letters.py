@@ -12,6 +12,7 @@ from runnel_trio._app import App
 from runnel_trio._cli._errors import Ended, Exit, tell
 from runnel_trio._cli._options import Command, F, common
 from runnel_trio._cli._processor import operate
+from runnel_trio._kinds import legible
 from runnel_trio._processor import Processor
 from runnel_trio.middleware import Dead, DeadLetterMiddleware, Letter
 
@@ -144,7 +145,7 @@ def _line(letter: Letter) -> str:
     if isinstance(record, Dead):
         place, when = f"{record.stream}[{record.partition}]", record.time.isoformat(timespec="seconds")
         said = " ".join(record.error.split())
-        return f"{_id(letter)}  {when}  {place} {record.xid}  {said}"
+        return legible(f"{_id(letter)}  {when}  {place} {record.xid}  {said}")
     return f"{_id(letter)}  {_fields(letter) if record is None else record!r}"
 
 
@@ -172,7 +173,8 @@ def _whole(letter: Letter) -> str:
     data, traceback = document.pop("data"), document.pop("traceback", "")
     lines = [f"{name}: {value}" for name, value in document.items()]
     lines += [f"data.{name}: {value}" for name, value in data.items()]
-    return "\n".join([*lines, traceback.rstrip()] if traceback else lines) + "\n"
+    lines += traceback.rstrip().splitlines()
+    return "\n".join(legible(line, 1 << 53) for line in lines) + "\n"
 
 
 def _count(number: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -40,7 +41,7 @@ def demo(file: str | None, *, show_all: bool) -> int:
         from runnel_trio._demo._replay import SAMPLE, BadFile, Replay
 
         path = Path(file) if file is not None else SAMPLE
-        if not path.is_file():
+        if not os.path.isfile(path):  # which a name that is too long is not
             raise Ended(Exit.USAGE, f"there is no file {file}")
         try:
             return trio.run(_Demo(Replay(path)).run)

@@ -16,7 +16,7 @@ from collections.abc import Callable
 import click
 
 from runnel_trio._cli._logging import as_json
-from runnel_trio._kinds import redacted_text
+from runnel_trio._kinds import legible, redacted_text
 from runnel_trio._traceback import told, users_frames
 from runnel_trio.exceptions import (
     BrokerRefused,
@@ -70,7 +70,7 @@ class Ended(Exception):
     def __init__(self, code: int, text: str, *, blamed: BaseException | None = None) -> None:
         super().__init__(text)
         self.code = code
-        self.text = redacted_text(" ".join(text.split()))
+        self.text = legible(redacted_text(" ".join(text.split())))
         self.blamed = blamed
 
 

@@ -22,6 +22,7 @@ from runnel_trio._cli._processor import with_zone
 from runnel_trio._cli._run import unavailable
 from runnel_trio._cli._status import refuse_missing
 from runnel_trio._event import Event, Origin, Partition
+from runnel_trio._kinds import legible
 from runnel_trio._operations import numbers_of, start_of
 from runnel_trio._rules._cursor import is_after, parse_id
 from runnel_trio._stream import Stream
@@ -31,6 +32,8 @@ __all__ = ["inspect"]
 
 #: Entries of a partition that are read at once.
 _PAGE = 500
+#: Milliseconds since 1970: the end of the year 9999.
+_LAST_TIME = 253_402_300_799_999
 #: Seconds that a read waits when it follows.
 _BLOCK = 1.0
 
@@ -104,7 +107,8 @@ class _Shown:
 
     def line(self, stream: Stream[Any], event: Event, record: Any, fault: str) -> str:
         number, xid = event.partition.number, event.xid.decode()
-        when = datetime.fromtimestamp(parse_id(event.xid)[0] / 1000, UTC)
+        # Ids of a sender's own may be of no year that there is.
+        when = datetime.fromtimestamp(min(parse_id(event.xid)[0], _LAST_TIME) / 1000, UTC)
         decoded = record is not None and not self.raw
         content = stream.codec.plain(record) if decoded else _fields(event)
         if self.as_json:
@@ -116,7 +120,7 @@ class _Shown:
             facts |= {} if event.partition.layout == 1 else {"layout": event.partition.layout}
             named = {"record" if decoded else "fields": content}
             return json.dumps(facts | named | ({"error": fault} if fault else {}), ensure_ascii=False)
-        text = json.dumps(content, ensure_ascii=False)
+        text = legible(json.dumps(content, ensure_ascii=False), 1 << 53)
         shown = f"[{number}] {xid}  {when:%Y-%m-%d %H:%M:%S}.{when.microsecond // 1000:03}  {text}"
         return shown + (click.style(f"  ({fault})", fg="red") if fault else "")
 

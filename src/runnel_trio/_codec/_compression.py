@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import re
+import zlib
 from types import ModuleType
 
 import attrs
@@ -11,6 +13,15 @@ from runnel_trio._codec._extras import imported
 from runnel_trio.interfaces import Compressor
 
 __all__ = ["LZ4", "Gzip"]
+
+#: Bytes that are decompressed in one go. What stands behind the end of a gzip member is copied for each.
+_PIECE = 1 << 14
+#: Bytes that one go may yield at first: the LZ4 library takes memory for all of it beforehand.
+_FIRST, _LATER = 1 << 14, 1 << 20
+#: zlib's word for "as in a gzip file".
+_GZIP = 16 + zlib.MAX_WBITS
+#: Members may be followed by zeros, up to the next.
+_ZEROS = re.compile(rb"\0*").match
 
 
 @attrs.frozen
@@ -36,6 +47,23 @@ class Gzip(Compressor):
         """One or more gzip members."""
         return gzip.decompress(value)
 
+    def decompress_within(self, value: bytes, limit: int) -> bytes:
+        """See `Compressor.decompress_within`: it stops one byte behind the limit."""
+        found: list[bytes] = []
+        room, at = limit + 1, 0
+        while at < len(value) and room:
+            member = zlib.decompressobj(_GZIP)
+            while not member.eof and room:
+                piece = value[at : at + _PIECE]
+                if not piece:
+                    raise EOFError("the gzip data ends in the middle")
+                at += len(piece)
+                found.append(member.decompress(piece, room))
+                room -= len(found[-1])
+            at -= len(member.unused_data)
+            at = _ZEROS(value, at).end()  # type: ignore[union-attr]  # they may be none, and match
+        return b"".join(found)
+
 
 @attrs.frozen
 class LZ4(Compressor):
@@ -57,6 +85,16 @@ class LZ4(Compressor):
         """One LZ4 frame."""
         found: bytes = _frame().decompress(value)
         return found
+
+    def decompress_within(self, value: bytes, limit: int) -> bytes:
+        """See `Compressor.decompress_within`: it stops one byte behind the limit."""
+        frame = _frame().LZ4FrameDecompressor()
+        room, found = limit + 1, [frame.decompress(value, min(limit + 1, _FIRST))]
+        while not frame.eof and (room := room - len(found[-1])):
+            if frame.needs_input:
+                raise EOFError("the LZ4 frame ends in the middle")
+            found.append(frame.decompress(b"", min(room, _LATER)))
+        return b"".join(found)
 
 
 def _frame() -> ModuleType:

@@ -37,6 +37,10 @@ Part: TypeAlias = tuple[str, Any, Hook]
 
 _H = TypeVar("_H", bound=Hook)
 
+#: How deep a fault is looked for: each level converts all that is below it once more, and somebody may have
+#: put it so far down that this takes hours.
+_LEVELS = 32
+
 
 class Mismatch(Exception):
     """A value does not fit its type; ``step`` leads to where it should be."""
@@ -147,22 +151,22 @@ def sure_of(hook: Hook) -> Sure | None:
     return traits.sure if traits else None
 
 
-def locate(hook: Hook, value: Any, path: str = "") -> tuple[str, str] | None:
+def locate(hook: Hook, value: Any, path: str = "", levels: int = _LEVELS) -> tuple[str, str] | None:
     """Path and reason of the first part of ``value`` that ``hook`` cannot convert; None if it can."""
     try:
         hook(value)
     except Exception as error:  # hooks are users' code too
-        return _within(hook, value, path) or _here(error, path)
+        return _within(hook, value, path, levels) or _here(error, path)
     return None
 
 
-def _within(hook: Hook, value: Any, path: str) -> tuple[str, str] | None:
+def _within(hook: Hook, value: Any, path: str, levels: int) -> tuple[str, str] | None:
     traits = traits_of(hook)
-    if traits is None:
+    if traits is None or not levels:
         return None
     try:
         for step, part, part_hook in traits.parts(value):
-            if found := locate(part_hook, part, path + step):
+            if found := locate(part_hook, part, path + step, levels - 1):
                 return found
     except Mismatch as error:
         return _here(error, path)
@@ -172,4 +176,6 @@ def _within(hook: Hook, value: Any, path: str) -> tuple[str, str] | None:
 def _here(error: Exception, path: str) -> tuple[str, str]:
     if isinstance(error, Mismatch):
         return path + error.step, error.reason
+    if isinstance(error, RecursionError):
+        return "", "nested too deeply, or contains itself"
     return path, f"{type(error).__name__}: {error}"

@@ -10,6 +10,7 @@ from typing import Any
 
 import attrs
 
+from runnel_trio._codec._bounds import too_large
 from runnel_trio._codec._fields_of import fields_of
 from runnel_trio._codec._mismatch import Hook, Mismatch, Part, refuse, trait
 from runnel_trio._codec._numbers import exact_float, exact_int, write_bool, write_str
@@ -19,15 +20,20 @@ from runnel_trio._names import TRACE_FIELD
 
 __all__ = ["primitive_hooks"]
 
+#: Digits of an int that Python reads, and its sign.
+_LONGEST_NUMBER = 4301
 
-def primitive_hooks(cls: type[Any], *, forbid_unknown: bool) -> tuple[tuple[bytes, ...], Hook, Hook]:
-    """The fields of the entry; record → their values; fields and values → record."""
+
+def primitive_hooks(
+    cls: type[Any], *, forbid_unknown: bool, most: int
+) -> tuple[tuple[bytes, ...], Hook, Hook]:
+    """The fields of the entry; record → their values; fields and values, of ``most`` bytes → record."""
     fields = fields_of(cls)
     forms = [_FORMS[unwrapped(x.annotation)] for x in fields]
     return (
         tuple(x.name.encode() for x in fields),
-        _Entry(cls, fields, [x.write for x in forms], forbid_unknown, forms).write_hook(),
-        _Entry(cls, fields, [x.read for x in forms], forbid_unknown, forms).read_hook(),
+        _Entry(cls, fields, [x.write for x in forms], forbid_unknown, forms, most).write_hook(),
+        _Entry(cls, fields, [x.read for x in forms], forbid_unknown, forms, most).read_hook(),
     )
 
 
@@ -53,6 +59,7 @@ class _Entry(Structure):
     """The same code as for other records, with another shape at its end."""
 
     forms: list[_Form]
+    most: int
 
     def write_hook(self) -> Hook:
         """A record to ``(b"12", b"click")``."""
@@ -72,7 +79,11 @@ class _Entry(Structure):
         same = "".join(f" and e[{2 * i}] == {x.name.encode()!r}" for i, x in enumerate(self.fields))
         count = 2 * len(self.fields)
         traced = f"len(e) == {count + 2} and e[{count}] == {TRACE_FIELD!r}"
-        lines = [f"if not ((len(e) == {count} or {traced}){same}): return sparse(e)"]
+        # Of an int or a bool its own hook refuses what is long; near the limit all of it is counted.
+        wide = [f"len(e[{2 * i + 1}])" for i, x in enumerate(self.forms) if x.kind not in {"int", "bool"}]
+        limit = self.most - _LONGEST_NUMBER * (len(self.forms) - len(wide))
+        small = f" and {' + '.join(['0', *wide])} <= {limit}"
+        lines = [f"if not ((len(e) == {count} or {traced}){same}{small}): return sparse(e)"]
         lines += [f"v{i} = h{i}(e[{2 * i + 1}])" for i in range(len(self.fields))]
         read = self.compiled("decode", "e, _=None", [*lines, *self.construction()], sparse=self._sparse_entry)
         return trait(parts=self._entry_parts)(read)
@@ -85,6 +96,8 @@ class _Entry(Structure):
     def _by_name(self, entry: Sequence[bytes]) -> dict[str, bytes]:
         if len(entry) % 2:
             raise Mismatch("expected fields and values in turn")
+        if (size := sum(map(len, entry[1::2]))) > self.most:
+            raise too_large(size, self.most)
         found = {x.decode(errors="replace"): y for x, y in zip(entry[::2], entry[1::2], strict=True)}
         found.pop(TRACE_FIELD.decode(), None)
         self.check_names(found)

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from typing import Any, Generic, TypeAlias, TypeVar
 
 import attrs
 from cattrs import Converter
 
+from runnel_trio._codec._bounds import bounded_compress, bounded_decompress, too_large
 from runnel_trio._codec._fields_of import fields_of, unresolved
 from runnel_trio._codec._lookup import native_datetimes, reader, writer
-from runnel_trio._codec._mismatch import Hook, Mismatch, Unsupported, locate, refuse, sure_of, traits_of
+from runnel_trio._codec._mismatch import (
+    Hook,
+    Mismatch,
+    Unsupported,
+    locate,
+    refuse,
+    sure_of,
+    traits_of,
+)
 from runnel_trio._codec._primitive import primitive_hooks
 from runnel_trio._codec._record import Record, check_primitive, resolve_annotations
 from runnel_trio._codec._serialization import (
@@ -22,6 +31,7 @@ from runnel_trio._codec._serialization import (
     typed_parser,
 )
 from runnel_trio._codec._typed import quick_decoder, typed_reader
+from runnel_trio._kinds import legible
 from runnel_trio.exceptions import Misconfigured, RecordInvalid
 from runnel_trio.interfaces import Serializer
 
@@ -34,6 +44,8 @@ _Sure: TypeAlias = Callable[[Sequence[R]], bool]
 _Functions: TypeAlias = tuple[tuple[bytes, ...], _Sure[R], _Values[R], _Decode[R]]
 
 _DATA = b"data"
+#: Characters of what somebody else wrote that an error has, at most.
+_TOLD = 400
 
 
 class DecodeError(Exception):
@@ -63,9 +75,11 @@ class RecordCodec(Generic[R]):
         converter: as `make_converter` makes it, with users' hooks.
         forbid_unknown: refuse a stored field that the record does not have, in nested records too. By
             default it is ignored, so that producers can be deployed before consumers.
+        max_event_bytes: how much an entry may hold, and decompress to; larger ones are neither written nor
+            read.
         names: of the fields that each entry has.
         sure: tells of records whether `values` will write them all; only ever of many at once, and there it
-            takes a quarter of the time. False means that it is not known.
+            takes a quarter of the time. False means that it is not known. Of their size it tells nothing.
         values: records → their values, entry by entry. Raises RecordInvalid with the path of the value that
             does not fit; a serializer or compressor that fails is the same error.
         decode: ``(field, value, field, value, …)`` → record. Raises DecodeError.
@@ -92,6 +106,7 @@ class RecordCodec(Generic[R]):
     serializer: Serializer
     converter: Converter
     forbid_unknown: bool = attrs.field(default=False, kw_only=True)
+    max_event_bytes: int = attrs.field(default=1 << 53, kw_only=True)
     names: tuple[bytes, ...] = attrs.field(init=False, repr=False)
     sure: Callable[[Sequence[R]], bool] = attrs.field(init=False, repr=False)
     values: Callable[[Sequence[R]], list[bytes]] = attrs.field(init=False, repr=False)
@@ -155,8 +170,8 @@ class RecordCodec(Generic[R]):
 
 
 def _primitive(codec: RecordCodec[R]) -> _Functions[R]:
-    names, write, read = primitive_hooks(codec.record, forbid_unknown=codec.forbid_unknown)
-    name = codec.record.__name__
+    most, name = codec.max_event_bytes, codec.record.__name__
+    names, write, read = primitive_hooks(codec.record, forbid_unknown=codec.forbid_unknown, most=most)
 
     def values(records: Sequence[R]) -> list[bytes]:
         found: list[bytes] = []
@@ -166,6 +181,9 @@ def _primitive(codec: RecordCodec[R]) -> _Functions[R]:
         except Exception as error:
             failed = records[len(found) // len(names)]
             raise RecordInvalid(name, *_located(write, failed, error)) from _foreign(error)
+        if sum(map(len, found)) > most:  # all together: else none alone can be
+            entries = zip(*[map(len, found)] * len(names), strict=True)
+            _refuse_large(codec, map(sum, entries))
         return found
 
     def decode(fields: Sequence[bytes]) -> R:
@@ -190,12 +208,13 @@ def _serialized(codec: RecordCodec[R]) -> _Functions[R]:
     compressor = getattr(codec.serializer, "compressor", None)
     if compressor is not None:
         sure = _never_sure
-        dumps = _chained(dumps, _bytes_only(compressor.compress))
-        loads = _chained(compressor.decompress, loads)
-        quick = quick and _chained(compressor.decompress, quick)
+        dumps = _chained(dumps, _bytes_only(bounded_compress(compressor, codec.max_event_bytes)))
+        decompress = bounded_decompress(compressor, codec.max_event_bytes)
+        loads = _chained(decompress, loads)
+        quick = quick and _chained(decompress, quick)
     decode = _decoder(codec, read, loads)
     if quick is not None:
-        decode = quick_decoder(_DATA, quick, decode)
+        decode = quick_decoder(_DATA, quick, decode, codec.max_event_bytes)
     return (_DATA,), sure, _writing(codec, write, dumps), decode
 
 
@@ -242,20 +261,26 @@ def _instances_only(record: type[Record], write: Hook) -> Hook:
 
 def _writing(codec: RecordCodec[R], write: Hook, dumps: Callable[[Any], bytes]) -> _Values[R]:
     name, serializer = codec.record.__name__, type(codec.serializer).__name__
-    joined = b"".join
+    joined, most = b"".join, codec.max_event_bytes
 
     # All records in one call, and one of two loops: a call for each would be a tenth of the whole.
     def values(records: Sequence[R]) -> list[bytes]:
         try:
-            return [dumps(write(record)) for record in records]
+            found = [dumps(write(record)) for record in records]
         except Exception as error:
             raise refused(records, error) from _foreign(error)
+        if max(map(len, found), default=0) > most:
+            _refuse_large(codec, map(len, found))
+        return found
 
     def settled(records: Sequence[R]) -> list[bytes]:
         try:
-            return [joined((dumps(write(record)), b"")) for record in records]
+            found = [joined((dumps(write(record)), b"")) for record in records]
         except Exception as error:
             raise refused(records, error) from _foreign(error)
+        if max(map(len, found), default=0) > most:
+            _refuse_large(codec, map(len, found))
+        return found
 
     def refused(records: Sequence[R], error: Exception) -> RecordInvalid:
         """Of the first that fails again."""
@@ -268,12 +293,20 @@ def _writing(codec: RecordCodec[R], write: Hook, dumps: Callable[[Any], bytes]) 
     return settled if gives_loose(dumps) else values
 
 
+def _refuse_large(codec: RecordCodec[Any], sizes: Iterable[int]) -> None:
+    for size in sizes:
+        if size > codec.max_event_bytes:
+            raise RecordInvalid(codec.record.__name__, "", too_large(size, codec.max_event_bytes).reason)
+
+
 def _decoder(codec: RecordCodec[R], read: Hook, loads: Callable[[bytes], Any]) -> _Decode[R]:
-    serializer = type(codec.serializer).__name__
+    serializer, most = type(codec.serializer).__name__, codec.max_event_bytes
 
     def decode(fields: Sequence[bytes]) -> R:
         try:
-            payload = fields[1] if fields[0] == _DATA else _payload(fields)
+            payload = fields[1] if fields[0] == _DATA else _payload(fields, most)
+            if len(payload) > most:
+                raise too_large(len(payload), most)
             found: R = read(loads(payload))
         except Exception as error:
             raise _unreadable(fields, error) from _foreign(error)
@@ -281,7 +314,7 @@ def _decoder(codec: RecordCodec[R], read: Hook, loads: Callable[[bytes], Any]) -
 
     def _unreadable(fields: Sequence[bytes], error: Exception) -> DecodeError:
         try:
-            plain = loads(_payload(fields))
+            plain = loads(_payload(fields, most))
         except Mismatch as missing:
             return DecodeError("data", missing.reason)
         except Exception as fault:  # a user's serializer may raise anything
@@ -291,22 +324,21 @@ def _decoder(codec: RecordCodec[R], read: Hook, loads: Callable[[bytes], Any]) -
     return decode
 
 
-def _payload(fields: Sequence[bytes]) -> bytes:
+def _payload(fields: Sequence[bytes], most: int) -> bytes:
     for name, value in zip(fields[::2], fields[1::2], strict=False):
         if name == _DATA:
+            if len(value) > most:
+                raise too_large(len(value), most)
             return value
     raise Mismatch("the entry has no such field; was it written by something else?")
 
 
 def _located(hook: Hook, value: Any, error: Exception | None) -> Any:
     """Path and reason of a fault; if it cannot be found again, those of ``error``, or None."""
-    try:
-        found = locate(hook, value)
-    except RecursionError:
-        return "", "nested too deeply, or contains itself"
+    found = locate(hook, value)
     if found is None:
         return error and ("", _described(error))
-    return found[0].removeprefix("."), found[1]
+    return legible(found[0].removeprefix("."), _TOLD), legible(found[1], _TOLD)
 
 
 def _unserializable(serializer: str, plain: Any, dumps: Callable[[Any], bytes]) -> tuple[str, str] | None:
@@ -324,7 +356,7 @@ def _unserializable(serializer: str, plain: Any, dumps: Callable[[Any], bytes]) 
 
 
 def _described(error: Exception) -> str:
-    return error.reason if isinstance(error, Mismatch) else f"{type(error).__name__}: {error}"
+    return error.reason if isinstance(error, Mismatch) else legible(f"{type(error).__name__}: {error}", _TOLD)
 
 
 def _foreign(error: Exception) -> Exception | None:

@@ -22,9 +22,15 @@ __all__ = [
     "typed_parser",
 ]
 
+
+def _no_number(word: str) -> Any:
+    raise ValueError(f"{word} is not JSON")
+
+
 # NaN is refused because other readers refuse it; the converter stores it as a string.
 _encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False, check_circular=False)
-_decoder = json.JSONDecoder()
+# A reader must not take more than others do, or entries are read or not by who is installed.
+_decoder = json.JSONDecoder(parse_constant=_no_number)
 
 
 def _reused(encoder: json.JSONEncoder) -> Callable[[Any], str]:
@@ -82,7 +88,10 @@ class JSONSerializer(Serializer):
         except ValueError:
             found, end = None, -1
         # White space around it is rare, and looked for twice by decode(): 0.3 µs.
-        return found if end == len(text) else _decoder.decode(text)
+        found = found if end == len(text) else _decoder.decode(text)
+        if "\\u" in text:  # half a character, written so, is no text: orjson refuses it too
+            _encode(found).encode()
+        return found
 
 
 @attrs.frozen

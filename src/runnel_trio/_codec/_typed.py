@@ -46,7 +46,7 @@ def typed_reader(read: Hook, msgspec: ModuleType) -> Callable[[bytes], Any] | No
 
 
 def quick_decoder(
-    name: bytes, quick: Callable[[bytes], Any], general: Callable[[Sequence[bytes]], Any]
+    name: bytes, quick: Callable[[bytes], Any], general: Callable[[Sequence[bytes]], Any], most: int
 ) -> Callable[[Sequence[bytes]], Any]:
     """``quick``, and what it cannot do by ``general``.
 
@@ -54,6 +54,7 @@ def quick_decoder(
         name: of the field that holds the JSON; must be the entry's first for ``quick``.
         quick: JSON → record; may raise anything.
         general: entry → record.
+        most: of a larger payload ``general`` has to say what is wrong.
     """
     failures = pause = 0
 
@@ -63,7 +64,7 @@ def quick_decoder(
             pause -= 1
             return general(fields)
         try:
-            if fields[0] == name:
+            if fields[0] == name and len(fields[1]) <= most:
                 found = quick(fields[1])
                 failures = 0
                 return found

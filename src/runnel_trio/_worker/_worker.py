@@ -25,7 +25,7 @@ import attrs
 import trio
 
 from runnel_trio._broker._protocol import Broker, ProcessorSpec
-from runnel_trio._processor import Processor
+from runnel_trio._processor import Processor, refuse_far
 from runnel_trio._scopes import helpers, quitting
 from runnel_trio._telemetry import Tally, report
 from runnel_trio._worker._background import Background, Backgrounds
@@ -223,6 +223,8 @@ class Worker:
 
     async def _declare(self) -> None:
         """What its processors read and write."""
+        for processor in self.processors:
+            refuse_far(self.broker, processor)
         used = [stream for x in self.processors for stream in (x.stream, *x.sinks)]
         for stream in {stream.name: stream for stream in used}.values():
             stream.adopt((await self.broker.declare(stream.code)).current)

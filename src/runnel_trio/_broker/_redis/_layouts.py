@@ -30,6 +30,7 @@ def meta_of(stream: StreamSpec, reply: Sequence[Any]) -> Meta:
         Misconfigured: somebody else has written it.
     """
     count, record, hasher, layout, coming, draining, former = (text(value or b"") for value in reply)
+    shown = (count if count.isprintable() else ascii(count)) or "nothing"
     try:
         return Meta(
             partition_count=int(count),
@@ -43,7 +44,7 @@ def meta_of(stream: StreamSpec, reply: Sequence[Any]) -> Meta:
     except ValueError as error:
         raise Misconfigured(
             f"stream {stream.name!r} of app {stream.app!r} was declared with partition_count="
-            f"{count or 'nothing'}: {_keys.meta(stream)} is not as it was written ({error})"
+            f"{shown}: {_keys.meta(stream)} is not as it was written ({error})"
         ) from error
 
 

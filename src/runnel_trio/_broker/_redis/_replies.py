@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import attrs
 
@@ -18,16 +19,49 @@ from runnel_trio._broker._protocol import (
     Quarantine,
 )
 from runnel_trio._rules._cursor import ORIGIN, LogState
+from runnel_trio.exceptions import BrokerRefused
 
-__all__ = ["membership", "outcome_of", "quarantine_of", "quarantine_text", "state", "taken", "text"]
+__all__ = [
+    "as_written",
+    "membership",
+    "outcome_of",
+    "quarantine_of",
+    "quarantine_text",
+    "state",
+    "taken",
+    "text",
+]
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 #: As `acquire.lua` answers them.
 _HELD, _STANDS_STILL = 0, 2
 
 
+def as_written(read: Callable[P, T]) -> Callable[P, T]:
+    """Decorator: what is not as we wrote it is somebody else's, and an error that says so.
+
+    Raises:
+        BrokerRefused: it is so.
+    """
+
+    @wraps(read)
+    def checked(*arguments: P.args, **options: P.kwargs) -> T:
+        try:
+            return read(*arguments, **options)
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise BrokerRefused(
+                "what the server keeps of this app is not as runnel-trio writes it, so somebody else has "
+                f"written to its keys, or a later version ({type(error).__name__}: {error})"
+            ) from error
+
+    return checked
+
+
 def text(value: bytes | str) -> str:
-    """Words of the server."""
-    return value.decode() if isinstance(value, bytes) else value
+    """Words of the server; what is no UTF-8 is none of ours, and made legible."""
+    return value.decode(errors="backslashreplace") if isinstance(value, bytes) else value
 
 
 def outcome_of(reply: bytes) -> CommitOutcome:
@@ -35,6 +69,7 @@ def outcome_of(reply: bytes) -> CommitOutcome:
     return CommitOutcome(text(reply).lower())
 
 
+@as_written
 def taken(number: int, member: str, reply: Sequence[Any]) -> Acquired | Held | Quarantine:
     """The answer to taking a lease."""
     if reply[0] == _HELD:
@@ -61,6 +96,7 @@ def state(reply: Sequence[Any]) -> LogState:
     )
 
 
+@as_written
 def membership(reply: Sequence[Any]) -> Membership:
     """As `_members.lua` says it."""
     generation, place, planned, news, count = reply[:5]
@@ -84,6 +120,7 @@ def quarantine_text(why: Quarantine) -> str:
     return json.dumps({**plain, "first": why.first.decode(), "last": why.last.decode()}, sort_keys=True)
 
 
+@as_written
 def quarantine_of(stored: bytes | str) -> Quarantine:
     """What `quarantine_text` wrote."""
     plain = json.loads(stored)

@@ -8,6 +8,7 @@ flushed between the two.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import cache
 from importlib import resources
@@ -16,9 +17,23 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 import attrs
 from redis.exceptions import NoScriptError, ResponseError
 
-__all__ = ["Ask", "Call", "Command", "Kept", "Plain", "answers", "by_digest", "exchange", "repeated"]
+__all__ = [
+    "Ask",
+    "Call",
+    "Command",
+    "Kept",
+    "Node",
+    "Plain",
+    "answers",
+    "by_digest",
+    "commands_at",
+    "exchange",
+    "repeated",
+]
 
 _T = TypeVar("_T")
+#: A node of a cluster: host and port.
+Node: TypeAlias = tuple[str, int]
 
 #: What each script needs in front of its own text.
 _PARTS = {
@@ -74,6 +89,26 @@ def digest(name: str) -> str:
     return hashlib.sha1(source(name).encode(), usedforsecurity=False).hexdigest()
 
 
+#: How a server says where in a script something failed.
+_PLACE = re.compile(r"\b([0-9a-f]{40}), on @user_script:(\d+)")
+_CALLS = re.compile(r"redis\.p?call\('(\w+)'(?:, '([A-Z]+)', )?")
+_WITH_PARTS = {"MEMORY", "XGROUP", "XINFO"}
+
+
+def commands_at(said: str) -> str:
+    """The commands that stand where a script failed, as ``'xlen'`` or ``'xinfo|groups'``; empty if not known.
+
+    For Redis 7.0, which does not say what it was that a user may not run; later servers give another place.
+    """
+    place = _PLACE.search(said)
+    name = next((x for x in _PARTS if place and digest(x) == place[1]), None)
+    if place is None or name is None:
+        return ""
+    calls = _CALLS.findall(source(name).split("\n")[int(place[2]) - 1])
+    words = [f"{x}|{part}" if x in _WITH_PARTS else x for x, part in calls]
+    return " or ".join(f"'{x.lower()}'" for x in words)
+
+
 @attrs.frozen
 class Call:
     """One call of a script: its name, the keys it touches, and its arguments."""
@@ -81,6 +116,11 @@ class Call:
     script: str
     keys: Sequence[str]
     arguments: Sequence[bytes | str | int]
+
+    @property
+    def place(self) -> str | Node:
+        """See `Command`."""
+        return self.keys[0]
 
     def by_digest(self) -> tuple[Any, ...]:
         """As a command that names the script."""
@@ -93,10 +133,21 @@ class Call:
 
 @attrs.frozen
 class Plain:
-    """A command that is no script."""
+    """A command that is no script.
+
+    Attributes:
+        words: the command and its arguments.
+        where: see `Command.place`; None: the first argument is a key.
+    """
 
     words: tuple[Any, ...]
+    where: str | Node | None = None
     script = ""
+
+    @property
+    def place(self) -> str | Node:
+        """See `Command`."""
+        return str(self.words[1]) if self.where is None else self.where
 
     def by_digest(self) -> tuple[Any, ...]:
         """The command."""
@@ -117,6 +168,11 @@ class Command(Protocol):
     @property
     def script(self) -> str:
         """The script's name, or nothing."""
+        ...
+
+    @property
+    def place(self) -> str | Node:
+        """Where it belongs in a cluster: with a key, or on a node; nothing means any."""
         ...
 
     def by_digest(self) -> tuple[Any, ...]:

@@ -21,7 +21,7 @@ import trio
 
 from runnel_trio._broker._protocol import SEALED, Batch, StreamSpec
 from runnel_trio._broker._redis import _keys
-from runnel_trio._broker._redis._connection import Line, Outage
+from runnel_trio._broker._redis._connection import Outage, Talker
 from runnel_trio._broker._redis._gateway import Hop
 from runnel_trio._broker._redis._scripts import Call, Kept
 from runnel_trio.exceptions import BrokerUnavailable, Misconfigured
@@ -54,6 +54,11 @@ class _Parcel:
     producer: str = ""
     sequence: int = 0
     script = "send"
+
+    @property
+    def place(self) -> str:
+        """As `Call.place`."""
+        return _keys.log(self.stream, self.partition)
 
     def takes(self, batch: Batch, layout: int) -> bool:
         """Whether it may go along with those that are in here already."""
@@ -93,10 +98,19 @@ class Sender:
         outage: shared with everything else that talks to the server.
     """
 
-    line: Line
+    line: Talker
     outage: Outage
     _producer: str = attrs.field(factory=lambda: uuid.uuid4().hex, init=False)
     _sequences: dict[tuple[str, int], int] = attrs.field(factory=dict, init=False)
+    _stored: dict[str, int] = attrs.field(factory=dict, init=False)
+
+    def witness(self, key: str) -> tuple[str, int] | None:
+        """What the hash of a partition's producers must say, where everything is there that was stored.
+
+        That is our field in it, and the number of the last call that was answered, at least.
+        """
+        number = self._stored.get(key)
+        return None if number is None else (self._producer, number)
 
     async def carry(self, shipments: Sequence[Shipment], hop: Hop) -> list[outcome.Outcome[dict[int, int]]]:
         """Store what the shipments hold, in their order."""
@@ -118,6 +132,8 @@ class Sender:
         except Exception as error:
             replies = [error for _ in parcels]
         for parcel, reply in zip(parcels, replies, strict=True):
+            if not isinstance(reply, Exception):
+                self._stored[_keys.producers(parcel.stream, parcel.partition)] = parcel.sequence
             _deal_out(parcel, reply, stored, failed)
 
     def _numbered(self, parcel: _Parcel) -> _Parcel:

@@ -242,7 +242,13 @@ def _directory(url: str) -> Path | None:
     if not url.startswith(SCHEME) or "\0" in url:
         raise Misconfigured(f"{url!r} is not an embedded server: embedded:// or embedded://DIRECTORY is")
     path = url.removeprefix(SCHEME)
-    return Path(path).expanduser().absolute() if path else None
+    try:
+        return Path(path).expanduser().absolute() if path else None
+    except RuntimeError:
+        said = (
+            f"{path.partition('/')[0]} is no user's home: name the directory with ./ before it, or otherwise"
+        )
+        raise Misconfigured(f"{url!r} is not an embedded server: {said}") from None
 
 
 def _prepare(directory: Path) -> None:

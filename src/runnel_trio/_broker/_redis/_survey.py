@@ -7,8 +7,9 @@ from typing import Any
 
 from runnel_trio._broker._protocol import ProcessorSpec, Standing, StreamSpec, Surveyed
 from runnel_trio._broker._redis import _keys
-from runnel_trio._broker._redis._replies import quarantine_of, text
+from runnel_trio._broker._redis._replies import as_written, quarantine_of, text
 from runnel_trio._broker._redis._scripts import Ask, Call, Plain
+from runnel_trio._names import is_name
 from runnel_trio.constants import Overflow
 
 __all__ = ["streams", "survey"]
@@ -25,8 +26,9 @@ async def streams(ask: Ask, app: str) -> list[StreamSpec]:
     cursor = b"0"
     while True:
         pattern = f"{prefix.translate(_GLOB)}*{suffix}"
-        ((cursor, keys),) = await ask([Plain(("SCAN", cursor, "MATCH", pattern, "COUNT", _SCANNED))])
-        found.update(text(key).removeprefix(prefix).removesuffix(suffix) for key in keys)
+        ((cursor, keys),) = await ask([Plain(("SCAN", cursor, "MATCH", pattern, "COUNT", _SCANNED), prefix)])
+        told = (key.decode(errors="replace").removeprefix(prefix).removesuffix(suffix) for key in keys)
+        found.update(name for name in told if is_name(name))
         if int(cursor) == 0:
             break
     fields = ("partition_count", "record", "hasher", "partition_size", "overflow", "layout")
@@ -35,6 +37,7 @@ async def streams(ask: Ask, app: str) -> list[StreamSpec]:
     return [_spec(app, name, reply) for name, reply in zip(names, replies, strict=True)]
 
 
+@as_written
 def _spec(app: str, name: str, reply: Sequence[bytes | None]) -> StreamSpec:
     count, record, hasher, size, overflow, layout = (text(value or b"") for value in reply)
     return StreamSpec(
@@ -56,21 +59,16 @@ async def survey(ask: Ask, stream: StreamSpec) -> list[Surveyed]:
     groups = [(number, reply[at : at + 4]) for number, reply in enumerate(replies) for at in _starts(reply)]
     asked: list[Call | Plain] = []
     for number, (name, *_) in groups:
-        processor = ProcessorSpec(stream=stream, name=text(name))
+        # A group of somebody else's has no lease; any key will do.
+        own = _group_name(name) if is_name(_group_name(name)) else "-"
+        processor = ProcessorSpec(stream=stream, name=own)
         asked.append(Plain(("HMGET", _keys.lease(processor, number), "owner", "epoch")))
         asked.append(Plain(("GET", _keys.quarantine(processor, number))))
     told = iter(await ask(asked))
     standing: dict[int, dict[str, Standing]] = {number: {} for number in numbers}
     for number, (name, cursor, lag, next_id) in groups:
-        (owner, epoch), why = next(told), next(told)
-        standing[number][text(name)] = Standing(
-            cursor=cursor,
-            lag=lag,
-            next_id=next_id,
-            owner=text(owner or b""),
-            epoch=int(epoch or 0),
-            quarantine=quarantine_of(why) if why else None,
-        )
+        held, why = next(told), next(told)
+        standing[number][_group_name(name)] = _standing(cursor, lag, next_id, held, why)
     return [
         Surveyed(
             number=number,
@@ -85,6 +83,27 @@ async def survey(ask: Ask, stream: StreamSpec) -> list[Surveyed]:
         else Surveyed(number=number)
         for number, reply in enumerate(replies)
     ]
+
+
+def _group_name(name: bytes) -> str:
+    """As people may see it: other tools make groups too, of any bytes."""
+    found = name.decode(errors="backslashreplace")
+    return found if found.isprintable() else found.encode("unicode_escape").decode()
+
+
+@as_written
+def _standing(
+    cursor: bytes, lag: int, next_id: bytes, held: Sequence[bytes | None], why: bytes | None
+) -> Standing:
+    owner, epoch = held
+    return Standing(
+        cursor=cursor,
+        lag=lag,
+        next_id=next_id,
+        owner=text(owner or b""),
+        epoch=int(epoch or 0),
+        quarantine=quarantine_of(why) if why else None,
+    )
 
 
 def _starts(reply: Sequence[Any]) -> range:

@@ -21,7 +21,7 @@ from typing import Any
 import attrs
 import trio
 
-from runnel_trio._broker._protocol import Broker, CommitOutcome, ProcessorSpec, StreamSpec
+from runnel_trio._broker._protocol import Broker, Commit, CommitOutcome, ProcessorSpec, StreamSpec
 from runnel_trio._stream import Stream
 from runnel_trio._telemetry import report
 from runnel_trio._worker._member._backlog import Backlog
@@ -34,6 +34,8 @@ __all__ = ["Committer"]
 _REST, _LEAST_REST, _MOST_REST = 5.0, 0.02, 0.25
 #: Seconds until a commit whose outputs found no room is tried again.
 _ROOM = 0.25
+#: Seconds until it is told that replicas do not have a commit.
+_MISSED = 3.0
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -43,12 +45,14 @@ class Committer:
     Attributes:
         broker: where they are committed.
         processor: whose they are.
+        replicas: how many must have a commit before it counts.
         sinks: streams that outputs may go to.
         meter: told of what is committed.
     """
 
     broker: Broker
     processor: ProcessorSpec
+    replicas: int = 0
     sinks: Sequence[Stream[Any]] = ()
     meter: Meter | None = None
     _dirty: dict[int, Backlog] = attrs.field(factory=dict, init=False)
@@ -118,6 +122,9 @@ class Committer:
         began = trio.current_time()
         try:
             outcomes = await self.broker.commit(self.processor, commits)
+            if self.replicas:
+                done = [x is CommitOutcome.COMMITTED for x in outcomes]
+                await self._replicated(list(compress(commits, done)))
         except BaseException:
             self._end(backlogs)
             raise
@@ -167,6 +174,15 @@ class Committer:
         self._ended = True
         for backlog in [*backlogs, *self._dirty.values()]:
             backlog.announce()
+
+    async def _replicated(self, commits: list[Commit]) -> None:
+        wanted, told = self.replicas, False
+        while (
+            commits and await self.broker.commit_replicated(self.processor, commits, wanted, _MISSED) < wanted
+        ):
+            if not told:
+                told = True
+                report(logging.WARNING, "not-replicated", processor=self.processor.name, wanted=wanted)
 
 
 def _tell_of_no_room(backlog: Backlog) -> bool:

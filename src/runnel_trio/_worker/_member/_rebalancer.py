@@ -98,10 +98,14 @@ class Rebalancer:
 
     def __attrs_post_init__(self) -> None:
         processor, spec = self.processor, self.spec
-        lanes = lanes_for(spec.stream.partition_count, processor.pool_size)
+        lanes = lanes_for(spec.stream.partition_count, processor.pool_size, self.broker.keys_per_read)
         readers = [self.broker.reader(spec, processor.read_timeout / 1000) for _ in range(lanes)]
         self._committer = Committer(
-            broker=self.broker, processor=spec, sinks=processor.sinks, meter=self.meter
+            broker=self.broker,
+            processor=spec,
+            replicas=processor.commit_replicas,
+            sinks=processor.sinks,
+            meter=self.meter,
         )
         self._fetcher = Fetcher(readers, on_interrupted=self._doubt.raised_of_all)
         self._seat = Seat(

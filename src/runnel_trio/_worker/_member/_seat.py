@@ -167,10 +167,17 @@ class Told:
 
 def told_by(news: Iterable[Entry]) -> Told:
     """What a party's control log says."""
-    told = [tuple(fields) for _, fields in news]
-    released, paused = (
-        {int(x) for what, numbers in told if what == kind for x in numbers.split()}
-        for kind in (b"released", b"paused")
-    )
-    kinds = {what for what, _ in told}
-    return Told(released, paused, b"layout" in kinds, bool(kinds - {b"released", b"paused", b"layout"}))
+    released: set[int] = set()
+    paused: set[int] = set()
+    named = {b"released": released, b"paused": paused}
+    moved = changed = False
+    for _, fields in news:
+        try:
+            what, numbers = fields
+            if what == b"layout":
+                moved = True
+            else:
+                named[what].update(map(int, numbers.split()))
+        except (KeyError, ValueError):  # whatever it is, and whoever wrote it: to look again does no harm
+            changed = True
+    return Told(released, paused, moved, changed)

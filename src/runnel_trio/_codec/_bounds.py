@@ -1,0 +1,48 @@
+"""How large an event may be, both as it is stored and decompressed.
+
+What comes from the server was written by somebody: a few kilobytes can decompress to gigabytes. So each step
+that makes bytes of an entry is bounded, and what is larger is refused, by the sender as by the reader.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from runnel_trio._codec._mismatch import Mismatch
+from runnel_trio.interfaces import Compressor
+
+__all__ = ["bounded_compress", "bounded_decompress", "too_large"]
+
+
+def too_large(size: int, most: int, what: str = "") -> Mismatch:
+    """The fault, with what to change if so much is meant."""
+    return Mismatch(f"{size:,} bytes{what}, and max_event_bytes of its stream is {most:,}")
+
+
+def bounded_compress(compressor: Compressor, most: int) -> Callable[[bytes], bytes]:
+    """Its ``compress``, which refuses what readers would."""
+    compress = compressor.compress
+
+    def bounded(value: bytes) -> bytes:
+        if len(value) > most:
+            raise too_large(len(value), most, " before compression")
+        return compress(value)
+
+    bounded.__qualname__ = compress.__qualname__
+    return bounded
+
+
+def bounded_decompress(compressor: Compressor, most: int) -> Callable[[bytes], bytes]:
+    """Its ``decompress``, which ends with a fault at more than ``most`` bytes."""
+    # A compressor need not be one by inheritance.
+    own = getattr(compressor, "decompress_within", None)
+    within = own or partial(Compressor.decompress_within, compressor)
+
+    def bounded(value: bytes) -> bytes:
+        found: bytes = within(value, most)
+        if len(found) > most:
+            raise Mismatch(f"more than {most:,} bytes decompressed: that is max_event_bytes of its stream")
+        return found
+
+    return bounded

@@ -1,0 +1,171 @@
+"""What senders, workers and operators ask of a server: every verb, and in each script every command."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import attrs
+
+from runnel_trio._broker._protocol import (
+    Acquired,
+    AppSpec,
+    Batch,
+    Beat,
+    Broker,
+    Commit,
+    CommitOutcome,
+    Lease,
+    Output,
+    ProcessorSpec,
+    Quarantine,
+    StreamSpec,
+)
+from runnel_trio._broker._redis import _keys
+from runnel_trio._rules._cursor import ORIGIN
+from runnel_trio.constants import Overflow
+
+PAGE = Path(__file__).parents[2] / "docs" / "howto" / "acl.rst"
+
+
+def rules() -> dict[str, list[str]]:
+    """The rule of each role, word by word, as the page has it for the app ``shop``."""
+    text = PAGE.read_text(encoding="utf-8")
+    found = re.findall(r"^ +user shop-(\w+) (.*?)\n\n", text, re.MULTILINE | re.DOTALL)
+    return {role: rule.replace("\\\n", " ").split() for role, rule in found}
+
+
+Step: TypeAlias = Callable[[Broker, Any], Awaitable[None]]
+
+ORDERS = StreamSpec(
+    app="shop", name="orders", partition_count=2, record="Order", hasher="blake3", partition_size=3,
+    overflow=Overflow.BLOCK,
+)  # fmt: skip
+RECENT = attrs.evolve(ORDERS, name="recent", overflow=Overflow.TRIM)
+DEAD = attrs.evolve(ORDERS, name="dead")
+BILL = ProcessorSpec(stream=ORDERS, name="bill")
+
+
+def rows(*values: str) -> Batch:
+    return Batch((b"data",), [value.encode() for value in values])
+
+
+def why(number: int, xid: bytes = ORIGIN) -> Quarantine:
+    return Quarantine(
+        partition=number, first=xid, last=xid, count=1, time="2026-01-01T00:00:00+00:00", error="x", traceback="", member="w"
+    )  # fmt: skip
+
+
+async def declares(broker: Broker, admin: Any) -> None:
+    for stream in (ORDERS, RECENT, DEAD):
+        await broker.declare(stream)
+
+
+async def sends(broker: Broker, admin: Any) -> None:
+    # So many producers that have gone make one look who has.
+    admin.hset(_keys.producers(ORDERS, 0), mapping={f"gone{n}": "1 1 0" for n in range(101)})
+    await broker.append(ORDERS, {0: rows("a"), 1: rows("b")})
+    await broker.append(ORDERS, {0: Batch((b"data",), [b"c"], [b"9999999999999-1"])})
+    await broker.append(RECENT, {0: rows("a", "b", "c", "d")})
+    await broker.replicated(ORDERS, [0, 1], 1, 0.01)
+
+
+async def sends_to_a_full_partition(broker: Broker, admin: Any) -> None:
+    admin.xgroup_create(_keys.log(ORDERS, 1), "old", "$", entries_read=1)
+    await broker.append(ORDERS, {1: rows("a", "b", "c", "d")})
+
+
+async def leads_and_joins(broker: Broker, admin: Any) -> None:
+    for party in (AppSpec("shop"), BILL):
+        admin.hset(_keys.members(party), mapping={"m:gone": "1 1 1 1 0 x"})
+        view = await broker.beat(Beat(party=party, member="w", expiry=10, about="w"))
+        await broker.look(party)
+        if isinstance(party, ProcessorSpec):
+            await broker.plan(party, view.generation, {"w": [0, 1]})
+    pulse = broker.pulse()
+    assert pulse is not None
+    pulse.send([Beat(party=BILL, member="w", expiry=10, about="w")])
+    pulse.close()
+
+
+async def hears(broker: Broker, admin: Any) -> None:
+    control = broker.control(BILL, 0.01)
+    try:
+        assert await control.read({0: ORIGIN}, 10)
+    finally:
+        await control.aclose()
+
+
+async def works(broker: Broker, admin: Any) -> None:
+    await broker.append(ORDERS, {0: rows("a", "b")})
+    for number in (0, 1):
+        (granted,) = await broker.acquire(BILL, "w", {number: None})
+        assert isinstance(granted, Acquired)
+        await broker.examine(BILL, [number])
+        reader = broker.reader(BILL, 0.01)
+        try:
+            found = await reader.read({number: ORIGIN}, 10)
+        finally:
+            await reader.aclose()
+        await _handles(broker, granted.lease, [xid for xid, _ in found[number]] if found else [])
+
+
+async def _handles(broker: Broker, lease: Lease, xids: list[bytes]) -> None:
+    if xids:
+        await broker.attempt(BILL, lease, xids[0], 1)
+        outputs = [Output(DEAD, lease.partition, rows("x")), Output(RECENT, lease.partition, rows("x"))]
+        commit = Commit(lease, ORIGIN, xids[0], 1, xids[0], outputs)
+        assert await broker.commit(BILL, [commit]) == [CommitOutcome.COMMITTED]
+        await broker.commit_replicated(BILL, [commit], 1, 0.01)
+        unknown = Commit(lease, xids[0], xids[-1], -1, xids[-1])
+        await broker.commit(BILL, [unknown])
+    if lease.partition:
+        await broker.quarantine(BILL, lease, why(1))
+        await broker.quarantined(BILL, [1])
+    else:
+        await broker.release(BILL, [lease])
+
+
+async def leaves(broker: Broker, admin: Any) -> None:
+    await broker.leave(BILL, "w")
+
+
+async def looks(broker: Broker, admin: Any) -> None:
+    admin.xadd(_keys.log(ORDERS, 0), {"data": "a"})
+    admin.xgroup_create(_keys.log(ORDERS, 0), "bill", "0", entries_read=0)
+    admin.xadd(_keys.control(BILL), {"changed": "x"})
+    admin.hset(_keys.meta(ORDERS), mapping={"partition_count": 2, "record": "Order", "hasher": "blake3"})
+    assert [x.name for x in await broker.streams("shop")] == ["orders"]
+    await broker.survey(ORDERS)
+    await broker.look(BILL)
+    await broker.look(AppSpec("shop"))
+    await broker.time()
+    await broker.examine(BILL, [0, 1])
+    assert len(await broker.entries(ORDERS, 0)) == 1
+    await broker.quarantined(BILL, [0, 1])
+    reader = broker.reader(BILL, 0.01)  # inspect --follow
+    try:
+        assert await reader.read({0: ORIGIN}, 10)
+    finally:
+        await reader.aclose()
+
+
+async def operates(broker: Broker, admin: Any) -> None:
+    ((xid, _),) = await broker.entries(ORDERS, 0)
+    await broker.pause(BILL, [why(0, xid), why(1)])
+    await broker.resume(BILL, why(0, xid), skip=True, outputs=[Output(DEAD, 0, rows("x"))])
+    await broker.rewind(BILL, {0: ORIGIN, 1: b"$"}, dry_run=False)
+    ((letter, _),) = await broker.entries(DEAD, 0)
+    await broker.transfer(DEAD, 0, letter, Output(ORDERS, 0, rows("y")))
+    await broker.remove(DEAD, 0, [b"1-1"])
+    await broker.forget(BILL)
+
+
+#: By role, in the order in which they are done.
+STEPS: dict[str, list[Step]] = {
+    "sender": [declares, sends, sends_to_a_full_partition],
+    "worker": [declares, sends, sends_to_a_full_partition, leads_and_joins, hears, works, leaves],
+    "operator": [looks, declares, operates, sends, sends_to_a_full_partition],
+}
