@@ -6,22 +6,26 @@ Declaring does no I/O and makes no Trio object, so an app can be made at import,
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
 from functools import partial
 from typing import Any, TypeVar
 
+import attrs
 import trio
 from cattrs import Converter
 
+from runnel_trio._broker import redis_client
 from runnel_trio._broker._protocol import StreamSpec
 from runnel_trio._broker._shared import SharedBroker, place_of
 from runnel_trio._codec import Record, RecordCodec, blake3_hasher, default_serializer, make_converter
 from runnel_trio._discovery import import_all
-from runnel_trio._names import check_key, checked_name, name_of
+from runnel_trio._names import check_key, checked_name, free_name, name_of, named
 from runnel_trio._processor import Processor, chosen, refuse_foreign
 from runnel_trio._registry import Registry
 from runnel_trio._stream import Stream
+from runnel_trio._words import counted
 from runnel_trio._worker._alone import alone
+from runnel_trio._worker._background import Background
 from runnel_trio._worker._member._events import Events
 from runnel_trio._worker._worker import Worker, beside
 from runnel_trio.constants import ExceptionPolicy, Overflow
@@ -45,7 +49,7 @@ class App(Registry):
         **settings: any of `runnel_trio.settings.Settings`; they win over ``RUNNEL_*`` variables and files.
 
     Attributes:
-        name, metrics, tracing: as given.
+        name: as given, and so are ``metrics`` and ``tracing``.
         settings: all of them, checked.
         converter: the cattrs converter of its records; register hooks on it before streams are declared.
         streams: by name.
@@ -78,14 +82,16 @@ class App(Registry):
         self.converter: Converter = make_converter()
         self.streams: dict[str, Stream[Any]] = {}
         self.processors: dict[str, Processor[Any]] = {}
-        self.background = []
+        self.background: list[Background] = []
         self.metrics: Metrics | None = metrics
         self.tracing: Tracing | None = tracing
         self._shared = SharedBroker(place_of(self.settings), metrics)
 
     def __repr__(self) -> str:
-        return f"<App {self.name}: {len(self.streams)} streams, {len(self.processors)} processors>"
+        streams, processors = len(self.streams), len(self.processors)
+        return f"<App {self.name}: {counted(streams, 'stream')}, {counted(processors, 'processor')}>"
 
+    @named
     def stream(
         self,
         name: str,
@@ -122,9 +128,7 @@ class App(Registry):
             >>> app.stream("orders", Order, "order_id", partition_count=4, serializer=JSONSerializer())
             <Stream example.orders of Order, 4 partitions>
         """
-        checked_name("stream", name)
-        if name in self.streams:
-            raise Misconfigured(f"app {self.name!r} has a stream named {name!r} already")
+        free_name(self.name, "stream", name, self.streams)
         check_key(record, partition_by)
         resolve = self.settings.resolve
         stored = resolve("serializer", serializer) or default_serializer()
@@ -149,6 +153,7 @@ class App(Registry):
         self.streams[name] = stream
         return stream
 
+    @named
     def processor(
         self,
         stream: Stream[R],
@@ -172,7 +177,7 @@ class App(Registry):
         """Declare the decorated async function a processor of ``stream``.
 
         It is called for each partition, with that partition's `Events`. What is not given is taken from the
-        ``default_…`` settings; `Processor` says what each means.
+        ``default_…`` settings; `Processor` says what each means. The first of ``middleware`` is outermost.
 
         Raises:
             Misconfigured: a value that cannot be used, a function that is not async, or a processor of
@@ -202,11 +207,7 @@ class App(Registry):
         links = tuple(middleware or ())
 
         def register(function: Callable[[Events[R]], Awaitable[None]]) -> Processor[R]:
-            own = checked_name("processor", name or name_of(function))
-            if own in self.processors:
-                raise Misconfigured(
-                    f"app {self.name!r} has a processor named {own!r} already: give it a `name=`"
-                )
+            own = free_name(self.name, "processor", name or name_of(function), self.processors)
             self.processors[own] = declared = Processor(
                 stream=stream, function=function, name=own, middleware=links, alone=tested, **options
             )
@@ -272,9 +273,10 @@ class App(Registry):
 
     @property
     def server_url(self) -> str:
-        """The URL of the server in use, with password, for a Redis client of your own.
+        """The URL of the server in use, with password.
 
-        Known in the Trio run that uses it, and in the threads of its ``trio.to_thread.run_sync``.
+        Redis clients read that of one server; `redis_client` makes one for whatever there is. Known in the
+        Trio run that uses it, and in the threads of its ``trio.to_thread.run_sync``.
 
         Raises:
             BrokerUnavailable: not connected: there is one inside `run`, `worker` and `session`.
@@ -287,8 +289,32 @@ class App(Registry):
             )
         return broker.url
 
-    def use_server(self, url: str, *, origin: str = "use_server") -> None:
-        """Use another server than the settings say, from the next run on; for the command line.
+    def redis_client(self) -> Any:
+        """A client of redis-py for the server in use, for data of your own beside the streams.
+
+        It is a ``redis.Redis``, also where Sentinels name the master, a ``redis.cluster.RedisCluster`` on a
+        cluster, or what ``redis_factory`` makes. It blocks: use it in ``trio.to_thread.run_sync``, by several
+        threads if you like. It is yours to keep, and to close.
+
+        Raises:
+            BrokerUnavailable: not connected, as for `server_url`.
+            Misconfigured: the app is on ``memory://``.
+
+        Example:
+            >>> app = App("shop", redis_url="embedded://")
+            >>> async def counted() -> int:
+            ...     async with app.session():
+            ...         with app.redis_client() as redis:
+            ...             return await trio.to_thread.run_sync(redis.incr, "visits")
+            >>> trio.run(counted)
+            1
+        """
+        return redis_client(attrs.evolve(self._shared.place, url=self.server_url))
+
+    def use_server(self, url: str, *, origin: str = "use_server") -> AbstractContextManager[object]:
+        """Use another server than the settings say, from the next run on; for tests and the command line.
+
+        As ``with app.use_server("memory://"):`` for the body only, else for good.
 
         Args:
             url: as the setting ``redis_url``.
@@ -298,8 +324,12 @@ class App(Registry):
             Misconfigured: it is no such URL.
         """
         gone = {} if self.settings.redis_factory is None else {"redis_factory": None}
-        self.settings = self.settings.changed(origin, redis_url=url, **gone)
-        self._shared.place = place_of(self.settings)
+        (back := ExitStack()).callback(self._set, self.settings)
+        self._set(self.settings.changed(origin, redis_url=url, **gone))
+        return back
+
+    def _set(self, settings: Settings) -> None:
+        self.settings, self._shared.place = settings, place_of(settings)
 
     def use_metrics(self, metrics: Metrics) -> None:
         """Tell these metrics what the app does, from the next run on; for the command line."""
@@ -308,11 +338,7 @@ class App(Registry):
             stream.connect = watched(self._shared.declared, metrics, self.tracing)
 
     def discover(self) -> None:
-        """Import the modules that the setting ``autodiscover`` names, relative to the current directory.
-
-        Raises:
-            Misconfigured: nothing matches.
-        """
+        """Import the modules that the setting ``autodiscover`` names; Misconfigured when nothing matches."""
         if self.settings.autodiscover is not None:
             import_all(self.settings.autodiscover)
 

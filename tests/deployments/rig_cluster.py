@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from itertools import combinations, pairwise
 from pathlib import Path
@@ -27,7 +27,13 @@ async def until(condition: Callable[[], Any], seconds: float = 20) -> Any:
 
 
 class Node(Server):
-    """One server of a cluster."""
+    """One server of a cluster.
+
+    Attributes:
+        id: by which the others know it.
+    """
+
+    id: str
 
     def __init__(self, directory: Path) -> None:
         self.bus = free_port()
@@ -45,9 +51,10 @@ class Node(Server):
         """What CLUSTER answers, as it is."""
         return self.client.execute_command("CLUSTER", *words)
 
-    def id(self) -> str:
-        """By which the others know it."""
-        return str(self.cluster("MYID").decode())
+    async def start(self, *, ready: bool = True, **more: str) -> None:
+        """Until it answers, and says who it is."""
+        await super().start(ready=ready, **more)
+        self.id = self.cluster("MYID").decode()
 
     def role(self) -> str:
         """``master``, ``replica``, ``syncing``, or nothing if it does not answer."""
@@ -128,15 +135,55 @@ class Cluster(Store):
         self.nodes.append(replica)
         await replica.start()
         replica.cluster("MEET", "127.0.0.1", master.port, master.bus)
-        known = master.id().encode()
+        known = master.id.encode()
         await until(lambda: known in replica.cluster("NODES"))
         replica.cluster("REPLICATE", known)
         await self.settled()
         return replica
 
+    def replica_of(self, master: Node) -> Node | None:
+        """One that has all that a master has and answers, if there is one."""
+        for line in master.cluster("NODES").decode().splitlines():
+            name, _, flags, of, *_ = line.split()
+            if "slave" in flags and of == master.id:
+                (found,) = [node for node in self.nodes if node.id == name]
+                return found
+        return None
+
+    async def backed(self, *keys: str) -> tuple[Node, Node]:
+        """A master that has some keys, and its replica, which is made if no master has one."""
+        found = {node: self.replica_of(node) for node in self.masters}
+        master = next((node for node, replica in found.items() if replica), None) or self.owner(keys[0])
+        replica = found[master] or await self.replicate(master)
+        for key in keys:
+            if self.owner(key) is not master:
+                await self.move_at_once(key, master)
+        return master, replica
+
+    async def announce(self, ports: Mapping[Node, int]) -> None:
+        """Have the nodes tell clients these ports in the place of their own."""
+        for node in self.nodes:
+            node.client.config_set("cluster-announce-port", ports.get(node, 0))
+        wanted = {ports.get(node, node.port) for node in self.nodes}
+
+        def told() -> bool:
+            lines = [line for node in self.nodes for line in node.cluster("NODES").decode().splitlines()]
+            return {int(line.split()[1].split("@")[0].split(":")[1]) for line in lines} == wanted
+
+        await until(told)
+
     def others(self, *but: Node) -> list[Node]:
         """The masters without some."""
         return [node for node in self.masters if node not in but]
+
+    def misses(self, node: Node) -> bool:
+        """Whether all other nodes take it for gone."""
+        for other in self.nodes:
+            if other is not node:
+                (line,) = [x for x in other.cluster("NODES").decode().splitlines() if x.startswith(node.id)]
+                if "fail" not in line.split()[2].split(","):
+                    return False
+        return True
 
     async def move(self, key: str, target: Node, *, slowly: float = 0.0) -> None:
         """Give the slot of a key to another master, key by key, as redis-cli does.
@@ -147,18 +194,18 @@ class Cluster(Store):
             slowly: seconds between one key and the next, in which the slot is in two places.
         """
         slot, source = key_slot(key.encode()), self.owner(key)
-        target.cluster("SETSLOT", slot, "IMPORTING", source.id())
-        source.cluster("SETSLOT", slot, "MIGRATING", target.id())
+        target.cluster("SETSLOT", slot, "IMPORTING", source.id)
+        source.cluster("SETSLOT", slot, "MIGRATING", target.id)
         while found := source.cluster("GETKEYSINSLOT", slot, 1):
             source.client.execute_command("MIGRATE", "127.0.0.1", target.port, found[0], 0, 5000)
             await trio.sleep(slowly)
         for node in (target, source, *self.others(target, source)):
-            node.cluster("SETSLOT", slot, "NODE", target.id())
+            node.cluster("SETSLOT", slot, "NODE", target.id)
 
     async def move_at_once(self, key: str, target: Node) -> None:
         """The same in one step, which Valkey 9.0 brought."""
         slot, source = key_slot(key.encode()), self.owner(key)
-        source.cluster("MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", target.id())
+        source.cluster("MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", target.id)
         await until(lambda: slot in target.slots() and slot not in source.slots())
 
     def ready(self) -> None:

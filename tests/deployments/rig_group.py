@@ -32,17 +32,17 @@ sentinel parallel-syncs {service} 2
 
 
 class Sentinel(Server):
-    """One of those that watch.
+    """One of those that watch, over the master at a port.
 
     Attributes:
         directory: where it keeps what it knows.
     """
 
-    def __init__(self, directory: Path, master: Server, quorum: int, more: str = "", **options: str) -> None:
+    def __init__(self, directory: Path, master: int, quorum: int, more: str = "", **options: str) -> None:
         super().__init__(directory, **options)
         directory.mkdir(parents=True)
         told = _CONFIGURATION.format(
-            port=self.port, directory=directory, service=SERVICE, master=master.port, quorum=quorum, down_after=DOWN_AFTER
+            port=self.port, directory=directory, service=SERVICE, master=master, quorum=quorum, down_after=DOWN_AFTER
         )  # fmt: skip
         (directory / "sentinel.conf").write_text(told + more)
 
@@ -94,7 +94,7 @@ class Group(Store):
             Server(directory / f"server-{n}", appendfsync="no", **{"repl-ping-replica-period": "1"})
             for n in range(1 + replicas)
         ]
-        self.sentinels = [Sentinel(directory / f"sentinel-{n}", self.servers[0], 2) for n in range(3)]
+        self.sentinels = [Sentinel(directory / f"sentinel-{n}", self.servers[0].port, 2) for n in range(3)]
 
     @property
     def url(self) -> str:
@@ -179,7 +179,7 @@ class Group(Store):
         """Have a replica become the master, as operators do; which."""
         for sentinel in self.sentinels:
             # Whoever has not heard of it for four of these would have the replica be one again.
-            sentinel.look(publish=1000)
+            sentinel.look(publish=500)
         old = self.master
         self.sentinels[0].client.sentinel_failover(SERVICE)
         return await self.replaced(old)

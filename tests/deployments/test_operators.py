@@ -10,12 +10,14 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
+from rig_cluster import Cluster
+from rig_desk import Desk
 
 from runnel_trio import App, ExceptionPolicy, Record
 from runnel_trio.middleware import Dead, DeadLetterMiddleware
@@ -35,7 +37,6 @@ async def count(events):
     async for item in events.records():
         pass
 """
-Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 class Item(Record):
@@ -46,23 +47,12 @@ class Item(Record):
 
 
 @pytest.fixture(params=["cluster", "group"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Of each deployment, with the app's module at hand."""
+def desk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Desk]:
+    """Before each deployment, with the app's module at hand."""
     (tmp_path / "depot.py").write_text(DEPOT)
-    return str(request.getfixturevalue(request.param).url)
-
-
-@pytest.fixture
-def command(url: str, tmp_path: Path) -> Command:
-    """Run a command to its end, with the deployment as its server."""
-
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "runnel_trio", *arguments, "--redis-url", url],
-            cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False,
-        )  # fmt: skip
-
-    return run
+    desk = Desk(tmp_path, request.getfixturevalue(request.param).url)
+    yield desk
+    desk.end()
 
 
 async def work(url: str, *, fails: bool = False, dead: bool = False) -> None:
@@ -86,48 +76,53 @@ async def work(url: str, *, fails: bool = False, dead: bool = False) -> None:
             await drained(app, within=20)
 
 
-def test_a_partition_that_stands_still_is_shown_and_goes_on(url: str, command: Command) -> None:
-    trio.run(lambda: work(url, fails=True))
-    found = json.loads(command("status", "depot:app", "--json").stdout)
-    assert "ValueError: no item 2" in json.dumps(found)
-    assert "goes on, without it." in command("processor", "resume", "depot:count", "--skip").stderr
-    assert command("processor", "resume", "depot:count").stderr == "No partition stands still.\n"
+def test_what_operators_do_works_wherever_partitions_lie(desk: Desk) -> None:
+    trio.run(lambda: work(desk.url))
+    events_are_shown_and_cursors_set(desk)
+    all_partitions_pause(desk)
+    trio.run(lambda: work(desk.url, fails=True))
+    a_partition_that_stands_still_is_shown_and_goes_on(desk)
+    trio.run(lambda: work(desk.url, fails=True, dead=True))
+    a_dead_letter_goes_back(desk)
 
 
-def test_a_dead_letter_is_stored_beside_its_event_and_goes_back(url: str, command: Command) -> None:
-    trio.run(lambda: work(url, fails=True, dead=True))
-    letter = json.loads(command("dead-letters", "list", "depot:count", "--json").stdout)
+def events_are_shown_and_cursors_set(desk: Desk) -> None:
+    assert len(desk("inspect", "depot:items", "--json").stdout.splitlines()) == 18
+    lines = desk("inspect", "depot:items", "--key", "c", "--json").stdout.splitlines()
+    one = [event["record"] for event in map(json.loads, lines)]
+    assert [record["n"] for record in one if record["key"] == "c"] == [0, 1, 2]
+    reset = desk("processor", "reset", "depot:count", "--start", "0")
+    assert reset.returncode == 0, reset.stderr
+    assert '"lag": 18' in json.dumps(json.loads(desk("status", "depot:app", "--json").stdout))
+
+
+def all_partitions_pause(desk: Desk) -> None:
+    assert desk("processor", "pause", "depot:count").stderr.startswith("6 partition(s) of items are paused")
+    assert desk("processor", "resume", "depot:count").stderr.count("goes on") == 6
+
+
+def a_partition_that_stands_still_is_shown_and_goes_on(desk: Desk) -> None:
+    found = desk("status", "depot:app", "--json").stdout
+    assert "ValueError: no item 2" in json.dumps(json.loads(found))
+    assert "goes on, without it." in desk("processor", "resume", "depot:count", "--skip").stderr
+    assert desk("processor", "resume", "depot:count").stderr == "No partition stands still.\n"
+
+
+def a_dead_letter_goes_back(desk: Desk) -> None:
+    skipped, failed = desk("dead-letters", "list", "depot:count", "--json").stdout.splitlines()
+    letter = json.loads(failed)
+    assert json.loads(skipped)["xid"] != letter["xid"]
     assert (letter["stream"], letter["error"]) == ("items", "ValueError: no item 2")
-    replayed = command("dead-letters", "replay", "depot:count", letter["id"])
+    replayed = desk("dead-letters", "replay", "depot:count", letter["id"])
     assert replayed.stderr == "Sent 1 dead letter back to items.\n"
 
 
-def test_events_are_shown_and_cursors_set(url: str, command: Command) -> None:
-    trio.run(lambda: work(url))
-    shown = command("inspect", "depot:items", "--json").stdout.splitlines()
-    assert len(shown) == 18
-    one = [
-        json.loads(line)
-        for line in command("inspect", "depot:items", "--key", "c", "--json").stdout.splitlines()
-    ]
-    assert [event["record"]["n"] for event in one if event["record"]["key"] == "c"] == [0, 1, 2]
-    reset = command("processor", "reset", "depot:count", "--start", "0")
-    assert reset.returncode == 0, reset.stderr
-    assert '"lag": 18' in json.dumps(json.loads(command("status", "depot:app", "--json").stdout))
-
-
-def test_a_pause_stops_all_partitions_wherever_they_lie(url: str, command: Command) -> None:
-    trio.run(lambda: work(url))
-    assert command("processor", "pause", "depot:count").returncode == 0
-    again = command("processor", "resume", "depot:count")
-    assert again.returncode == 0, again.stderr
-
-
-def test_top_shows_it(url: str, tmp_path: Path) -> None:
-    trio.run(lambda: work(url))
+def test_top_shows_what_lies_on_several_nodes(cluster: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "depot.py").write_text(DEPOT)
+    trio.run(lambda: work(cluster.url))
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "runnel_trio", "top", "depot:app", "--redis-url", url],
+        [sys.executable, "-m", "runnel_trio", "top", "depot:app", "--redis-url", cluster.url],
         cwd=tmp_path, stdin=theirs, stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm"},
     )  # fmt: skip
     os.close(theirs)

@@ -17,7 +17,9 @@ from runnel_trio import BrokerRefused, Misconfigured
 
 Benches = Callable[[Any], Bench]
 #: Seconds from the death of a master to the first event from the new one; the Sentinels alone need about two.
-RECOVERY = 5.0
+RECOVERY = 10.0
+#: Seconds that a lease lasts where nobody is to lose one over what happens, however slow the machine is.
+LONG = 3 * RECOVERY
 
 
 @pytest.fixture
@@ -40,7 +42,7 @@ async def test_a_group_works_as_a_server_does(bench: Bench) -> None:
 
 
 async def test_a_failover_in_which_nothing_is_lost(bench: Bench, group: Group) -> None:
-    app = bench.app(work=pause(0.005), lock_expiry=6)
+    app = bench.app(work=pause(0.005), lock_expiry=LONG)
     async with bench.producer() as producer, app.worker():
         await producer.send(600)
         await bench.handled(60)
@@ -65,31 +67,18 @@ def producer_goes_on(producer: Any, before: int) -> Callable[[], bool]:
     return lambda: len(producer.acked) > before
 
 
-async def test_an_idle_worker_follows_the_master(bench: Bench, group: Group) -> None:
-    async with bench.producer() as producer, bench.app(lock_expiry=6).worker():
-        await producer.send(120)
-        await bench.drained()
-        await group.has_all(2)
-        dead = group.master
-        dead.kill()
-        await group.replaced(dead)
-        with trio.fail_after(RECOVERY):
-            await producer.send(120)
-            await bench.handled(240)
-        await bench.drained()
-    assert await bench.verdict(journal=False, repeats=MAX_UNACKED * PARTITIONS) == []
-
-
 async def test_a_failover_that_operators_ask_for(bench: Bench, group: Group) -> None:
-    async with bench.producer() as producer, bench.app(work=pause(0.002), lock_expiry=6).worker():
+    async with bench.producer() as producer, bench.app(work=pause(0.002), lock_expiry=3).worker():
         async with trio.open_nursery() as nursery:
             nursery.start_soon(lambda: producer.send(10_000, pause=0.01))
             await bench.handled(120)
             await group.has_all(2)
             first = len(producer.acked)
+            old = group.master
             await group.handed_over()
+            await until(lambda: old.client.role()[0] == b"slave")
             behind = len(producer.acked) + 10
-            await until(lambda: len(producer.acked) > behind + 200)
+            await until(lambda: len(producer.acked) > behind + 100)
             producer.enough = True
         await bench.drained()
     # The old master takes writes until it hears of it, and then forgets them.
@@ -100,6 +89,7 @@ async def test_a_failover_that_operators_ask_for(bench: Bench, group: Group) -> 
 async def test_after_a_failover_that_loses_writes_nothing_later_is_left_out(
     bench: Bench, group: Group, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """By a worker that has nothing to do while the master is replaced."""
     async with bench.producer() as producer, bench.app(lock_expiry=6).worker():
         await producer.send_with_ids("a", 1, 30)
         await bench.drained()
@@ -112,8 +102,9 @@ async def test_after_a_failover_that_loses_writes_nothing_later_is_left_out(
         dead.kill()
         await group.replaced(dead)
         # The same ids again, as a server without these entries may give them.
-        await producer.send_with_ids("a", 31, 10)
-        await bench.handled(60)
+        with trio.fail_after(RECOVERY):
+            await producer.send_with_ids("a", 31, 10)
+            await bench.handled(60)
         await bench.drained()
         producer.acked = [entry for entry in producer.acked if entry not in lost]
     assert await bench.verdict(journal=False, order=False) == []
@@ -172,7 +163,7 @@ async def guarded(server: Server, tmp_path: Path) -> Any:
     """The URL of a server and a Sentinel which both have passwords, and what the Sentinel's is."""
     server.client.config_set("requirepass", "p@ss:w/rd?#")
     more = f'sentinel auth-pass {SERVICE} "p@ss:w/rd?#"\nrequirepass "s&cret%"\n'
-    sentinel = Sentinel(tmp_path / "sentinel", server, 1, more, requirepass="s&cret%")
+    sentinel = Sentinel(tmp_path / "sentinel", server.port, 1, more, requirepass="s&cret%")
     try:
         await sentinel.start()
         yield f"redis+sentinel://:p%40ss%3Aw%2Frd%3F%23@127.0.0.1:{sentinel.port}/{SERVICE}"

@@ -14,6 +14,8 @@ import trio
 from fault_app import Order
 from fault_bench import Bench
 from fault_server import Server, free_port
+from rig_cluster import Cluster
+from rig_group import SERVICE, Sentinel
 from rig_tls import Certificates, Front
 
 from runnel_trio import App, RunnelError
@@ -49,12 +51,12 @@ def ports(server: Server, certificates: Certificates, tmp_path: Path) -> Iterato
         front.end()
 
 
-async def works(bench: Bench, url: str, **options: Any) -> None:
+async def works(bench: Bench, url: str, *, journal: bool = True) -> None:
     """What is sent through it is handled."""
     async with bench.producer(url) as producer, bench.app(url=url).worker():
         await producer.send(120)
         await bench.drained()
-    assert await bench.verdict() == []
+    assert await bench.verdict(journal=journal) == []
 
 
 async def test_a_server_behind_tls(bench: Bench, ports: dict[str, int], certificates: Certificates) -> None:
@@ -170,6 +172,42 @@ async def locked(tmp_path: Path) -> Any:
         yield server
     finally:
         server.end()
+
+
+@pytest.fixture
+async def watched(server: Server, certificates: Certificates, tmp_path: Path) -> AsyncIterator[str]:
+    """The URL of the server and a Sentinel, each behind TLS; the Sentinel names the server as it is there."""
+    front, ports = Front(tmp_path), [free_port(), free_port()]
+    sentinel = Sentinel(tmp_path / "sentinel", ports[0], 1)
+    targets = zip(ports, (server.port, sentinel.port), strict=True)
+    try:
+        front.start([{"certificate": certificates.server, "port": a, "target": b} for a, b in targets])
+        await sentinel.start()
+        yield f"rediss+sentinel://localhost:{ports[1]}/{SERVICE}?{certificates.query()}"
+    finally:
+        sentinel.end()
+        front.end()
+
+
+async def test_a_group_behind_tls(bench: Bench, watched: str) -> None:
+    await works(bench, watched)
+
+
+async def test_a_cluster_behind_tls(
+    bench: Bench, cluster: Cluster, certificates: Certificates, tmp_path: Path
+) -> None:
+    bench.server = cluster
+    front, ports = Front(tmp_path), {node: free_port() for node in cluster.nodes}
+    front.start(
+        [{"certificate": certificates.server, "port": ports[node], "target": node.port} for node in ports]
+    )
+    try:
+        await cluster.announce(ports)
+        url = f"rediss+cluster://localhost:{ports[cluster.nodes[0]]}?{certificates.query()}"
+        await works(bench, url, journal=False)
+    finally:
+        front.end()
+        await cluster.announce({})
 
 
 @pytest.mark.parametrize("user", ["", "default"])

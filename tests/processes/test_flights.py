@@ -25,7 +25,7 @@ APP = "examples.flights.app"
 
 def planes(redis: Redis) -> dict[str, Any]:
     """What they are."""
-    found: Any = redis.hgetall("flights:planes")
+    found: Any = redis.hgetall("{flights}:planes")
     return {tailnum.decode(): json.loads(plane) for tailnum, plane in found.items()}
 
 

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from runnel_trio._broker._memory import open_memory
 from runnel_trio._broker._protocol import Broker, Place
+from runnel_trio.exceptions import Misconfigured
 
-__all__ = ["open_broker"]
+__all__ = ["open_broker", "redis_client"]
 
 
 @asynccontextmanager
@@ -25,3 +27,16 @@ async def open_broker(place: Place) -> AsyncIterator[Broker]:
 
     async with open_redis(place) as broker:
         yield broker
+
+
+def redis_client(place: Place) -> Any:
+    """A client of redis-py that leads there.
+
+    Raises:
+        Misconfigured: there is no server at that place.
+    """
+    if place.url.startswith("memory://") and place.factory is None:
+        raise Misconfigured("memory:// is no server: there is nothing for a Redis client to connect to")
+    from runnel_trio._broker._redis._endpoint import client_of  # as above
+
+    return client_of(place)

@@ -19,7 +19,7 @@ import attrs
 import redis
 from redis import exceptions as theirs
 from redis.backoff import NoBackoff
-from redis.cluster import RedisCluster
+from redis.cluster import ClusterNode, RedisCluster
 from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel
 
@@ -29,7 +29,7 @@ from runnel_trio._kinds import redacted
 from runnel_trio._urls import ServerURL, Unusable, server_url
 from runnel_trio.exceptions import BrokerRefused, BrokerUnavailable, Misconfigured, RunnelError
 
-__all__ = ["Endpoint", "Seeds", "found"]
+__all__ = ["Endpoint", "Seeds", "client_of", "found"]
 
 #: Seconds that one answer, and one connecting, may take where nothing else is said.
 _TIMEOUT = 5.0
@@ -164,6 +164,24 @@ def found(place: Place) -> Endpoint | Seeds:
     if url.form == "sentinel":
         pool = _watched_over(place, url, pool, timeout)
     return Endpoint(url=place.url, pool=pool, timeout=timeout)
+
+
+def client_of(place: Place) -> Any:
+    """A client of redis-py that leads to a place, with its own ways of repeating and of keeping connections.
+
+    Raises:
+        Misconfigured: the place cannot be read.
+    """
+    if place.factory is not None:
+        return place.factory()
+    leads = found(place)
+    if isinstance(leads, Endpoint):
+        return redis.Redis(connection_pool=leads.pool)
+    node: Any = ClusterNode  # as below: redis-py types them only in part
+    nodes = [node(host, port) for host, port in leads.nodes]
+    options = {name: x for name, x in place.options.items() if not name.startswith(_SENTINEL)}
+    clusters: Any = RedisCluster
+    return clusters.from_url(server_url(place.url).single, startup_nodes=nodes, **options)
 
 
 def _pool(place: Place, url: str) -> Any:
