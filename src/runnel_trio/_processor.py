@@ -312,8 +312,8 @@ class Processor(Generic[R]):
             place = (await stages(broker, self.spec))[0]
             them = await quarantined(broker, self.spec, None) if standing is None else standing
             if letters is not None and them:
-                refuse_far(broker, self)
                 letters.sink.adopt((await broker.declare(letters.sink.code)).current)
+                refuse_far(broker, self)
             for found in them:
                 if found.is_pause and (skip or letters is not None):
                     raise Misconfigured(
@@ -361,19 +361,29 @@ def refuse_foreign(app: str, streams: Mapping[str, Stream[Any]], stream: Any) ->
         )
 
 
-def refuse_far(broker: Broker, processor: Processor[Any]) -> None:
+def refuse_far(broker: Broker, processor: Processor[Any], counts: Mapping[str, int] | None = None) -> None:
     """Refuse a stream for outputs that a cluster may keep on another node than what they come from.
+
+    Args:
+        broker: where they are.
+        processor: whose.
+        counts: by stream, how many partitions one is about to have.
 
     Raises:
         Misconfigured: one has too few partitions.
     """
-    stream = processor.stream
+    stream, about = processor.stream, counts or {}
+    wanted = about.get(stream.name, stream.partition_count)
     for sink in processor.sinks if broker.clustered else ():
-        if sink.partition_count < stream.partition_count:
+        if about.get(sink.name, sink.partition_count) < wanted:
+            advice = (
+                f"Give it {wanted} first: `runnel-trio stream repartition`"
+                if counts
+                else f"Declare it with partition_count={wanted}"
+            )
             raise Misconfigured(
                 f"{sink!r} has fewer partitions than {stream!r}: on a cluster a dead letter is stored on the "
-                "node of its event, in the partition of the same number. Declare it with "
-                f"partition_count={stream.partition_count}"
+                f"node of its event, in the partition of the same number. {advice}"
             )
 
 

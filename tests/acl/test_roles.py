@@ -85,8 +85,11 @@ async def test_keys_of_other_apps_are_out_of_reach(role: str, admin: Any, login:
 
 async def test_a_sender_can_be_held_to_one_stream(admin: Any, login: Any) -> None:
     rule = [word.replace(":*:", ":orders:") for word in RULES["sender"]]
+    rule.append("~runnel:{shop:*}:orders/*:log")
     async with open_redis(Place(login(rule))) as broker:
         await broker.declare(ORDERS)
         assert await broker.append(ORDERS, {0: rows("a")}) == {0: 1}
+        new = (await broker.repartition(ORDERS, 5)).current
+        assert await broker.append(new, {0: rows("a")}) == {0: 1}
         with pytest.raises(BrokerRefused, match="(?i)key"):
             await broker.append(RECENT, {0: rows("a")})

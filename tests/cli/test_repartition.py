@@ -159,7 +159,7 @@ def test_what_it_waits_for_is_said_once(capsys: pytest.CaptureFixture[str]) -> N
     ("progress", "line"),
     [
         (Progress(layouts=LAYOUTS, unread=1), "1 event in the former partitions, which nobody has read"),
-        (Progress(layouts=LAYOUTS, through=["book"], members=2), "2 worker(s) still to go over"),
+        (Progress(layouts=LAYOUTS, through=["book"], members=2), "2 workers still to go over"),
         (Progress(layouts=LAYOUTS, through=["book"]), "the former partitions can go"),
     ],
 )

@@ -199,6 +199,7 @@ def simulate(seed: int) -> Moving:
     found = Moving(seed)
 
     async def main() -> None:
+        random.seed(seed)  # by which senders wait for room
         trio._core._run._r.seed(seed)  # type: ignore[attr-defined]  # there is no public way
         with trio.fail_after(500):
             await found.run()

@@ -12,7 +12,7 @@ import click
 import trio
 
 from runnel_trio._app import App
-from runnel_trio._broker._protocol import Quarantine
+from runnel_trio._broker._protocol import Broker, Quarantine
 from runnel_trio._cli._errors import Exit, concluded, tell
 from runnel_trio._cli._load import app_of, load, redirect
 from runnel_trio._cli._logging import configure
@@ -20,6 +20,7 @@ from runnel_trio._cli._options import Command, common
 from runnel_trio._cli._progress import ERASE
 from runnel_trio._cli._status import refuse_missing
 from runnel_trio._kinds import redacted_text
+from runnel_trio._processor import refuse_far
 from runnel_trio._repartition import Progress, Repartition, Waiting
 from runnel_trio._stream import Stream
 from runnel_trio._words import counted
@@ -69,9 +70,22 @@ async def _session(
     app: App, found: Stream[Any], shown: _Shown, work: Callable[[Repartition, _Shown], Awaitable[None]]
 ) -> int:
     async with app._shared.used() as broker:  # not by the stream, which would declare itself
+        await _refuse_far(app, broker, found, shown.count)
         known = [x.name for x in app.processors.values() if x.stream is found]
         await work(Repartition(broker, found.code, known), shown)
     return Exit.OK
+
+
+async def _refuse_far(app: App, broker: Broker, found: Stream[Any], count: int) -> None:
+    """See `refuse_far`: dead letters of a stream, or those that it holds, must stay on their nodes."""
+    for processor in app.processors.values():
+        streams = [processor.stream, *processor.sinks]
+        if found in streams:
+            for stream in streams:
+                layouts = await broker.layouts(stream.code)
+                if layouts is not None:
+                    stream.adopt(layouts.current)
+            refuse_far(broker, processor, {found.name: count})
 
 
 async def _say(change: Repartition, shown: _Shown) -> None:

@@ -228,11 +228,11 @@ class Worker:
 
     async def _declare(self) -> None:
         """What its processors read and write."""
-        for processor in self.processors:
-            refuse_far(self.broker, processor)
         used = [stream for x in self.processors for stream in (x.stream, *x.sinks)]
         for stream in {stream.name: stream for stream in used}.values():
             stream.adopt((await self.broker.declare(stream.code)).current)
+        for processor in self.processors:  # by the counts that the server has
+            refuse_far(self.broker, processor)
 
     async def _until_stopped(self, task_status: trio.TaskStatus[Worker]) -> None:
         await self._ready.wait()

@@ -58,8 +58,8 @@ _PARTS = {
     "declare": ("_meta",),
     "layout": ("_meta",),
     "switch": (),
-    "remaining": ("_state", "_behind"),
-    "discard": ("_state", "_behind"),
+    "remaining": ("_ids", "_state", "_behind"),
+    "discard": ("_ids", "_state", "_behind"),
 }
 
 

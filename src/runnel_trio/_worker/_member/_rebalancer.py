@@ -101,12 +101,8 @@ class Rebalancer:
         processor, spec = self.processor, self.spec
         lanes = lanes_for(spec.stream.partition_count, processor.pool_size, self.broker.keys_per_read)
         readers = [self.broker.reader(spec, processor.read_timeout / 1000) for _ in range(lanes)]
-        wanted: dict[str, Any] = {
-            "replicas": processor.commit_replicas,
-            "sinks": processor.sinks,
-            "meter": self.meter,
-        }
-        self._committer = Committer(broker=self.broker, processor=spec, **wanted)
+        wanted: dict[str, Any] = {"replicas": processor.commit_replicas, "sinks": processor.sinks}
+        self._committer = Committer(broker=self.broker, processor=spec, meter=self.meter, **wanted)
         self._fetcher = Fetcher(readers, on_interrupted=self._doubt.raised_of_all)
         self._seat = Seat(
             broker=self.broker,

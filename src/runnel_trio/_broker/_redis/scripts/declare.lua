@@ -5,7 +5,7 @@
 local meta, layout = KEYS[1], tonumber(ARGV[4])
 local refusal = unfit(meta)
 if refusal then return refusal end
-if redis.call('EXISTS', meta) == 0 then
+if redis.call('TYPE', meta).ok == 'none' then
   redis.call('HSET', meta, 'partition_count', ARGV[1], 'record', ARGV[2], 'hasher', ARGV[3])
   if layout > 1 then redis.call('HSET', meta, 'layout', layout) end
 elseif layout > layout_of(meta) and layout > next_of(meta) then  -- the server has forgotten it

@@ -5,9 +5,9 @@ local meta, step, layout = KEYS[1], ARGV[1], tonumber(ARGV[2])
 local refusal = unfit(meta)
 if refusal then return refusal end
 local now, coming, count = layout_of(meta), next_of(meta)
-if redis.call('EXISTS', meta) == 0 then return view_of(meta) end
+if redis.call('TYPE', meta).ok == 'none' then return view_of(meta) end
 if step == 'begin' then
-  if now + 1 == layout and coming == 0 and redis.call('HEXISTS', meta, 'draining') == 0 then
+  if now + 1 == layout and coming == 0 and not redis.call('HGET', meta, 'draining') then
     redis.call('HSET', meta, 'next', layout .. ' ' .. ARGV[3])
   end
 elseif step == 'open' and coming == layout then
