@@ -165,8 +165,8 @@ async def test_what_people_print_says_what_it_is(autojump_clock: MockClock) -> N
         async for event in events:
             seen.extend([events, event, event.partition])
 
-    assert repr(app) == "<App shop: 1 streams, 1 processors>"
-    assert repr(orders) == "<Stream shop.orders of Order, 1 partitions>"
+    assert repr(app) == "<App shop: 1 stream, 1 processor>"
+    assert repr(orders) == "<Stream shop.orders of Order, 1 partition>"
     assert repr(printer) == "<Processor shop.orders/printer>"
     async with app.worker() as worker:
         await orders.send(Order(key="a"), stream_ids=["5-1"])

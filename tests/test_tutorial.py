@@ -48,6 +48,16 @@ def test_what_is_shown_is_compared(tmp_path: Path) -> None:
             reader.follow(page("$ echo one; echo two", *shown))
 
 
+def test_a_terminal_shows_every_line_unless_it_says_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tutorial.PATIENCE", 1.0)
+    shown = ".. code-block:: console\n    :caption: Terminal 1\n\n    $ echo one; echo two; echo three\n"
+    Tutorial(tmp_path).follow(f"{shown}    one\n    …\n    three\n")
+    with pytest.raises(Unlike, match="expected: three"):
+        Tutorial(tmp_path).follow(f"{shown}    one\n    three\n")
+
+
 def test_a_process_is_known_by_its_number_from_then_on(tmp_path: Path) -> None:
     reader = Tutorial(tmp_path)
     reader.follow(page("$ echo pid 815-x", "pid 4711-x", "$ echo 4711 4712", "4711 4712"))

@@ -15,7 +15,7 @@ The nursery tree, which is also the file tree (see docs/architecture.rst):
 
 Rooms, from the bottom; imports only go down:
 
-     0  constants exceptions _scopes _urls         7  _heartbeat tracing, _member/ _source _resync _committer
+     0  constants exceptions _scopes _urls _words  7  _heartbeat tracing, _member/ _source _resync _committer
      1  interfaces metrics _telemetry _rules       8  _worker/_leadership, _member/_events _measured
         _kinds _names _sources _traceback         9  _worker/_background, _member/_partition
      2  settings _codec _event _discovery         10  _worker/_member/_rebalancer

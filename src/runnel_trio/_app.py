@@ -6,7 +6,7 @@ Declaring does no I/O and makes no Trio object, so an app can be made at import,
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
 from functools import partial
 from typing import Any, TypeVar
 
@@ -19,10 +19,11 @@ from runnel_trio._broker._protocol import StreamSpec
 from runnel_trio._broker._shared import SharedBroker, place_of
 from runnel_trio._codec import Record, RecordCodec, blake3_hasher, default_serializer, make_converter
 from runnel_trio._discovery import import_all
-from runnel_trio._names import check_key, checked_name, name_of
+from runnel_trio._names import check_key, checked_name, free_name, name_of, named
 from runnel_trio._processor import Processor, chosen, refuse_foreign
 from runnel_trio._registry import Registry
 from runnel_trio._stream import Stream
+from runnel_trio._words import counted
 from runnel_trio._worker._alone import alone
 from runnel_trio._worker._member._events import Events
 from runnel_trio._worker._worker import Worker, beside
@@ -47,7 +48,7 @@ class App(Registry):
         **settings: any of `runnel_trio.settings.Settings`; they win over ``RUNNEL_*`` variables and files.
 
     Attributes:
-        name, metrics, tracing: as given.
+        name: as given, and so are ``metrics`` and ``tracing``.
         settings: all of them, checked.
         converter: the cattrs converter of its records; register hooks on it before streams are declared.
         streams: by name.
@@ -86,8 +87,10 @@ class App(Registry):
         self._shared = SharedBroker(place_of(self.settings), metrics)
 
     def __repr__(self) -> str:
-        return f"<App {self.name}: {len(self.streams)} streams, {len(self.processors)} processors>"
+        streams, processors = len(self.streams), len(self.processors)
+        return f"<App {self.name}: {counted(streams, 'stream')}, {counted(processors, 'processor')}>"
 
+    @named
     def stream(
         self,
         name: str,
@@ -124,9 +127,7 @@ class App(Registry):
             >>> app.stream("orders", Order, "order_id", partition_count=4, serializer=JSONSerializer())
             <Stream example.orders of Order, 4 partitions>
         """
-        checked_name("stream", name)
-        if name in self.streams:
-            raise Misconfigured(f"app {self.name!r} has a stream named {name!r} already")
+        free_name(self.name, "stream", name, self.streams)
         check_key(record, partition_by)
         resolve = self.settings.resolve
         stored = resolve("serializer", serializer) or default_serializer()
@@ -151,6 +152,7 @@ class App(Registry):
         self.streams[name] = stream
         return stream
 
+    @named
     def processor(
         self,
         stream: Stream[R],
@@ -174,7 +176,7 @@ class App(Registry):
         """Declare the decorated async function a processor of ``stream``.
 
         It is called for each partition, with that partition's `Events`. What is not given is taken from the
-        ``default_…`` settings; `Processor` says what each means.
+        ``default_…`` settings; `Processor` says what each means. The first of ``middleware`` is outermost.
 
         Raises:
             Misconfigured: a value that cannot be used, a function that is not async, or a processor of
@@ -204,11 +206,7 @@ class App(Registry):
         links = tuple(middleware or ())
 
         def register(function: Callable[[Events[R]], Awaitable[None]]) -> Processor[R]:
-            own = checked_name("processor", name or name_of(function))
-            if own in self.processors:
-                raise Misconfigured(
-                    f"app {self.name!r} has a processor named {own!r} already: give it a `name=`"
-                )
+            own = free_name(self.name, "processor", name or name_of(function), self.processors)
             self.processors[own] = declared = Processor(
                 stream=stream, function=function, name=own, middleware=links, alone=tested, **options
             )
@@ -312,8 +310,10 @@ class App(Registry):
         """
         return redis_client(attrs.evolve(self._shared.place, url=self.server_url))
 
-    def use_server(self, url: str, *, origin: str = "use_server") -> None:
-        """Use another server than the settings say, from the next run on; for the command line.
+    def use_server(self, url: str, *, origin: str = "use_server") -> AbstractContextManager[object]:
+        """Use another server than the settings say, from the next run on; for tests and the command line.
+
+        As ``with app.use_server("memory://"):`` for the body only, else for good.
 
         Args:
             url: as the setting ``redis_url``.
@@ -323,8 +323,12 @@ class App(Registry):
             Misconfigured: it is no such URL.
         """
         gone = {} if self.settings.redis_factory is None else {"redis_factory": None}
-        self.settings = self.settings.changed(origin, redis_url=url, **gone)
-        self._shared.place = place_of(self.settings)
+        (back := ExitStack()).callback(self._set, self.settings)
+        self._set(self.settings.changed(origin, redis_url=url, **gone))
+        return back
+
+    def _set(self, settings: Settings) -> None:
+        self.settings, self._shared.place = settings, place_of(settings)
 
     def use_metrics(self, metrics: Metrics) -> None:
         """Tell these metrics what the app does, from the next run on; for the command line."""
@@ -333,11 +337,7 @@ class App(Registry):
             stream.connect = watched(self._shared.declared, metrics, self.tracing)
 
     def discover(self) -> None:
-        """Import the modules that the setting ``autodiscover`` names, relative to the current directory.
-
-        Raises:
-            Misconfigured: nothing matches.
-        """
+        """Import the modules that the setting ``autodiscover`` names; Misconfigured when nothing matches."""
         if self.settings.autodiscover is not None:
             import_all(self.settings.autodiscover)
 

@@ -55,6 +55,10 @@ SECRET = re.compile(r"pass|secret|token|credential|key_data", re.IGNORECASE)
 DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*([.:][^\W\d]\w*)(\.[^\W\d]\w*)*")
 
 
+#: A scheme whose colon, or second slash, was forgotten: it would be taken for a host.
+TORN = re.compile(rf"({'|'.join(map(re.escape, sorted(FORMS)))})(:?)/+", re.IGNORECASE)
+
+
 def refuse() -> Any:
     """The end of a check that failed."""
     raise ValueError
@@ -123,17 +127,18 @@ class Kind:
         Raises:
             Misconfigured: it cannot be used; the message has name, value and what is expected.
         """
+        told = ""
         try:
             return self.accept(self.read(value) if text else value)
         except Unusable as error:
-            raise Misconfigured(f"{name}={self.show(value)} cannot be used: {error}") from None
+            told = f": {error}"
         except (ValueError, TypeError, LookupError, OverflowError):
             pass
         try:
             shown = self.show(value)
         except ValueError:  # Python does not write numbers of very many digits
             shown = f"a very large {type(value).__name__}"
-        raise Misconfigured(f"{name}={shown} cannot be used: expected {self.expected}")
+        raise Misconfigured(f"{name}={shown} cannot be used{told}: expected {self.expected}")
 
 
 def number(expected: str, *, above: bool = False) -> Kind:
@@ -206,6 +211,10 @@ def _with_scheme(value: str) -> str:
     """
     if not isinstance(value, str):
         raise TypeError
+    if "://" not in value and (torn := TORN.match(value)):
+        missing = "second slash" if torn[2] else "colon"
+        meant = redacted(f"{torn[1]}://{value[torn.end() :]}")
+        raise Unusable(f"the {missing} is missing, write {meant}")
     given = value if "://" in value else f"redis://{value}"
     parts = urlsplit(given)
     if parts.scheme not in FORMS or "\0" in given:

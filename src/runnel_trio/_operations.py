@@ -188,7 +188,7 @@ async def reset(
 ) -> list[PartitionReset]:
     """See `Processor.reset`."""
     cursor = start_of(start)
-    await broker.declare(processor.stream)
+    await broker.declare(processor.stream, dry_run=dry_run)
     places = await stages(broker, processor)
     numbers = {places[0]: numbers_of(places[0], partitions)}
     if partitions is None:  # those that it is going to read as well
@@ -235,7 +235,7 @@ async def pause(
 
 async def forget(broker: Broker, processor: ProcessorSpec) -> int:
     """See `Processor.forget`."""
-    await broker.declare(processor.stream)
+    await broker.declare(processor.stream, dry_run=True)
     places = await stages(broker, processor)
     for place in places:
         _refuse_if_alive(processor, await broker.look(place))

@@ -16,6 +16,7 @@ import attrs
 
 from runnel_trio._broker._protocol import SEALED, Batch, StreamSpec
 from runnel_trio._rules._cursor import ORIGIN, is_after
+from runnel_trio._words import counted
 from runnel_trio.exceptions import Misconfigured, RecordInvalid
 
 __all__ = ["CHUNK_RECORDS", "Chunks", "Outgoing", "Pending", "Routing", "flat", "rows_of", "sorted_out"]
@@ -134,7 +135,7 @@ def _checked_ids(stream_ids: Iterable[str | bytes] | None, count: int) -> list[b
     ids = [xid.decode() if isinstance(xid, bytes) else str(xid) for xid in stream_ids]
     if len(ids) != count:
         raise Misconfigured(
-            f"send() was given {count} record(s) and {len(ids)} stream_ids: it takes one for each"
+            f"send() was given {counted(count, 'record')}, and {len(ids):,} as stream_ids: one each is needed"
         )
     return [None if xid == "*" else _checked_id(xid) for xid in ids]
 

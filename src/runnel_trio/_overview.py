@@ -6,6 +6,7 @@ Everything here is read from the server, so that it is true without the app's co
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -27,6 +28,7 @@ from runnel_trio._broker._protocol import (
 from runnel_trio._kinds import legible
 from runnel_trio._operations import reads
 from runnel_trio._rules._cursor import ORIGIN, parse_id
+from runnel_trio._words import counted
 
 __all__ = [
     "Health",
@@ -58,6 +60,8 @@ class MemberView:
         leaving: it gives up what it has.
         partitions: how many it owns.
         lag: events that they are behind.
+        beat: rises with each of its heartbeats.
+        expiry: seconds without one after which it counts as dead.
     """
 
     id: str
@@ -68,6 +72,8 @@ class MemberView:
     leaving: bool
     partitions: int
     lag: int
+    beat: int = 0
+    expiry: float = math.inf
 
 
 @attrs.frozen(kw_only=True)
@@ -287,22 +293,25 @@ def _age(xid: bytes, time: float) -> float:
 
 def _member(member: Member, partitions: int, lag: int) -> MemberView:
     about = _about(member.about)
+    pid, since = about.get("pid"), about.get("since")
     return MemberView(
-        id=member.id,
-        host=str(about.get("host", "")),
-        pid=int(about.get("pid", 0)),
-        since=about.get("since"),
-        version=str(about.get("version", "")),
+        id=legible(member.id),
+        host=legible(str(about.get("host", ""))),
+        pid=pid if isinstance(pid, int) else 0,
+        since=since if isinstance(since, int | float) else None,
+        version=legible(str(about.get("version", ""))),
         leaving=member.leaving,
         partitions=partitions,
         lag=lag,
+        beat=member.beat,
+        expiry=member.expiry,
     )
 
 
 def _about(text: str) -> dict[str, Any]:
     try:
         found = json.loads(text)
-    except ValueError:  # of another version
+    except (ValueError, RecursionError):  # of another version, or somebody else's
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -331,9 +340,10 @@ def health(view: Overview, *, most_lag: int | None, most_age: float | None) -> H
         name = f"{processor.stream}/{processor.name}"
         if still := processor.standing():
             numbers = ", ".join(str(x.number) for x in still[:8]) + (", …" if len(still) > 8 else "")
-            standing.append(f"{name}: {len(still)} partition(s) stand still: {numbers}")
+            stand = "stands" if len(still) == 1 else "stand"
+            standing.append(f"{name}: {counted(len(still), 'partition')} {stand} still: {numbers}")
         if most_lag is not None and processor.lag > most_lag:
-            behind.append(f"{name}: {processor.lag:,} events behind, more than {most_lag:,}")
+            behind.append(f"{name}: {counted(processor.lag, 'event')} behind, more than {most_lag:,}")
         if most_age is not None and processor.age > most_age:
             behind.append(
                 f"{name}: the oldest event waits for {processor.age:,.0f} s, more than {most_age:g}"

@@ -15,6 +15,7 @@ import trio
 
 from runnel_trio._broker._protocol import Broker, CommitOutcome, ProcessorSpec
 from runnel_trio._codec import Record
+from runnel_trio._names import name_of, place_of
 from runnel_trio._operations import PartitionReset, Quarantined, forget, pause, quarantined, reset, stages
 from runnel_trio._stream import Stream
 from runnel_trio.constants import ExceptionPolicy
@@ -58,7 +59,7 @@ class Processor(Generic[R]):
         function: called for each owned partition with that partition's `Events`.
         name: the name of its consumer group.
         exception_policy: what happens when it raises.
-        middleware: links between the source and the function, the source's end first.
+        middleware: links between the source and the function, the outermost, at the source's end, first.
         lock_expiry: seconds after its last heartbeat that a member counts as dead.
         read_timeout: milliseconds that a read waits in the server.
         prefetch_count: events that are kept ready for each partition, at most.
@@ -98,7 +99,8 @@ class Processor(Generic[R]):
     def __attrs_post_init__(self) -> None:
         if not inspect.iscoroutinefunction(self.function):
             raise Misconfigured(
-                f"processor {self.name!r} must be an async function: `async def {self.name}(events):`"
+                f"processor {self.name!r} must be an async function: `async def "
+                f"{name_of(self.function)}(events):` ({place_of(self.function)})"
             )
         for link in self.middleware:
             if not isinstance(link, Middleware):
@@ -207,7 +209,8 @@ class Processor(Generic[R]):
             >>> trio.run(main)[0].lag_after
             2
         """
-        async with self.stream.connect(self.stream) as broker:
+        connection = self.stream.connect(self.stream)
+        async with connection.looking() if dry_run else connection as broker:
             return await reset(broker, self.spec, start, partitions, force=force, dry_run=dry_run)
 
     async def pause(
@@ -262,7 +265,7 @@ class Processor(Generic[R]):
             WorkersAlive: workers run.
             BrokerUnavailable: the server cannot be reached.
         """
-        async with self.stream.connect(self.stream) as broker:
+        async with self.stream.connect(self.stream).looking() as broker:
             return await forget(broker, self.spec)
 
     async def quarantined(self, partitions: Collection[int] | None = None) -> list[Quarantined]:
@@ -275,7 +278,7 @@ class Processor(Generic[R]):
             Misconfigured: no such partition.
             BrokerUnavailable: the server cannot be reached.
         """
-        async with self.stream.connect(self.stream) as broker:
+        async with self.stream.connect(self.stream).looking() as broker:
             return await quarantined(broker, self.spec, partitions)
 
     async def resume(
@@ -305,12 +308,13 @@ class Processor(Generic[R]):
         if letters is not None and skip:
             raise Misconfigured("resume: skip leaves out what dead_letter keeps; give one of them")
         done: list[Quarantined] = []
-        async with self.stream.connect(self.stream) as broker:
-            if letters is not None:
+        async with self.stream.connect(self.stream).looking() as broker:
+            place = (await stages(broker, self.spec))[0]
+            them = await quarantined(broker, self.spec, None) if standing is None else standing
+            if letters is not None and them:
                 refuse_far(broker, self)
                 letters.sink.adopt((await broker.declare(letters.sink.code)).current)
-            place = (await stages(broker, self.spec))[0]
-            for found in await quarantined(broker, self.spec, None) if standing is None else standing:
+            for found in them:
                 if found.is_pause and (skip or letters is not None):
                     raise Misconfigured(
                         f"{self.stream.name}[{found.partition}] is paused: nothing failed there that could "

@@ -40,6 +40,10 @@ class Watched:
         """See `Connection`."""
         return self._inner.at_once
 
+    def looking(self) -> Connection:
+        """See `Connection`; there is nothing to watch."""
+        return self._inner.looking()
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._broker, name)
 

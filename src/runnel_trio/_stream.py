@@ -40,6 +40,7 @@ from runnel_trio._outgoing import (
 )
 from runnel_trio._portal import Portal
 from runnel_trio._telemetry import report
+from runnel_trio._words import counted
 from runnel_trio.constants import Overflow
 from runnel_trio.exceptions import (
     BrokerRefused,
@@ -122,7 +123,7 @@ class Stream(Generic[R]):
 
     def __repr__(self) -> str:
         where = f"{self.spec.app}.{self.name}"
-        return f"<Stream {where} of {self.record.__name__}, {self.partition_count} partitions>"
+        return f"<Stream {where} of {self.record.__name__}, {counted(self.partition_count, 'partition')}>"
 
     def partition_of(self, record: R) -> int:
         """The number of the partition that a record belongs to.
@@ -256,13 +257,13 @@ class Stream(Generic[R]):
         if wait_replicas:
             await self._confirm(records, before, wait_replicas, max(0.0, until - trio.current_time()))
 
-    def structure(self, plain: Any) -> R:
-        """A record from its plain form: what a JSON document holds.
+    def structure(self, plain: Any, *, forbid_unknown: bool = False) -> R:
+        """A record from its plain form, as JSON holds it; unknown fields are left out, or forbidden.
 
         Raises:
             RecordInvalid: it does not fit, with the path of the value that does not.
         """
-        return self.codec.from_plain(plain)
+        return self.codec.from_plain(plain, forbid_unknown=forbid_unknown)
 
     def decode(self, event: Event) -> R:
         """An event as a record.

@@ -22,6 +22,8 @@ import copyreg
 from collections.abc import Sequence
 from typing import Any
 
+from runnel_trio._words import counted
+
 __all__ = [
     "BrokerRefused",
     "BrokerUnavailable",
@@ -102,7 +104,8 @@ class StreamFull(RunnelError):
 
     def __init__(self, stream: str, partition: int, size: int, unsent: tuple[int, ...]) -> None:
         super().__init__(
-            f"{stream}[{partition}] is full ({size} events); {len(unsent)} record(s) were not stored. "
+            f"{stream}[{partition}] is full, with {counted(size, 'event')}. "
+            f"Not stored: {counted(len(unsent), 'record')}. "
             "Run more workers, raise partition_size, or declare the stream with overflow='block'."
         )
         self.stream = stream
@@ -124,8 +127,8 @@ class NotReplicated(RunnelError):
 
     def __init__(self, stream: str, wanted: int, reached: int) -> None:
         super().__init__(
-            f"{stream}: the records are stored, but only {reached} of {wanted} replica(s) say that they have "
-            "them; do not send them again. Look after the replicas (INFO replication)."
+            f"{stream}: the records are stored, but only {reached} of {counted(wanted, 'replica')} say that "
+            "they have them; do not send them again. Look after the replicas (INFO replication)."
         )
         self.stream = stream
         self.wanted = wanted
@@ -146,8 +149,8 @@ class Poisoned(RunnelError):
 
     def __init__(self, stream: str, partition: int, xid: str, attempts: int) -> None:
         super().__init__(
-            f"{stream}[{partition}] {xid}: {attempts} workers ended without a word while they handled it, "
-            "as by a kill or a crash of the interpreter; it is not tried again"
+            f"{stream}[{partition}] {xid}: {counted(attempts, 'worker')} ended without a word while "
+            "handling it, as by a kill or a crash of the interpreter; it is not tried again"
         )
         self.stream = stream
         self.partition = partition

@@ -252,7 +252,7 @@ seconds above 0
     def __init__(self, **given: Any) -> None:
         for name in given:
             if name not in _FIELDS:
-                raise Misconfigured(unknown(name, _FIELDS))
+                raise Misconfigured(unknown(name, _FIELDS, beside=("name", "metrics", "tracing")))
         warn_of_near_misses(os.environ, _FIELDS)
         filed, file = _of_file()
         origins: dict[str, str] = {}

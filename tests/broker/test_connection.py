@@ -44,6 +44,18 @@ def test_what_passes_by_itself_is_unavailable(error: Exception) -> None:
 
 
 @pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ("Error 111 connecting to 127.0.0.1:1. Connection refused.", "Connection refused"),
+        ("Error -2 connecting to h.example:6379. Name or service not known.", "Name or service not known"),
+        ("Timeout connecting to server", "no answer"),
+    ],
+)
+def test_nobody_to_connect_to_is_no_server(said: str, why: str) -> None:
+    assert str(translate(theirs.ConnectionError(said), "redis://h")) == f"no server at redis://h: {why}"
+
+
+@pytest.mark.parametrize(
     "error",
     [
         theirs.AuthenticationError("invalid username-password pair"),

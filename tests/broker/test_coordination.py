@@ -407,7 +407,7 @@ async def test_a_pause_holds_until_it_is_lifted_and_is_told(broker: Broker) -> N
         count=0,
         error="because",
         traceback="",
-        time="now",
+        time="2026-01-01T00:00:00+00:00",
         member="ops",
     )
     other = attrs.evolve(why, partition=1)

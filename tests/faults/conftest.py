@@ -13,8 +13,6 @@ from fault_history import Diary
 from fault_proxy import Proxy
 from fault_server import Server
 
-from runnel_trio._broker._redis import _endpoint, _wait
-
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[Server]:
@@ -48,10 +46,3 @@ async def bench(
 def mutate(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Leave guards out of the scripts that this process calls."""
     return lambda *mutants: fault_app.mutate(mutants, monkeypatch.setattr)
-
-
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A silent server counts as dead after 0.3 s instead of 5."""
-    monkeypatch.setattr(_endpoint, "_TIMEOUT", 0.3)
-    monkeypatch.setattr(_wait, "_MARGIN", 0.3)

@@ -189,7 +189,7 @@ async def test_an_idle_owner_goes_back_to_where_an_operator_sets_the_cursor(benc
         await producer.send(40, key="a")
         await bench.drained()
         cursor_to(bench, 10)
-        with trio.fail_after(EXPIRY / 4 + 0.5):  # the next heartbeat
+        with trio.fail_after(EXPIRY / 4 + 2):  # the next heartbeat, on a busy machine
             await bench.handled(70)
         await bench.drained()
     assert seqs(bench) == [*range(40), *range(10, 40)]

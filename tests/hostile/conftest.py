@@ -12,7 +12,7 @@ import pytest
 #: Seconds for all tests of this folder together.
 SECONDS = float(os.environ.get("RUNNEL_FUZZ_SECONDS", "0"))
 #: Examples that each of them tries at least.
-EXAMPLES = 40
+EXAMPLES = 25
 
 hypothesis.settings.register_profile(
     "hostile",

@@ -8,6 +8,7 @@ from contextlib import suppress
 from itertools import combinations
 from typing import Any
 
+import click
 import pytest
 import redis
 import trio
@@ -30,7 +31,9 @@ from runnel_trio._broker._protocol import (
 from runnel_trio._broker._redis import _keys
 from runnel_trio._broker._redis._broker import open_redis
 from runnel_trio._broker._redis._server import start
+from runnel_trio._cli._board import board
 from runnel_trio._names import checked_name
+from runnel_trio._overview import health, overview
 from runnel_trio._rules._cursor import ORIGIN
 from runnel_trio.constants import Overflow
 from runnel_trio.exceptions import RunnelError
@@ -174,7 +177,10 @@ FIELDS = st.sampled_from(
     ["owner", "epoch", "read_to", "attempts", "partition_count", "overflow", "generation", "places", "m:w", "released", "paused", "data"]
 ) | st.binary(max_size=4)  # fmt: skip
 WORDS = st.sampled_from(
-    ["1", "-1", "1e400", "9" * 40, "", "x", "w 1 2", "1 1 1 1 0 x", "1 1 1 1", "0-1", "{}", "[]", '{"first":1}', "block", "0 1 99999", "a,b"]
+    ["1", "-1", "1e400", "9" * 40, "", "x", "w 1 2", "1 1 1 1 0 x", "1 1 1 1", "0-1", "{}", "[]", '{"first":1}', "block", "0 1 99999", "a,b", 'w {"pid":"x"}',
+     '9999999999999 1 1 1 0 {"pid":[],"since":{}}', "9999999999999 1 1 1 0 [[", '9999999999999 1 1 1 0 {"host":"\\u001b"}',
+     '{"partition":0,"first":"1-1","last":"1-1","count":1,"error":"\\u001b","traceback":"","time":"2026-01-01","member":"w"}',
+     '{"partition":0,"first":"1-1","last":"1-1","count":"x","error":"","traceback":"","time":"never","member":7}', "1000000000"]
 ) | st.binary(max_size=8)  # fmt: skip
 PAIRS = st.dictionaries(FIELDS, WORDS, min_size=1, max_size=4)
 
@@ -192,11 +198,18 @@ def put(admin: Any, key: str, kind: str, pairs: dict[Any, Any]) -> None:
         admin.hset(key, mapping=pairs)
 
 
+async def shown(broker: Broker) -> None:
+    """As ``runnel-trio status`` does."""
+    view = await overview(broker, "shop", [BILL])
+    lines = [*board(view, view), *health(view, most_lag=1, most_age=1).standing]
+    assert all(click.unstyle(line).isprintable() for line in lines)
+
+
 async def everything(broker: Broker) -> None:
     """Every verb that reads what others may have written."""
     lease = Lease(0, "w", 1)
     verbs: list[Callable[[], Any]] = [
-        lambda: broker.streams("shop"),
+        lambda: shown(broker),
         lambda: broker.survey(SPEC),
         lambda: broker.look(BILL),
         lambda: broker.look(AppSpec("shop")),

@@ -25,7 +25,7 @@ from runnel_trio._broker import _memory
 from runnel_trio._broker._protocol import CommitOutcome
 from runnel_trio._worker._member import _rebalancer, _seat
 
-SCHEDULES = 1200
+SCHEDULES = 400
 
 
 @pytest.fixture(autouse=True)

@@ -21,9 +21,13 @@ class LayoutVerbs:
 
     store: Store = attrs.field(factory=Store, repr=False)
 
-    async def declare(self, stream: StreamSpec) -> Layouts:
+    async def declare(self, stream: StreamSpec, *, dry_run: bool = False) -> Layouts:
         """See `_protocol.Broker`."""
         key = stream.app, stream.name
+        if dry_run:
+            await trio.lowlevel.checkpoint()
+            there = self.store.metas.get(key) or meta_like(stream)
+            return layouts_of(checked(stream, there), stream)
         known = stream.partition_count, stream.layout
         meta = await self._step(stream, lambda there: declared(there, *known))
         layouts = layouts_of(checked(stream, await self._completed(stream, meta)), stream)

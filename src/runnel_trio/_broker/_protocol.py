@@ -165,8 +165,10 @@ class Broker(Protocol):
         """Whether what is given to `append` now is read at once, and leaves before all of it was read."""
         ...
 
-    async def declare(self, stream: StreamSpec) -> Layouts:
+    async def declare(self, stream: StreamSpec, *, dry_run: bool = False) -> Layouts:
         """Fix what must never change about a stream, or compare; complete a change that was begun.
+
+        With ``dry_run`` it is only compared.
 
         Raises:
             Misconfigured: it exists with another record or hasher, or never had so many partitions.

@@ -64,6 +64,10 @@ class Connection(Protocol):
         """Whether a send has nothing to wait for: open, the stream known, nobody else sending."""
         ...
 
+    def looking(self) -> Connection:
+        """The same for who only looks: the stream is compared with the server's, nothing is written."""
+        ...
+
     async def __aenter__(self) -> Broker: ...
 
     async def __aexit__(
@@ -222,7 +226,12 @@ class Declared:
 
     _shared: SharedBroker
     _stream: Declarable
+    _writes: bool = attrs.field(default=True, alias="writes")
     _opened: _Opened | None = None
+
+    def looking(self) -> Connection:
+        """See `Connection`."""
+        return Declared(self._shared, self._stream, writes=False)
 
     @property
     def at_once(self) -> bool:
@@ -241,12 +250,13 @@ class Declared:
         if self._stream.spec not in opened.declared:
             try:
                 # What another server said of it before counts for nothing here.
-                current = (await broker.declare(self._stream.code)).current
+                found = await broker.declare(self._stream.code, dry_run=not self._writes)
             except BaseException:
                 await self._shared.leave(opened)
                 raise
-            self._stream.adopt(current)
-            opened.declared.add(current)
+            self._stream.adopt(found.current)
+            if self._writes:
+                opened.declared.add(found.current)
         return broker
 
     async def __aexit__(self, *_: object) -> None:

@@ -14,9 +14,9 @@ from runnel_trio._broker._protocol import StreamSpec
 from runnel_trio._broker._shared import SharedBroker, place_of
 from runnel_trio._cli._errors import Ended, Exit, ended
 from runnel_trio._cli._load import discover, load, redirect
-from runnel_trio._cli._run import chosen, unavailable
+from runnel_trio._cli._run import chosen
 from runnel_trio._kinds import redacted, redacted_text
-from runnel_trio.exceptions import BrokerUnavailable
+from runnel_trio._words import counted
 
 __all__ = ["check"]
 
@@ -72,7 +72,8 @@ def check(target: str, processors: str | None, *, redis_url: str | None, embedde
             Exit.CONFIG, f"{target} has nothing to run; declare a processor: @app.processor(stream)"
         )
     else:
-        parts = f"{len(names)} of {len(app.processors)} processors, {len(app.background)} tasks and timers"
+        others = counted(len(app.background), "task or timer", "tasks and timers")
+        parts = f"{len(names)} of {counted(len(app.processors), 'processor')}, {others}"
         findings.fine(f"{target} can be imported, its settings can be used: {parts}")
     trio.run(_server, app, findings)
     return findings.code
@@ -88,9 +89,6 @@ async def _server(app: App, findings: _Findings) -> None:
                 layouts = await broker.layouts(stream.code)
                 former_counts = () if layouts is None else layouts.former_counts
                 _stream(stream.code, there.get(stream.name), former_counts, findings)
-    except BrokerUnavailable as error:
-        found = unavailable(app, error)
-        findings.wrong(found.code, found.text)
     except Exception as error:
         found = ended(error)
         findings.wrong(found.code, found.text)
@@ -121,7 +119,8 @@ def _stream(
         server = f"stream {name} has {what}={_of(stored, what)} on the server"
         findings.wrong(Exit.CONFIG, f"{server}, and {_of(spec, what)} here: {advice}")
     if spec.partition_count == stored.partition_count and not differ:
-        findings.fine(f"stream {name} is declared as on the server: {spec.partition_count} partitions")
+        partitions = counted(spec.partition_count, "partition")
+        findings.fine(f"stream {name} is declared as on the server: {partitions}")
     for what in ("partition_size", "overflow"):
         if _of(stored, what) != _of(spec, what):
             before, now = _of(stored, what), _of(spec, what)

@@ -16,6 +16,7 @@ from runnel_trio._cli._errors import Ended, Exit, concluded
 from runnel_trio._cli._progress import ERASE
 from runnel_trio._cli._signals import obeyed
 from runnel_trio._scopes import helpers
+from runnel_trio._words import counted
 
 if TYPE_CHECKING:  # it makes an app, with settings that may be wrong: inside the command only
     from runnel_trio._demo._replay import Planes, Replay
@@ -135,7 +136,7 @@ class _Demo:
             click.echo("so every flight was counted once, and each aircraft's in their order.")
             return Exit.OK
         first = wrong[0]
-        click.echo(f"WRONG: {len(wrong):,} histories differ from {name}. One is {first}'s:")
+        click.echo(f"WRONG, unlike {name}: {counted(len(wrong), 'history', 'histories')}. One is {first}'s:")
         click.echo(f"expected  {_row(expected.get(first))}\nfound     {_row(replay.planes.get(first))}")
         return Exit.FAILED
 

@@ -11,22 +11,18 @@ import attrs
 import click
 import trio
 
-from runnel_trio._app import App
 from runnel_trio._broker._protocol import Broker, Entry, Layouts, ProcessorSpec, StreamSpec
 from runnel_trio._cli._errors import Ended, Exit, concluded, tell
 from runnel_trio._cli._keys import key_of, number_of
-from runnel_trio._cli._load import app_of, load, redirect
-from runnel_trio._cli._logging import configure
+from runnel_trio._cli._look import looked_at, looking
 from runnel_trio._cli._options import Command, common
 from runnel_trio._cli._processor import with_zone
-from runnel_trio._cli._run import unavailable
-from runnel_trio._cli._status import refuse_missing
 from runnel_trio._event import Event, Origin, Partition
 from runnel_trio._kinds import legible
 from runnel_trio._operations import numbers_of, start_of
 from runnel_trio._rules._cursor import is_after, parse_id
 from runnel_trio._stream import Stream
-from runnel_trio.exceptions import BrokerUnavailable, DeserializationError
+from runnel_trio.exceptions import DeserializationError
 
 __all__ = ["inspect"]
 
@@ -78,24 +74,12 @@ def inspect(
     """
 
     def command() -> int:
-        stream: Stream[Any] = load(target, Stream)
-        app = app_of(stream)
-        refuse_missing(embedded)
-        redirect(app, redis_url=redis_url, embedded=embedded)
-        configure(app.settings, tell)
+        stream, app = looked_at(target, redis_url=redis_url, embedded=embedded)
         look = _Look(stream, partitions, key, _Shown(raw=raw, as_json=as_json), limit, follow=follow)
-        return trio.run(_session, app, look, start_of(with_zone(start, app)))
+        first = start_of(with_zone(start, app))
+        return looking(app, lambda broker: look.run(broker, first))
 
     return concluded(command, show_all=show_all)
-
-
-async def _session(app: App, look: _Look, start: bytes) -> int:
-    try:
-        async with app._shared.used() as broker:  # not by the stream, which would declare itself
-            await look.run(broker, start)
-    except BrokerUnavailable as error:
-        raise unavailable(app, error) from error
-    return Exit.OK
 
 
 @attrs.frozen

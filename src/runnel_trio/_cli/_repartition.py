@@ -18,12 +18,11 @@ from runnel_trio._cli._load import app_of, load, redirect
 from runnel_trio._cli._logging import configure
 from runnel_trio._cli._options import Command, common
 from runnel_trio._cli._progress import ERASE
-from runnel_trio._cli._run import unavailable
 from runnel_trio._cli._status import refuse_missing
 from runnel_trio._kinds import redacted_text
 from runnel_trio._repartition import Progress, Repartition, Waiting
 from runnel_trio._stream import Stream
-from runnel_trio.exceptions import BrokerUnavailable
+from runnel_trio._words import counted
 
 __all__ = ["repartition"]
 
@@ -69,12 +68,9 @@ def repartition(
 async def _session(
     app: App, found: Stream[Any], shown: _Shown, work: Callable[[Repartition, _Shown], Awaitable[None]]
 ) -> int:
-    try:
-        async with app._shared.used() as broker:  # not by the stream, which would declare itself
-            known = [x.name for x in app.processors.values() if x.stream is found]
-            await work(Repartition(broker, found.code, known), shown)
-    except BrokerUnavailable as error:
-        raise unavailable(app, error) from error
+    async with app._shared.used() as broker:  # not by the stream, which would declare itself
+        known = [x.name for x in app.processors.values() if x.stream is found]
+        await work(Repartition(broker, found.code, known), shown)
     return Exit.OK
 
 
@@ -175,7 +171,7 @@ class _Shown:
         if progress.unread:
             return f"{_events(progress.unread)} in the former partitions, which nobody has read"
         if progress.members:
-            return f"{progress.members} worker(s) still to go over to the new partitions"
+            return f"{counted(progress.members, 'worker')} still to go over to the new partitions"
         return "the former partitions can go"
 
     def _obstacles(self, progress: Progress) -> Iterator[str]:

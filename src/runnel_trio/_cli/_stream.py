@@ -7,20 +7,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
-import trio
 
-from runnel_trio._broker._protocol import Layouts, StreamSpec, Surveyed
+from runnel_trio._broker._protocol import Broker, Layouts, StreamSpec, Surveyed
 from runnel_trio._cli._board import size_of
-from runnel_trio._cli._errors import Exit, concluded, tell
+from runnel_trio._cli._errors import Exit, concluded
 from runnel_trio._cli._keys import key_of, number_of
-from runnel_trio._cli._load import app_of, load, redirect
-from runnel_trio._cli._logging import configure
+from runnel_trio._cli._load import load
+from runnel_trio._cli._look import looked_at, looking
 from runnel_trio._cli._options import Command, common
 from runnel_trio._cli._repartition import repartition
-from runnel_trio._cli._run import unavailable
-from runnel_trio._cli._status import refuse_missing
 from runnel_trio._stream import Stream
-from runnel_trio.exceptions import BrokerUnavailable
+from runnel_trio._words import counted
 
 __all__ = ["stream"]
 
@@ -41,26 +38,15 @@ def info(target: str, *, as_json: bool, redis_url: str | None, embedded: str | N
     """Partitions of a stream: events, room, memory, first and last id, and who is how far behind."""
 
     def command() -> int:
-        found: Stream[Any] = load(target, Stream)
-        app = app_of(found)
-        refuse_missing(embedded)
-        redirect(app, redis_url=redis_url, embedded=embedded)
-        configure(app.settings, tell)
+        found, app = looked_at(target, redis_url=redis_url, embedded=embedded)
 
-        async def session() -> int:
-            try:
-                async with app._shared.used() as broker:  # not by the stream, which would declare itself
-                    layouts = await broker.layouts(found.spec) or Layouts(found.spec)
-                    surveyed = [(spec, await broker.survey(spec)) for spec in layouts.all]
-            except BrokerUnavailable as error:
-                raise unavailable(app, error) from error
-            if as_json:
-                click.echo(json.dumps(_document(found, surveyed)))
-            else:
-                click.echo("\n".join(_lines(found, surveyed)))
-            return Exit.OK
+        async def look(broker: Broker) -> None:
+            layouts = await broker.layouts(found.spec) or Layouts(found.spec)
+            surveyed = [(spec, await broker.survey(spec)) for spec in layouts.all]
+            whole = json.dumps(_document(found, surveyed)) if as_json else "\n".join(_lines(found, surveyed))
+            click.echo(whole)
 
-        return trio.run(session)
+        return looking(app, look)
 
     return concluded(command, show_all=show_all)
 
@@ -71,10 +57,10 @@ _Surveyed = Sequence[tuple[StreamSpec, Sequence[Surveyed]]]
 
 def _lines(found: Stream[Any], surveyed: _Surveyed) -> list[str]:
     spec, _ = surveyed[-1]
-    limits = f"{spec.partition_size:,} events, overflow={spec.overflow.value}"
+    limits = f"{counted(spec.partition_size, 'event')}, overflow={spec.overflow.value}"
     lines = [
         f"{spec.app}.{spec.name}: {spec.record} by {_by(found)}, {type(found.codec.serializer).__name__}",
-        f"{spec.partition_count} partitions of {limits}",
+        f"{counted(spec.partition_count, 'partition')} of {limits}",
     ]
     for place, partitions in surveyed:
         if place is not spec:

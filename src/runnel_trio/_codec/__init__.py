@@ -11,6 +11,7 @@ A record goes through three steps, and comes back through their inverses::
 `_unions`, `_structures`; `_mismatch` says how a fault finds its path. Where msgspec is installed, bytes
 mostly become records without the plain form in between: `_typed` says when, and why it means the same.
 `_sure` tells which records will be written for certain, so that a send need not write all of them first.
+`_bounds` keeps each step from making more of an entry than it may hold.
 """
 
 from __future__ import annotations

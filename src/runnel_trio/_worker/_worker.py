@@ -83,6 +83,7 @@ class Worker:
     _heartbeat: Heartbeat = attrs.field(init=False)
     _members: list[Succession | Backgrounds] = attrs.field(factory=list, init=False)
     _halted: BaseException | None = attrs.field(default=None, init=False)
+    _failures: set[str] = attrs.field(factory=set, init=False)
     _ready: trio.Event = attrs.field(factory=trio.Event, init=False)
     _stopping: trio.Event = attrs.field(factory=trio.Event, init=False)
 
@@ -183,12 +184,16 @@ class Worker:
             member.abort()
 
     def halt(self, error: BaseException) -> None:
-        """Stop, and raise this at the end. A second one is logged and noted on the first."""
+        """Stop, and raise this at the end. Another failure is logged and noted on it, once.
+
+        What all partitions fail with, as when a database is away, is one failure.
+        """
         if self._halted is None:
             self._halted = error
-        elif error is not self._halted:
+        elif repr(error) not in self._failures:
             report(logging.ERROR, "failed-too", error=repr(error))
             self._halted.add_note(f"While the worker was stopping, this was raised too: {error!r}")
+        self._failures.add(repr(error))
         self._stopping.set()
 
     async def run(self, *, task_status: trio.TaskStatus[Worker] = trio.TASK_STATUS_IGNORED) -> None:

@@ -96,6 +96,9 @@ class DeadLetterMiddleware(Middleware):
         sink: a stream of the same app, with `Dead` as its record, or with the source's own record if that is
             primitive: then entries are stored as they are. On Redis Cluster it needs the source's
             partition count.
+        by_hand: nothing is stored by itself: failures follow the exception policy, and letters are made by
+            ``runnel-trio processor resume --dead-letter`` (`Processor.resume`) alone, of what stands still
+            under ``"quarantine"``.
 
     Example:
         >>> from runnel_trio import App, Record
@@ -112,6 +115,7 @@ class DeadLetterMiddleware(Middleware):
     """
 
     sink: Stream[Any]
+    by_hand: bool = attrs.field(default=False, kw_only=True)
     _sources: dict[str, Stream[Any]] = attrs.field(factory=dict, init=False)
 
     def declared(self, stream: Stream[Any]) -> Sequence[Stream[Any]]:
@@ -141,7 +145,8 @@ class DeadLetterMiddleware(Middleware):
                 yield item
             except GeneratorExit:
                 error = events.exception
-                if isinstance(error, Exception) and not isinstance(error, LeaseLost) and not events.retrying:
+                blamed = isinstance(error, Exception) and not isinstance(error, LeaseLost)
+                if blamed and not events.retrying and not self.by_hand:
                     self._set_aside(events, error)
                 raise
 
@@ -217,7 +222,7 @@ class DeadLetterMiddleware(Middleware):
             limit: at most so many.
         """
         found: list[Letter] = []
-        async with self.sink.connect(self.sink) as broker:
+        async with self.sink.connect(self.sink).looking() as broker:
             for spec, number in await self._places(broker, partitions):
                 after = ORIGIN
                 while limit is None or len(found) < limit:
@@ -243,7 +248,7 @@ class DeadLetterMiddleware(Middleware):
             StreamFull: there is no room; the letters from this one on stay.
         """
         moved = 0
-        async with self.sink.connect(self.sink) as broker:
+        async with self.sink.connect(self.sink).looking() as broker:
             specs = {spec.layout: spec for spec, _ in await self._places(broker, None)}
             for at, letter in enumerate(letters):
                 outcome, output = await self._put_back(broker, specs.get(letter.layout), letter)
@@ -270,7 +275,7 @@ class DeadLetterMiddleware(Middleware):
 
     async def drop(self, letters: Collection[Letter]) -> int:
         """Delete letters; how many were still there."""
-        async with self.sink.connect(self.sink) as broker:
+        async with self.sink.connect(self.sink).looking() as broker:
             gone = 0
             for spec, number in await self._places(broker, None):
                 place = spec.layout, number

@@ -16,6 +16,7 @@ from runnel_trio._names import name_of
 from runnel_trio._operations import stages
 from runnel_trio._processor import Processor
 from runnel_trio._rules._schedule import Crontab
+from runnel_trio._words import counted
 from runnel_trio.exceptions import Misconfigured
 
 __all__ = ["NotDrained", "advance_to", "drained"]
@@ -80,7 +81,8 @@ async def _behind(processor: Processor[Any]) -> list[str]:
         for place in await stages(broker, processor.spec):
             lines += await _behind_in(broker, place)
     more = len(lines) - _NAMED
-    return [*lines[:_NAMED], f"and {more} more partition(s) of processor {processor.name!r}"][: len(lines)]
+    rest = [f"and {counted(more, 'more partition')} of processor {processor.name!r}"] if more > 0 else []
+    return [*lines[:_NAMED], *rest]
 
 
 async def _behind_in(broker: Broker, place: ProcessorSpec) -> list[str]:
@@ -95,7 +97,7 @@ async def _behind_in(broker: Broker, place: ProcessorSpec) -> list[str]:
             where = f"{stream.name}[{number}] of processor {place.name!r}"
             said = f", stands in quarantine at {why.first.decode()}: {why.error}" if why else ""
             said += ", which no worker has taken yet" if state is None else ""
-            lines.append(f"{where}: {lag} event(s) behind{said}")
+            lines.append(f"{where}: {counted(lag, 'event')} behind{said}")
     return lines
 
 

@@ -32,6 +32,7 @@ from runnel_trio._broker._protocol import (
     Surveyed,
 )
 from runnel_trio._broker._redis import _keys, _layouts, _replicas, _survey
+from runnel_trio._broker._redis._errors import advised
 from runnel_trio._broker._redis._fitness import check_fitness
 from runnel_trio._broker._redis._pulse import RedisPulse, beat_call, party_keys
 from runnel_trio._broker._redis._replies import (
@@ -70,8 +71,12 @@ async def open_redis(place: Place) -> AsyncIterator[RedisBroker]:
     async with AsyncExitStack() as stack:
         if place.url.startswith(SCHEME) and place.factory is None:
             place = Place(await stack.enter_async_context(embedded_server(place.url)))
-        wire = await stack.enter_async_context(wired(place))
-        about = [check_fitness(info, url, clustered=wire.clustered) for url, info in await wire.facts()]
+        try:
+            wire = await stack.enter_async_context(wired(place))
+            facts = await wire.facts()
+        except BrokerUnavailable as error:
+            raise advised(error) from error
+        about = [check_fitness(info, url, clustered=wire.clustered) for url, info in facts]
         yield RedisBroker(wire=wire, about=about[0])
 
 
@@ -119,9 +124,9 @@ class RedisBroker:
         """See `_protocol.Broker`."""
         return _keys.log(stream, partition)
 
-    async def declare(self, stream: StreamSpec) -> Layouts:
+    async def declare(self, stream: StreamSpec, *, dry_run: bool = False) -> Layouts:
         """See `_protocol.Broker`."""
-        return await _layouts.declare(self._surely, stream)
+        return await _layouts.declare(self._surely, stream, dry_run=dry_run)
 
     async def layouts(self, stream: StreamSpec) -> Layouts | None:
         """See `_protocol.Broker`."""

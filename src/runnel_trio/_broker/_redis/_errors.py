@@ -12,7 +12,7 @@ from runnel_trio._broker._redis._scripts import commands_at
 from runnel_trio._kinds import redacted
 from runnel_trio.exceptions import BrokerRefused, BrokerUnavailable, RunnelError
 
-__all__ = ["Demoted", "Moving", "Redirected", "mapped", "translate"]
+__all__ = ["Demoted", "Moving", "Redirected", "advised", "mapped", "translate"]
 
 #: What a server answers that passes by itself, by the first word.
 _PASSING = frozenset({"BUSY", "CLUSTERDOWN", "LOADING", "MISCONF", "NOREPLICAS", "OOM"})
@@ -22,6 +22,8 @@ _PASSING_KINDS = (
     theirs.OutOfMemoryError,
     theirs.ClusterDownError,
 )
+#: What redis-py says of a connection that it could not make; the reason of the system stands at the end.
+_NO_CONNECTION = re.compile(r"(?:Error (?:-?\d+ )?connecting to .*?\. |Timeout (?=connecting to))(.*?)\.?")
 _REFUSALS = (theirs.AuthenticationError, theirs.AuthorizationError, theirs.NoPermissionError)
 _RULES = "Check user, password and permissions (docs/howto/acl)."
 #: Of a command in a script, it is no error of its own kind.
@@ -96,9 +98,23 @@ def translate(error: Exception, url: str) -> RunnelError:
         return Demoted(f"{place}: {said}")
     if isinstance(error, theirs.TryAgainError):
         return Moving(f"{place}: {said}")
+    if isinstance(error, _PASSING_KINDS) and (reason := _NO_CONNECTION.fullmatch(said)):
+        why = "no answer" if said.startswith("Timeout") else reason[1]
+        return BrokerUnavailable(f"no server at {place}: {why}")
     if isinstance(error, _PASSING_KINDS) or first in _PASSING:
         return BrokerUnavailable(f"{place}: {said}")
     return BrokerRefused(f"{place} refuses: {said}")
+
+
+def advised(error: BrokerUnavailable) -> BrokerUnavailable:
+    """The same for who has just begun, and may not know what there is: with what to do."""
+    if not str(error).startswith("no server at "):
+        return error
+    return BrokerUnavailable(
+        f"{error}. Start one (`redis-server`, or `docker run -p 6379:6379 valkey/valkey`), name another one "
+        "(RUNNEL_REDIS_URL; for commands --redis-url too), or take one that comes along: embedded:// "
+        "(for commands --embedded)"
+    )
 
 
 @contextmanager

@@ -53,8 +53,12 @@ def _layout_of(stored: str) -> tuple[int, int] | None:
     return (int(layout), int(count)) if stored else None
 
 
-async def declare(ask: Ask, stream: StreamSpec) -> Layouts:
+async def declare(ask: Ask, stream: StreamSpec, *, dry_run: bool = False) -> Layouts:
     """See `Broker.declare`."""
+    if dry_run:
+        (there,) = await ask([Plain(("HMGET", _keys.meta(stream), *FIELDS))])
+        meta = meta_like(stream) if there[0] is None else meta_of(stream, there)
+        return layouts_of(checked(stream, meta), stream)
     arguments: list[str | int] = [stream.partition_count, stream.record, stream.hasher, stream.layout]
     arguments += [stream.partition_size, stream.overflow.value]
     (reply,) = await ask([Call("declare", [_keys.meta(stream)], arguments)])

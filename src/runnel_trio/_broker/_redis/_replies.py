@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -18,7 +19,7 @@ from runnel_trio._broker._protocol import (
     Membership,
     Quarantine,
 )
-from runnel_trio._rules._cursor import ORIGIN, LogState
+from runnel_trio._rules._cursor import ORIGIN, LogState, parse_id
 from runnel_trio.exceptions import BrokerRefused
 
 __all__ = [
@@ -124,4 +125,7 @@ def quarantine_text(why: Quarantine) -> str:
 def quarantine_of(stored: bytes | str) -> Quarantine:
     """What `quarantine_text` wrote."""
     plain = json.loads(stored)
-    return Quarantine(**{**plain, "first": plain["first"].encode(), "last": plain["last"].encode()})
+    datetime.fromisoformat(plain["time"])  # by which its age is shown
+    ids = {name: b"%d-%d" % parse_id(plain[name].encode()) for name in ("first", "last")}
+    texts = {name: str(plain[name]) for name in ("error", "traceback", "member")}
+    return Quarantine(**{**plain, **ids, **texts, "count": int(plain["count"])})

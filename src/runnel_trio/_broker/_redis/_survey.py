@@ -11,6 +11,7 @@ from runnel_trio._broker._redis._replies import as_written, quarantine_of, text
 from runnel_trio._broker._redis._scripts import Ask, Call, Plain
 from runnel_trio._names import is_name
 from runnel_trio.constants import Overflow
+from runnel_trio.settings import MOST_PARTITIONS
 
 __all__ = ["streams", "survey"]
 
@@ -40,6 +41,8 @@ async def streams(ask: Ask, app: str) -> list[StreamSpec]:
 @as_written
 def _spec(app: str, name: str, reply: Sequence[bytes | None]) -> StreamSpec:
     count, record, hasher, size, overflow, layout = (text(value or b"") for value in reply)
+    if not 1 <= int(count) <= MOST_PARTITIONS:
+        raise ValueError(f"{count} partitions of {name}")
     return StreamSpec(
         app=app,
         name=name,

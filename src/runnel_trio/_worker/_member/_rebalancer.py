@@ -42,6 +42,7 @@ from runnel_trio._worker._member._meter import Meter
 from runnel_trio._worker._member._partition import PartitionExecutor, tell_of_standing
 from runnel_trio._worker._member._resync import Doubt, resync, tell_of_loss, tell_of_rewriting
 from runnel_trio._worker._member._seat import Seat, told_by
+from runnel_trio._worker._member._unowned import look_out
 
 __all__ = ["Rebalancer"]
 
@@ -100,13 +101,12 @@ class Rebalancer:
         processor, spec = self.processor, self.spec
         lanes = lanes_for(spec.stream.partition_count, processor.pool_size, self.broker.keys_per_read)
         readers = [self.broker.reader(spec, processor.read_timeout / 1000) for _ in range(lanes)]
-        self._committer = Committer(
-            broker=self.broker,
-            processor=spec,
-            replicas=processor.commit_replicas,
-            sinks=processor.sinks,
-            meter=self.meter,
-        )
+        wanted: dict[str, Any] = {
+            "replicas": processor.commit_replicas,
+            "sinks": processor.sinks,
+            "meter": self.meter,
+        }
+        self._committer = Committer(broker=self.broker, processor=spec, **wanted)
         self._fetcher = Fetcher(readers, on_interrupted=self._doubt.raised_of_all)
         self._seat = Seat(
             broker=self.broker,
@@ -141,6 +141,8 @@ class Rebalancer:
             async with trio.open_nursery() as services:
                 services.start_soon(self._guarded, self._committer.run)
                 services.start_soon(self._guarded, self._resync)
+                looking = partial(look_out, self.broker, self.spec, self._seat, self.meter)
+                services.start_soon(self._guarded, looking)
                 async with trio.open_nursery() as executors:
                     async with trio.open_nursery() as intake:
                         intake.start_soon(self._guarded, self._fetcher.run)
@@ -353,7 +355,7 @@ class Rebalancer:
         for answer in answers:
             if isinstance(answer, Quarantine):
                 self._still[answer.partition] = answer
-                tell_of_standing(self.processor.stream.name, answer)
+                tell_of_standing(self.processor.stream.name, answer, self.member)
         return [answer for answer in answers if isinstance(answer, Held)]
 
     def _tell_of_held(self, missing: set[int]) -> None:
