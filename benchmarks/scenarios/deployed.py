@@ -9,17 +9,17 @@ DEPLOYED = Group(
     "A cluster",
     "Three masters next to one server, over TCP, on the same cores. Elsewhere a cluster has more of them.",
     scenarios=[
-        Scenario("send(1000 records), one server", "ours/deployed-send-server", RATE),
+        Scenario("bulk sends, one server", "ours/deployed-send-server", RATE),
         Scenario(
-            "send(1000 records), three masters",
+            "bulk sends, three masters",
             "ours/deployed-send-cluster",
             RATE,
             "ours/deployed-send-server",
             "≥ 0.8 x",
         ),
-        Scenario("records(), one server", "ours/deployed-consume-server", RATE),
+        Scenario("a backlog, one server", "ours/deployed-consume-server", RATE),
         Scenario(
-            "records(), three masters",
+            "a backlog, three masters",
             "ours/deployed-consume-cluster",
             RATE,
             "ours/deployed-consume-server",
