@@ -97,7 +97,9 @@ def events_are_shown_and_cursors_set(desk: Desk) -> None:
 
 
 def all_partitions_pause(desk: Desk) -> None:
-    assert desk("processor", "pause", "depot:count").stderr.startswith("6 partition(s) of items are paused")
+    assert desk("processor", "pause", "depot:count").stderr.startswith(
+        "Paused for count: 6 partitions of items."
+    )
     assert desk("processor", "resume", "depot:count").stderr.count("goes on") == 6
 
 
