@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from fault_app import Order
 from fault_bench import KEYS, MAX_UNACKED, PARTITIONS, Bench, Producer, pause
 from rig_cluster import Cluster, Node
@@ -118,7 +119,8 @@ async def test_what_is_wanted_on_a_replica_is_there_or_it_is_told(bench: Bench, 
         replica.freeze()
         producer.replicas = 0
         await producer.send(20, key=key_in(2))
-        await bench.handled(25)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert bench.diary.count() <= 25, "no more than max_unacked that the replica does not have"
         replica.thaw()
         await bench.handled(40)
         await bench.until(lambda: cluster.lag() == 0)
