@@ -34,6 +34,7 @@ async def works(store: Store, made: Any) -> None:
         await orders.send(*sent)
         await drained(app, within=20)
         assert app.redis_client() is made
+    made.close()
     assert sorted(seen) == sorted((order.key, order.n) for order in sent)
     assert sum(map(len, store.stored().values())) == len(sent)
 
