@@ -41,6 +41,8 @@ ROOMS = ("_rules", "_codec", "_broker", "middleware", "metrics", "testing", "_cl
 OF_USERS = ("_demo.flights",)
 #: What `pip install runnel-trio` alone does not bring.
 EXTRAS = {
+    "croniter",
+    "dateutil",
     "orjson",
     "msgspec",
     "hiredis",

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from configparser import ConfigParser
+from importlib import metadata
 from importlib.resources import files
 from pathlib import Path, PurePath
 from pkgutil import resolve_name
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from runnel_trio._cli import main
 
@@ -27,6 +30,19 @@ def requirements(extra: str) -> set[str]:
     """The names that an extra requires."""
     lines = SETUP["options.extras_require"][extra].split()
     return {re.split(r"[\[<>=]", line)[0] for line in lines}
+
+
+def test_the_install_is_small() -> None:
+    wanted = SETUP["options"]["install_requires"].split()
+    found = {"runnel-trio"}
+    while wanted:
+        requirement = Requirement(wanted.pop())
+        name = canonicalize_name(requirement.name)
+        here = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+        if here and name not in found:
+            found.add(name)
+            wanted += metadata.requires(name) or []
+    assert len(found) <= 12, sorted(found)
 
 
 DATA = [

@@ -19,7 +19,6 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 import attrs
-from dateutil import tz
 
 from runnel_trio._urls import FORMS, Unusable, server_url
 from runnel_trio.exceptions import Misconfigured
@@ -252,14 +251,16 @@ def zone() -> Kind:
 
 
 def _zone(name: str) -> tzinfo:
-    """The zone of a name; dateutil brings the zones where the system has none."""
+    """The zone of a name; where the system has no zones, dateutil (of the extra ``cron``) brings them."""
     if not isinstance(name, str) or not name:
         raise TypeError
     if name.upper() == "UTC":
         return UTC
     with suppress(LookupError, OSError):  # OSError: too long for the name of a file
         return ZoneInfo(name)
-    with suppress(OSError):
+    with suppress(OSError, ImportError):
+        from dateutil import tz
+
         found = tz.gettz(name)
         if found is not None:
             return found

@@ -43,6 +43,8 @@ __all__ = [
 
 #: Seconds for which a partition with events may be without an owner: a change of hands takes as long.
 _BETWEEN_OWNERS = 15.0
+#: Nodes of a cluster that are named in one line.
+_TOLD = 3
 #: The record of a stream that holds dead letters.
 _DEAD = "Dead"
 
@@ -88,6 +90,7 @@ class PartitionView:
         lag: events that were not; None where the server does not know.
         age: seconds since the oldest of them was stored; 0 when there is none.
         quarantine: why it stands still, if it does.
+        node: of a cluster, on which it is; else empty.
     """
 
     number: int
@@ -97,6 +100,7 @@ class PartitionView:
     lag: int | None
     age: float
     quarantine: Quarantine | None
+    node: str = ""
 
 
 @attrs.frozen(kw_only=True)
@@ -158,6 +162,7 @@ class StreamView:
         size: about how many bytes of memory it takes in the server.
         added: events that were ever stored.
         former: its former partitions, while they still have events that somebody has to acknowledge.
+        nodes: of a cluster, how many partitions are on each; else empty.
     """
 
     spec: StreamSpec
@@ -167,6 +172,14 @@ class StreamView:
     size: int
     added: int
     former: StreamSpec | None = None
+    nodes: Mapping[str, int] = attrs.field(factory=dict)
+
+    @property
+    def where(self) -> str:
+        """On which nodes its partitions are, in a line; empty where there are none."""
+        told = [f"{name} {count}" for name, count in list(self.nodes.items())[:_TOLD]]
+        more = [f"and {len(self.nodes) - _TOLD} more"] if len(self.nodes) > _TOLD else []
+        return f"on {counted(len(self.nodes), 'node')}: {', '.join([*told, *more])}" if told else ""
 
     @property
     def holds_dead_letters(self) -> bool:
@@ -232,6 +245,7 @@ def _stream(layouts: Layouts, surveyed: Mapping[StreamSpec, Sequence[Surveyed]])
         size=sum(x.size for x in everything),
         added=sum(x.entries_added for x in everything),
         former=layouts.draining,
+        nodes=dict(sorted(Counter(x.node for x in surveyed[spec] if x.node).items())),
     )
 
 
@@ -269,6 +283,7 @@ def _partition(surveyed: Surveyed, standing: Standing | None, time: float) -> Pa
             lag=surveyed.length,
             age=_age(surveyed.first_id, time),
             quarantine=None,
+            node=surveyed.node,
         )
     return PartitionView(
         number=surveyed.number,
@@ -278,6 +293,7 @@ def _partition(surveyed: Surveyed, standing: Standing | None, time: float) -> Pa
         lag=None if standing.lag < 0 else standing.lag,
         age=_age(standing.next_id, time),
         quarantine=standing.quarantine and _legible(standing.quarantine),
+        node=surveyed.node,
     )
 
 

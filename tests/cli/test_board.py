@@ -78,3 +78,12 @@ def test_what_an_event_has_put_into_the_text_of_an_exception_does_not_reach_the_
     surveyed = Surveyed(number=0, length=1, entries_added=1, first_id=b"2-0", last_id=b"2-0", size=1)
     text = "\n".join(shown(view([_overview._partition(surveyed, hostile, NOW)])))
     assert r"stands still for 60 min: E: \x1b[2J\n\u202e" in text
+
+
+def test_on_a_cluster_it_is_told_how_many_partitions_each_node_has() -> None:
+    now = view([partition(n) for n in range(16)])
+    nodes = {f"10.0.0.{n}:26379": n for n in range(1, 6)}
+    spread = attrs.evolve(now, streams=[attrs.evolve(x, nodes=nodes) for x in now.streams])
+    lines = shown(spread)
+    assert "  on 5 nodes: 10.0.0.1:26379 1, 10.0.0.2:26379 2, 10.0.0.3:26379 3, and 2 more" in lines
+    assert max(map(len, lines)) <= 80

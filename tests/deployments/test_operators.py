@@ -93,7 +93,10 @@ def events_are_shown_and_cursors_set(desk: Desk) -> None:
     assert [record["n"] for record in one if record["key"] == "c"] == [0, 1, 2]
     reset = desk("processor", "reset", "depot:count", "--start", "0")
     assert reset.returncode == 0, reset.stderr
-    assert '"lag": 18' in json.dumps(json.loads(desk("status", "depot:app", "--json").stdout))
+    found = json.loads(desk("status", "depot:app", "--json").stdout)
+    assert '"lag": 18' in json.dumps(found)
+    (nodes,) = [stream["nodes"] for stream in found["streams"] if stream["spec"]["name"] == "items"]
+    assert sum(nodes.values()) == (6 if "cluster" in desk.url else 0)
 
 
 def all_partitions_pause(desk: Desk) -> None:

@@ -239,6 +239,7 @@ class Surveyed:
         last_id: the highest id ever given.
         size: about how many bytes of memory it takes in the server.
         processors: by name, all that have a cursor in it.
+        node: of a cluster, on which it is; else empty.
     """
 
     number: int
@@ -248,6 +249,7 @@ class Surveyed:
     last_id: bytes = b"0-0"
     size: int = 0
     processors: Mapping[str, Standing] = attrs.field(factory=dict)
+    node: str = ""
 
 
 @attrs.frozen

@@ -126,6 +126,8 @@ def _streams(view: Overview, rates: Rates) -> Iterator[str]:
         )
         bad = stream.fullest >= 0.9 or (stream.holds_dead_letters and stream.length > 0)
         yield click.style(line, fg="yellow") if bad else line
+        if stream.where:
+            yield f"  {stream.where}"
         if stream.fullest >= 0.9:
             then = _FULL[stream.spec.overflow]
             yield click.style(f"  a partition is {stream.fullest:.0%} full: {then}", fg="yellow")

@@ -174,6 +174,8 @@ def _streams(view: Overview, history: History, width: int) -> Iterator[Line]:
             (f"{rates[-1]:>9,.0f}  " if rates else f"{'-':>9}  ", ""),
             (sparkline(rates, bars), "spark"),
         ]
+        if stream.where:
+            yield [(f"  {stream.where}", "")]
         if stream.former is not None:
             counts = f"{stream.former.partition_count} → {stream.spec.partition_count}"
             yield [(f"  {counts} partitions: the former ones are not gone yet", "behind")]

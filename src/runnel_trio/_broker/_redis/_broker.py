@@ -299,7 +299,8 @@ class RedisBroker:
 
     async def survey(self, stream: StreamSpec) -> Sequence[Surveyed]:
         """See `_protocol.Broker`."""
-        return await _survey.survey(self._surely, stream)
+        found = await _survey.survey(self._surely, stream)
+        return [attrs.evolve(x, node=self.wire.node_of(_keys.log(stream, x.number))) for x in found]
 
     async def remove(self, stream: StreamSpec, partition: int, xids: Sequence[bytes]) -> int:
         """See `_protocol.Broker`."""

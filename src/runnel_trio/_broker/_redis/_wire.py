@@ -114,6 +114,10 @@ class Wire(Protocol):
         """Where keys are, and one of them for each node."""
         ...
 
+    def node_of(self, key: str) -> str:
+        """The name of the node that has a key; of one server, nothing."""
+        ...
+
     def reader(self, log_key: Callable[[int], str], block: float) -> RedisReader:
         """A new reader."""
         ...
@@ -148,6 +152,10 @@ class OneServer:
     def of_nodes(self, keys: Iterable[str]) -> list[tuple[str | Node, str]]:
         """See `Wire`."""
         return [("", next(iter(keys)))]
+
+    def node_of(self, key: str) -> str:
+        """See `Wire`."""
+        return ""
 
     def reader(self, log_key: Callable[[int], str], block: float) -> RedisReader:
         """See `Wire`."""
@@ -185,6 +193,11 @@ class Nodes:
     def of_nodes(self, keys: Iterable[str]) -> list[tuple[str | Node, str]]:
         """See `Wire`."""
         return list({self.topology.node_of(key): key for key in keys}.items())
+
+    def node_of(self, key: str) -> str:
+        """See `Wire`."""
+        host, port = self.topology.node_of(key)
+        return f"{host}:{port}"
 
     def reader(self, log_key: Callable[[int], str], block: float) -> RedisReader:
         """See `Wire`."""
