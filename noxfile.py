@@ -89,6 +89,19 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session
+def examples(session: nox.Session) -> None:
+    """New examples for the properties of records, rules and the command line, and twenty times as many."""
+    session.install("-e", ".[test]")
+    given = session.posargs or [
+        "tests/codec",
+        "tests/rules",
+        "tests/worker/test_backlog.py",
+        "tests/cli/test_lines.py",
+    ]
+    session.run("python", "-m", "pytest", "--hypothesis-profile=thorough", *given)
+
+
+@nox.session
 @nox.parametrize("server", list(SERVERS), ids=list(SERVERS))
 def servers(session: nox.Session, server: str) -> None:
     """What depends on the server, on each that can be had; one that cannot is skipped."""

@@ -16,8 +16,10 @@ PAGE = Path(__file__).with_name("benchmarks.rst")
 FIGURES = PAGE.with_suffix(".json")
 BEGIN, END = ".. table begin\n", ".. table end\n"
 
-#: Of a plot, in its own units: the page scales it.
-WIDTH, LABELS, VALUES, LINE, THICK = 720, 300, 110, 24, 14
+#: Of a plot, in its own units: as wide as a phone, so that text can be read there; labels stand above bars.
+WIDTH, VALUES, LABEL, LINE, THICK = 360, 60, 16, 38, 14
+#: On a wide page it grows by a third, and no more.
+WIDEST = 480
 #: Readable on white and on black.
 REACHED, MISSED, PLAIN = "#3b82c4", "#d1773a", "#8a8a8a"
 
@@ -87,11 +89,12 @@ def chart(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
     """Horizontal bars of ratios, with their spread as a line, and a mark where the bar is."""
     shown = drawn(rows)
     height = LINE * len(shown) + 8
-    scale = (WIDTH - LABELS - VALUES) / max(reach(found) for found in shown)
+    scale = (WIDTH - VALUES) / max(reach(found) for found in shown)
     lines = [line for place, found in enumerate(shown) for line in bar(found, 4 + LINE * place, scale)]
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="100%" role="img"',
+            f'  style="max-width: {WIDEST}px"',
             f'  aria-label="{escape(title)}: ratios" font-family="sans-serif" font-size="12"',
             '  fill="currentColor">',
             *lines,
@@ -120,22 +123,21 @@ def colour(found: Mapping[str, Any]) -> str:
 
 def bar(found: Mapping[str, Any], top: float, scale: float) -> Iterator[str]:
     """One row of a chart."""
-    middle = top + LINE / 2
-    low, high, mark = (LABELS + scale * number for number in (found["low"], found["high"], limit(found)))
-    text = f'y="{middle + 4:.1f}"'
-    yield f'  <text x="{LABELS - 8}" {text} text-anchor="end">{escape(found["title"])}</text>'
+    middle = top + LABEL + THICK / 2
+    low, high, mark = (scale * number for number in (found["low"], found["high"], limit(found)))
+    yield f'  <text x="0" y="{top + LABEL - 4:.1f}">{escape(found["title"])}</text>'
     yield (
-        f'  <rect x="{LABELS}" y="{middle - THICK / 2:.1f}" width="{scale * found["ratio"]:.1f}" '
+        f'  <rect x="0" y="{middle - THICK / 2:.1f}" width="{scale * found["ratio"]:.1f}" '
         f'height="{THICK}" fill="{colour(found)}"/>'
     )
     yield f'  <path d="M{low:.1f} {middle:.1f}H{high:.1f}" stroke="currentColor" stroke-width="1.5"/>'
     if limit(found):
         yield (
-            f'  <path d="M{mark:.1f} {middle - LINE / 2 + 2:.1f}v{LINE - 4}" stroke="currentColor" '
+            f'  <path d="M{mark:.1f} {middle - THICK / 2 - 1:.1f}v{THICK + 4}" stroke="currentColor" '
             f'stroke-width="2" stroke-dasharray="3 2"><title>{escape(times(found["bar"]))}</title></path>'
         )
     end = max(high, mark) + 6
-    yield f'  <text x="{end:.1f}" {text}>{ratio(found["ratio"])} \N{MULTIPLICATION SIGN}</text>'
+    yield f'  <text x="{end:.1f}" y="{middle + 4:.1f}">{ratio(found["ratio"])} \N{MULTIPLICATION SIGN}</text>'
 
 
 def grouped(found: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], list[Mapping[str, Any]]]]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import textwrap
 from pathlib import Path
+
+import page_tables
 
 from runnel_trio.metrics import Family, families
 
 PAGE = Path(__file__).parent / "howto" / "metrics.rst"
-BEGIN, END = ".. metrics begin\n", ".. metrics end\n"
 
 
 def entry(family: Family) -> str:
@@ -19,15 +19,12 @@ def entry(family: Family) -> str:
         parts.append(f"*Alert:* {family.alert}")
     if family.buckets:
         parts.append(f"Buckets: {', '.join(f'{bound:g}' for bound in family.buckets)}.")
-    about = "\n\n".join("\n".join(textwrap.wrap(x, width=108, break_on_hyphens=False)) for x in parts)
-    return f"``{family.name}``{labels}, {family.kind}\n" + textwrap.indent(f"{about}\n", "    ")
+    return page_tables.item(f"``{family.name}``{labels}, {family.kind}", *parts)
 
 
 def written(page: str) -> str:
     """The page with its table replaced by the present one."""
-    before, rest = page.split(BEGIN)
-    _, after = rest.split(END)
-    return f"{before}{BEGIN}\n" + "\n".join(map(entry, families())) + f"\n{END}{after}"
+    return page_tables.written(page, "metrics", map(entry, families()))
 
 
 if __name__ == "__main__":

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import re
-import textwrap
 from pathlib import Path
+
+import page_tables
 
 from runnel_trio.settings import Description, describe
 
 PAGE = Path(__file__).parent / "reference" / "settings.rst"
-BEGIN, END = ".. settings begin\n", ".. settings end\n"
 
 
 def entry(setting: Description) -> str:
     """One setting as an item of a definition list."""
     default = f"``{setting.default}``" + (f" {setting.unit}" if setting.unit else "")
-    about = "\n".join(textwrap.wrap(sphinx(setting.doc), width=108, break_on_hyphens=False))
-    return f"``{setting.name}`` (``{setting.variable}``)\n" + textwrap.indent(
-        f"{about}\n\nDefault: {default}.\n", "    "
-    )
+    head = f"``{setting.name}`` (``{setting.variable}``)"
+    return page_tables.item(head, sphinx(setting.doc), f"Default: {default}.")
 
 
 def sphinx(doc: str) -> str:
@@ -28,9 +26,7 @@ def sphinx(doc: str) -> str:
 
 def written(page: str) -> str:
     """The page with its table replaced by the present one."""
-    before, rest = page.split(BEGIN)
-    _, after = rest.split(END)
-    return f"{before}{BEGIN}\n" + "\n".join(map(entry, describe())) + f"\n{END}{after}"
+    return page_tables.written(page, "settings", map(entry, describe()))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
+from contextlib import ExitStack
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -89,7 +90,7 @@ class RunWorker:
         self._url = url
         self._nursery = nursery
         self._workers: list[Any] = []
-        self._before: list[tuple[App, str]] = []
+        self._before = ExitStack()
 
     def use(self, app: App) -> None:
         """Let an app use the test's server, also without a worker: for its sends.
@@ -99,8 +100,7 @@ class RunWorker:
         """
         if app.settings.redis_url == self._url:
             return
-        self._before.append((app, app.settings.redis_url))
-        app.use_server(self._url)
+        self._before.enter_context(app.use_server(self._url))
 
     async def __call__(self, app: App, processors: Collection[str] | None = None) -> Worker:
         """Start a worker, and wait until it has joined and owns its partitions.
@@ -136,8 +136,7 @@ class RunWorker:
             worker.stop()
         for worker in self._workers:
             await worker.ended.wait()
-        for app, url in reversed(self._before):
-            app.use_server(url)
+        self._before.close()
 
 
 def _run_of(app: App, processors: Collection[str] | None) -> Callable[..., Awaitable[None]]:

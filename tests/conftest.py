@@ -7,9 +7,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
+from warm import Warm
 
 from runnel_trio import App, Processor, Record, Stream, _sources, settings, testing
+from runnel_trio._broker._redis import _endpoint, _wait
+
+# The suite sees the same examples each time; `nox -s examples` looks for new ones, and many more.
+hypothesis.settings.register_profile("suite", derandomize=True, database=None, deadline=None)
+hypothesis.settings.register_profile("thorough", max_examples=2000, deadline=None)
+hypothesis.settings.load_profile("suite")
 
 
 class Order(Record):
@@ -40,6 +48,14 @@ def no_settings_of_others(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         yield
 
 
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
+    """Runs commands without their imports."""
+    warm = Warm(tmp_path_factory.mktemp("w"))
+    yield warm
+    warm.close()
+
+
 @pytest.fixture
 def app() -> App:
     """An app on a memory broker of its own."""
@@ -56,6 +72,13 @@ def order() -> type[Order]:
 def orders(app: App) -> Stream[Order]:
     """A stream of four partitions, by key."""
     return app.stream("orders", Order, partition_by="key")
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A silent server counts as dead after 0.3 s instead of 5."""
+    monkeypatch.setattr(_endpoint, "_TIMEOUT", 0.3)
+    monkeypatch.setattr(_wait, "_MARGIN", 0.3)
 
 
 @pytest.fixture

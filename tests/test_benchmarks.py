@@ -214,6 +214,16 @@ def test_a_plot_has_a_bar_for_each_ratio_and_takes_the_page_s_colour(page: Modul
     assert [mark.text for mark in plot.iter(f"{tag}title")] == ["≥ 4 \N{MULTIPLICATION SIGN}"]
 
 
+def test_plots_can_be_read_on_a_phone(page: ModuleType) -> None:
+    """A column of 342 pixels has text of 11 pixels, and each label fits."""
+    for text in page.plots().values():
+        plot = ET.fromstring(text)
+        width = float(str(plot.get("viewBox")).split()[2])
+        assert float(str(plot.get("font-size"))) * 342 / width >= 11
+        for label in plot.iter("{http://www.w3.org/2000/svg}text"):
+            assert float(str(label.get("x"))) + 7 * len(str(label.text)) <= width
+
+
 # Scale and handover
 
 

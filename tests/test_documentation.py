@@ -10,6 +10,7 @@ import re
 import sys
 import types
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,9 @@ import trio
 from tutorial import Block, blocks
 
 import runnel_trio
-from runnel_trio import App, Misconfigured, Record, exceptions
+from runnel_trio import App, Misconfigured, Record, exceptions, testing
 from runnel_trio._codec import DecodeError
+from runnel_trio.middleware import RetryMiddleware
 from runnel_trio.settings import describe
 
 ROOT = Path(__file__).parents[1]
@@ -135,35 +137,66 @@ def test_the_programs_of_the_book_run(page: Path, tmp_path: Path, monkeypatch: p
             assert value.__code__.co_flags & 0x80
 
 
+def test_links_stand_in_one_order_everywhere() -> None:
+    """Retries first, as the text of the guide has them; `test_middleware_surrounds_each_event…` shows what it means."""
+    lists = [
+        found
+        for path in [*PAGES, *DOCS.rglob("examples/**/*.py"), *SOURCE.rglob("*.py")]
+        for found in re.findall(r"middleware=\[(.*)\]", path.read_text(encoding="utf-8"))
+    ]
+    both = [
+        found for found in lists if "Retry" in found and "," in found.partition("Retry")[2].partition("))")[2]
+    ]
+    assert len(both) >= 4
+    assert all(found.startswith("RetryMiddleware(") for found in lists if "Retry" in found)
+
+
 async def test_the_ledger_of_the_guide_counts_each_order_once() -> None:
     names = run(DOCS / "guide" / "state.rst")
     spent = lambda: dict(names["db"].execute("SELECT customer, amount FROM spent"))  # noqa: E731
     async with names["totals"].test() as t:
         sent = await t.send(*(Order(order_id=n, customer="Ada", amount=7) for n in range(3)))
         assert spent() == {"Ada": 21}
+    ((place,),) = names["db"].execute("SELECT partition FROM progress")
     for result in sent:  # as after a crash
-        names["apply"](result.partition, 99, result.xid.encode(), result.record)
+        names["apply"](place, 99, result.xid.encode(), result.record)
     assert spent() == {"Ada": 21}
     late = Order(order_id=9, customer="Ada", amount=1000)
     names["db"].execute("UPDATE progress SET epoch = 99")
-    names["apply"](sent[0].partition, 98, b"9999999999999-0", late)
+    names["apply"](place, 98, b"9999999999999-0", late)
     assert spent() == {"Ada": 21}, "an owner of before"
-    names["apply"](sent[0].partition, 99, b"9999999999999-0", late)
+    names["apply"](place, 99, b"9999999999999-0", late)
     assert spent() == {"Ada": 1021}
     names["db"].close()
 
 
-def test_the_picture_of_the_tree_shows_the_tree() -> None:
-    spec = importlib.util.spec_from_file_location("architecture_tree", DOCS / "architecture_tree.py")
+@contextmanager
+def module_of_the_docs(name: str) -> Iterator[Any]:
+    """A Python file that helps to build the book."""
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
-    drawing = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = drawing  # attrs looks its names up there
+    found = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = found  # attrs looks its names up there
     try:
-        spec.loader.exec_module(drawing)
-        text = drawing.picture(drawing.PAGE.read_text(encoding="utf-8"))
+        spec.loader.exec_module(found)
+        yield found
     finally:
         del sys.modules[spec.name]
+
+
+def test_signatures_show_the_values_of_defaults() -> None:
+    generated = "(*, attempts: int = attr_dict['attempts'].default, on: tuple = attr_dict['on'].default)"
+    with module_of_the_docs("conf") as conf:
+        said = conf.readable("class", RetryMiddleware, generated)
+        assert said == "(*, attempts: int = 3, on: tuple = (Exception,))"
+        assert conf.readable("class", runnel_trio.Worker, "(*, settings: Settings = NOTHING)") == ""
+        assert {getattr(runnel_trio, x, testing.Trial).__name__ for x in conf.MADE_BY_US} == conf.MADE_BY_US
+
+
+def test_the_picture_of_the_tree_shows_the_tree() -> None:
+    with module_of_the_docs("architecture_tree") as drawing:
+        text = drawing.picture(drawing.PAGE.read_text(encoding="utf-8"))
     assert drawing.PICTURE.read_text(encoding="utf-8") == text, "run: python docs/architecture_tree.py"
 
 

@@ -26,6 +26,14 @@ def functions_of(file: str) -> set[str]:
     return {x.name for x in tree.body if isinstance(x, ast.FunctionDef | ast.AsyncFunctionDef)}
 
 
+def test_every_fault_of_a_deployment_has_its_cells() -> None:
+    part = PAGE.partition("\nBy deployment\n")[2].partition("\nNot promised\n")[0]
+    table = [row.split("\n     - ") for row in part.split("   * - ")[2:]]
+    assert {row[0] for row in table} == {"one server", "Sentinel", "cluster", "TLS"}
+    assert [row for row in table if len(row) != 4 or not all(cell.strip() for cell in row)] == []
+    assert [row for row in table if not NAMED.search(row[3])] == []
+
+
 def test_there_are_promises() -> None:
     assert len(rows()) > 25
     assert [row for row in rows() if not row.strip()] == []

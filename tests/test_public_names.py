@@ -23,6 +23,7 @@ from runnel_trio import (
     Event,
     LeaseLost,
     Misconfigured,
+    NotReplicated,
     Partition,
     Poisoned,
     Record,
@@ -43,12 +44,12 @@ PUBLIC = {
         "App", "BrokerRefused", "BrokerUnavailable", "Compressor", "DeserializationError", "Event", "Events",
         "ExceptionPolicy", "FastJSONSerializer", "Gzip", "InternalError", "JSONSerializer", "LZ4", "LeaseLost", "LogContext",
         "Middleware", "Misconfigured", "Overflow", "Partition", "PartitionReset", "Poisoned", "Processor", "Quarantined", "Record",
-        "RecordInvalid", "RunnelError", "Serializer", "Settings", "Stream", "StreamFull", "Worker", "WorkersAlive", "log_context",
+        "NotReplicated", "RecordInvalid", "RunnelError", "Serializer", "Settings", "Stream", "StreamFull", "Worker", "WorkersAlive", "log_context",
     },
     "runnel_trio.constants": {"ExceptionPolicy", "Overflow"},
     "runnel_trio.exceptions": {
         "BrokerRefused", "BrokerUnavailable", "DeserializationError", "InternalError", "LeaseLost", "Misconfigured",
-        "Poisoned", "RecordInvalid", "RunnelError", "StreamFull", "WorkersAlive",
+        "NotReplicated", "Poisoned", "RecordInvalid", "RunnelError", "StreamFull", "WorkersAlive",
     },
     "runnel_trio.interfaces": {"Compressor", "Middleware", "Serializer"},
     "runnel_trio.metrics": {"Family", "Metrics", "PrometheusMetrics", "families"},
@@ -121,12 +122,13 @@ ERRORS = [
     RecordInvalid("Order", "items[2].price", "expected int, got str 'x'"),
     RecordInvalid("Order", "", "expected Order, got dict"),
     DeserializationError("orders", 3, "5-1", "n", "expected int"),
+    NotReplicated("orders", 2, 1),
     StreamFull("orders", 1, 100, (3, 4)),
     LeaseLost(2, 17),
     Poisoned("orders", 3, "5-1", 3),
     WorkersAlive("shop.orders/book", ["pid 1 on host"], 120.0),
     *(getattr(exceptions, name)("what, and what to do") for name in exceptions.__all__ if name not in {
-        "RecordInvalid", "DeserializationError", "StreamFull", "LeaseLost", "Poisoned", "WorkersAlive",
+        "RecordInvalid", "DeserializationError", "NotReplicated", "StreamFull", "LeaseLost", "Poisoned", "WorkersAlive",
     }),
 ]  # fmt: skip
 
@@ -163,8 +165,8 @@ async def test_what_people_print_says_what_it_is(autojump_clock: MockClock) -> N
         async for event in events:
             seen.extend([events, event, event.partition])
 
-    assert repr(app) == "<App shop: 1 streams, 1 processors>"
-    assert repr(orders) == "<Stream shop.orders of Order, 1 partitions>"
+    assert repr(app) == "<App shop: 1 stream, 1 processor>"
+    assert repr(orders) == "<Stream shop.orders of Order, 1 partition>"
     assert repr(printer) == "<Processor shop.orders/printer>"
     async with app.worker() as worker:
         await orders.send(Order(key="a"), stream_ids=["5-1"])
@@ -174,7 +176,9 @@ async def test_what_people_print_says_what_it_is(autojump_clock: MockClock) -> N
     events, event, partition = seen
     assert repr(event) == "<Event shop:0:orders:log 5-1>"
     assert repr(events) == "<Events of shop:0:orders:log>"
-    assert repr(partition) == f"Partition(number=0, key='shop:0:orders:log', epoch={partition.epoch})"
+    assert (
+        repr(partition) == f"Partition(number=0, key='shop:0:orders:log', epoch={partition.epoch}, layout=1)"
+    )
 
 
 async def test_no_repr_tells_the_password() -> None:

@@ -21,14 +21,30 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
+def typed(block: str) -> list[str]:
+    """A terminal of somebody who has this Python in the way the first command leaves it."""
+    return ["sh", "-c", block]
+
+
 @pytest.fixture
-def worker(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """The first of the two terminals."""
+def home(tmp_path: Path) -> Path:
+    """A directory with the program, and with an environment that has to be activated."""
     (program,) = blocks("python")
     (tmp_path / "shop.py").write_text(program)
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    there = os.path.dirname(sys.executable)
+    (tmp_path / ".venv" / "bin" / "activate").write_text(f'PATH="{there}:$PATH"\n')
+    return tmp_path
+
+
+@pytest.fixture
+def worker(home: Path) -> Iterator[subprocess.Popen[str]]:
+    """The first of the two terminals, in which the first command was typed."""
+    first, _, run, _ = blocks("sh")
+    assert "&& . .venv/bin/activate &&" in first
     process = subprocess.Popen(
-        [sys.executable, "-u", "-m", *commands()[0]],
-        cwd=tmp_path,
+        typed(f". .venv/bin/activate && exec {run}"),
+        cwd=home,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -39,21 +55,13 @@ def worker(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     process.communicate(timeout=20)
 
 
-def commands() -> list[list[str]]:
-    """Both terminals' commands, as arguments of ``python -m``."""
-    found: list[list[str]] = []
-    for line in blocks("sh")[2].splitlines():
-        before, quote, document = line.partition(" '")
-        words = before.split() + ([document.rstrip("'")] if quote else [])
-        assert words[0] == "runnel-trio"
-        found.append(["runnel_trio", *words[1:]])
-    return found
-
-
-async def test_the_twenty_lines_work_when_pasted(tmp_path: Path, worker: subprocess.Popen[str]) -> None:
+async def test_the_twenty_lines_work_when_pasted(home: Path, worker: subprocess.Popen[str]) -> None:
+    without = os.pathsep.join(
+        x for x in os.environ["PATH"].split(os.pathsep) if not os.path.exists(os.path.join(x, "runnel-trio"))
+    )
     with trio.fail_after(30):
         sent = await trio.run_process(
-            [sys.executable, "-m", *commands()[1]], cwd=tmp_path, capture_stderr=True
+            typed(blocks("sh")[3]), cwd=home, capture_stderr=True, env={**os.environ, "PATH": without}
         )
         assert b"Sent 1 event to orders." in sent.stderr
         assert worker.stdout is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import math
 import sys
 import warnings
@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 import attrs
 import pytest
 
-from runnel_trio import ExceptionPolicy, Misconfigured, Overflow
+from runnel_trio import App, ExceptionPolicy, Misconfigured, Overflow, Record
 from runnel_trio._codec import JSONSerializer
 from runnel_trio.interfaces import Serializer
 from runnel_trio.settings import Settings, describe
@@ -24,6 +24,8 @@ DOCS = Path(__file__).parent.parent / "docs"
 #: The settings of the API reference, with its defaults and units where DESIGN keeps them, and the new ones.
 DEFAULTS: dict[str, object] = {
     "redis_url": "redis://127.0.0.1:6379",
+    "redis_options": None,
+    "redis_factory": None,
     "log_format": "console",
     "log_level": "info",
     "autodiscover": None,
@@ -47,6 +49,7 @@ DEFAULTS: dict[str, object] = {
     "default_max_unacked": 1000,
     "default_overflow": Overflow.BLOCK,
     "default_max_attempts": 3,
+    "default_commit_replicas": 0,
     "default_max_event_bytes": 64 * 1024 * 1024,
     "stall_limit": 300,
 }
@@ -184,6 +187,12 @@ def test_urls(given: str, used: str) -> None:
         ("redis_url", "unix://", "unix://PATH"),
         ("redis_url", "redis://[::1", "HOST:PORT"),
         ("redis_url", 6379, "HOST:PORT"),
+        (
+            "redis_url",
+            "redis//localhost",
+            "cannot be used: the colon is missing, write redis://localhost: expected",
+        ),
+        ("redis_url", "unix:/run/redis.sock", "the second slash is missing, write unix://run/redis.sock"),
         ("log_format", "xml", "one of console, json"),
         ("log_level", 10, "one of debug, info"),
         ("autodiscover", "", "a pattern"),
@@ -250,7 +259,24 @@ def test_empty_variable_is_refused(monkeypatch: pytest.MonkeyPatch, setting: Any
 def test_unknown_keyword_is_refused_with_the_one_meant() -> None:
     assert "did you mean log_level?" in refusal(loglevel="info")
     assert "did you mean default_lock_expiry?" in refusal(lock_expiry=1)
+    assert "did you mean metrics?" in refusal(metric=None)
     assert "there are redis_url, " in refusal(colour="red")
+
+
+def test_unknown_keyword_of_a_stream_or_processor_is_refused_with_the_one_meant() -> None:
+    app = App("shop")
+    with pytest.raises(
+        Misconfigured, match=r"stream\(\) takes no argument partiton_by: did you mean partition_by\?"
+    ):
+        app.stream("orders", Record, partiton_by="key")  # type: ignore[call-arg]
+    with pytest.raises(
+        Misconfigured, match=r"processor\(\) .* exeption_policy: did you mean exception_policy\?"
+    ):
+        app.processor(None, exeption_policy="halt")  # type: ignore[call-arg]
+    with pytest.raises(
+        Misconfigured, match=r"processor\(\) takes no argument colour: there are stream, name, "
+    ):
+        app.processor(None, colour="red")  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize(
@@ -283,6 +309,7 @@ def test_passwords_are_not_shown() -> None:
     assert "secret" not in repr(Settings(redis_url="unix:///s?password=secret&db=1"))
     assert "secret" not in refusal(redis_url="http://me:secret@db")
     assert "secret" not in refusal(redis_url="me:secret@db:port")
+    assert "secret" not in refusal(redis_url="redis//me:secret@db")
 
 
 def test_a_timezone_may_be_any_tzinfo() -> None:
@@ -365,11 +392,8 @@ def test_every_setting_is_described() -> None:
         assert x.doc.endswith(".")
 
 
-def test_the_page_of_settings_is_up_to_date() -> None:
-    spec = importlib.util.spec_from_file_location("settings_table", DOCS / "settings_table.py")
-    assert spec is not None
-    assert spec.loader is not None
-    table = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(table)
+def test_the_page_of_settings_is_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(DOCS)
+    table = importlib.import_module("settings_table")
     page = table.PAGE.read_text()
     assert page == table.written(page), "run: python docs/settings_table.py"

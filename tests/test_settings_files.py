@@ -75,6 +75,13 @@ def test_a_pyproject_without_the_table_is_passed_over(here: Path) -> None:
         assert Settings().default_max_attempts == 7
 
 
+@pytest.mark.parametrize("name", ["runnel-trio", "runnel_trio"])
+def test_a_table_by_the_name_of_the_package_is_told(here: Path, name: str) -> None:
+    (here / "pyproject.toml").write_text(f"[tool.{name}]\nlog_level = 'debug'\n")
+    with pytest.warns(UserWarning, match=rf"\[tool.{name}\] is not read: .* \[tool.runnel\]"):
+        assert App("shop").settings.log_level == "info"
+
+
 def test_a_directory_of_that_name_is_no_file(here: Path) -> None:
     (here / "runnel.toml").mkdir()
     assert Settings().origins["log_level"] == "default"
@@ -230,6 +237,15 @@ def test_another_server_leaves_all_other_origins(monkeypatch: pytest.MonkeyPatch
     assert app.settings.redis_url == "memory://"
     chosen = {name: origin for name, origin in app.settings.origins.items() if origin != "default"}
     assert chosen == {"redis_url": "--embedded", "log_level": "RUNNEL_LOG_LEVEL", "testing": "argument"}
+
+
+async def test_another_server_for_a_block_is_undone_at_its_end() -> None:
+    app = App("shop", redis_url="redis://db")
+    with app.use_server("memory://"):
+        async with app.session():
+            assert app.server_url == "memory://"
+    assert app.settings.redis_url == app._shared.place.url == "redis://db"
+    assert app.settings.origins["redis_url"] == "argument"
 
 
 def test_what_is_changed_is_checked() -> None:

@@ -9,7 +9,10 @@ import pytest
 from tutorial import Tutorial, Unlike, blocks
 
 ROOT = Path(__file__).parents[1]
-DRILLS = (ROOT / "docs" / "howto" / "paged.rst").read_text(encoding="utf-8")
+DRILLS = {
+    name: (ROOT / "docs" / "howto" / f"{name}.rst").read_text(encoding="utf-8")
+    for name in ("paged", "repartition")
+}
 PAGE = (ROOT / "docs" / "tutorial.rst").read_text(encoding="utf-8")
 
 
@@ -17,8 +20,9 @@ def test_the_tutorial_works_as_it_stands(tmp_path: Path) -> None:
     Tutorial(tmp_path).follow(PAGE)
 
 
-def test_the_drills_work_as_they_stand(tmp_path: Path) -> None:
-    Tutorial(tmp_path).follow(DRILLS)
+@pytest.mark.parametrize("name", DRILLS)
+def test_the_drills_work_as_they_stand(name: str, tmp_path: Path) -> None:
+    Tutorial(tmp_path).follow(DRILLS[name])
 
 
 def test_every_block_is_run_but_the_installation() -> None:
@@ -42,6 +46,16 @@ def test_what_is_shown_is_compared(tmp_path: Path) -> None:
     for shown in (["one"], ["one", "two", "three"], ["two"], []):
         with pytest.raises(Unlike, match="expected:"):
             reader.follow(page("$ echo one; echo two", *shown))
+
+
+def test_a_terminal_shows_every_line_unless_it_says_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tutorial.PATIENCE", 1.0)
+    shown = ".. code-block:: console\n    :caption: Terminal 1\n\n    $ echo one; echo two; echo three\n"
+    Tutorial(tmp_path).follow(f"{shown}    one\n    …\n    three\n")
+    with pytest.raises(Unlike, match="expected: three"):
+        Tutorial(tmp_path).follow(f"{shown}    one\n    three\n")
 
 
 def test_a_process_is_known_by_its_number_from_then_on(tmp_path: Path) -> None:

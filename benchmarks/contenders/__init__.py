@@ -9,7 +9,7 @@ from benchmarks.workload import Contender
 
 SIDES: Mapping[str, list[str]] = {
     "by-hand": ["by_hand", "by_hand_server"],
-    "ours": ["sending", "consuming", "latency", "owning", "workers", "server"],
+    "ours": ["sending", "consuming", "latency", "owning", "workers", "server", "deployed"],
 }
 
 

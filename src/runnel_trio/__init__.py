@@ -6,20 +6,22 @@ The nursery tree, which is also the file tree (see docs/architecture.rst):
     └─ Worker                         one per process
        ├─ Heartbeat                   one thread, for the members of all processors
        ├─ Backgrounds                 tasks, timers and crontabs; on the leader by Leadership
-       └─ Rebalancer                  one per processor: membership, assignment, control
-          ├─ Fetcher                  one per processor: the only reader of its partitions
-          ├─ Committer                one per processor: coalesces what partitions have processed
-          └─ PartitionExecutor        one per owned partition, in a cancel scope of its own
-             └─ middleware chain → processor function
+       └─ Succession                  one per processor: a member for each layout of its partitions
+          └─ Rebalancer               that member: membership, assignment, control
+             ├─ Fetcher               the only reader of its partitions
+             ├─ Committer             coalesces what partitions have processed
+             └─ PartitionExecutor     one per owned partition, in a cancel scope of its own
+                └─ middleware chain → processor function
 
 Rooms, from the bottom; imports only go down:
 
-     0  constants exceptions _scopes _traceback    7  _heartbeat tracing, _member/ _source _resync _committer
+     0  constants exceptions _scopes _urls _words  7  _heartbeat tracing, _member/ _source _resync _committer
      1  interfaces metrics _telemetry _rules       8  _worker/_leadership, _member/_events _measured
-        _kinds _names _sources                    9  _worker/_background, _member/_partition
+        _kinds _names _sources _traceback         9  _worker/_background, _member/_partition
      2  settings _codec _event _discovery         10  _worker/_member/_rebalancer
-     3  _broker                                   11  _worker/_worker
-     4  _stream _sending _operations              12  _app
+     3  _broker, then _outgoing                   11  _worker/_succession, then _worker/_worker
+     4  _stream _sending _operations _overview    12  _app
+        _repartition
      5  middleware _backlog _trust                13  testing
      6  _processor _member/ _seat _caution        15  _demo
                                                   16  _cli
@@ -51,6 +53,7 @@ from runnel_trio.exceptions import DeserializationError as DeserializationError
 from runnel_trio.exceptions import InternalError as InternalError
 from runnel_trio.exceptions import LeaseLost as LeaseLost
 from runnel_trio.exceptions import Misconfigured as Misconfigured
+from runnel_trio.exceptions import NotReplicated as NotReplicated
 from runnel_trio.exceptions import Poisoned as Poisoned
 from runnel_trio.exceptions import RecordInvalid as RecordInvalid
 from runnel_trio.exceptions import RunnelError as RunnelError
@@ -79,6 +82,7 @@ __all__ = [
     "LogContext",
     "Middleware",
     "Misconfigured",
+    "NotReplicated",
     "Overflow",
     "Partition",
     "PartitionReset",

@@ -6,24 +6,25 @@ Declaring does no I/O and makes no Trio object, so an app can be made at import,
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
-from contextlib import asynccontextmanager
-from datetime import tzinfo
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
 from functools import partial
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar
 
+import attrs
 import trio
 from cattrs import Converter
 
+from runnel_trio._broker import redis_client
 from runnel_trio._broker._protocol import StreamSpec
-from runnel_trio._broker._shared import SharedBroker
+from runnel_trio._broker._shared import SharedBroker, place_of
 from runnel_trio._codec import Record, RecordCodec, blake3_hasher, default_serializer, make_converter
 from runnel_trio._discovery import import_all
-from runnel_trio._names import check_key, checked_name, name_of
+from runnel_trio._names import check_key, checked_name, free_name, name_of, named
 from runnel_trio._processor import Processor, chosen, refuse_foreign
-from runnel_trio._rules._schedule import Crontab, checked_interval
+from runnel_trio._registry import Registry
 from runnel_trio._stream import Stream
+from runnel_trio._words import counted
 from runnel_trio._worker._alone import alone
-from runnel_trio._worker._background import Background
 from runnel_trio._worker._member._events import Events
 from runnel_trio._worker._worker import Worker, beside
 from runnel_trio.constants import ExceptionPolicy, Overflow
@@ -36,10 +37,9 @@ from runnel_trio.tracing import Tracing, watched
 __all__ = ["App"]
 
 R = TypeVar("R", bound=Record)
-_Task = TypeVar("_Task", bound=Callable[[], Awaitable[Any]])
 
 
-class App:
+class App(Registry):
     """Streams and processors under one name, with one server.
 
     Args:
@@ -48,7 +48,7 @@ class App:
         **settings: any of `runnel_trio.settings.Settings`; they win over ``RUNNEL_*`` variables and files.
 
     Attributes:
-        name, metrics, tracing: as given.
+        name: as given, and so are ``metrics`` and ``tracing``.
         settings: all of them, checked.
         converter: the cattrs converter of its records; register hooks on it before streams are declared.
         streams: by name.
@@ -81,14 +81,16 @@ class App:
         self.converter: Converter = make_converter()
         self.streams: dict[str, Stream[Any]] = {}
         self.processors: dict[str, Processor[Any]] = {}
-        self.background: list[Background] = []
+        Registry.__init__(self)
         self.metrics: Metrics | None = metrics
         self.tracing: Tracing | None = tracing
-        self._shared = SharedBroker(self.settings.redis_url, metrics)
+        self._shared = SharedBroker(place_of(self.settings), metrics)
 
     def __repr__(self) -> str:
-        return f"<App {self.name}: {len(self.streams)} streams, {len(self.processors)} processors>"
+        streams, processors = len(self.streams), len(self.processors)
+        return f"<App {self.name}: {counted(streams, 'stream')}, {counted(processors, 'processor')}>"
 
+    @named
     def stream(
         self,
         name: str,
@@ -108,7 +110,7 @@ class App:
             record: the class of its records.
             partition_by: attribute, or function of a record, that gives the key, by which order is kept.
             serializer: how records are stored.
-            partition_count: how many partitions; fixed once something was sent.
+            partition_count: how many partitions; later, ``runnel-trio stream repartition`` changes that.
             partition_size: events that a partition holds, at most.
             hasher: key → whole number; by default blake3 of a canonical form (see docs/reference/hashing).
             overflow: what `send` does when a partition is full: "block", "error" or "trim".
@@ -125,9 +127,7 @@ class App:
             >>> app.stream("orders", Order, "order_id", partition_count=4, serializer=JSONSerializer())
             <Stream example.orders of Order, 4 partitions>
         """
-        checked_name("stream", name)
-        if name in self.streams:
-            raise Misconfigured(f"app {self.name!r} has a stream named {name!r} already")
+        free_name(self.name, "stream", name, self.streams)
         check_key(record, partition_by)
         resolve = self.settings.resolve
         stored = resolve("serializer", serializer) or default_serializer()
@@ -152,6 +152,7 @@ class App:
         self.streams[name] = stream
         return stream
 
+    @named
     def processor(
         self,
         stream: Stream[R],
@@ -170,11 +171,12 @@ class App:
         join_delay: float | None = None,
         max_unacked: int | None = None,
         max_attempts: int | None = None,
+        commit_replicas: int | None = None,
     ) -> Callable[[Callable[[Events[R]], Awaitable[None]]], Processor[R]]:
         """Declare the decorated async function a processor of ``stream``.
 
         It is called for each partition, with that partition's `Events`. What is not given is taken from the
-        ``default_…`` settings; `Processor` says what each means.
+        ``default_…`` settings; `Processor` says what each means. The first of ``middleware`` is outermost.
 
         Raises:
             Misconfigured: a value that cannot be used, a function that is not async, or a processor of
@@ -196,7 +198,7 @@ class App:
             "prefetch_count": prefetch_count, "prefetch_bytes": prefetch_bytes, "pool_size": pool_size,
             "assignment_attempts": assignment_attempts, "assignment_sleep": assignment_sleep,
             "grace_period": grace_period, "join_delay": join_delay, "max_unacked": max_unacked,
-            "max_attempts": max_attempts,
+            "max_attempts": max_attempts, "commit_replicas": commit_replicas,
         }  # fmt: skip
         options = {name: self.settings.resolve(name, value) for name, value in given.items()}
         refuse_foreign(self.name, self.streams, stream)
@@ -204,104 +206,13 @@ class App:
         links = tuple(middleware or ())
 
         def register(function: Callable[[Events[R]], Awaitable[None]]) -> Processor[R]:
-            own = checked_name("processor", name or name_of(function))
-            if own in self.processors:
-                raise Misconfigured(
-                    f"app {self.name!r} has a processor named {own!r} already: give it a `name=`"
-                )
+            own = free_name(self.name, "processor", name or name_of(function), self.processors)
             self.processors[own] = declared = Processor(
                 stream=stream, function=function, name=own, middleware=links, alone=tested, **options
             )
             return declared
 
         return register
-
-    @overload
-    def task(self, func: _Task) -> _Task: ...
-    @overload
-    def task(
-        self, func: None = None, *, on_leader: bool = False, exception_policy: ExceptionPolicy | str = "halt"
-    ) -> Callable[[_Task], _Task]: ...
-
-    def task(
-        self, func: Any = None, *, on_leader: bool = False, exception_policy: ExceptionPolicy | str = "halt"
-    ) -> Any:
-        """Register an async function to run when a worker starts; it may go on until it is cancelled.
-
-        Args:
-            func: the function.
-            on_leader: on the lead worker only, at the beginning of each of its terms (docs/guide/background).
-            exception_policy: what an exception does: "halt" ends the worker with it, "ignore" logs it.
-
-        Raises:
-            Misconfigured: it is not an async function without arguments, or the policy cannot be used.
-
-        Example:
-            >>> from runnel_trio import App
-            >>> app = App("example")
-            >>> @app.task
-            ... async def on_startup():
-            ...     print("starting")
-            >>> @app.task(on_leader=True)
-            ... async def once():
-            ...     print("running once")
-        """
-        register = self._registrar(on_leader=on_leader, exception_policy=exception_policy)
-        return register if func is None else register(func)
-
-    def timer(
-        self, *, interval: float, on_leader: bool = False, exception_policy: ExceptionPolicy | str = "ignore"
-    ) -> Callable[[_Task], _Task]:
-        """Register an async function to run every ``interval`` seconds, the first time after one of them.
-
-        Args:
-            interval: seconds from the beginning of a run to that of the next one.
-            on_leader: on the lead worker only.
-            exception_policy: what an exception does: "ignore" logs it, "halt" ends the worker with it.
-
-        Raises:
-            Misconfigured: no positive interval, no async function without arguments, or an unknown policy.
-
-        Example:
-            >>> from runnel_trio import App
-            >>> app = App("example")
-            >>> @app.timer(interval=10)
-            ... async def every_10_seconds():
-            ...     print("10 seconds passed")
-        """
-        every = checked_interval(interval)
-        return self._registrar(on_leader=on_leader, interval=every, exception_policy=exception_policy)
-
-    def crontab(
-        self,
-        spec: str,
-        *,
-        timezone: tzinfo | None = None,
-        on_leader: bool = False,
-        exception_policy: ExceptionPolicy | str = "ignore",
-    ) -> Callable[[_Task], _Task]:
-        """Register an async function to run at fixed times.
-
-        Args:
-            spec: a cron expression: five fields, or six with seconds at the end, or ``@hourly`` and such.
-            timezone: by which it is read; default: the setting ``timezone``.
-            on_leader: on the lead worker only.
-            exception_policy: what an exception does: "ignore" logs it, "halt" ends the worker with it.
-
-        Raises:
-            Misconfigured: no cron expression, no async function without arguments, or an unknown policy.
-
-        Example:
-            >>> from runnel_trio import App
-            >>> app = App("example")
-            >>> @app.crontab("45 17 * * *")
-            ... async def every_5_45_pm():
-            ...     print("It is 5:45pm UTC")
-        """
-        when = Crontab(spec, timezone or self.settings.timezone)
-        return self._registrar(
-            on_leader=on_leader, spec=when.spec, timezone=when.zone, exception_policy=exception_policy
-        )
 
     async def run(
         self,
@@ -361,9 +272,10 @@ class App:
 
     @property
     def server_url(self) -> str:
-        """The URL of the server in use, with password, for a Redis client of your own.
+        """The URL of the server in use, with password.
 
-        Known in the Trio run that uses it, and in the threads of its ``trio.to_thread.run_sync``.
+        Redis clients read that of one server; `redis_client` makes one for whatever there is. Known in the
+        Trio run that uses it, and in the threads of its ``trio.to_thread.run_sync``.
 
         Raises:
             BrokerUnavailable: not connected: there is one inside `run`, `worker` and `session`.
@@ -376,8 +288,32 @@ class App:
             )
         return broker.url
 
-    def use_server(self, url: str, *, origin: str = "use_server") -> None:
-        """Use another server than the settings say, from the next run on; for the command line.
+    def redis_client(self) -> Any:
+        """A client of redis-py for the server in use, for data of your own beside the streams.
+
+        It is a ``redis.Redis``, also where Sentinels name the master, a ``redis.cluster.RedisCluster`` on a
+        cluster, or what ``redis_factory`` makes. It blocks: use it in ``trio.to_thread.run_sync``, by several
+        threads if you like. It is yours to keep, and to close.
+
+        Raises:
+            BrokerUnavailable: not connected, as for `server_url`.
+            Misconfigured: the app is on ``memory://``.
+
+        Example:
+            >>> app = App("shop", redis_url="embedded://")
+            >>> async def counted() -> int:
+            ...     async with app.session():
+            ...         with app.redis_client() as redis:
+            ...             return await trio.to_thread.run_sync(redis.incr, "visits")
+            >>> trio.run(counted)
+            1
+        """
+        return redis_client(attrs.evolve(self._shared.place, url=self.server_url))
+
+    def use_server(self, url: str, *, origin: str = "use_server") -> AbstractContextManager[object]:
+        """Use another server than the settings say, from the next run on; for tests and the command line.
+
+        As ``with app.use_server("memory://"):`` for the body only, else for good.
 
         Args:
             url: as the setting ``redis_url``.
@@ -386,8 +322,13 @@ class App:
         Raises:
             Misconfigured: it is no such URL.
         """
-        self.settings = self.settings.changed(origin, redis_url=url)
-        self._shared.url = self.settings.redis_url
+        gone = {} if self.settings.redis_factory is None else {"redis_factory": None}
+        (back := ExitStack()).callback(self._set, self.settings)
+        self._set(self.settings.changed(origin, redis_url=url, **gone))
+        return back
+
+    def _set(self, settings: Settings) -> None:
+        self.settings, self._shared.place = settings, place_of(settings)
 
     def use_metrics(self, metrics: Metrics) -> None:
         """Tell these metrics what the app does, from the next run on; for the command line."""
@@ -396,20 +337,9 @@ class App:
             stream.connect = watched(self._shared.declared, metrics, self.tracing)
 
     def discover(self) -> None:
-        """Import the modules that the setting ``autodiscover`` names, relative to the current directory.
-
-        Raises:
-            Misconfigured: nothing matches.
-        """
+        """Import the modules that the setting ``autodiscover`` names; Misconfigured when nothing matches."""
         if self.settings.autodiscover is not None:
             import_all(self.settings.autodiscover)
-
-    def _registrar(self, **options: Any) -> Callable[[_Task], _Task]:
-        def register(function: _Task) -> _Task:
-            self.background.append(Background(function=function, **options))
-            return function
-
-        return register
 
     def _chosen(self, names: Collection[str] | None) -> list[Processor[Any]]:
         self.discover()

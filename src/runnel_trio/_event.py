@@ -17,15 +17,19 @@ class Partition:
     """One partition of a stream, as its present owner sees it.
 
     Attributes:
-        number: which one, from 0.
-        key: the Redis key of its log.
+        number: which one, from 0. When the stream's partitions were changed, a key may be in another than
+            before: what your code keeps by this number goes with ``layout``.
+        key: the Redis key of its log. Each layout has its own.
         epoch: rises each time that the partition changes hands. Store it with what you write to your own
             database and refuse a lower one there: a fencing token against owners that were thought dead.
+        layout: rises each time that the stream's partitions are changed (``runnel-trio stream repartition``),
+            from 1.
     """
 
     number: int
     key: str
     epoch: int = 0
+    layout: int = 1
 
 
 @attrs.frozen(kw_only=True)

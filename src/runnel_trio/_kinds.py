@@ -7,10 +7,11 @@ Both refuse by ValueError, TypeError or LookupError; `Kind.checked` makes one se
 from __future__ import annotations
 
 import enum
+import json
 import math
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, tzinfo
 from typing import Any
@@ -20,6 +21,7 @@ from zoneinfo import ZoneInfo
 import attrs
 from dateutil import tz
 
+from runnel_trio._urls import FORMS, Unusable, server_url
 from runnel_trio.exceptions import Misconfigured
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "choice",
     "importable",
     "legible",
+    "mapping",
     "member",
     "number",
     "pattern",
@@ -39,7 +42,6 @@ __all__ = [
     "zone",
 ]
 
-SCHEMES = frozenset({"redis", "rediss", "unix", "embedded", "memory"})
 TRUE = frozenset({"1", "true", "yes", "on"})
 FALSE = frozenset({"0", "false", "no", "off"})
 #: Rather too much than too little: a password that should have been quoted may have any character. First
@@ -47,8 +49,14 @@ FALSE = frozenset({"0", "false", "no", "off"})
 IN_QUERY = re.compile(r"([?&][^=&]*pass[^=&]*=)[^&]*", re.IGNORECASE)
 BEFORE_HOST = re.compile(r"^((?:[\w+.-]*://)?[^:@]*:).*(?=@)", re.DOTALL)
 #: A server's URL in the middle of a text.
-WITHIN = re.compile(r"\b(?:redis|rediss|unix|valkey|valkeys)://\S+")
+WITHIN = re.compile(r"\b(?:rediss?(?:\+\w+)?|unix|valkeys?)://\S+")
+#: Options whose values are nobody's business.
+SECRET = re.compile(r"pass|secret|token|credential|key_data", re.IGNORECASE)
 DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*([.:][^\W\d]\w*)(\.[^\W\d]\w*)*")
+
+
+#: A scheme whose colon, or second slash, was forgotten: it would be taken for a host.
+TORN = re.compile(rf"({'|'.join(map(re.escape, sorted(FORMS)))})(:?)/+", re.IGNORECASE)
 
 
 def refuse() -> Any:
@@ -66,6 +74,11 @@ def redacted_text(text: str) -> str:
     return WITHIN.sub(lambda found: redacted(found[0]), text) if "://" in text else text
 
 
+def _unspoken(key: str, value: Any) -> Any:
+    """An option's value, if it may be told."""
+    return "***" if SECRET.search(key) and value is not None else value
+
+
 def legible(text: str, limit: int = 10_000) -> str:
     """A text with parts that somebody else wrote, as it can stand in a log and on a terminal: in one line."""
     if not text.isprintable():
@@ -81,6 +94,8 @@ def shown(value: Any) -> str:
         return str(value.value)
     if isinstance(value, float):
         return f"{value:.15g}"
+    if isinstance(value, Mapping):
+        return json.dumps({key: _unspoken(key, x) for key, x in value.items()}, default=str)
     name = getattr(value, "__qualname__", None)
     return f"{value.__module__}:{name}" if name else str(value)
 
@@ -112,15 +127,18 @@ class Kind:
         Raises:
             Misconfigured: it cannot be used; the message has name, value and what is expected.
         """
+        told = ""
         try:
             return self.accept(self.read(value) if text else value)
+        except Unusable as error:
+            told = f": {error}"
         except (ValueError, TypeError, LookupError, OverflowError):
             pass
         try:
             shown = self.show(value)
         except ValueError:  # Python does not write numbers of very many digits
             shown = f"a very large {type(value).__name__}"
-        raise Misconfigured(f"{name}={shown} cannot be used: expected {self.expected}")
+        raise Misconfigured(f"{name}={shown} cannot be used{told}: expected {self.expected}")
 
 
 def number(expected: str, *, above: bool = False) -> Kind:
@@ -134,13 +152,13 @@ def number(expected: str, *, above: bool = False) -> Kind:
     return Kind(expected=expected, accept=accept, read=float)
 
 
-def whole(expected: str, *, most: int = 2**53) -> Kind:
-    """A whole number, from 1 to ``most``."""
+def whole(expected: str, *, least: int = 1, most: int = 2**53) -> Kind:
+    """A whole number, from ``least`` to ``most``."""
 
     def accept(value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
             raise TypeError
-        return int(value) if 1 <= value <= most else refuse()
+        return int(value) if least <= value <= most else refuse()
 
     return Kind(expected=expected, accept=accept, read=int)
 
@@ -178,8 +196,9 @@ def boolean() -> Kind:
 def url() -> Kind:
     """Where the server is."""
     return Kind(
-        expected="HOST:PORT, redis://…, rediss://…, unix://PATH, embedded://[DIRECTORY] or memory:// "
-        "(in a password, write %40 for @, %2F for /, %3F for ?, %23 for #)",
+        expected="HOST:PORT, redis://…, rediss://…, redis+sentinel://HOST,…/GROUP, redis+cluster://HOST,…, "
+        "unix://PATH, embedded://[DIRECTORY] or memory:// (in a password, write %40 for @, %2F for /, "
+        "%3F for ?, %23 for #)",
         accept=_with_scheme,
         show=lambda value: repr(redacted(value)) if isinstance(value, str | int) else type(value).__name__,
     )
@@ -192,18 +211,36 @@ def _with_scheme(value: str) -> str:
     """
     if not isinstance(value, str):
         raise TypeError
+    if "://" not in value and (torn := TORN.match(value)):
+        missing = "second slash" if torn[2] else "colon"
+        meant = redacted(f"{torn[1]}://{value[torn.end() :]}")
+        raise Unusable(f"the {missing} is missing, write {meant}")
     given = value if "://" in value else f"redis://{value}"
     parts = urlsplit(given)
-    if parts.scheme not in SCHEMES or "\0" in given:
+    if parts.scheme not in FORMS or "\0" in given:
         raise ValueError
-    if parts.scheme in {"redis", "rediss"}:
-        _ = parts.port  # raises ValueError where it is none
+    if parts.scheme.startswith("redis"):
+        if server_url(given).form == "server":
+            _ = parts.port  # raises ValueError where it is none
         names = [part.partition("=")[0] for part in parts.query.split("&") if part]
         if parts.fragment or "@" in parts.path or not all(map(str.isidentifier, names)):
             raise ValueError
     if (given != value and not parts.hostname) or (parts.scheme == "unix" and not parts.path):
         raise ValueError
     return given
+
+
+def mapping(expected: str) -> Kind:
+    """A mapping with text for keys; a JSON object in the environment."""
+
+    def accept(value: Any) -> dict[str, Any]:
+        if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+            raise TypeError
+        return dict(value)
+
+    return Kind(
+        expected=expected, accept=accept, read=json.loads, show=lambda value: "…" if value else repr(value)
+    )
 
 
 def zone() -> Kind:

@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
+import difflib
+import inspect
+import os
+from collections.abc import Callable, Collection
+from functools import wraps
+from typing import Any, TypeVar, cast
 
 import attrs
 
 from runnel_trio.exceptions import Misconfigured
 
-__all__ = ["TRACE_FIELD", "check_key", "checked_name", "is_name", "name_of"]
+__all__ = [
+    "TRACE_FIELD",
+    "check_key",
+    "checked_name",
+    "closest",
+    "free_name",
+    "is_name",
+    "name_of",
+    "named",
+    "place_of",
+]
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 #: The field of an entry that tells who sent it, see `tracing`: no field of a record can be called so.
 TRACE_FIELD = b":trace"
@@ -44,6 +61,43 @@ def is_name(name: str) -> bool:
         return False
 
 
+def free_name(app: str, kind: str, name: Any, taken: Collection[str]) -> str:
+    """As `checked_name`, of one that an app does not have yet.
+
+    Raises:
+        Misconfigured: it cannot be used, or is taken.
+    """
+    if checked_name(kind, name) in taken:
+        raise Misconfigured(f"app {app!r} has a {kind} named {name!r} already: give this one another name")
+    return str(name)
+
+
+def closest(name: str, names: Collection[str]) -> str | None:
+    """The one that was probably meant.
+
+    Example:
+        >>> closest("partiton_by", ["partition_by", "record"]), closest("x", ["record"])
+        ('partition_by', None)
+    """
+    return next(iter(difflib.get_close_matches(name, names, n=1, cutoff=0.75)), None)
+
+
+def named(function: F) -> F:
+    """Have a keyword that a function does not take refused with the one that was probably meant."""
+    known = [name for name in inspect.signature(function).parameters if name != "self"]
+
+    @wraps(function)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        for name in kwargs:
+            if name not in known:
+                meant = closest(name, known)
+                hint = f"did you mean {meant}?" if meant else f"there are {', '.join(known)}."
+                raise Misconfigured(f"{function.__name__}() takes no argument {name}: {hint}")
+        return function(*args, **kwargs)
+
+    return cast("F", checked)
+
+
 def check_key(record: Any, partition_by: Any) -> None:
     """Refuse a ``partition_by`` that no record of the class can have.
 
@@ -66,3 +120,12 @@ def check_key(record: Any, partition_by: Any) -> None:
 def name_of(function: Any) -> str:
     """What to call a function."""
     return getattr(function, "__name__", None) or type(function).__name__
+
+
+def place_of(function: Any) -> str:
+    """Where a function stands, as ``file.py:12``; empty where that cannot be known."""
+    code = getattr(inspect.unwrap(function) if callable(function) else function, "__code__", None)
+    if code is None:
+        return ""
+    path = os.path.relpath(code.co_filename)
+    return f"{code.co_filename if path.startswith(os.pardir) else path}:{code.co_firstlineno}"

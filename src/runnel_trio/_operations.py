@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import attrs
 
-from runnel_trio._broker._protocol import Broker, Membership, ProcessorSpec, Quarantine
+from runnel_trio._broker._protocol import Broker, Layouts, Membership, ProcessorSpec, Quarantine
 from runnel_trio._rules._cursor import ORIGIN, parse_id
 from runnel_trio.exceptions import Misconfigured, WorkersAlive
 
@@ -21,7 +21,9 @@ __all__ = [
     "pause",
     "predecessor",
     "quarantined",
+    "reads",
     "reset",
+    "stages",
     "start_of",
 ]
 
@@ -40,6 +42,7 @@ class PartitionReset:
         after: the one up to which it counts as processed now.
         lag_before: events that were not processed; None when the server cannot say.
         lag_after: events that are to be processed now.
+        layout: of the stream's partitions, see `Partition`; there are two while these are being changed.
     """
 
     partition: int
@@ -47,6 +50,7 @@ class PartitionReset:
     after: str
     lag_before: int | None
     lag_after: int
+    layout: int = 1
 
 
 @attrs.frozen
@@ -90,6 +94,25 @@ class Quarantined:
     def stored(self) -> Quarantine:
         """What the broker keeps."""
         return self._why
+
+
+async def reads(broker: Broker, name: str, layouts: Layouts) -> list[ProcessorSpec]:
+    """A processor in the layouts that it has to read, in this order: it begins one when it is through before.
+
+    Most have one. The former layout is the first, until everything in it is acknowledged.
+    """
+    current = ProcessorSpec(stream=layouts.current, name=name)
+    if layouts.draining is not None:
+        former = ProcessorSpec(stream=layouts.draining, name=name)
+        if await broker.remaining(former):
+            return [former, current]
+    return [current]
+
+
+async def stages(broker: Broker, processor: ProcessorSpec) -> list[ProcessorSpec]:
+    """As `reads`, of what the server says now; changes nothing there."""
+    layouts = await broker.layouts(processor.stream)
+    return [processor] if layouts is None else await reads(broker, processor.name, layouts)
 
 
 def predecessor(xid: bytes) -> bytes:
@@ -164,11 +187,14 @@ async def reset(
     dry_run: bool,
 ) -> list[PartitionReset]:
     """See `Processor.reset`."""
-    cursor, numbers = start_of(start), numbers_of(processor, partitions)
-    await broker.declare(processor.stream)
+    cursor = start_of(start)
+    await broker.declare(processor.stream, dry_run=dry_run)
+    places = await stages(broker, processor)
+    numbers = {places[0]: numbers_of(places[0], partitions)}
+    if partitions is None:  # those that it is going to read as well
+        numbers |= {place: numbers_of(place, None) for place in places[1:]}
     if not force and not dry_run:
-        _refuse_if_alive(processor, await broker.look(processor))
-    found = await broker.rewind(processor, dict.fromkeys(numbers, cursor), dry_run=dry_run)
+        _refuse_if_alive(processor, await broker.look(places[0]))
     return [
         PartitionReset(
             partition=x.partition,
@@ -176,8 +202,10 @@ async def reset(
             after=x.after.decode(),
             lag_before=None if x.lag_before < 0 else x.lag_before,
             lag_after=x.lag_after,
+            layout=place.stream.layout,
         )
-        for x in found
+        for place, chosen in numbers.items()
+        for x in await broker.rewind(place, dict.fromkeys(chosen, cursor), dry_run=dry_run)
     ]
 
 
@@ -185,6 +213,8 @@ async def pause(
     broker: Broker, processor: ProcessorSpec, partitions: Collection[int] | None, reason: str, by: str
 ) -> list[int]:
     """See `Processor.pause`."""
+    await broker.declare(processor.stream)
+    place = (await stages(broker, processor))[0]
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
     whys = [
         Quarantine(
@@ -197,25 +227,27 @@ async def pause(
             time=now,
             member=by,
         )
-        for number in numbers_of(processor, partitions)
+        for number in numbers_of(place, partitions)
     ]
-    await broker.declare(processor.stream)
-    done = await broker.pause(processor, whys)
+    done = await broker.pause(place, whys)
     return [why.partition for why, paused in zip(whys, done, strict=True) if paused]
 
 
 async def forget(broker: Broker, processor: ProcessorSpec) -> int:
     """See `Processor.forget`."""
-    await broker.declare(processor.stream)
-    _refuse_if_alive(processor, await broker.look(processor))
-    return await broker.forget(processor)
+    await broker.declare(processor.stream, dry_run=True)
+    places = await stages(broker, processor)
+    for place in places:
+        _refuse_if_alive(processor, await broker.look(place))
+    return sum([await broker.forget(place) for place in places])
 
 
 async def quarantined(
     broker: Broker, processor: ProcessorSpec, partitions: Collection[int] | None
 ) -> list[Quarantined]:
     """See `Processor.quarantined`."""
-    found = await broker.quarantined(processor, numbers_of(processor, partitions))
+    place = (await stages(broker, processor))[0]
+    found = await broker.quarantined(place, numbers_of(place, partitions))
     return [Quarantined.of(why) for why in found if why is not None]
 
 

@@ -6,8 +6,9 @@ Everything here is read from the server, so that it is true without the app's co
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -15,6 +16,7 @@ import attrs
 from runnel_trio._broker._protocol import (
     AppSpec,
     Broker,
+    Layouts,
     Member,
     Membership,
     ProcessorSpec,
@@ -24,7 +26,9 @@ from runnel_trio._broker._protocol import (
     Surveyed,
 )
 from runnel_trio._kinds import legible
+from runnel_trio._operations import reads
 from runnel_trio._rules._cursor import ORIGIN, parse_id
+from runnel_trio._words import counted
 
 __all__ = [
     "Health",
@@ -56,6 +60,8 @@ class MemberView:
         leaving: it gives up what it has.
         partitions: how many it owns.
         lag: events that they are behind.
+        beat: rises with each of its heartbeats.
+        expiry: seconds without one after which it counts as dead.
     """
 
     id: str
@@ -66,6 +72,8 @@ class MemberView:
     leaving: bool
     partitions: int
     lag: int
+    beat: int = 0
+    expiry: float = math.inf
 
 
 @attrs.frozen(kw_only=True)
@@ -101,6 +109,8 @@ class ProcessorView:
         members: those who have been here for longest first.
         partitions: by number.
         acknowledged: events that were ever acknowledged, of which the server knows.
+        layout: of the stream's partitions: those that it reads now.
+        waiting: events in the partitions that it reads after these.
     """
 
     stream: str
@@ -108,11 +118,13 @@ class ProcessorView:
     members: Sequence[MemberView]
     partitions: Sequence[PartitionView]
     acknowledged: int
+    layout: int = 1
+    waiting: int = 0
 
     @property
     def lag(self) -> int:
         """Events that are not acknowledged, as far as the server knows."""
-        return sum(x.lag or 0 for x in self.partitions)
+        return self.waiting + sum(x.lag or 0 for x in self.partitions)
 
     @property
     def age(self) -> float:
@@ -145,6 +157,7 @@ class StreamView:
         fullest: the share of its room that the fullest partition uses.
         size: about how many bytes of memory it takes in the server.
         added: events that were ever stored.
+        former: its former partitions, while they still have events that somebody has to acknowledge.
     """
 
     spec: StreamSpec
@@ -153,6 +166,7 @@ class StreamView:
     fullest: float
     size: int
     added: int
+    former: StreamSpec | None = None
 
     @property
     def holds_dead_letters(self) -> bool:
@@ -192,43 +206,56 @@ async def overview(broker: Broker, app: str, known: Sequence[ProcessorSpec] = ()
     streams: list[StreamView] = []
     processors: list[ProcessorView] = []
     for spec in await broker.streams(app):
-        surveyed = await broker.survey(spec)
-        streams.append(_stream(spec, surveyed))
-        begun = {name for partition in surveyed for name in partition.processors}
+        layouts = await broker.layouts(spec) or Layouts(spec)
+        surveyed = {x: await broker.survey(x) for x in layouts.all}
+        streams.append(_stream(layouts, surveyed))
+        begun = {name for found in surveyed.values() for x in found for name in x.processors}
         waiting = {x.name for x in known if x.stream.name == spec.name}
         for name in sorted(begun | waiting):
-            view = await broker.look(ProcessorSpec(stream=spec, name=name))
-            processors.append(_processor(spec, name, surveyed, view, time))
+            place, *later = await reads(broker, name, layouts)
+            view = await broker.look(place)
+            behind = sum(_lag(x, name) for y in later for x in surveyed[y.stream])
+            processors.append(_processor(place, surveyed[place.stream], view, time, behind))
     leader = leadership.members[0].id if leadership.members else None
     return Overview(app=app, time=time, leader=leader, streams=streams, processors=processors)
 
 
-def _stream(spec: StreamSpec, surveyed: Sequence[Surveyed]) -> StreamView:
-    size, lengths = spec.partition_size, [x.length for x in surveyed]
+def _stream(layouts: Layouts, surveyed: Mapping[StreamSpec, Sequence[Surveyed]]) -> StreamView:
+    spec = layouts.current
+    size, lengths = spec.partition_size, [x.length for x in surveyed[spec]]
+    everything = [x for found in surveyed.values() for x in found]
     return StreamView(
         spec=spec,
-        length=sum(lengths),
+        length=sum(x.length for x in everything),
         room=sum(max(0, size - length) for length in lengths) if size else None,
         fullest=max(lengths, default=0) / size if size else 0.0,
-        size=sum(x.size for x in surveyed),
-        added=sum(x.entries_added for x in surveyed),
+        size=sum(x.size for x in everything),
+        added=sum(x.entries_added for x in everything),
+        former=layouts.draining,
     )
 
 
+def _lag(surveyed: Surveyed, name: str) -> int:
+    standing = surveyed.processors.get(name)
+    return surveyed.length if standing is None else max(0, standing.lag)
+
+
 def _processor(
-    spec: StreamSpec, name: str, surveyed: Sequence[Surveyed], view: Membership, time: float
+    place: ProcessorSpec, surveyed: Sequence[Surveyed], view: Membership, time: float, waiting: int
 ) -> ProcessorView:
-    partitions = [_partition(x, x.processors.get(name), time) for x in surveyed]
+    partitions = [_partition(x, x.processors.get(place.name), time) for x in surveyed]
     owned = Counter(x.owner for x in partitions)
     behind: Counter[str] = Counter()
     for partition in partitions:
         behind[partition.owner] += partition.lag or 0
     return ProcessorView(
-        stream=spec.name,
-        name=name,
+        stream=place.stream.name,
+        name=place.name,
         members=[_member(x, owned[x.id], behind[x.id]) for x in view.members],
         partitions=partitions,
         acknowledged=sum(x.entries_added for x in surveyed) - sum(x.lag or 0 for x in partitions),
+        layout=place.stream.layout,
+        waiting=waiting,
     )
 
 
@@ -276,6 +303,8 @@ def _member(member: Member, partitions: int, lag: int) -> MemberView:
         leaving=member.leaving,
         partitions=partitions,
         lag=lag,
+        beat=member.beat,
+        expiry=member.expiry,
     )
 
 
@@ -311,9 +340,10 @@ def health(view: Overview, *, most_lag: int | None, most_age: float | None) -> H
         name = f"{processor.stream}/{processor.name}"
         if still := processor.standing():
             numbers = ", ".join(str(x.number) for x in still[:8]) + (", …" if len(still) > 8 else "")
-            standing.append(f"{name}: {len(still)} partition(s) stand still: {numbers}")
+            stand = "stands" if len(still) == 1 else "stand"
+            standing.append(f"{name}: {counted(len(still), 'partition')} {stand} still: {numbers}")
         if most_lag is not None and processor.lag > most_lag:
-            behind.append(f"{name}: {processor.lag:,} events behind, more than {most_lag:,}")
+            behind.append(f"{name}: {counted(processor.lag, 'event')} behind, more than {most_lag:,}")
         if most_age is not None and processor.age > most_age:
             behind.append(
                 f"{name}: the oldest event waits for {processor.age:,.0f} s, more than {most_age:g}"

@@ -15,7 +15,8 @@ import trio
 
 from runnel_trio._broker._protocol import Broker, CommitOutcome, ProcessorSpec
 from runnel_trio._codec import Record
-from runnel_trio._operations import PartitionReset, Quarantined, forget, pause, quarantined, reset
+from runnel_trio._names import name_of, place_of
+from runnel_trio._operations import PartitionReset, Quarantined, forget, pause, quarantined, reset, stages
 from runnel_trio._stream import Stream
 from runnel_trio.constants import ExceptionPolicy
 from runnel_trio.exceptions import Misconfigured
@@ -25,7 +26,7 @@ from runnel_trio.middleware._dead_letter import DeadLetterMiddleware
 if TYPE_CHECKING:
     from runnel_trio._trial import Trial
 
-__all__ = ["Alone", "Processor", "chosen", "refuse_foreign"]
+__all__ = ["Alone", "Processor", "chosen", "refuse_far", "refuse_foreign"]
 
 R = TypeVar("R", bound=Record)
 
@@ -58,7 +59,7 @@ class Processor(Generic[R]):
         function: called for each owned partition with that partition's `Events`.
         name: the name of its consumer group.
         exception_policy: what happens when it raises.
-        middleware: links between the source and the function, the source's end first.
+        middleware: links between the source and the function, the outermost, at the source's end, first.
         lock_expiry: seconds after its last heartbeat that a member counts as dead.
         read_timeout: milliseconds that a read waits in the server.
         prefetch_count: events that are kept ready for each partition, at most.
@@ -71,6 +72,7 @@ class Processor(Generic[R]):
         max_unacked: events of each partition that a crash can repeat, at most.
         sinks: streams that its middleware writes to.
         max_attempts: how many workers may die over an event before the policy applies to it.
+        commit_replicas: how many replicas must have a commit before its events count as acknowledged.
         alone: runs a processor in a worker of its own, on a memory broker of its own; for `test`.
     """
 
@@ -90,13 +92,15 @@ class Processor(Generic[R]):
     join_delay: float
     max_unacked: int
     max_attempts: int
+    commit_replicas: int
     alone: Callable[[Processor[Any]], AbstractAsyncContextManager[Alone]] = attrs.field(repr=False)
     sinks: list[Stream[Any]] = attrs.field(factory=list, init=False)
 
     def __attrs_post_init__(self) -> None:
         if not inspect.iscoroutinefunction(self.function):
             raise Misconfigured(
-                f"processor {self.name!r} must be an async function: `async def {self.name}(events):`"
+                f"processor {self.name!r} must be an async function: `async def "
+                f"{name_of(self.function)}(events):` ({place_of(self.function)})"
             )
         for link in self.middleware:
             if not isinstance(link, Middleware):
@@ -205,7 +209,8 @@ class Processor(Generic[R]):
             >>> trio.run(main)[0].lag_after
             2
         """
-        async with self.stream.connect(self.stream.spec) as broker:
+        connection = self.stream.connect(self.stream)
+        async with connection.looking() if dry_run else connection as broker:
             return await reset(broker, self.spec, start, partitions, force=force, dry_run=dry_run)
 
     async def pause(
@@ -244,7 +249,7 @@ class Processor(Generic[R]):
             ([0, 1], [0, 1])
         """
         who = by if by is not None else f"{getpass.getuser()}@{socket.gethostname()}"
-        async with self.stream.connect(self.stream.spec) as broker:
+        async with self.stream.connect(self.stream) as broker:
             return await pause(broker, self.spec, partitions, reason, who)
 
     async def forget(self) -> int:
@@ -260,7 +265,7 @@ class Processor(Generic[R]):
             WorkersAlive: workers run.
             BrokerUnavailable: the server cannot be reached.
         """
-        async with self.stream.connect(self.stream.spec) as broker:
+        async with self.stream.connect(self.stream).looking() as broker:
             return await forget(broker, self.spec)
 
     async def quarantined(self, partitions: Collection[int] | None = None) -> list[Quarantined]:
@@ -273,7 +278,7 @@ class Processor(Generic[R]):
             Misconfigured: no such partition.
             BrokerUnavailable: the server cannot be reached.
         """
-        async with self.stream.connect(self.stream.spec) as broker:
+        async with self.stream.connect(self.stream).looking() as broker:
             return await quarantined(broker, self.spec, partitions)
 
     async def resume(
@@ -303,19 +308,24 @@ class Processor(Generic[R]):
         if letters is not None and skip:
             raise Misconfigured("resume: skip leaves out what dead_letter keeps; give one of them")
         done: list[Quarantined] = []
-        async with self.stream.connect(self.stream.spec) as broker:
-            if letters is not None:
-                await broker.declare(letters.sink.spec)
-            for found in await quarantined(broker, self.spec, None) if standing is None else standing:
+        async with self.stream.connect(self.stream).looking() as broker:
+            place = (await stages(broker, self.spec))[0]
+            them = await quarantined(broker, self.spec, None) if standing is None else standing
+            if letters is not None and them:
+                letters.sink.adopt((await broker.declare(letters.sink.code)).current)
+                refuse_far(broker, self)
+            for found in them:
                 if found.is_pause and (skip or letters is not None):
                     raise Misconfigured(
                         f"{self.stream.name}[{found.partition}] is paused: nothing failed there that could "
                         "be skipped or set aside. Resume it as it is"
                     )
-                outputs = [] if letters is None else await letters.buried(broker, self.stream, found)
-                outcome = await broker.resume(
-                    self.spec, found.stored, skip=skip or dead_letter, outputs=outputs
-                )
+                outputs = [] if letters is None else await letters.buried(broker, self.stream, place, found)
+                outcome = await broker.resume(place, found.stored, skip=skip or dead_letter, outputs=outputs)
+                if outcome is CommitOutcome.SEALED and letters is not None:
+                    await letters.sink.follow(broker)
+                    outputs = await letters.buried(broker, self.stream, place, found)
+                    outcome = await broker.resume(place, found.stored, skip=True, outputs=outputs)
                 if outcome is CommitOutcome.FULL and letters is not None:
                     raise letters.full(found.partition)
                 if outcome is CommitOutcome.COMMITTED:
@@ -349,6 +359,32 @@ def refuse_foreign(app: str, streams: Mapping[str, Stream[Any]], stream: Any) ->
         raise Misconfigured(
             f"{stream!r} is a stream of another app: processors of app {app!r} need one of its own"
         )
+
+
+def refuse_far(broker: Broker, processor: Processor[Any], counts: Mapping[str, int] | None = None) -> None:
+    """Refuse a stream for outputs that a cluster may keep on another node than what they come from.
+
+    Args:
+        broker: where they are.
+        processor: whose.
+        counts: by stream, how many partitions one is about to have.
+
+    Raises:
+        Misconfigured: one has too few partitions.
+    """
+    stream, about = processor.stream, counts or {}
+    wanted = about.get(stream.name, stream.partition_count)
+    for sink in processor.sinks if broker.clustered else ():
+        if about.get(sink.name, sink.partition_count) < wanted:
+            advice = (
+                f"Give it {wanted} first: `runnel-trio stream repartition`"
+                if counts
+                else f"Declare it with partition_count={wanted}"
+            )
+            raise Misconfigured(
+                f"{sink!r} has fewer partitions than {stream!r}: on a cluster a dead letter is stored on the "
+                f"node of its event, in the partition of the same number. {advice}"
+            )
 
 
 def chosen(

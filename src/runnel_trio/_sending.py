@@ -12,15 +12,20 @@ from typing import Any, TypeAlias, cast
 import attrs
 import trio
 
-from runnel_trio._broker._protocol import Batch, Broker, StreamSpec
-from runnel_trio._broker._shared import Connection
+from runnel_trio._broker._protocol import SEALED, Batch, Broker, StreamSpec
+from runnel_trio._broker._shared import Connection, Declarable
 from runnel_trio.constants import Overflow
 from runnel_trio.exceptions import StreamFull
 from runnel_trio.metrics import Metrics
 
-__all__ = ["Connect", "Watched", "measured"]
+__all__ = ["Connect", "Watched", "measured", "stored_in"]
 
-Connect: TypeAlias = Callable[[StreamSpec], Connection]
+Connect: TypeAlias = Callable[[Declarable], Connection]
+
+
+def stored_in(stored: Mapping[int, int]) -> int:
+    """How many entries all partitions have taken, of what `Broker.append` answers."""
+    return sum(count for count in stored.values() if count != SEALED)
 
 
 @attrs.define(eq=False)
@@ -34,6 +39,10 @@ class Watched:
     def at_once(self) -> bool:
         """See `Connection`."""
         return self._inner.at_once
+
+    def looking(self) -> Connection:
+        """See `Connection`; there is nothing to watch."""
+        return self._inner.looking()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._broker, name)
@@ -63,7 +72,7 @@ class Watched:
 class _Counted(Watched):
     """Tells how much was stored, and what had to wait."""
 
-    stream: StreamSpec = attrs.field(kw_only=True)
+    stream: Declarable = attrs.field(kw_only=True)
     metrics: Metrics = attrs.field(kw_only=True)
     _waits_since: float | None = attrs.field(default=None, init=False)
 
@@ -71,12 +80,12 @@ class _Counted(Watched):
         """See `Watched`."""
         self._tell_of_waiting()
         if isinstance(error, StreamFull):
-            self.metrics.refused(self.stream.name, len(error.unsent))
+            self.metrics.refused(self.stream.code.name, len(error.unsent))
 
     def _tell_of_waiting(self) -> None:
         if self._waits_since is not None:
             now = trio.current_time()
-            self.metrics.blocked(self.stream.name, now - self._waits_since, begins=False)
+            self.metrics.blocked(self.stream.code.name, now - self._waits_since, begins=False)
             self._waits_since = now
 
     async def append(self, stream: StreamSpec, batches: Mapping[int, Batch]) -> Mapping[int, int]:
@@ -84,9 +93,9 @@ class _Counted(Watched):
         self._tell_of_waiting()
         began = trio.current_time()
         stored = await Watched.append(self, stream, batches)
-        self.metrics.sent(stream.name, sum(stored.values()), trio.current_time() - began)
+        self.metrics.sent(stream.name, stored_in(stored), trio.current_time() - began)
         if stream.overflow is Overflow.BLOCK:
-            full = any(stored[number] < len(batch) for number, batch in batches.items())
+            full = any(0 <= stored[number] < len(batch) for number, batch in batches.items())
             if full and self._waits_since is None:
                 self.metrics.blocked(stream.name, 0.0, begins=True)
             if not full:

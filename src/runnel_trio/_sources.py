@@ -7,20 +7,21 @@ are not mixed, so that what holds can be seen in one place.
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import warnings
 from collections.abc import Collection, Mapping
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import attrs
 
+from runnel_trio import _names
 from runnel_trio.exceptions import Misconfigured
 
-__all__ = ["SettingsFile", "nearest", "unknown", "variable", "warn_of_near_misses"]
+__all__ = ["Origins", "SettingsFile", "nearest", "unknown", "variable", "warn_of_near_misses"]
 
 PREFIX = "RUNNEL_"
 #: Variables that are read elsewhere: the embedded server's binary.
@@ -38,14 +39,12 @@ def variable(name: str) -> str:
 
 def closest(name: str, names: Collection[str]) -> str | None:
     """The setting that was probably meant."""
-    if f"default_{name}" in names:
-        return f"default_{name}"
-    return next(iter(difflib.get_close_matches(name, names, n=1, cutoff=0.75)), None)
+    return f"default_{name}" if f"default_{name}" in names else _names.closest(name, names)
 
 
-def unknown(name: str, names: Collection[str]) -> str:
-    """What to tell of a name that is no setting."""
-    meant = closest(name, names)
+def unknown(name: str, names: Collection[str], beside: Collection[str] = ()) -> str:
+    """What to tell of a name that is no setting, and that may be meant for one of those ``beside`` them."""
+    meant = closest(name, [*names, *(x for x in beside if x != name)])
     hint = f"did you mean {meant}?" if meant else f"there are {', '.join(names)}."
     return f"there is no setting {name}: {hint}"
 
@@ -109,6 +108,8 @@ def _settings(path: str, tables: tuple[str, ...]) -> SettingsFile | None:
     ):  # most have nothing for us, and are not ours to judge
         return None
     found: Any = _parsed(shown, raw)
+    if tables and isinstance(found.get("tool"), dict):
+        _warn_of_other_tables(shown, found["tool"])
     for name in tables:
         if not isinstance(found, dict) or name not in found:
             return None
@@ -119,6 +120,16 @@ def _settings(path: str, tables: tuple[str, ...]) -> SettingsFile | None:
     if "tool" in found and not tables:
         raise Misconfigured(f"{shown}: settings stand at the top of this file, without [tool.runnel]")
     return SettingsFile(f"{shown}{table}", found)
+
+
+def _warn_of_other_tables(shown: str, tool: Mapping[str, Any]) -> None:
+    """A table by the package's name would be ignored in silence."""
+    for name in ("runnel-trio", "runnel_trio"):
+        if name in tool:
+            warnings.warn(
+                f"{shown}: [tool.{name}] is not read: settings stand in [tool.runnel]",
+                stacklevel=7,  # the line that makes the App
+            )
 
 
 def _shown(path: str) -> str:
@@ -143,3 +154,23 @@ def _parsed(shown: str, raw: bytes) -> dict[str, Any]:
         raise Misconfigured(f"{shown}, line {line}: no TOML: {PLACE.sub('', said)}") from error
     except (ValueError, RecursionError) as error:  # a number of too many digits; tables in tables in tables
         raise Misconfigured(f"{shown}: its TOML cannot be read: {error}") from error
+
+
+class Origins:
+    """Where the values of settings come from: no field of theirs, because equal settings may differ in it."""
+
+    _origins: dict[str, str]
+
+    @property
+    def origins(self) -> Mapping[str, str]:
+        """Where each value comes from, by the setting's name.
+
+        That is ``argument``, the name of a variable as ``RUNNEL_LOG_LEVEL``, a file as
+        ``pyproject.toml [tool.runnel]``, ``default``, or what `changed` was told.
+
+        Example:
+            >>> from runnel_trio.settings import Settings
+            >>> Settings(log_level="debug").origins["log_level"]
+            'argument'
+        """
+        return MappingProxyType(self._origins)

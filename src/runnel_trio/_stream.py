@@ -5,6 +5,9 @@ leaves. Many records whose encoding cannot fail (see `_codec._sure`) are encoded
 those of another partition, but all of them before the first wait: what other tasks do to a record then is
 not seen. Each partition's records leave in chunks, one chunk of a partition at a time: the next one goes
 when the one before is stored, whatever happened on the way, so that order holds within a partition.
+
+A partition that takes entries for another layout says so: then the stream's other partitions are learned of,
+what is left is dealt out anew, and the sender notices nothing.
 """
 
 from __future__ import annotations
@@ -12,9 +15,8 @@ from __future__ import annotations
 import logging
 import math
 import random
-import re
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from operator import attrgetter
 from typing import Any, Generic, TypeVar
@@ -22,16 +24,31 @@ from typing import Any, Generic, TypeVar
 import attrs
 import trio
 
-from runnel_trio._broker._protocol import Batch, Broker, StreamSpec
-from runnel_trio._broker._shared import Connection
+from runnel_trio._broker._protocol import SEALED, Batch, Broker, StreamSpec
+from runnel_trio._broker._shared import Connection, Declarable
 from runnel_trio._codec import SIMPLE_KEYS, DecodeError, Record, RecordCodec, blake3_hasher
 from runnel_trio._event import Event
-from runnel_trio._outgoing import CHUNK_RECORDS, Chunks, Pending, flat, rows_of
+from runnel_trio._outgoing import (
+    CHUNK_RECORDS,
+    Chunks,
+    Outgoing,
+    Pending,
+    Routing,
+    flat,
+    rows_of,
+    sorted_out,
+)
 from runnel_trio._portal import Portal
-from runnel_trio._rules._cursor import ORIGIN, is_after
 from runnel_trio._telemetry import report
+from runnel_trio._words import counted
 from runnel_trio.constants import Overflow
-from runnel_trio.exceptions import DeserializationError, Misconfigured, StreamFull
+from runnel_trio.exceptions import (
+    BrokerRefused,
+    DeserializationError,
+    Misconfigured,
+    NotReplicated,
+    StreamFull,
+)
 
 __all__ = ["Stream"]
 
@@ -44,11 +61,11 @@ _FIRST_LOOK, _LAST_LOOK = 0.005, 0.25
 #: Looks without room after which it is told.
 _PATIENT_LOOKS = 8
 
+#: Refusals of a partition, one after the other, after which nothing is to be hoped for.
+_MOST_REFUSALS = 6
+
 #: For all streams of the process.
 _portal = Portal()
-
-_ID = re.compile(r"([0-9]{1,20})-([0-9]{1,20})")
-_HIGHEST = 2**64 - 1
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -56,7 +73,7 @@ class Stream(Generic[R]):
     """A set of partitions, together one stream of events. Made by `App.stream`.
 
     Attributes:
-        spec: what the broker knows of it.
+        code: what the broker is told of it, as the app's code declares it.
         record: the class of its records.
         partition_by: attribute, or function of a record, that gives the partition key.
         hasher: partition key → whole number.
@@ -64,30 +81,49 @@ class Stream(Generic[R]):
         connect: holds the broker open, with this stream declared to it.
     """
 
-    spec: StreamSpec
+    code: StreamSpec = attrs.field(alias="spec")
     record: type[R]
     partition_by: str | Callable[[R], Any]
     hasher: Callable[[Any], int]
     codec: RecordCodec[R]
-    connect: Callable[[StreamSpec], Connection] = attrs.field(repr=False)
-    _numbers_of: Callable[[Iterable[R]], list[int]] = attrs.field(init=False, repr=False)
+    connect: Callable[[Declarable], Connection] = attrs.field(repr=False)
+    _routing: Routing = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        self._numbers_of = _numbering(self)
+        self._routing = Routing(self.code, _numbering(self, self.code.partition_count))
 
     @property
     def name(self) -> str:
         """Its name."""
-        return self.spec.name
+        return self.code.name
+
+    @property
+    def spec(self) -> StreamSpec:
+        """What the broker knows of it, as far as this process has heard."""
+        return self._routing.spec
 
     @property
     def partition_count(self) -> int:
-        """How many partitions it has."""
-        return self.spec.partition_count
+        """How many partitions it has: as declared, and where that was changed on the server, as it says."""
+        return self._routing.spec.partition_count
+
+    def adopt(self, current: StreamSpec) -> None:
+        """It is so on the server."""
+        if current == self.spec:
+            return
+        self._routing = Routing(current, _numbering(self, current.partition_count))
+        count, given = current.partition_count, self.code.partition_count
+        if count != given:
+            facts = {"stream": self.name, "code": given, "server": count, "write": f"partition_count={count}"}
+            report(logging.WARNING, "partition-count-differs", **facts)
+
+    async def follow(self, broker: Broker) -> None:
+        """Learn where it is now, after a partition has refused entries."""
+        self.adopt((await broker.relearn(self.spec)).current)
 
     def __repr__(self) -> str:
         where = f"{self.spec.app}.{self.name}"
-        return f"<Stream {where} of {self.record.__name__}, {self.partition_count} partitions>"
+        return f"<Stream {where} of {self.record.__name__}, {counted(self.partition_count, 'partition')}>"
 
     def partition_of(self, record: R) -> int:
         """The number of the partition that a record belongs to.
@@ -103,13 +139,19 @@ class Stream(Generic[R]):
         Raises:
             Misconfigured: the partition key cannot be had, or not be hashed.
         """
-        return self._numbers_of([record])[0]
+        return self._routing.numbers_of([record])[0]
 
     def key_of(self, record: R) -> Any:
         """The partition key of a record, as ``partition_by`` says."""
         return _key_function(self.partition_by)(record)
 
-    async def send(self, *records: R, stream_ids: Iterable[str | bytes] | None = None) -> None:
+    async def send(
+        self,
+        *records: R,
+        stream_ids: Iterable[str | bytes] | None = None,
+        wait_replicas: int = 0,
+        within: float = math.inf,
+    ) -> None:
         """Store records, each in the partition of its key, in the order given.
 
         A retry after a lost connection stores nothing twice. When a partition is full, `overflow` decides:
@@ -120,39 +162,59 @@ class Stream(Generic[R]):
             *records: instances of the stream's record class.
             stream_ids: ids for the records (``"<milliseconds>-<sequence>"``, rising within a partition, or
                 ``"*"``), as many as there are records. By default the server gives them.
+            wait_replicas: how many replicas must have the records too, before it returns: then they are
+                safe when the server dies and one of these takes its place.
+            within: seconds that they may take for it, once the records are stored.
 
         Raises:
+            NotReplicated: they took longer; the records are stored, and may not survive the server.
             RecordInvalid: a record does not fit its types, or is larger than ``max_event_bytes``; nothing was
                 sent. Of 64 records or more those for other partitions may have been, where one is too large.
             StreamFull: no room, with ``overflow="error"``; says which records were not stored.
-            Misconfigured: bad ``stream_ids``, or the stream exists with another partition count.
+            Misconfigured: bad ``stream_ids``, or the stream never had so many partitions.
             BrokerUnavailable: no answer for a while; the records may have been stored or not.
 
         Cancellation: what is under way to the server is waited for; records of the same call that had not
         left are not sent, those stored before stay.
         """
-        declared = self.connect(self.spec)
+        if wait_replicas:
+            before = self._routing
+            await self.send(*records, stream_ids=stream_ids)
+            await self._confirm(records, before, wait_replicas, within)
+            return
+        routing, declared = self._routing, self.connect(self)
         rows: Iterable[Any]
         write: Callable[[list[Any]], list[bytes]]
-        few = len(records) < _MANY or self.partition_count == 1
+        few = len(records) < _MANY or routing.spec.partition_count == 1
         if not few and len(records) <= CHUNK_RECORDS and declared.at_once and self.codec.sure(records):
             rows, write = records, self.codec.values
         else:
             values = self.codec.values(records)
             if len(records) == 1 and stream_ids is None:
-                await self._send_one(declared, self._numbers_of(records)[0], values)
+                await self._send_one(declared, records, values, routing)
                 return
             rows, write = rows_of(values, len(self.codec.names))
-        numbers = self._numbers_of(records)
-        pending = self._sorted(rows, write, numbers, stream_ids)
+        numbers = routing.numbers_of(records)
+        pending = sorted_out(routing.spec, self.codec.names, rows, write, numbers, stream_ids)
         if not pending:
             await trio.lowlevel.checkpoint()
             return
         async with declared as broker:
-            await self._deliver(broker, pending, numbers)
+            await self._deliver(broker, Outgoing(records, numbers, pending, routing))
+
+    async def _confirm(self, records: tuple[R, ...], before: Routing, replicas: int, within: float) -> None:
+        numbers = {number for x in (before, self._routing) for number in x.numbers_of(records)}
+        async with self.connect(self) as broker:
+            reached = await broker.replicated(self.spec, numbers, replicas, within) if numbers else replicas
+        if reached < replicas:
+            raise NotReplicated(self.name, replicas, reached)
 
     def send_sync(
-        self, *records: R, stream_ids: Iterable[str | bytes] | None = None, within: float | None = None
+        self,
+        *records: R,
+        stream_ids: Iterable[str | bytes] | None = None,
+        wait_replicas: int = 0,
+        within: float | None = None,
     ) -> None:
         """As `send`, for code outside of Trio: a web service's thread, a script, asyncio's `to_thread`.
 
@@ -162,11 +224,13 @@ class Stream(Generic[R]):
         Args:
             *records: instances of the stream's record class.
             stream_ids: as in `send`.
-            within: seconds that it may wait for room in a full partition, and for the server.
+            wait_replicas: as in `send`.
+            within: seconds that it may wait for room in a full partition, for the server, and for replicas.
 
         Raises:
             As `send`.
-            TooSlowError: it took longer; records may have been stored or not.
+            TooSlowError: it took longer; records may have been stored or not (where they have been, and
+                replicas are wanted, it is NotReplicated).
             Misconfigured: called in a task of Trio.
 
         Example:
@@ -177,21 +241,29 @@ class Stream(Generic[R]):
             >>> orders = app.stream("orders", Order, partition_by="order_id")
             >>> orders.send_sync(Order(order_id=1), Order(order_id=2), within=5)
         """
-        _portal.run(self._send_within, records, stream_ids, within)
+        _portal.run(self._send_within, records, stream_ids, wait_replicas, within)
 
     async def _send_within(
-        self, records: tuple[R, ...], stream_ids: Iterable[str | bytes] | None, within: float | None
+        self,
+        records: tuple[R, ...],
+        stream_ids: Iterable[str | bytes] | None,
+        wait_replicas: int,
+        within: float | None,
     ) -> None:
-        with trio.fail_after(math.inf if within is None else within):
+        until = math.inf if within is None else trio.current_time() + within
+        before = self._routing
+        with trio.fail_at(until):
             await self.send(*records, stream_ids=stream_ids)
+        if wait_replicas:
+            await self._confirm(records, before, wait_replicas, max(0.0, until - trio.current_time()))
 
-    def structure(self, plain: Any) -> R:
-        """A record from its plain form: what a JSON document holds.
+    def structure(self, plain: Any, *, forbid_unknown: bool = False) -> R:
+        """A record from its plain form, as JSON holds it; unknown fields are left out, or forbidden.
 
         Raises:
             RecordInvalid: it does not fit, with the path of the value that does not.
         """
-        return self.codec.from_plain(plain)
+        return self.codec.from_plain(plain, forbid_unknown=forbid_unknown)
 
     def decode(self, event: Event) -> R:
         """An event as a record.
@@ -206,55 +278,54 @@ class Stream(Generic[R]):
                 self.name, event.partition.number, event.xid.decode(), error.field, error.reason
             ) from error.__cause__
 
-    def _sorted(
-        self,
-        rows: Iterable[Any],
-        write: Callable[[list[Any]], list[bytes]],
-        numbers: list[int],
-        stream_ids: Iterable[str | bytes] | None,
-    ) -> dict[int, Pending]:
-        """What goes to each partition."""
-        ids = _checked_ids(stream_ids, len(numbers))
-        sorted_rows: dict[int, list[Any]] = {number: [] for number in dict.fromkeys(numbers)}
-        for number, row in zip(numbers, rows, strict=True):
-            sorted_rows[number].append(row)
-        names = self.codec.names
-        pending = {number: Pending(names, own, write) for number, own in sorted_rows.items()}
-        for number, xid in zip(numbers, ids, strict=False):
-            pending[number].ids.append(xid)
-        for number, entries in pending.items():
-            _refuse_falling(self.name, number, entries.ids)
-        return pending
-
-    async def _send_one(self, declared: Connection, number: int, values: list[bytes]) -> None:
+    async def _send_one(
+        self, declared: Connection, records: tuple[R], values: list[bytes], routing: Routing
+    ) -> None:
         """Without what many records need: a thousand tasks that send one each take a third less."""
+        (number,) = routing.numbers_of(records)
         async with declared as broker:
-            stored = await broker.append(self.spec, {number: Batch(self.codec.names, values)})
-            if not stored[number]:
+            if self._routing is not routing:
+                routing = self._routing
+                (number,) = routing.numbers_of(records)
+            stored = await broker.append(routing.spec, {number: Batch(self.codec.names, values)})
+            if stored[number] < 1:
                 pending = {number: Pending(self.codec.names, [values], flat)}
-                await self._deliver(broker, pending, [number])
+                await self._deliver(broker, Outgoing(records, [number], pending, routing))
 
-    async def _deliver(self, broker: Broker, pending: dict[int, Pending], numbers: list[int]) -> None:
-        looks = 0
-        while pending:
-            chunks = Chunks(pending)
-            stored = await broker.append(self.spec, chunks)
-            for number, count in stored.items():
-                pending[number].drop(count)
+    async def _deliver(self, broker: Broker, left: Outgoing) -> None:
+        looks = refusals = 0
+        while left.pending:
+            if self._routing is not left.routing:
+                left.reroute(self._routing)
+            chunks = Chunks(left.pending)
+            stored = await broker.append(left.routing.spec, chunks)
+            full = left.took(stored, chunks)
             if chunks.refused:
                 raise chunks.refused[0]
-            pending = {number: entries for number, entries in pending.items() if entries.values}
-            full = [number for number, chunk in chunks.items() if stored[number] < len(chunk)]
-            looks = 0 if any(stored.values()) else looks + 1
+            if SEALED in stored.values():
+                refusals += 1
+                await self._refused(broker, left.routing, refusals)
+            looks = 0 if any(count > 0 for count in stored.values()) else looks + 1
             if full:
-                await self._no_room(full[0], pending, looks, numbers)
+                await self._no_room(full[0], left, looks)
 
-    async def _no_room(
-        self, number: int, pending: Mapping[int, Pending], looks: int, numbers: list[int]
-    ) -> None:
+    async def _refused(self, broker: Broker, before: Routing, refusals: int) -> None:
+        """A partition takes entries for another layout."""
+        if self._routing is before:
+            await self.follow(broker)
+        if self._routing is before and refusals > 1:
+            if refusals > _MOST_REFUSALS:
+                raise BrokerRefused(
+                    f"{before.spec.app}.{self.name}: the server refuses entries for its own partitions, as "
+                    "after a failover that lost a part of its writes. Give it partitions anew: `runnel-trio "
+                    f"stream repartition MODULE:{self.name} --to COUNT`"
+                )
+            await trio.sleep(_FIRST_LOOK * 2**refusals)
+
+    async def _no_room(self, number: int, left: Outgoing, looks: int) -> None:
         size = self.spec.partition_size
         if self.spec.overflow is Overflow.ERROR:
-            raise StreamFull(self.name, number, size, tuple(_unsent(pending, numbers)))
+            raise StreamFull(self.name, number, size, tuple(left.unsent()))
         if looks == _PATIENT_LOOKS:
             report(logging.WARNING, "stream-full", stream=self.name, partition=number, partition_size=size)
         await trio.sleep(min(_LAST_LOOK, _FIRST_LOOK * 2 ** min(looks, 10)) * random.uniform(0.5, 1.0))
@@ -266,9 +337,9 @@ def _key_function(partition_by: str | Callable[[R], Any]) -> Callable[[R], Any]:
     return attrgetter(partition_by)
 
 
-def _numbering(stream: Stream[R]) -> Callable[[Iterable[R]], list[int]]:
+def _numbering(stream: Stream[R], count: int) -> Callable[[Iterable[R]], list[int]]:
     """Records → numbers of their partitions: a closure, because it runs for each record that is sent."""
-    key_of, hasher, count = _key_function(stream.partition_by), stream.hasher, stream.partition_count
+    key_of, hasher = _key_function(stream.partition_by), stream.hasher
 
     told: list[bool] = []
 
@@ -299,48 +370,3 @@ def _warn_of_none(stream: Stream[Any]) -> None:
         RuntimeWarning,
         stacklevel=2,
     )
-
-
-def _unsent(pending: Mapping[int, Pending], numbers: list[int]) -> list[int]:
-    """The places, among all records, of those that are not stored: in each partition, the last ones."""
-    left = {number: len(entries.values) // len(entries.names) for number, entries in pending.items()}
-    places = []
-    for place in reversed(range(len(numbers))):
-        if left.get(numbers[place], 0):
-            left[numbers[place]] -= 1
-            places.append(place)
-    return places[::-1]
-
-
-def _checked_ids(stream_ids: Iterable[str | bytes] | None, count: int) -> list[bytes | None]:
-    if stream_ids is None:
-        return []
-    ids = [xid.decode() if isinstance(xid, bytes) else str(xid) for xid in stream_ids]
-    if len(ids) != count:
-        raise Misconfigured(
-            f"send() was given {count} record(s) and {len(ids)} stream_ids: it takes one for each"
-        )
-    return [None if xid == "*" else _checked_id(xid) for xid in ids]
-
-
-def _checked_id(xid: str) -> bytes:
-    """The id in the server's own writing, so that two of them compare as they are written."""
-    found = _ID.fullmatch(xid)
-    parts = [int(part) for part in found.groups()] if found else []
-    if not found or max(parts) > _HIGHEST:
-        raise Misconfigured(f"{xid!r} is no stream id: write '<milliseconds>-<sequence>', or '*'")
-    return b"%d-%d" % tuple(parts)
-
-
-def _refuse_falling(name: str, number: int, ids: Iterable[bytes | None]) -> None:
-    """Before anything is sent; the server compares the first with what it has."""
-    last = ORIGIN
-    for xid in ids:
-        if xid is None:
-            continue
-        if not is_after(xid, last):
-            raise Misconfigured(
-                f"{name}[{number}]: stream id {xid.decode()} is not above {last.decode()}; "
-                "ids must rise within a partition. Nothing was sent."
-            )
-        last = xid

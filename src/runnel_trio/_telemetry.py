@@ -14,7 +14,17 @@ from typing import Any
 
 import attrs
 
-__all__ = ["Handling", "LogContext", "Tally", "handling", "log_context", "logger", "report"]
+__all__ = [
+    "NAMES",
+    "Handling",
+    "LogContext",
+    "Running",
+    "Tally",
+    "handling",
+    "log_context",
+    "logger",
+    "report",
+]
 
 #: By processor and fact (``ignored``, ``set-aside``, ``quarantined``, ``events-lost``): how many events.
 Tally = Counter[tuple[str, str]]
@@ -35,7 +45,7 @@ def report(level: int, fact: str, **values: Any) -> None:
 
 @attrs.frozen(kw_only=True)
 class Handling:
-    """What runs in a task of ours.
+    """A processor function, in a task of ours.
 
     Attributes:
         member: the worker's id.
@@ -49,17 +59,48 @@ class Handling:
     partition: int
     first_in_hand: Callable[[], bytes | None]
 
+    def told(self) -> dict[str, Any]:
+        """For `log_context`."""
+        xid = self.first_in_hand()
+        return {
+            "member": self.member,
+            "processor": self.processor,
+            "partition": self.partition,
+            "xid": None if xid is None else xid.decode(),
+        }
 
-#: Set once for each partition's task, never for an event; tasks and threads that a handler starts inherit it.
-handling: ContextVar[Handling | None] = ContextVar("runnel_trio_handling", default=None)
+
+@attrs.frozen(kw_only=True)
+class Running:
+    """A task, a timer or a crontab.
+
+    Attributes:
+        member: the worker's id.
+        function: its name.
+    """
+
+    member: str
+    function: str
+
+    def told(self) -> dict[str, Any]:
+        """For `log_context`."""
+        return {"member": self.member, "function": self.function}
+
+
+#: Set once for each partition's task, never for an event, and for each function that runs beside; tasks and
+#: threads that these start inherit it.
+handling: ContextVar[Handling | Running | None] = ContextVar("runnel_trio_handling", default=None)
+#: All that a record can be given.
+NAMES = ("member", "processor", "partition", "xid", "function")
 
 
 def log_context() -> dict[str, Any]:
-    """What the caller is handling: ``member``, ``processor``, ``partition`` and ``xid``, for logs and traces.
+    """What the caller is handling, for logs and traces.
 
     Returns:
-        Empty outside of a processor function. In it, ``xid`` is the id of the event in hand, of a list that
-        of the first one, and None between two.
+        In a processor function ``member``, ``processor``, ``partition`` and ``xid``: the id of the event in
+        hand, of a list that of the first one, and None between two. In a task, a timer or a crontab
+        ``member`` and ``function``. Elsewhere nothing.
 
     Example:
         Inside a processor function, with a logging library of your own::
@@ -67,15 +108,7 @@ def log_context() -> dict[str, Any]:
             log.info("paid", order=order.order_id, **log_context())
     """
     now = handling.get()
-    if now is None:
-        return {}
-    xid = now.first_in_hand()
-    return {
-        "member": now.member,
-        "processor": now.processor,
-        "partition": now.partition,
-        "xid": None if xid is None else xid.decode(),
-    }
+    return {} if now is None else now.told()
 
 
 class LogContext(logging.Filter):
@@ -94,7 +127,7 @@ class LogContext(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Every record passes."""
         found = log_context()
-        for name in ("member", "processor", "partition", "xid"):
+        for name in NAMES:
             if not hasattr(record, name):
                 setattr(record, name, found.get(name))
         return True

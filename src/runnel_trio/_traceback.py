@@ -22,6 +22,7 @@ _OURS = (
         if module is not None and module.__file__
     ),
     "<frozen importlib",
+    "<attrs generated",
 )
 
 #: Characters of an exception's text that are kept: some have a whole document in it.

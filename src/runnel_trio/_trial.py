@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import math
 import time
+import traceback
 import warnings
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
@@ -22,6 +23,8 @@ from runnel_trio._codec import Record
 from runnel_trio._event import Event, Origin, Partition
 from runnel_trio._rules._cursor import ORIGIN, is_after
 from runnel_trio._stream import Stream
+from runnel_trio._traceback import users_frames
+from runnel_trio._words import counted
 from runnel_trio.constants import ExceptionPolicy
 from runnel_trio.exceptions import DeserializationError, LeaseLost, Misconfigured
 from runnel_trio.interfaces import Middleware
@@ -37,6 +40,8 @@ _VIRTUAL, _REAL = 3600.0, 10.0
 _FIRST_LOOK, _LAST_LOOK = 0.001, 0.25
 #: Entries that are read at once.
 _ALL = 1_000_000
+#: Partitions of which it is told where they hang.
+_SHOWN = 3
 #: Seconds that a handler may keep Trio from doing anything else.
 _BLOCKING = 0.5
 
@@ -241,11 +246,25 @@ class Trial(Generic[R]):
         if waiting:
             raise trio.TooSlowError(
                 f"processor {self._spec.name!r} is not through within {limit:g} s: "
-                + ", ".join(f"{count} event(s) wait in partition {number}" for number, count in waiting)
+                + ", ".join(f"{counted(count, 'event')} in partition {number}" for number, count in waiting)
+                + "".join(self._stack(number) for number, _ in waiting[:_SHOWN])
             )
 
+    def _stack(self, number: int) -> str:
+        """Where the function stands for a partition, as Python prints it; nothing while it is not in it."""
+        name, tasks = f"{self._spec.name}[{number}]", [trio.lowlevel.current_root_task()]
+        while tasks:
+            task = tasks.pop()
+            if task is not None and task.name == name:
+                found = users_frames(traceback.StackSummary.extract(task.iter_await_frames()))
+                lines = "".join(traceback.format_list(found)).rstrip()
+                return f"\n{name} is at\n{lines}" if lines else ""
+            tasks += [x for nursery in task.child_nurseries for x in nursery.child_tasks] if task else []
+        return ""
+
     def __repr__(self) -> str:
-        return f"<Trial of {self._spec.name}: {len(self.results)} events, {len(self.acked)} acked>"
+        events = counted(len(self.results), "event")
+        return f"<Trial of {self._spec.name}: {events}, {len(self.acked)} acked>"
 
     def _refuse_when_halted(self) -> None:
         error = self._halted()

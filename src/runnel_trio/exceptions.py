@@ -7,6 +7,7 @@ Ordered by who is to blame::
     ├── RecordInvalid          you: a record whose values do not fit its types (at `send`)
     ├── DeserializationError   the sender: a stored entry that does not fit the record (at `records()`)
     ├── StreamFull             the load: no room left in a partition, and `overflow="error"`
+    ├── NotReplicated          outside: stored, and not in time on as many replicas as wanted
     ├── Poisoned               an event: it has ended the process of every worker that tried it
     ├── LeaseLost              the cluster: somebody else owns the partition now
     ├── WorkersAlive           you: a reset under workers that run
@@ -21,6 +22,8 @@ import copyreg
 from collections.abc import Sequence
 from typing import Any
 
+from runnel_trio._words import counted
+
 __all__ = [
     "BrokerRefused",
     "BrokerUnavailable",
@@ -28,6 +31,7 @@ __all__ = [
     "InternalError",
     "LeaseLost",
     "Misconfigured",
+    "NotReplicated",
     "Poisoned",
     "RecordInvalid",
     "RunnelError",
@@ -100,13 +104,35 @@ class StreamFull(RunnelError):
 
     def __init__(self, stream: str, partition: int, size: int, unsent: tuple[int, ...]) -> None:
         super().__init__(
-            f"{stream}[{partition}] is full ({size} events); {len(unsent)} record(s) were not stored. "
+            f"{stream}[{partition}] is full, with {counted(size, 'event')}. "
+            f"Not stored: {counted(len(unsent), 'record')}. "
             "Run more workers, raise partition_size, or declare the stream with overflow='block'."
         )
         self.stream = stream
         self.partition = partition
         self.size = size
         self.unsent = unsent
+
+
+class NotReplicated(RunnelError):
+    """Records are stored, but fewer replicas than wanted have said in time that they have them too.
+
+    Sending them again would store them twice. They are lost if the server is, before its replicas have them.
+
+    Attributes:
+        stream: name of the stream.
+        wanted: how many replicas were to have the records.
+        reached: how many have them, at least.
+    """
+
+    def __init__(self, stream: str, wanted: int, reached: int) -> None:
+        super().__init__(
+            f"{stream}: the records are stored, but only {reached} of {counted(wanted, 'replica')} say that "
+            "they have them; do not send them again. Look after the replicas (INFO replication)."
+        )
+        self.stream = stream
+        self.wanted = wanted
+        self.reached = reached
 
 
 class Poisoned(RunnelError):
@@ -123,8 +149,8 @@ class Poisoned(RunnelError):
 
     def __init__(self, stream: str, partition: int, xid: str, attempts: int) -> None:
         super().__init__(
-            f"{stream}[{partition}] {xid}: {attempts} workers ended without a word while they handled it, "
-            "as by a kill or a crash of the interpreter; it is not tried again"
+            f"{stream}[{partition}] {xid}: {counted(attempts, 'worker')} ended without a word while "
+            "handling it, as by a kill or a crash of the interpreter; it is not tried again"
         )
         self.stream = stream
         self.partition = partition

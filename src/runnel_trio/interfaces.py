@@ -87,6 +87,9 @@ class Middleware:
     thrown in at the ``yield`` instead, and ``events.exception`` tells the cause (None after a plain
     ``break`` or ``return``).
 
+    The first link of a processor's list is the outermost: it gets the events first, and the ``GeneratorExit``
+    last.
+
     Rules of Trio: never yield inside a nursery or a cancel scope.
 
     Example:

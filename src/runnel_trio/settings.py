@@ -16,7 +16,6 @@ import pkgutil
 import textwrap
 from collections.abc import Callable, Mapping
 from datetime import UTC, tzinfo
-from types import MappingProxyType
 from typing import Any
 
 import attrs
@@ -26,6 +25,7 @@ from runnel_trio._kinds import (
     boolean,
     choice,
     importable,
+    mapping,
     member,
     number,
     pattern,
@@ -35,7 +35,7 @@ from runnel_trio._kinds import (
     whole,
     zone,
 )
-from runnel_trio._sources import nearest, unknown, variable, warn_of_near_misses
+from runnel_trio._sources import Origins, nearest, unknown, variable, warn_of_near_misses
 from runnel_trio.constants import ExceptionPolicy, Overflow
 from runnel_trio.exceptions import Misconfigured
 from runnel_trio.interfaces import Serializer
@@ -44,7 +44,6 @@ __all__ = ["Description", "Settings", "describe"]
 
 #: Four times the hash slots of a cluster: more could not be spread any further.
 MOST_PARTITIONS = 65_536
-
 
 SECONDS = number("a number of seconds, 0 or more")
 SECONDS_ABOVE = number("a number of seconds above 0", above=True)
@@ -57,28 +56,9 @@ def _setting(default: Any, kind: Kind, unit: str, doc: str, **options: Any) -> A
     return attrs.field(default=default, metadata={"kind": kind, "unit": unit, "doc": doc}, **options)
 
 
-class _Origins:
-    """Where the values of settings come from: no field of theirs, because equal settings may differ in it."""
-
-    _origins: dict[str, str]
-
-    @property
-    def origins(self) -> Mapping[str, str]:
-        """Where each value comes from, by the setting's name.
-
-        That is ``argument``, the name of a variable as ``RUNNEL_LOG_LEVEL``, a file as
-        ``pyproject.toml [tool.runnel]``, ``default``, or what `changed` was told.
-
-        Example:
-            >>> Settings(log_level="debug").origins["log_level"]
-            'argument'
-        """
-        return MappingProxyType(self._origins)
-
-
 # With a __dict__, which has the origins: they are copied and pickled along.
 @attrs.frozen(kw_only=True, init=False, slots=False)
-class Settings(_Origins):
+class Settings(Origins):
     """The settings of an app: keyword arguments first, then ``RUNNEL_*`` variables, a file, and defaults.
 
     `App` takes the same keyword arguments. The variable of a setting is its name in capitals behind
@@ -105,9 +85,29 @@ seconds above 0
         "redis://127.0.0.1:6379",
         url(),
         "",
-        "The server: ``HOST:PORT``, ``redis://``, ``rediss://`` (TLS) or ``unix://``; ``embedded://`` or "
-        "``embedded://DIRECTORY`` for a server of its own; ``memory://`` for none, in tests.",
+        "The server: ``HOST:PORT``, ``redis://``, ``rediss://`` (TLS) or ``unix://``; "
+        "``redis+sentinel://HOST,HOST/GROUP`` for the master of a group that Sentinels watch over; "
+        "``redis+cluster://HOST,HOST`` for a cluster; ``embedded://`` or ``embedded://DIRECTORY`` for a "
+        "server of its own; ``memory://`` for none, in tests.",
         repr=lambda value: repr(redacted(value)),
+    )
+    redis_options: Mapping[str, Any] | None = _setting(
+        None,
+        mapping("a mapping of redis-py's names to values, as {'ssl_ca_certs': 'ca.pem'}"),
+        "",
+        "Keyword arguments of redis-py's connections, beside what the URL says: ``username``, ``password``, "
+        "``socket_timeout``, ``ssl_ca_certs``, ``ssl_certfile``, ``ssl_keyfile``, ``ssl_check_hostname``, "
+        "``credential_provider``, …; with ``sentinel_`` in front, those of connections to Sentinels. A JSON "
+        "object in the environment.",
+        repr=shown,
+    )
+    redis_factory: Callable[[], Any] | str | None = _setting(
+        None,
+        importable("a callable", callable),
+        "",
+        "Makes the redis-py client (``Redis``, that of ``Sentinel.master_for``, or ``RedisCluster``) from "
+        "which address, login and options of all connections are taken, in the place of ``redis_url``: a "
+        "callable without arguments, or its name.",
     )
     log_format: str = _setting(
         "console",
@@ -153,7 +153,7 @@ seconds above 0
         16,
         whole(f"a whole number from 1 to {MOST_PARTITIONS}", most=MOST_PARTITIONS),
         "partitions",
-        "How many partitions a stream has. It cannot be changed once the stream has events.",
+        "How many partitions a stream has. Once it has events: `runnel-trio stream repartition` first.",
     )
     default_partition_size: int = _setting(
         50_000,
@@ -196,6 +196,12 @@ seconds above 0
     )
     default_max_attempts: int = _setting(
         3, COUNT, "attempts", "How often an event is tried, by whichever worker, before its policy applies."
+    )
+    default_commit_replicas: int = _setting(
+        0,
+        whole("a whole number, 0 or more", least=0),
+        "replicas",
+        "How many replicas must have a commit before its events count as acknowledged.",
     )
     default_lock_expiry: float = _setting(
         10.0,
@@ -246,7 +252,7 @@ seconds above 0
     def __init__(self, **given: Any) -> None:
         for name in given:
             if name not in _FIELDS:
-                raise Misconfigured(unknown(name, _FIELDS))
+                raise Misconfigured(unknown(name, _FIELDS, beside=("name", "metrics", "tracing")))
         warn_of_near_misses(os.environ, _FIELDS)
         filed, file = _of_file()
         origins: dict[str, str] = {}
@@ -269,7 +275,7 @@ seconds above 0
 
         Args:
             origin: what `origins` is to say of them.
-            **given: the settings to change.
+            **given: the settings to change; None takes the default.
 
         Raises:
             Misconfigured: as when settings are made.
@@ -283,7 +289,9 @@ seconds above 0
         for name, value in given.items():
             if name not in _FIELDS:
                 raise Misconfigured(unknown(name, _FIELDS))
-            object.__setattr__(changed, name, _FIELDS[name].metadata["kind"].checked(name, value))
+            field = _FIELDS[name]
+            new = field.default if value is None else field.metadata["kind"].checked(name, value)
+            object.__setattr__(changed, name, new)
         object.__setattr__(changed, "_origins", {**self._origins, **dict.fromkeys(given, origin)})
         return changed
 
@@ -291,7 +299,7 @@ seconds above 0
         """The value that a stream or processor uses for one of its keyword arguments.
 
         Args:
-            name: the keyword argument, as in ``lock_expiry``.
+            name: the keyword argument, as in ``lock_expiry``, or a setting.
             given: what was given for it; None takes the setting ``default_lock_expiry``.
 
         Returns:
@@ -305,10 +313,11 @@ seconds above 0
             >>> Settings().resolve("lock_expiry", 30), Settings().resolve("lock_expiry")
             (30.0, 10.0)
         """
-        kind: Kind = _FIELDS[f"default_{name}"].metadata["kind"]
-        chosen = getattr(self, f"default_{name}") if given is None else kind.checked(name, given)
+        setting = name if name in _FIELDS else f"default_{name}"
+        kind: Kind = _FIELDS[setting].metadata["kind"]
+        chosen = getattr(self, setting) if given is None else kind.checked(name, given)
         if isinstance(chosen, str):
-            return _imported(f"default_{name}" if given is None else name, chosen, kind)
+            return _imported(setting if given is None else name, chosen, kind)
         return chosen
 
 

@@ -21,7 +21,7 @@ from runnel_trio._broker._protocol import Batch, StreamSpec
 from runnel_trio._event import Event
 from runnel_trio._names import TRACE_FIELD
 from runnel_trio._processor import Processor
-from runnel_trio._sending import Connect, Watched, measured
+from runnel_trio._sending import Connect, Watched, measured, stored_in
 from runnel_trio.exceptions import Misconfigured
 from runnel_trio.interfaces import Middleware
 from runnel_trio.metrics import Metrics
@@ -84,7 +84,7 @@ class _Sending(Watched):
         if self._mark:
             batches = {number: _marked(batch, self._mark) for number, batch in batches.items()}
         stored = await Watched.append(self, stream, batches)
-        self._stored += sum(stored.values())
+        self._stored += stored_in(stored)
         return stored
 
     def _begin(self, stream: StreamSpec) -> None:

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import attrs
 
 from runnel_trio._broker._protocol import (
+    SEALED,
     Acquired,
     AppSpec,
     Batch,
@@ -34,7 +35,7 @@ def rules() -> dict[str, list[str]]:
     """The rule of each role, word by word, as the page has it for the app ``shop``."""
     text = PAGE.read_text(encoding="utf-8")
     found = re.findall(r"^ +user shop-(\w+) (.*?)\n\n", text, re.MULTILINE | re.DOTALL)
-    return {role: rule.replace("\\\n", " ").split() for role, rule in found}
+    return {role: rule.replace("\\\n", " ").split() for role, rule in found}  # fmt: skip
 
 
 Step: TypeAlias = Callable[[Broker, Any], Awaitable[None]]
@@ -69,11 +70,32 @@ async def sends(broker: Broker, admin: Any) -> None:
     await broker.append(ORDERS, {0: rows("a"), 1: rows("b")})
     await broker.append(ORDERS, {0: Batch((b"data",), [b"c"], [b"9999999999999-1"])})
     await broker.append(RECENT, {0: rows("a", "b", "c", "d")})
+    await broker.replicated(ORDERS, [0, 1], 1, 0.01)
 
 
 async def sends_to_a_full_partition(broker: Broker, admin: Any) -> None:
     admin.xgroup_create(_keys.log(ORDERS, 1), "old", "$", entries_read=1)
     await broker.append(ORDERS, {1: rows("a", "b", "c", "d")})
+
+
+async def meets_a_change(broker: Broker, admin: Any) -> None:
+    """Of partitions, that somebody has begun: it is completed by whoever meets it."""
+    admin.hset(_keys.meta(ORDERS), "next", "2 3")
+    new = (await broker.relearn(ORDERS)).current
+    assert await broker.append(ORDERS, {0: rows("z")}) == {0: SEALED}  # fmt: skip
+    assert await broker.append(new, {2: rows("z")}) == {2: 1}  # fmt: skip
+
+
+async def goes_over(broker: Broker, admin: Any) -> None:
+    assert await broker.layouts(ORDERS)
+    await broker.remaining(BILL)
+    await broker.acquire(attrs.evolve(BILL, stream=ORDERS.laid_out(2, 3)), "w", {2: None})
+
+
+async def changes(broker: Broker, admin: Any) -> None:
+    await broker.repartition(RECENT, 5)
+    await broker.news(attrs.evolve(BILL, stream=RECENT))
+    assert await broker.discard(RECENT, ["bill"]) == [0]
 
 
 async def leads_and_joins(broker: Broker, admin: Any) -> None:
@@ -117,6 +139,7 @@ async def _handles(broker: Broker, lease: Lease, xids: list[bytes]) -> None:
         outputs = [Output(DEAD, lease.partition, rows("x")), Output(RECENT, lease.partition, rows("x"))]
         commit = Commit(lease, ORIGIN, xids[0], 1, xids[0], outputs)
         assert await broker.commit(BILL, [commit]) == [CommitOutcome.COMMITTED]
+        await broker.commit_replicated(BILL, [commit], 1, 0.01)
         unknown = Commit(lease, xids[0], xids[-1], -1, xids[-1])
         await broker.commit(BILL, [unknown])
     if lease.partition:
@@ -163,7 +186,9 @@ async def operates(broker: Broker, admin: Any) -> None:
 
 #: By role, in the order in which they are done.
 STEPS: dict[str, list[Step]] = {
-    "sender": [declares, sends, sends_to_a_full_partition],
-    "worker": [declares, sends, sends_to_a_full_partition, leads_and_joins, hears, works, leaves],
-    "operator": [looks, declares, operates, sends, sends_to_a_full_partition],
-}
+    "sender": [declares, sends, sends_to_a_full_partition, meets_a_change],
+    "worker": [
+        declares, sends, sends_to_a_full_partition, leads_and_joins, hears, works, leaves, meets_a_change, goes_over
+    ],
+    "operator": [looks, declares, operates, sends, sends_to_a_full_partition, changes, meets_a_change],
+}  # fmt: skip

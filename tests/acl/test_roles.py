@@ -9,6 +9,7 @@ import pytest
 import trio
 from acl_roles import ORDERS, RECENT, STEPS, rows, rules
 
+from runnel_trio._broker._protocol import Place
 from runnel_trio._broker._redis._broker import open_redis
 from runnel_trio.exceptions import BrokerRefused
 
@@ -22,7 +23,7 @@ NEVER = {"config", "keys", "flushall", "flushdb", "script", "monitor", "acl", "d
 
 async def done(role: str, url: str, admin: Any) -> None:
     with trio.fail_after(20):
-        async with open_redis(url) as broker:
+        async with open_redis(Place(url)) as broker:
             for step in STEPS[role]:
                 await step(broker, admin)
 
@@ -84,8 +85,11 @@ async def test_keys_of_other_apps_are_out_of_reach(role: str, admin: Any, login:
 
 async def test_a_sender_can_be_held_to_one_stream(admin: Any, login: Any) -> None:
     rule = [word.replace(":*:", ":orders:") for word in RULES["sender"]]
-    async with open_redis(login(rule)) as broker:
+    rule.append("~runnel:{shop:*}:orders/*:log")
+    async with open_redis(Place(login(rule))) as broker:
         await broker.declare(ORDERS)
         assert await broker.append(ORDERS, {0: rows("a")}) == {0: 1}
+        new = (await broker.repartition(ORDERS, 5)).current
+        assert await broker.append(new, {0: rows("a")}) == {0: 1}
         with pytest.raises(BrokerRefused, match="(?i)key"):
             await broker.append(RECENT, {0: rows("a")})

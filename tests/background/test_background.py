@@ -261,7 +261,10 @@ async def test_an_error_on_the_way_out_of_a_cancellation_is_not_lost(
         (lambda app: app.timer(interval=0), "interval=0 must be more than 0"),
         (lambda app: app.timer(interval=float("nan")), "interval=nan"),
         (lambda app: app.crontab("every day"), "'every day' is no cron expression"),
-        (lambda app: app.task(lambda: None), "must be an async function: `async def"),
+        (
+            lambda app: app.task(lambda: None),
+            r"must be an async function: `async def …` \(\S+test_background.py:\d+\)",
+        ),
         (lambda app: app.task(on_leader=True)(lambda: None), "must be an async function: `async def"),
         (lambda app: app.timer(interval=1)(lambda: None), "must be an async function: `async def"),
         (lambda app: app.crontab("@hourly")(lambda: None), "must be an async function: `async def"),

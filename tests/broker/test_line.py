@@ -14,7 +14,8 @@ import pytest
 import trio
 from redis import Redis
 
-from runnel_trio._broker._redis._connection import Endpoint, Line
+from runnel_trio._broker._redis._connection import Line
+from runnel_trio._broker._redis._endpoint import Endpoint
 from runnel_trio._broker._redis._gateway import Gateway
 from runnel_trio._broker._redis._scripts import Call, Plain
 from runnel_trio._broker._redis._server import embedded_server
@@ -27,7 +28,7 @@ LARGE = b"x" * 200_000
 @pytest.fixture
 async def line() -> Any:
     async with embedded_server("embedded://") as url:
-        line = Line(Endpoint(url=url, timeout=0.5))
+        line = Line(Endpoint.at(url, timeout=0.5))
         await line.talk([Plain(("PING",))], HOP)  # connects
         yield line
         line.close()
@@ -121,7 +122,7 @@ def answering(tmp_path: Path) -> Iterator[Callable[[Steps], Line]]:
         listener.listen()
         threads.append(threading.Thread(target=serve, args=(listener, steps)))
         threads[-1].start()
-        return Line(Endpoint(url=f"unix://{path}", timeout=2))
+        return Line(Endpoint.at(f"unix://{path}", timeout=2))
 
     yield start
     for thread in threads:

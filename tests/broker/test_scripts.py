@@ -9,8 +9,12 @@ import pytest
 import redis
 from redis.exceptions import OutOfMemoryError, ResponseError
 
+from runnel_trio._broker import open_broker
+from runnel_trio._broker._protocol import Place, StreamSpec
 from runnel_trio._broker._redis._scripts import Call, exchange
 from runnel_trio._broker._redis._server import embedded_server
+from runnel_trio.constants import Overflow
+from runnel_trio.exceptions import Misconfigured
 
 LOG, PRODUCERS, LEASE, QUARANTINE = "log", "producers", "lease", "quarantine"
 
@@ -35,8 +39,12 @@ class Server:
             raise reply
         return reply
 
-    def send(self, *values: str, seq: int = 1, size: int = 100, overflow: str = "block") -> int:
-        return int(self.call("send", [LOG, PRODUCERS], "P", seq, size, overflow, 1, "data", 0, *values))
+    def send(
+        self, *values: str, seq: int = 1, size: int = 100, overflow: str = "block", layout: int = 1
+    ) -> int:
+        return int(
+            self.call("send", [LOG, PRODUCERS], "P", seq, size, overflow, layout, 1, "data", 0, *values)
+        )
 
     def acquire(self, member: str, observed: tuple[str, str] = ("", "")) -> Any:
         return self.call("acquire", [LOG, LEASE, QUARANTINE], "g", member, *observed)
@@ -114,7 +122,7 @@ async def test_trim_lets_the_oldest_go(server: Server) -> None:
 
 async def test_explicit_ids_are_checked_before_anything_is_stored(server: Server) -> None:
     def send(seq: int, *ids_and_values: str) -> Any:
-        return server.call("send", [LOG, PRODUCERS], "P", seq, 100, "block", 1, "data", 1, *ids_and_values)
+        return server.call("send", [LOG, PRODUCERS], "P", seq, 100, "block", 1, 1, "data", 1, *ids_and_values)
 
     assert send(1, "5-0", "5-18446744073709551615", "a", "b") == 2
     with pytest.raises(ResponseError, match="BADID 6-1 is not above 6-1"):
@@ -124,7 +132,7 @@ async def test_explicit_ids_are_checked_before_anything_is_stored(server: Server
 
 @pytest.mark.parametrize("ids", [(), ("5-0", "5-1")])
 async def test_entries_of_several_fields_keep_them_together(server: Server, ids: tuple[str, ...]) -> None:
-    head = ["P", 1, 100, "block", 2, "user", "kind", int(bool(ids))]
+    head = ["P", 1, 100, "block", 1, 2, "user", "kind", int(bool(ids))]
     assert server.call("send", [LOG, PRODUCERS], *head, *ids, "7", "a", "8", "b") == 2
     found = [fields for _, fields in server.client.xrange(LOG)]
     assert found == [{"user": "7", "kind": "a"}, {"user": "8", "kind": "b"}]
@@ -215,5 +223,20 @@ META = "meta"
 
 
 async def test_the_first_declaration_of_a_stream_holds(server: Server) -> None:
-    assert server.call("declare", [META], 16, "Order", "blake3", 100, "block") == ["16", "Order", "blake3"]
-    assert server.call("declare", [META], 32, "Other", "mine", 200, "trim") == ["16", "Order", "blake3"]
+    own = ["16", "Order", "blake3"]
+    assert server.call("declare", [META], 16, "Order", "blake3", 1, 100, "block")[:3] == own
+    assert server.call("declare", [META], 32, "Other", "mine", 1, 200, "trim")[:3] == own
+
+
+async def test_what_is_known_of_a_stream_and_is_not_ours_is_refused_by_name() -> None:
+    stream = StreamSpec(
+        app="app", name="orders", partition_count=4, record="Order", hasher="blake3", partition_size=9,
+        overflow=Overflow.BLOCK,
+    )  # fmt: skip
+    async with embedded_server("embedded://") as url, open_broker(Place(url)) as broker:
+        with redis.Redis.from_url(url, protocol=2) as client:
+            for field, value in (("partition_count", "many"), ("next", "2 lots"), ("record", "Order")):
+                client.delete("runnel:{app}:orders:meta")
+                client.hset("runnel:{app}:orders:meta", field, value)
+                with pytest.raises(Misconfigured, match=r"runnel:{app}:orders:meta is not as it was written"):
+                    await broker.declare(stream)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import attrs
 import pytest
+from warm import Warm
 
 SHOP = """
 import os, sys, time
@@ -76,13 +77,15 @@ def environment(**changes: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def command(shop: Path) -> Command:
+def command(shop: Path, warm: Warm) -> Command:
     """Run a command to its end."""
 
     def run(
         *arguments: str, stdin: str | bytes = "", cwd: Path = shop, **changes: str
     ) -> subprocess.CompletedProcess[str]:
         given = stdin if isinstance(stdin, bytes) else stdin.encode()
+        if "PYTHONPATH" not in changes:
+            return warm.run(arguments, given, cwd, environment(**changes), 60)
         done = subprocess.run(
             [sys.executable, "-m", "runnel_trio", *arguments],
             cwd=cwd,
@@ -148,9 +151,11 @@ def reads() -> Callable[..., re.Match[str]]:
     return read_to
 
 
-#: As in a shell, where Ctrl-C reaches the command: the terminal becomes that of its session.
+#: As in a shell, where Ctrl-C reaches the command: the terminal becomes that of its session. The tests may run
+#: under nohup, the command does not.
 AT_A_TERMINAL = """
-import fcntl, termios
+import fcntl, signal, termios
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 from runnel_trio.__main__ import main
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 main()

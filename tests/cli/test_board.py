@@ -10,6 +10,7 @@ from runnel_trio import _overview
 from runnel_trio._broker._protocol import Standing, Surveyed
 from runnel_trio._cli._board import board
 from runnel_trio._overview import Overview
+from runnel_trio.constants import Overflow
 
 
 def shown(now: Overview, before: Overview | None = None, width: int = 80) -> list[str]:
@@ -49,6 +50,20 @@ def test_rates_are_those_between_two_looks() -> None:
     assert line.split()[4] == "2,000"
     (line,) = [line for line in shown(now) if line.startswith("orders/mailer")]
     assert line.split()[4] == "-"
+
+
+def test_a_full_partition_is_told_with_what_becomes_of_what_is_sent() -> None:
+    now = view([partition(0)])
+    (stream,) = now.streams
+    for overflow, then in (
+        ("block", "senders will wait"),
+        ("error", "refused"),
+        ("trim", "the oldest events go"),
+    ):
+        spec = attrs.evolve(stream.spec, overflow=Overflow(overflow))
+        full = attrs.evolve(stream, spec=spec, fullest=1.0)
+        (line,) = [x for x in shown(attrs.evolve(now, streams=[full])) if "full" in x]
+        assert then in line
 
 
 def test_long_lines_are_cut_at_the_terminals_width() -> None:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
+import signal
+import subprocess
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -47,23 +52,65 @@ def test_there_is_something_to_compare() -> None:
         assert named in text
 
 
-def test_both_run_a_worker() -> None:
-    assert value(UNIT, "ExecStart") == "/srv/%i/.venv/bin/runnel-trio run %i:app"
-    assert value(WORKER, "command") == '["runnel-trio", "run", "shop:app"]'
-
-
 def test_both_wait_for_longer_than_events_in_hand_may_take() -> None:
     assert int(value(UNIT, "TimeoutStopSec").removesuffix("s")) > 2 * float(DEFAULTS["default_grace_period"])
     given = re.search(r'RUNNEL_DEFAULT_GRACE_PERIOD\s+value: "(\d+)"', WORKER)
     assert given is not None
     assert int(value(WORKER, "terminationGracePeriodSeconds")) >= int(given[1]) + 10
-    assert "probe:" not in WORKER.lower()
+    assert not re.search(r"^ *preStop:", WORKER, re.MULTILINE), "it would take some of that time"
+
+
+def test_what_kubernetes_starts_answers_its_probes(started: Any, reads: Any) -> None:
+    name, *words = json.loads(value(WORKER, "command"))
+    assert name == "runnel-trio"
+    given = {word.partition("=")[0]: word.partition("=")[2] for word in words}
+    assert given["--metrics-host"] == "0.0.0.0"
+    assert (
+        given["--metrics-port"] == value(WORKER, "containerPort") == value(WORKER, "prometheus.io/port")[1:-1]
+    )
+    here = [word for word in words if not word.startswith("--metrics-")]
+    worker = started(*here, "--embedded", "--metrics-port=0")
+    port = reads(worker, r"serving-metrics .*port=(\d+)")[1]
+    reads(worker, "running app=shop")
+    probes = re.findall(r"(\w+)Probe:\s+httpGet:\s+path: (/\w+)\s+port: metrics$", WORKER, re.MULTILINE)
+    assert probes == [("readiness", "/readyz"), ("liveness", "/healthz")]
+    for path in [path for _, path in probes] + [value(WORKER, "prometheus.io/path")]:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+            assert answer.status == 200
+
+
+def test_a_probe_of_liveness_is_as_patient_as_the_stall_limit() -> None:
+    probe = WORKER.partition("livenessProbe:")[2].partition("env:")[0]
+    patience = int(value(probe, "periodSeconds")) * int(value(probe, "failureThreshold"))
+    assert patience >= float(DEFAULTS["stall_limit"])
+
+
+def test_systemd_starts_rolls_and_stops_a_supervisor(started: Any, reads: Any) -> None:
+    start = value(UNIT, "ExecStart")
+    assert start.startswith("/srv/%i/.venv/bin/runnel-trio run %i:app ")
+    assert re.search(r"^Environment=WORKERS=\d+$", UNIT, re.MULTILINE)
+    words = start.replace("%i", "shop").replace("${WORKERS}", "1").split()[1:]
+    run = started(*words, "--embedded")
+    reads(run, "running app=shop")
+    for key, said in (("ExecReload", "rolled seconds="), ("KillSignal", "supervisor-stopped code=0")):
+        (name,) = re.findall(r"(?:SIG|-)([A-Z]+)(?: \$MAINPID)?$", value(UNIT, key))
+        run.send_signal(signal.Signals[f"SIG{name}"])
+        reads(run, said)
+    assert run.wait(20) == 0
+    assert value(UNIT, "KillMode") == "mixed", "the signal is for the supervisor alone"
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd")
+def test_systemd_understands_the_unit(tmp_path: Path) -> None:
+    unit = tmp_path / "runnel-trio@shop.service"
+    unit.write_text(UNIT.replace("/srv/%i/.venv/bin/runnel-trio", "/bin/true"))
+    done = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False)
+    assert [line for line in done.stderr.splitlines() if unit.name in line] == []
 
 
 def test_systemd_starts_again_what_may_pass_and_nothing_else() -> None:
     hopeless = {int(code) for code in value(UNIT, "RestartPreventExitStatus").split()}
     assert hopeless == {Exit.USAGE, Exit.REFUSED, Exit.CONFIG}
-    assert value(UNIT, "KillSignal") == "SIGTERM"
 
 
 def test_figures_in_comments_are_the_defaults() -> None:

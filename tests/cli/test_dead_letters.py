@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 import trio
 
 from runnel_trio import App, ExceptionPolicy, Record
+from runnel_trio._broker import open_broker
+from runnel_trio._broker._protocol import Place
 from runnel_trio.middleware import Dead
 
 WAREHOUSE = """
@@ -74,7 +77,28 @@ def test_a_letter_is_made_listed_shown_and_goes_back(url: str, command: Callable
     assert letters("replay", document["id"]).stderr == "Sent 1 dead letter back to items.\n"
     assert letters("list").stderr == "There are no dead letters.\n"
     reset = command("processor", "reset", "warehouse:count", "--redis-url", url, "--dry-run")
-    assert "2 events would be to be processed, 1 before" in reset.stderr
+    assert "2 events to be processed, 1 before" in reset.stderr
+
+
+def test_who_only_looks_writes_nothing(tmp_path: Path, command: Callable[..., Any]) -> None:
+    (tmp_path / "warehouse.py").write_text(WAREHOUSE)
+    looks = [
+        ["dead-letters", "list", "warehouse:count"],
+        ["processor", "resume", "warehouse:count", "--dead-letter"],
+        *(["processor", x, "warehouse:count", "--dry-run"] for x in ("reset", "pause", "drop")),
+    ]
+    assert "there is no directory nowhere" in command(*looks[0], "--embedded=nowhere").stderr
+
+    async def commands() -> None:
+        async with open_broker(Place(f"embedded://{tmp_path / 'data'}")) as broker:
+            for words in looks:
+                done = await trio.to_thread.run_sync(lambda w=words: command(*w, "--redis-url", broker.url))
+                assert done.returncode == 0, done.stderr
+            client = redis.Redis.from_url(broker.url)
+            assert await trio.to_thread.run_sync(client.dbsize) == 0
+            client.close()
+
+    trio.run(commands)
 
 
 def test_what_is_dropped_is_gone(url: str, command: Callable[..., Any]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from runnel_trio._cli._init import _unreleased
 from runnel_trio.settings import describe
 
 FILES = {".gitignore", "README.md", "compose.yaml", "my_shop.py", "pyproject.toml", "tests/test_my_shop.py"}
@@ -71,9 +74,29 @@ def test_what_to_type_next_is_told_and_is_in_the_readme(command: Any, shop: Path
     typed = [line.strip() for line in done.stdout.splitlines() if line.startswith("    ")]
     assert typed[0] == "cd my-shop"
     readme = (shop / "my-shop" / "README.md").read_text()
+    unreleased = [line for line in typed if re.match(r"pip install (-e )?['\"]?(/|\w+\+|http)", line)]
     for line in typed[1:]:
-        assert line.startswith("#") or line in readme
-    assert max(map(len, done.stdout.splitlines())) <= 80
+        assert line.startswith("#") or line in readme or line in unreleased
+    assert max(len(line) for line in done.stdout.splitlines() if line.strip() not in unreleased) <= 80
+
+
+@pytest.mark.parametrize(
+    ("noted", "command"),
+    [
+        (None, []),
+        (
+            {"url": "file:///home/a%20b/runnel-trio", "dir_info": {"editable": True}},
+            ["pip install -e '/home/a b/runnel-trio'"],
+        ),
+        ({"url": "file:///tmp/x.whl", "archive_info": {}}, ["pip install /tmp/x.whl"]),
+        (
+            {"url": "https://h.example/r.git", "vcs_info": {"vcs": "git", "commit_id": "abc"}},
+            ["pip install git+https://h.example/r.git@abc"],
+        ),
+    ],
+)
+def test_what_is_of_no_release_is_installed_again_as_it_was(noted: Any, command: list[str]) -> None:
+    assert _unreleased(noted and json.dumps(noted)) == command
 
 
 def test_the_settings_that_it_names_exist_and_have_these_defaults(project: Path, command: Any) -> None:

@@ -62,7 +62,7 @@ def filled(url: str) -> str:
 
     async def fill() -> None:
         app, items, days = streams(url)
-        async with app.session(), items.connect(items.spec) as broker:
+        async with app.session(), items.connect(items) as broker:
             for n in range(12):
                 await items.send(Item(key="abc"[n % 3], n=n), stream_ids=[f"{BEGAN + 1000 * n}-0"])
             await broker.append(
@@ -187,7 +187,7 @@ def test_an_event_of_a_hostile_sender_is_shown_in_one_printable_line(
 ) -> None:
     async def fill() -> None:
         app, items, _ = streams(url)
-        async with app.session(), items.connect(items.spec) as broker:
+        async with app.session(), items.connect(items) as broker:
             batch = Batch(
                 (b"\x1b[2J", b"\xff"), [b"\xc2\x9b2J\n", b"\xe2\x80\xae"], ids=[b"18446744073709551615-7"]
             )

@@ -34,7 +34,7 @@ def test_traceback_shows_them_all(command: Any, shop: Path) -> None:
 
 def test_traceback_of_an_error_that_is_one_line_without(command: Any) -> None:
     done = command("run", "shop:app", "--redis-url", "127.0.0.1:1", "--traceback")
-    assert done.returncode == 69
+    assert done.returncode == 3
     assert "ConnectionRefusedError" in done.stderr
     assert done.stderr.splitlines()[-1].startswith("Error: no server at redis://127.0.0.1:1: ")
 

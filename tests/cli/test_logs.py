@@ -20,6 +20,10 @@ async def talker(events):
     async for order in events.records():
         log.warning("seen %d", order.n)
         await trio.to_thread.run_sync(log.warning, "in a thread")
+
+@app.timer(interval=0.05)
+async def sweeper():
+    log.warning("swept")
 """
 
 
@@ -31,6 +35,8 @@ def test_a_users_own_lines_say_which_event_was_in_hand(
     before = json.loads(reads(run, '.*"event": "before".*').group())
     assert "xid" not in before
     reads(run, '"running"')
+    swept = json.loads(reads(run, '.*"event": "swept".*').group())
+    assert (swept["function"], swept["member"].split("-")[-2]) == ("sweeper", str(run.pid))
     command("send", "shop:orders", "--embedded=data", '{"key": "a", "n": 7}')
     line = json.loads(reads(run, '.*"logger": "mine".*seen.*').group())
     threaded = json.loads(reads(run, ".*in a thread.*").group())
@@ -46,7 +52,7 @@ def test_a_users_own_lines_say_which_event_was_in_hand(
 def test_people_see_it_before_the_line(reads: Any, started: Any, command: Any, shop: Path) -> None:
     (shop / "talks.py").write_text(TALKS)
     run = started("run", "talks:app", "--embedded=data", "--processors=talker")
-    reads(run, "running")
+    reads(run, "WARNING mine sweeper: swept")
     command("send", "shop:orders", "--embedded=data", '{"key": "a", "n": 7}')
     reads(run, r"WARNING mine talker\[\d\] \d+-\d+: seen 7")
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from runnel_trio import Misconfigured, Settings
-from runnel_trio._broker._redis._connection import Endpoint
+from runnel_trio._broker._redis._endpoint import Endpoint
 from runnel_trio._cli._logging import Console, JSONLines
 from runnel_trio._kinds import redacted, redacted_text
 
@@ -82,7 +82,7 @@ def test_passwords_that_are_quoted_are_taken() -> None:
 
 def test_an_option_of_a_url_that_there_is_not_is_told_without_the_password() -> None:
     with pytest.raises(Misconfigured, match=r"redis://:\*\*\*@h\?colour=red' cannot be read: .*'colour'"):
-        Endpoint(url=f"redis://:{SECRET}@h?colour=red").connect()
+        Endpoint.at(f"redis://:{SECRET}@h?colour=red").connect()
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_an_option_of_a_url_that_there_is_not_is_told_without_the_password() -> 
 )
 def test_an_option_of_a_url_that_cannot_be_is_told(option: str) -> None:
     with pytest.raises(Misconfigured, match=r"redis_url 'rediss://h\?.*' cannot be read: "):
-        Endpoint(url=f"rediss://h?{option}").connect()
+        Endpoint.at(f"rediss://h?{option}").connect()
 
 
 @pytest.mark.parametrize(

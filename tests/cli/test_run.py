@@ -5,13 +5,21 @@ from __future__ import annotations
 import signal
 import socket
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from redis import Redis
 
+from runnel_trio import App, BrokerUnavailable, Record
 from runnel_trio._broker._redis._server import embedded_server
+
+
+class Order(Record):
+    """Something to send."""
+
+    n: int
 
 
 def line(process: subprocess.Popen[str]) -> str:
@@ -106,16 +114,24 @@ def test_only_the_processors_that_are_asked_for_run(started: Any, command: Any) 
     assert unknown.stderr == "Error: no processor is called 'loud'. There are: printer, quiet\n"
 
 
-def test_no_server_is_one_line_with_what_to_do(command: Any) -> None:
+@pytest.fixture
+def nowhere() -> Iterator[str]:
+    """The URL of a port where nobody listens."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        url = f"redis://127.0.0.1:{unused.getsockname()[1]}"
-        for arguments in (["run", "shop:app"], ["send", "shop:orders", '{"key": "a", "n": 1}']):
-            done = command(*arguments, "--redis-url", url)
-            assert done.returncode == 69
-            (text,) = done.stderr.splitlines()
-            for part in (url, "refused", "redis-server", "--redis-url", "--embedded"):
-                assert part in text
+        yield f"redis://127.0.0.1:{unused.getsockname()[1]}"
+
+
+def test_no_server_is_one_line_with_what_to_do_the_same_everywhere(command: Any, nowhere: str) -> None:
+    app = App("shop", redis_url=nowhere)
+    with pytest.raises(BrokerUnavailable) as raised:
+        app.stream("orders", Order, "n").send_sync(Order(n=1))
+    known = f"no server at {nowhere}: Connection refused. "
+    for part in (known, "redis-server", "--redis-url", "--embedded"):
+        assert part in str(raised.value)
+    for words in (["run", "shop:app"], ["status", "shop:app"], ["processor", "resume", "shop:quiet"]):
+        done = command(*words, "--redis-url", nowhere)
+        assert (done.returncode, done.stderr) == (3, f"Error: {raised.value}\n")
 
 
 def test_without_the_extra_the_error_names_it(command: Any, shop: Path) -> None:
@@ -131,10 +147,14 @@ def test_without_the_extra_the_error_names_it(command: Any, shop: Path) -> None:
 async def test_a_refusal_for_good_is_told_apart(command: Any) -> None:
     async with embedded_server("embedded://") as url:
         wrong = url.partition("?")[0] + "?password=wrong"
-        done = command("run", "shop:app", "--redis-url", wrong)
-        assert done.returncode == 77
-        assert "Check user, password and permissions" in done.stderr
-        assert "password=wrong" not in done.stderr
+        texts = set()
+        for words in (["run", "shop:app"], ["status", "shop:app"]):
+            done = command(*words, "--redis-url", wrong)
+            assert done.returncode == 77
+            texts.add(done.stderr)
+        (text,) = texts
+        assert "Check user, password and permissions" in text
+        assert "password=wrong" not in text
         with Redis.from_url(url) as redis:
             assert redis.ping()
 

@@ -51,6 +51,21 @@ async def test_every_line_is_sent(kind: str, server: str, stored: Any, command: 
     assert stored() == list(range(2500))
 
 
+async def test_a_field_that_the_record_does_not_have_is_refused_unless_allowed(
+    server: str, stored: Any, command: Any, shop: Path
+) -> None:
+    text = '{"key": "a", "n": 1, "keyy": "b"}'
+    (shop / "events").write_text(f'{{"key": "a", "n": 0}}\n{text}\n')
+    for words in (["send", "shop:orders", text], ["sendmany", "shop:orders", "events"]):
+        done = command(*words, RUNNEL_REDIS_URL=server)
+        assert done.returncode == 65
+        assert "Order.keyy: Order has no such field; did you mean key?" in done.stderr
+    assert stored() == [0]
+    for words in (["send", "shop:orders", text], ["sendmany", "shop:orders", "events", "--from-line=2"]):
+        assert command(*words, "--allow-unknown", RUNNEL_REDIS_URL=server).returncode == 0
+    assert stored() == [0, 1, 1]
+
+
 BAD = GOOD.splitlines()
 BAD[1199] = '{"key": "x", "n": "many"}'
 BAD[1300] = "{"

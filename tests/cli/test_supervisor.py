@@ -76,7 +76,9 @@ def test_the_third_ctrl_c_kills_workers_that_block_trio(terminal: Any, command: 
     run.shows("begin 1")
     workers = children(run.process.pid)
     assert len(workers) == 2
-    run.types_until_it_ends("\x03")
+    for answer in ("once more to stop at once", "once more to kill them", "killing the workers"):
+        run.types("\x03")
+        run.shows(answer)
     assert run.ends()[0] == 130
     ends(*workers)
 
@@ -165,7 +167,7 @@ def test_what_is_wrong_with_the_app_is_said_once_and_ends_the_supervisor(command
 def test_a_server_that_is_not_there_yet_is_waited_for(reads: Any, started: Any) -> None:
     run = started("run", "shop:app", "--workers=2", "--redis-url=redis://127.0.0.1:1")
     for seconds in ("0.5", "1.0"):
-        reads(run, rf"worker-ended worker=1 .*how=exit code 69 .*again_in={seconds}")
+        reads(run, rf"worker-ended worker=1 .*how=exit code 3 .*again_in={seconds}")
     run.send_signal(signal.SIGTERM)
     _, log = run.communicate(timeout=20)
     assert run.returncode == 0
@@ -219,6 +221,24 @@ def test_one_embedded_server_without_a_directory_is_for_all_and_outlives_each(
     directory = re.search(r"unix://(.*)/", first.pop())
     assert directory
     assert not Path(directory[1]).exists(), "the server has gone with the last of them"
+
+
+@pytest.mark.parametrize("server", ["--embedded", "--embedded=data"])
+def test_a_supervisor_that_is_killed_leaves_no_directory(
+    server: str, reads: Any, started: Any, tmp_path: Path
+) -> None:
+    temporary = tmp_path / "t"
+    temporary.mkdir()
+    run = started("run", "shop:app", server, "--workers=2", TMPDIR=str(temporary))
+    reads(run, "running app=shop")
+    reads(run, "running app=shop")
+    workers = children(run.pid)
+    assert list(temporary.glob("runnel-*"))
+    run.kill()
+    ends(*workers)
+    deadline = time.monotonic() + 20
+    while list(temporary.iterdir()):  # the guard ends after the last of them
+        assert time.monotonic() < deadline
 
 
 def test_the_log_of_all_of_them_is_for_machines_when_that_is_wanted(reads: Any, started: Any) -> None:

@@ -54,7 +54,8 @@ async def test_ctrl_c_ends_sendmany_with_an_account(server: str, terminal: Any, 
     sending.types("\x03")
     code, shown = sending.ends()
     assert code == 130
-    told, account, nothing = screen(shown)
+    told, *folded, nothing = screen(shown)
+    account = " ".join(folded)
     assert told.endswith("SIGINT: ending after this batch; once more to stop at once")
     sent, following = re.fullmatch(
         r"([\d,]+) events sent to orders, in .*\. Nothing from line (\d+) on was sent\. "
@@ -78,8 +79,21 @@ async def test_a_stream_without_room_is_told_below_the_bar(server: str, terminal
     # Once more is not needed: it will not wait for room for ever.
     code, shown = sending.ends()
     assert code == 130
-    assert "Of lines 1 to 15, any may be stored or not" in shown
-    assert "To continue: --from-line 1, which sends twice what is stored of these." in shown
+    account = " ".join(shown.split())
+    assert "Of lines 1 to 15, any may be stored or not" in account
+    assert "To continue: --from-line 1, which sends twice what is stored of these." in account
+
+
+def test_an_error_is_folded_between_words_and_what_is_to_be_copied_stays_whole(
+    terminal: Any, command: Any
+) -> None:
+    asked = ("send", "shop:orders", '{"key": "a", "n": 1}', "--redis-url=redis://127.0.0.1:1")
+    code, shown = terminal(*asked).ends()
+    *lines, nothing = screen(shown)
+    assert (code, nothing) == (3, "")
+    assert max(map(len, lines)) <= 80
+    assert any("`docker run -p 6379:6379 valkey/valkey`" in line for line in lines)
+    assert [" ".join(lines)] == command(*asked).stderr.splitlines(), "one line, where there is no terminal"
 
 
 def test_ctrl_c_stops_a_worker_gracefully(terminal: Any, command: Any) -> None:

@@ -9,12 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 import trio
-from depot_views import MODULE, Item, partition, view, why
+from depot_views import MODULE, NOW, Item, partition, view, why
 
 from runnel_trio import App
 from runnel_trio._cli._screen import History, screen, sparkline
+from runnel_trio._overview import Overview
 from runnel_trio.testing import drained
 
 
@@ -76,11 +78,11 @@ def test_keys_pause_and_resume_what_is_chosen(depot: str, terminal: Callable[...
     at.types("p")
     at.shows(r"Pause count\? y or n")
     at.types("y")
-    at.shows(r"4 partition\(s\) of items are paused for count")
+    at.shows(r"Paused for count: 4 partitions of items")
     at.types("r")
     at.shows(r"Resume what stands still of count\? y or n")
     at.types("y")
-    at.shows(r"4 partition\(s\) of items go on")
+    at.shows(r"Resumed for count: 4 partitions of items")
     at.types("q")
     assert at.ends()[0] == 0
 
@@ -93,6 +95,14 @@ def test_without_a_terminal_it_says_what_to_use(depot: str, command: Callable[..
 
 def texts(lines: Any) -> list[str]:
     return ["".join(part for part, _ in line) for line in lines]
+
+
+def shown(*views: Overview) -> list[str]:
+    """The screen after these looks, as text."""
+    history = History()
+    for one in views:
+        history.add(one)
+    return texts(screen(views[-1], history, chosen=0, width=80, height=24))
 
 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (200, 50), (60, 12)])
@@ -109,11 +119,49 @@ def test_the_map_has_a_letter_for_each_partition() -> None:
     partitions = [partition(n) for n in range(20)]
     partitions[3] = partition(3, lag=1, quarantine=why(3), owner="")
     partitions[4] = partition(4, lag=1, owner="")
-    lines = texts(screen(view(partitions), History(), chosen=0, width=80, height=24))
+    lines = shown(view(partitions))
     (cells,) = [line for line in lines if line.startswith("    0 ")]
     assert cells == "    0 AAA!·AAA AAAAAAAA AAAA"
     assert any(line.startswith("A  web-1.example.internal:4711  20 partitions") for line in lines)
     assert any(line.startswith("[3] ValueError: no  1 behind") for line in lines)
+
+
+def with_members(*ids: str, beat: int, time: float) -> Overview:
+    """A look at partitions of which each of them has one."""
+    one = view([partition(n, owner=name) for n, name in enumerate(ids)], time=time)
+    (processor,) = one.processors
+    (member,) = processor.members
+    beats = {"stuck": 1}
+    members = [attrs.evolve(member, id=x, beat=beats.get(x, beat), expiry=10.0) for x in ids]
+    return attrs.evolve(one, processors=[attrs.evolve(processor, members=members)])
+
+
+def test_a_member_keeps_its_letter_while_others_come_and_go() -> None:
+    looks = [("a", "b"), ("a", "b", "c"), ("b", "c"), ("c", "d")]
+    views = [with_members(*ids, beat=n, time=NOW + n) for n, ids in enumerate(looks)]
+    maps = [shown(*views[: n + 1]) for n in range(len(views))]
+    assert [line[6:] for lines in maps for line in lines if line.startswith("    0 ")] == [
+        "AB",
+        "ABC",
+        "BC",
+        "CD",
+    ]
+
+
+def test_more_members_than_letters_are_stars() -> None:
+    history = History()
+    many = with_members(*(f"w{n}" for n in range(60)), beat=1, time=NOW)
+    history.add(many)
+    assert sorted(history.letters(many.processors[0]).values()).count("*") == 60 - 52
+
+
+def test_who_has_not_been_heard_of_is_told() -> None:
+    views = [with_members("well", "stuck", beat=n, time=NOW + n) for n in range(1, 9)]
+    lines = shown(*views)
+    (silent,) = [line for line in lines if "no heartbeat" in line]
+    assert silent.startswith("B  ")
+    assert "  no heartbeat for 7.0 s" in silent
+    assert not [line for line in shown(*views[:5]) if "no heartbeat" in line], "half of its lease is not over"
 
 
 def test_rates_are_bars() -> None:

@@ -13,14 +13,13 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from runnel_trio._codec import blake3_hasher, canonical_key
 from runnel_trio.exceptions import Misconfigured
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "hashing.rst"
-quick = settings(deadline=None, max_examples=200, derandomize=True, database=None)
 
 
 class Color(enum.Enum):
@@ -90,7 +89,6 @@ def equal(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-@quick
 @given(one=KEYS, other=KEYS)
 def test_keys_have_one_form_exactly_when_they_are_equal(one: Any, other: Any) -> None:
     assert (canonical_key(one) == canonical_key(other)) == equal(one, other)

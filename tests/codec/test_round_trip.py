@@ -17,7 +17,6 @@ from uuid import UUID
 
 import attrs
 import orjson
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -189,10 +188,7 @@ def _made_primitive(one: Typed) -> Typed:
 
 
 quick = settings(
-    deadline=None,
-    max_examples=25,
-    derandomize=True,
-    database=None,
+    max_examples=settings.default.max_examples // 4,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 
@@ -234,14 +230,15 @@ def same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-@pytest.mark.parametrize("serializer", SERIALIZERS, ids=repr)
 @quick
 @given(data=st.data())
-def test_every_record_comes_back_as_it_was(serializer: Serializer, data: st.DataObject) -> None:
+def test_every_record_comes_back_as_it_was_through_every_serializer(data: st.DataObject) -> None:
     generated = data.draw(record_classes())
-    codec = RecordCodec(generated.annotation, serializer, make_converter())
-    for record in data.draw(st.lists(generated.values, min_size=2, max_size=4)):
-        assert same(codec.decode([*codec.encode(record)]), record)
+    records, converter = data.draw(st.lists(generated.values, min_size=2, max_size=4)), make_converter()
+    for serializer in SERIALIZERS:
+        codec = RecordCodec(generated.annotation, serializer, converter)
+        for record in records:
+            assert same(codec.decode([*codec.encode(record)]), record), serializer
 
 
 @quick
@@ -272,7 +269,7 @@ def test_the_plain_form_is_json_and_the_same_for_every_serializer(data: st.DataO
     )
 
 
-@settings(quick, max_examples=60)
+@settings(quick, max_examples=settings.default.max_examples // 2)
 @given(data=st.data())
 def test_every_primitive_record_comes_back_as_it_was(data: st.DataObject) -> None:
     generated = data.draw(primitive_records())

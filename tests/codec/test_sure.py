@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import functools
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from typing import Any
@@ -145,11 +146,16 @@ either = st.one_of(
 names = st.sampled_from(list(Everything.__annotations__))
 
 
+@functools.cache
+def codec_of(serializer: Any) -> RecordCodec[Everything]:
+    return RecordCodec(Everything, serializer, make_converter())
+
+
 @pytest.mark.parametrize("serializer", SERIALIZERS, ids=repr)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=settings.default.max_examples * 4)
 @given(changes=st.dictionaries(names, either, max_size=3))
 def test_whatever_is_sure_is_written(serializer: Any, changes: dict[str, Any]) -> None:
-    codec = RecordCodec(Everything, serializer, make_converter())
+    codec = codec_of(serializer)
     records = [everything(**changes)]
     try:
         written = len(codec.values(records)) == 1

@@ -427,9 +427,7 @@ def mutated(draw: Callable[..., Any], documents: st.SearchStrategy[str]) -> byte
     return payload
 
 
-@settings(
-    deadline=None, max_examples=150, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
-)
+@settings(max_examples=settings.default.max_examples // 2, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_both_ways_agree_on_every_document(data: st.DataObject) -> None:
     generated = data.draw(record_classes())

@@ -2,8 +2,8 @@
 
 A code block with a caption that is a name of a file is written. A ``console`` block is typed in a terminal: one
 that is called ``Terminal N`` goes on while others are used, the one without a name waits for the end of each
-command. In what is shown, ``…`` stands for anything, times of day for any, and 4711 and the numbers behind
-it for the process that was meant where each was seen first.
+command. In what is shown, ``…`` stands for anything, alone in a line for any lines, times of day for any, and 4711
+and the numbers behind it for the process that was meant where each was seen first.
 """
 
 from __future__ import annotations
@@ -69,6 +69,7 @@ class Terminal:
 
     def type(self, command: str) -> None:
         assert self.process is None or self.process.poll() is not None, f"busy: cannot type {command}"
+        self.seen = len(self.lines)
         self.process = subprocess.Popen(
             self.tutorial.bound(command),
             shell=True,
@@ -91,11 +92,11 @@ class Terminal:
                     self.lines.append(line.rstrip("\n"))
                     self.news.notify_all()
 
-    def expect(self, shown: str) -> None:
-        """Wait for such a line, behind those that were waited for before."""
+    def expect(self, shown: str, *, gap: bool) -> None:
+        """Wait for such a line behind those that were waited for before: right behind, unless there is a gap."""
 
         def there() -> bool:
-            for at in range(self.seen, len(self.lines)):
+            for at in range(self.seen, len(self.lines) if gap else min(self.seen + 1, len(self.lines))):
                 if self.tutorial.alike(shown, self.lines[at]):
                     self.seen = at + 1
                     return True
@@ -170,13 +171,19 @@ class Tutorial:
             (self.directory / block.caption).write_text(block.text, encoding="utf-8")
 
     def watch(self, terminal: Terminal, lines: list[str]) -> None:
+        gap = True  # of what was printed meanwhile, not all is shown
         for line in lines:
             if line == "^C":
                 terminal.interrupt()
+                gap = True
             elif line.startswith("$ "):
                 terminal.type(line[2:])
+                gap = False
+            elif line == "…":
+                gap = True
             else:
-                terminal.expect(line)
+                terminal.expect(line, gap=gap)
+                gap = False
 
     def run(self, command: str, shown: list[str]) -> None:
         """A command to its end; it prints this, and nothing else."""

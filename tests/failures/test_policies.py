@@ -52,10 +52,12 @@ async def test_a_quarantined_partition_stands_still_and_the_others_go_on(
     keys = ["bad", *"abcdefgh"]
     bad = orders.partition_of(order(key="bad", n=0))
     others = [key for key in keys if orders.partition_of(order(key=key, n=0)) != bad]
-    for _ in range(2):  # also after a restart
+    for turn in range(2):  # also after a restart
         async with app.worker():
             await orders.send(*(order(key=key, n=n) for key in keys for n in range(10)))
             await trio.sleep(10)
+        assert len(facts(caplog, "quarantined")) == 1
+        assert len(facts(caplog, "stands-still")) == turn, "not once more by the worker that has told it"
         assert [n for key, n in seen if key == "bad"] == list(range(5))
     assert all([n for key, n in seen if key == other] == [*range(10)] * 2 for other in others)
     (why,) = await quarantines(app, handle)
@@ -64,7 +66,7 @@ async def test_a_quarantined_partition_stands_still_and_the_others_go_on(
     assert 'raise ValueError("no fives")' in why.traceback
     assert "runnel_trio" not in why.traceback
     assert len(facts(caplog, "quarantined")) == 1
-    assert facts(caplog, "stands-still")
+    assert len(facts(caplog, "stands-still")) == 1, "told by the second worker; the first one has done it"
 
 
 @pytest.mark.parametrize("skip", [False, True])
@@ -158,6 +160,28 @@ async def test_what_fails_is_a_letter_and_the_rest_goes_on(
         ("orders", orders.partition_of(order(key="a", n=0)))
     }
     assert [orders.codec.decode([b"data", record.data["data"]]).n for record in records] == [1, 5, 9]
+
+
+async def test_letters_by_hand_are_only_of_what_is_resumed_so(
+    app: App, orders: Stream[Any], order: Any, drained: Drained, autojump_clock: MockClock
+) -> None:
+    box = DeadLetterMiddleware(app.stream("dead", Dead, partition_by="xid"), by_hand=True)
+
+    @app.processor(orders, middleware=[box], exception_policy=QUARANTINE)
+    async def handle(events: Any) -> None:
+        async for record in events.records():
+            if record.n == 1:
+                raise ValueError("no ones")
+
+    async with app.worker() as worker:
+        await orders.send(*(order(key="a", n=n) for n in range(3)))
+        while not (found := await handle.quarantined()):
+            await trio.sleep(0.1)
+        assert worker.counts == {("handle", "quarantined"): 1}
+        assert await box.letters() == []
+        assert await handle.resume(found, dead_letter=True) == found
+        await drained(handle)
+    assert [letter.record.error for letter in await box.letters()] == ["ValueError: no ones"]
 
 
 async def test_a_failed_batch_is_a_letter_for_each_of_its_events(

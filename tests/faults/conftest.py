@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from functools import partial
 from pathlib import Path
 
 import fault_app
@@ -13,9 +12,6 @@ from fault_bench import Bench
 from fault_history import Diary
 from fault_proxy import Proxy
 from fault_server import Server
-
-from runnel_trio._broker._redis import _broker, _reader
-from runnel_trio._broker._redis._connection import Endpoint
 
 
 @pytest.fixture
@@ -50,10 +46,3 @@ async def bench(
 def mutate(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Leave guards out of the scripts that this process calls."""
     return lambda *mutants: fault_app.mutate(mutants, monkeypatch.setattr)
-
-
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A silent server counts as dead after 0.3 s instead of 5."""
-    monkeypatch.setattr(_broker, "Endpoint", partial(Endpoint, timeout=0.3))
-    monkeypatch.setattr(_reader, "_MARGIN", 0.3)

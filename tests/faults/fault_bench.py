@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,8 @@ import trio
 from fault_app import Order, at_once, declare
 from fault_history import Diary, Journal
 from fault_proxy import Proxy
-from fault_server import Server
 
-from runnel_trio import App, Stream
+from runnel_trio import App, NotReplicated, Stream
 
 KEYS = "abcdefghijkl"
 PARTITIONS = 4
@@ -75,11 +74,16 @@ def threads() -> set[threading.Thread]:
 
 @attrs.define(eq=False)
 class Producer:
-    """Numbers the records of each key, and keeps those that were acknowledged; sends until ``enough``."""
+    """Numbers the records of each key, and keeps those that were acknowledged; sends until ``enough``.
+
+    Attributes:
+        replicas: how many must have a record before it counts as acknowledged.
+    """
 
     stream: Stream[Any]
     acked: list[tuple[str, int]] = attrs.field(factory=list)
     enough: bool = False
+    replicas: int = 0
     numbers: dict[str, Iterator[int]] = attrs.field(factory=lambda: {key: itertools.count() for key in KEYS})
     _keys: Iterator[str] = attrs.field(factory=lambda: itertools.cycle(KEYS))
 
@@ -90,8 +94,9 @@ class Producer:
                 return
             keys = [key or next(self._keys) for _ in range(start, min(start + batch, count))]
             orders = [Order(key=key, n=next(self.numbers[key])) for key in keys]
-            await self.stream.send(*orders)
-            self.acked += [(order.key, order.n) for order in orders]
+            with suppress(NotReplicated):
+                await self.stream.send(*orders, wait_replicas=self.replicas)
+                self.acked += [(order.key, order.n) for order in orders]
             await trio.sleep(pause)
 
     async def send_with_ids(self, key: str, first: int, count: int) -> None:
@@ -147,15 +152,15 @@ class Bench:
     """One row's server, proxy and diary.
 
     Attributes:
-        server: the server.
-        proxy: a network before it; `proxy_to` makes more.
+        server: the server, or the servers.
+        proxy: a network before it; `proxy_to` makes more. Without one, all go to the server as it is.
         diary: what workers write down.
         directory: for files.
         nursery: for proxies.
     """
 
-    server: Server
-    proxy: Proxy
+    server: Any
+    proxy: Any
     diary: Diary
     directory: Path
     nursery: trio.Nursery
@@ -179,7 +184,7 @@ class Bench:
         """A worker's app, through the proxy unless a URL is given."""
         app = App(
             "faults",
-            redis_url=url or self.proxy.url,
+            redis_url=url or (self.proxy or self.server).url,
             default_partition_count=PARTITIONS,
             default_lock_expiry=EXPIRY,
             default_max_unacked=MAX_UNACKED,

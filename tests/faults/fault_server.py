@@ -2,52 +2,116 @@
 
 from __future__ import annotations
 
+import os
+import random
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import redis
 import trio
+from fault_store import CLIENT_NAME, Store
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from runnel_trio._broker._redis._server import _binary
 
+#: Below those that systems give to connections which go out.
+_PORTS = range(15_000, 32_000)
+#: What keeps each port for this process as long as it lives.
+_kept: list[socket.socket] = []
+
 
 def free_port() -> int:
-    """One that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """One that nobody listens on, and that nobody else who asks here gets: in no process, as long as this one lives."""
+    while True:
+        port = random.choice(_PORTS)
+        keeper = socket.socket(socket.AF_UNIX if sys.platform == "linux" else socket.AF_INET)
+        probe = socket.socket()
+        try:
+            # A name in no file system: it is free again when this process ends, however it does.
+            keeper.bind(f"\0runnel-port-{port}" if sys.platform == "linux" else ("127.0.0.1", 0))
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            keeper.close()
+            continue
+        finally:
+            probe.close()
+        _kept.append(keeper)
+        return port
 
 
-class Server:
-    """A server process; each write is on its disk before it is answered, if it keeps anything."""
+class Server(Store):
+    """A server process; each write is on its disk before it is answered, if it keeps anything.
+
+    Attributes:
+        environment: what it finds there, beside what we have, when it is started.
+    """
 
     def __init__(self, directory: Path, **options: str) -> None:
         self.directory = directory
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}"
-        self.client: Any = redis.Redis(port=self.port, protocol=2, retry=Retry(NoBackoff(), 0))
+        self.client: Any = redis.Redis(
+            port=self.port,
+            protocol=2,
+            retry=Retry(NoBackoff(), 0),
+            client_name=CLIENT_NAME,
+            password=options.get("requirepass"),
+        )
         self._options = options
+        self.environment: dict[str, str] = {}
         self._process: subprocess.Popen[bytes] | None = None
 
     async def start(self, *, ready: bool = True, **more: str) -> None:
         """Until it answers, with what is in its directory; on the same port each time."""
-        self.directory.mkdir(exist_ok=True)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        again = [part for name, value in more.items() for part in (f"--{name}", value)]
+        # Signals that Python ignores stay ignored: a file that may not grow is an error of a write, and no death.
+        self._process = subprocess.Popen(
+            [_binary(), *self.arguments, *again], stdin=subprocess.DEVNULL,
+            env={**os.environ, **self.environment}, restore_signals=False,
+        )  # fmt: skip
+        with trio.fail_after(20):
+            while ready and not await trio.to_thread.run_sync(self._answers):
+                assert self._process.poll() is None, (self.directory / "log").read_text()
+                await trio.sleep(0.01)
+
+    @property
+    def arguments(self) -> list[str]:
+        """Of its command line."""
         options = {
             "port": str(self.port), "bind": "127.0.0.1", "dir": str(self.directory), "save": "",
             "appendonly": "yes", "appendfsync": "always", "auto-aof-rewrite-percentage": "0",
-            "repl-diskless-sync-delay": "0", "logfile": str(self.directory / "log"), **self._options, **more,
+            "repl-diskless-sync-delay": "0", "logfile": str(self.directory / "log"), **self._options,
         }  # fmt: skip
-        arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
-        self._process = subprocess.Popen([_binary(), *arguments], stdin=subprocess.DEVNULL)
-        with trio.fail_after(20):
-            while ready and not await trio.to_thread.run_sync(self._answers):
-                await trio.sleep(0.01)
+        return [part for name, value in options.items() for part in (f"--{name}", value)]
+
+    async def back(self) -> None:
+        """Have it run, whatever was done to it."""
+        if self._process is not None:
+            self.thaw()
+        if self._process is None or self._process.poll() is not None:
+            await self.start()
+
+    @property
+    def clients(self) -> list[Any]:
+        """The one."""
+        return [self.client]
+
+    @property
+    def pid(self) -> int:
+        """Of the process that runs."""
+        assert self._process is not None
+        return self._process.pid
+
+    def ended(self) -> bool:
+        """Whether it has, by itself."""
+        return self._process is not None and self._process.poll() is not None
 
     def _answers(self) -> bool:
         try:
@@ -89,36 +153,3 @@ class Server:
         """The files to which it appended every write, in their order."""
         found = self.directory.joinpath("appendonlydir").glob("*.incr.aof")
         return sorted(found, key=lambda path: int(path.name.split(".")[-3]))
-
-    def logs(self) -> dict[int, str]:
-        """The keys of all partitions of ``orders`` that have a log."""
-        keys = [key.decode() for key in self.client.keys("*:orders:log")]
-        return {int(key.partition("}")[0].rpartition(":")[2]): key for key in sorted(keys)}
-
-    def stored(self) -> dict[int, list[tuple[bytes, dict[bytes, bytes]]]]:
-        """What is in them."""
-        return {number: self.client.xrange(key) for number, key in self.logs().items()}
-
-    def groups(self) -> dict[int, list[dict[str, Any]]]:
-        """What XINFO GROUPS says of each."""
-        return {number: self.client.xinfo_groups(key) for number, key in self.logs().items()}
-
-    def lag(self) -> int | None:
-        """What is not acknowledged; None where it cannot be said."""
-        lags = [group["lag"] for groups in self.groups().values() for group in groups]
-        return None if None in lags or not lags else sum(lags)
-
-    def owners(self) -> dict[int, tuple[str, int]]:
-        """Who owns which partition, and with which epoch."""
-        found = {}
-        for number, key in self.logs().items():
-            held = self.client.hgetall(f"{key.removesuffix('log')}lease:note")
-            if held:
-                found[number] = (held[b"owner"].decode(), int(held[b"epoch"]))
-        return found
-
-    def guests(self) -> list[str]:
-        """Connections that are not this object's own, nor a replica's."""
-        mine = self.client.client_id()
-        there = self.client.client_list(_type="normal")
-        return [client["addr"] for client in there if int(client["id"]) != mine]

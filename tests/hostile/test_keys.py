@@ -24,6 +24,7 @@ from runnel_trio._broker._protocol import (
     Commit,
     Lease,
     Party,
+    Place,
     ProcessorSpec,
     StreamSpec,
 )
@@ -238,7 +239,7 @@ def test_whatever_stands_in_the_keys_of_an_app_each_verb_answers_or_refuses(serv
     )  # fmt: skip
     def test(keys: list[tuple[str, str, dict[Any, Any]]]) -> None:
         async def main() -> None:
-            async with open_redis(server) as broker:
+            async with open_redis(Place(server)) as broker:
                 await everything(broker)
 
         with redis.Redis.from_url(server, protocol=2) as admin:

@@ -31,6 +31,7 @@ class Told(Metrics):
         self.ages: list[tuple[float, int]] = []
         self.commits: list[int] = []
         self.last: dict[str, Any] = {}
+        self.ownerless: list[int] = []
         self.rebalances: list[float] = []
         self.away: list[float | None] = []
         self.stalls: list[float] = []
@@ -55,6 +56,9 @@ class Told(Metrics):
 
     def standing(self, stream: str, processor: str, **values: Any) -> None:
         self.last = values
+
+    def unowned(self, stream: str, processor: str, partitions: int) -> None:
+        self.ownerless.append(partitions)
 
     def server_away(self) -> None:
         self.away.append(None)

@@ -179,6 +179,44 @@ async def test_lag_and_age_are_of_what_waits(
     assert told.last["owned"] == 0, "nothing is left behind of a worker that has ended"
 
 
+def declared(metrics: Metrics, order: Any) -> tuple[App, Stream[Any]]:
+    """An app whose function fails at n = 7, and its partition stands still."""
+    app = App("test", redis_url="memory://", default_partition_count=4, metrics=metrics)
+    orders = app.stream("orders", order, partition_by="key")
+
+    @app.processor(orders, exception_policy="quarantine")
+    async def still(events: Events[Any]) -> None:
+        async for x in events.records():
+            assert x.n != 7
+
+    return app, orders
+
+
+async def test_what_nobody_owns_is_in_the_lag_of_one_worker_and_of_the_next_one_after_it(
+    told: Any, order: Any, autojump_clock: MockClock
+) -> None:
+    other = type(told)()
+    (app, orders), (second, _) = declared(told, order), declared(other, order)
+    async with second.session(), trio.open_nursery() as nursery:
+        first = await nursery.start(app.run)
+        async with second.worker():
+            await orders.send(order(key="a", n=7), *[order(key=str(n % 30)) for n in range(100)])
+            await trio.sleep(60)
+            behind = told.last["lag"]
+            assert behind > 0
+            assert told.last["age"] == pytest.approx(60, abs=3)
+            assert set(told.ownerless) == {1}
+            assert (other.last["lag"], other.last["age"], other.ownerless) == (0, 0.0, [])
+            first.stop()
+            await first.ended.wait()
+            assert (told.last["lag"], told.ownerless[-1]) == (0, 0)
+            await trio.sleep(10)
+            assert (other.last["lag"], other.ownerless[-1]) == (behind, 1)
+            await second.processors["still"].resume(skip=True)
+            await trio.sleep(10)
+            assert (other.last["lag"], other.ownerless[-1]) == (0, 0)
+
+
 async def test_a_change_of_members_is_told_until_this_worker_owns_its_share(
     app: App, orders: Any, told: Any, autojump_clock: MockClock
 ) -> None:
@@ -276,3 +314,25 @@ def test_without_metrics_a_send_takes_the_connection_itself(order: Any) -> None:
 def test_metrics_are_told_nothing_for_each_event() -> None:
     assert "handler" not in vars(Metrics)
     assert not hasattr(Event, "metrics")
+
+
+async def test_what_is_sent_again_to_other_partitions_is_told_once(
+    app: App, orders: Any, order: Any, told: Any, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[int] = []
+    monkeypatch.setattr(told, "sent", lambda _, events, __: sent.append(events), raising=False)
+
+    @app.processor(orders)
+    async def handle(events: Any) -> None:
+        async for _ in events.records():
+            pass
+
+    async with app.worker(), app._shared.used() as broker:
+        await orders.send(*(order(key=str(n), n=n) for n in range(100)))
+        await broker.repartition(orders.spec, 9)
+        await orders.send(*(order(key=str(n), n=n) for n in range(100)))
+        await orders.send(order(key="last"))
+        await drained(handle, within=100)
+    assert sum(sent) == 201
+    assert told.outcomes == {"processed": 201}
+    assert told.last["owned"] == told.last["lag"] == 0

@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from runnel_trio import App, Events, Misconfigured, Processor, Stream, WorkersAlive
-from runnel_trio._worker._member._rebalancer import Rebalancer
+from runnel_trio._worker._succession import Succession
 from runnel_trio.testing import NotDrained, drained
 
 
@@ -74,7 +74,7 @@ async def test_a_paused_partition_stands_still_and_the_others_go_on(
 async def until_given_up(processor: Processor[Any], numbers: set[int]) -> None:
     with trio.fail_after(20):
         while True:
-            async with processor.stream.connect(processor.stream.spec) as broker:
+            async with processor.stream.connect(processor.stream) as broker:
                 surveyed = await broker.survey(processor.stream.spec)
             owners = {x.number: x.processors[processor.name].owner for x in surveyed}
             if not any(owners[number] for number in numbers):
@@ -163,7 +163,8 @@ async def test_a_pause_is_not_forgotten_over_other_news_while_a_lease_is_on_its_
 ) -> None:
     counting(orders, [])
     async with app.worker() as worker:
-        (member,) = [x for x in worker._members if isinstance(x, Rebalancer)]
+        (member,) = [x.member for x in worker._members if isinstance(x, Succession)]
+        assert member is not None
         # As `_take` hears them between the grant on the server and its answer.
         await member._hear([(b"1-0", (b"paused", b"90"))])
         await member._hear([(b"2-0", (b"released", b"91"))])

@@ -153,7 +153,7 @@ async def test_a_reset_lifts_quarantines(
 
 async def stored(app: App, items: Stream[Item]) -> list[str]:
     number = items.partition_of(Item(key="a", n=0))
-    async with items.connect(items.spec) as broker:
+    async with items.connect(items) as broker:
         return [xid.decode() for xid, _ in await broker.entries(items.spec, number)]
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 from redis import Redis
+from warm import Forked, Warm
 
 from runnel_trio._broker._redis._server import embedded_server
 
@@ -24,7 +25,7 @@ MONTHS = (
 
 Condition = Callable[[], Any]
 Until = Callable[[Condition], Awaitable[Any]]
-Start = Callable[..., subprocess.Popen[bytes]]
+Start = Callable[..., Forked]
 
 
 @pytest.fixture
@@ -50,20 +51,17 @@ def redis(server: str) -> Iterator[Redis]:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
+def start(tmp_path: Path, warm: Warm) -> Iterator[Start]:
     """Start the command line in a process of its own; its log is in the test's directory."""
-    processes: list[subprocess.Popen[bytes]] = []
+    processes: list[Forked] = []
 
-    def begin(*arguments: str, **environment: str) -> subprocess.Popen[bytes]:
+    def begin(*arguments: str, **environment: str) -> Forked:
         paths = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
-        with (tmp_path / f"process-{len(processes)}.log").open("wb") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "runnel_trio", *arguments],
-                stdout=log,
-                stderr=log,
-                stdin=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONPATH": paths, **environment},
-            )
+        names = [os.devnull, *[tmp_path / f"process-{len(processes)}.log"] * 2]
+        settings = {**os.environ, "PYTHONPATH": paths, **environment}
+        with ExitStack() as files:
+            opened = [files.enter_context(open(name, "a+b")).fileno() for name in names]
+            process = warm.start(arguments, opened, Path.cwd(), settings)
         processes.append(process)
         return process
 
@@ -117,6 +115,29 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path.touch()
     monkeypatch.setenv("FLOWN_LOG", str(path))
     return path
+
+
+@pytest.fixture
+def feed(embedded: str, flights: Path) -> Callable[[trio.Event], Awaitable[None]]:
+    """Send the flights: most of them at once, and the last ones so slowly that some are left until it is time."""
+
+    async def send(last: trio.Event) -> None:
+        import flown_app
+
+        flown_app.app.use_server(embedded)
+        with gzip.open(flights, "rt") as file:
+            records = [flown_app.flights.structure(json.loads(line)) for line in file]
+        most = len(records) * 2 // 3
+        async with flown_app.app.session():
+            for at in range(0, most, 250):
+                await flown_app.flights.send(*records[at : min(at + 250, most)])
+            while not last.is_set() and most < len(records) - 5:
+                await flown_app.flights.send(*records[most : most + 5])
+                most += 5
+                await trio.sleep(0.1)
+            await flown_app.flights.send(*records[most:])
+
+    return send
 
 
 @pytest.fixture

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
+import trio
 from flown_log import MAX_UNACKED, check, count, done, members
 from redis import Redis
+from warm import Forked
 
-Worker = subprocess.Popen[bytes]
+Worker = Forked
 
 
 def shared(redis: Redis, *workers: Worker) -> bool:
@@ -43,22 +44,24 @@ async def test_one_is_killed_one_is_frozen_one_is_added(
 
 
 async def test_a_rolling_restart_under_load_loses_and_repeats_nothing(
-    flights: Path, log: Path, expected: dict[str, Any], redis: Redis, start: Any, until: Any, groups: Any
+    feed: Any, log: Path, expected: dict[str, Any], redis: Redis, start: Any, until: Any, groups: Any
 ) -> None:
     total = sum(plane["flights"] for plane in expected.values())
     workers: list[Worker] = [start("run", "flown_app:app", FLOWN_PAUSE="0.02") for _ in range(4)]
     await until(lambda: shared(redis, *workers))
-    sender: Worker = start("sendmany", "flown_app:flights", str(flights))
-    for turn in range(4):
-        await until(lambda turn=turn: count(log) > total * (turn + 1) // 20)
-        old = workers.pop(0)
-        old.terminate()
-        assert await until(lambda old=old: old.poll() is not None)
-        assert old.returncode == 0
-        workers.append(start("run", "flown_app:app", FLOWN_PAUSE="0.02"))
-        await until(lambda: shared(redis, *workers))
-    assert not done(groups), "in the middle of it"
-    assert await until(lambda: sender.poll() is not None)
+    async with trio.open_nursery() as nursery:
+        replaced = trio.Event()
+        nursery.start_soon(feed, replaced)
+        for turn in range(4):
+            await until(lambda turn=turn: count(log) > total * (turn + 1) // 20)
+            old = workers.pop(0)
+            old.terminate()
+            assert await until(lambda old=old: old.poll() is not None)
+            assert old.returncode == 0
+            workers.append(start("run", "flown_app:app", FLOWN_PAUSE="0.02"))
+            await until(lambda: shared(redis, *workers))
+        assert count(log) < total, "in the middle of it"
+        replaced.set()
     await until(lambda: count(log) >= total and done(groups))
     assert check(log, expected) == 0
     assert count(log) == total

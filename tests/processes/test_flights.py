@@ -25,7 +25,7 @@ APP = "examples.flights.app"
 
 def planes(redis: Redis) -> dict[str, Any]:
     """What they are."""
-    found: Any = redis.hgetall("flights:planes")
+    found: Any = redis.hgetall("{flights}:planes")
     return {tailnum.decode(): json.loads(plane) for tailnum, plane in found.items()}
 
 
@@ -71,7 +71,7 @@ def test_a_wrong_history_is_named_and_fails(tmp_path: Path) -> None:
     (tmp_path / "few.expected.json").write_text(json.dumps(wanted))
     done = one_command(tmp_path / "few.jsonl.gz")
     assert done.returncode == 1
-    assert "WRONG: " in done.stdout
+    assert "WRONG, unlike few.expected.json: 51 histories." in done.stdout
     assert "expected        99            1        0   0f\nfound     " in done.stdout
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from redis import Redis
+from warm import Forked
 
 
 async def test_a_leader_that_is_killed_is_followed_within_a_lock_period(
@@ -21,10 +21,10 @@ async def test_a_leader_that_is_killed_is_followed_within_a_lock_period(
         members: Any = [redis.hgetall(key) for key in redis.scan_iter("*{led}:leader:members")]
         return sum(field.startswith(b"m:") for found in members for field in found)
 
-    first: subprocess.Popen[bytes] = start("run", "led_app:app")
+    first: Forked = start("run", "led_app:app")
     await until(leaders)
-    second: subprocess.Popen[bytes] = start("run", "led_app:app")
-    third: subprocess.Popen[bytes] = start("run", "led_app:app")
+    second: Forked = start("run", "led_app:app")
+    third: Forked = start("run", "led_app:app")
     await until(lambda: workers() == 3)
     assert len(leaders()) == 1
     first.kill()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 from flown_log import MAX_UNACKED, check, count, done, lines
 from redis import Redis
+from warm import Forked
 
 
 @pytest.mark.parametrize("seed", range(int(os.environ.get("RUNNEL_SOAK", "2"))))
@@ -21,7 +21,7 @@ async def test_workers_killed_at_any_moment(
     chance = random.Random(seed)
     for _ in range(3):
         goal = count(log) + chance.randrange(1, total // 5)
-        worker: subprocess.Popen[bytes] = start("run", "flown_app:app")
+        worker: Forked = start("run", "flown_app:app")
         await until(lambda goal=goal: count(log) >= goal)
         worker.kill()
         worker.wait()
@@ -34,7 +34,7 @@ async def test_workers_killed_at_any_moment(
 async def test_a_frozen_owner_wakes_up_and_does_no_harm(
     total: int, log: Path, expected: dict[str, Any], start: Any, until: Any, groups: Any
 ) -> None:
-    frozen: subprocess.Popen[bytes] = start("run", "flown_app:app")
+    frozen: Forked = start("run", "flown_app:app")
     await until(lambda: count(log) > total // 10)
     frozen.send_signal(signal.SIGSTOP)
     start("run", "flown_app:app")
@@ -52,7 +52,7 @@ async def test_a_frozen_owner_wakes_up_and_does_no_harm(
 async def test_a_lone_worker_that_was_frozen_for_longer_than_its_lease_goes_on(
     total: int, log: Path, expected: dict[str, Any], redis: Redis, start: Any, until: Any, groups: Any
 ) -> None:
-    worker: subprocess.Popen[bytes] = start("run", "flown_app:app")
+    worker: Forked = start("run", "flown_app:app")
     await until(lambda: count(log) > total // 10)
     worker.send_signal(signal.SIGSTOP)
     await until(lambda: expired(redis))
@@ -76,7 +76,7 @@ async def test_a_worker_that_is_killed_and_with_it_its_server_goes_on_from_its_d
     total = sum(plane["flights"] for plane in expected.values())
     sender = start("sendmany", "flown_app:flights", str(flights))
     assert await until(lambda: sender.poll() is not None)
-    worker: subprocess.Popen[bytes] = start("run", "flown_app:app")
+    worker: Forked = start("run", "flown_app:app")
     await until(lambda: count(log) > total // 3)
     worker.kill()
     worker.wait()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 from redis import Redis
+from warm import Forked
 
 KEYS = "abcdefgh"
 
@@ -19,7 +19,7 @@ async def sent(server: str, start: Any, until: Any, tmp_path: Path) -> None:
     """A hundred events of each key are in the stream."""
     file = tmp_path / "doses.jsonl"
     file.write_text("".join(json.dumps({"key": key, "n": n}) + "\n" for n in range(100) for key in KEYS))
-    sender: subprocess.Popen[bytes] = start("sendmany", "poison_app:doses", str(file))
+    sender: Forked = start("sendmany", "poison_app:doses", str(file))
     assert await until(lambda: sender.poll() is not None)
     assert sender.returncode == 0
 
@@ -33,7 +33,7 @@ def handled(log: Path) -> dict[str, list[int]]:
 
 
 async def dies(start: Any, until: Any, how: str = "exit") -> None:
-    worker: subprocess.Popen[bytes] = start("run", "poison_app:app", POISON_END=how)
+    worker: Forked = start("run", "poison_app:app", POISON_END=how)
     assert await until(lambda: worker.poll() is not None)
     assert worker.returncode == (9 if how == "exit" else -signal.Signals[how])
 
@@ -43,7 +43,7 @@ async def test_after_three_workers_the_partition_is_quarantined_and_the_others_a
 ) -> None:
     for how in ("exit", "SIGSEGV", "SIGKILL"):
         await dies(start, until, how)
-    survivor: subprocess.Popen[bytes] = start("run", "poison_app:app")
+    survivor: Forked = start("run", "poison_app:app")
     (key,) = await until(lambda: set(redis.scan_iter("*:quarantine:swallow")))
     why = json.loads(redis.get(key))
     assert why["error"].startswith("Poisoned: doses[")

@@ -6,24 +6,50 @@ import http.client
 import re
 import signal
 import socket
-import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
+import pytest
 import trio
 from flown_log import count, done
 from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
+from warm import Forked
 
-Worker = subprocess.Popen[bytes]
+Worker = Forked
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+@pytest.fixture
+def ports() -> Iterator[Callable[[int], int]]:
+    """So many ports in a row that are ours until the end; the first of them.
+
+    Each is held by a socket that does not listen, beside which Linux lets a worker's listen (SO_REUSEADDR), but gives
+    the port to nobody who asks for any.
+    """
+    with ExitStack() as held:
+
+        def reserve(count: int = 1) -> int:
+            while True:
+                with ExitStack() as row:
+                    first = held_at(row, 0)
+                    with suppress(OSError):  # the next one is somebody's
+                        for more in range(1, count):
+                            held_at(row, first + more)
+                        held.push(row.pop_all())
+                        return first
+
+        yield reserve
+
+
+def held_at(stack: ExitStack, port: int) -> int:
+    place = stack.enter_context(socket.socket())
+    place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    place.bind(("127.0.0.1", port))
+    return int(place.getsockname()[1])
 
 
 def get(port: int, page: str) -> tuple[int, str]:
@@ -52,9 +78,9 @@ def acknowledged(groups: Callable[[], list[dict[str, Any]]]) -> int:
 
 
 async def test_figures_add_up_while_a_worker_is_killed_and_another_joins(
-    total: int, log: Path, start: Any, until: Any, groups: Any
+    total: int, log: Path, start: Any, until: Any, groups: Any, ports: Any
 ) -> None:
-    killed_at, first_at, second_at = free_port(), free_port(), free_port()
+    killed_at, first_at, second_at = ports(), ports(), ports()
     killed: Worker = start("run", "flown_app:app", f"--metrics-port={killed_at}")
     await until(lambda: count(log) > total // 5)
     await until(lambda: get(killed_at, "readyz")[0] == 200)
@@ -82,9 +108,9 @@ async def test_figures_add_up_while_a_worker_is_killed_and_another_joins(
 
 
 async def test_health_is_lost_with_the_lease_and_comes_back(
-    redis: Redis, log: Path, start: Any, until: Any
+    redis: Redis, log: Path, start: Any, until: Any, ports: Any
 ) -> None:
-    port = free_port()
+    port = ports()
     worker: Worker = start("run", "flown_app:app", f"--metrics-port={port}")
     await until(lambda: get(port, "readyz") == (200, "ready\n"))
     assert get(port, "healthz") == (200, "alive\n")
@@ -97,9 +123,9 @@ async def test_health_is_lost_with_the_lease_and_comes_back(
 
 
 async def test_a_handler_that_blocks_trio_is_seen(
-    server: str, log: Path, tmp_path: Path, start: Any, until: Any
+    server: str, log: Path, tmp_path: Path, start: Any, until: Any, ports: Any
 ) -> None:
-    port = free_port()
+    port = ports()
     start("run", "blocking_app:app", f"--metrics-port={port}")
     await until(lambda: get(port, "readyz")[0] == 200)
     sender: Worker = start("send", "blocking_app:blows", '{"key": "a", "seconds": 2.5}')
@@ -111,9 +137,9 @@ async def test_a_handler_that_blocks_trio_is_seen(
 
 
 async def test_workers_under_a_supervisor_have_a_port_each_and_their_successors_get_it(
-    server: str, log: Path, start: Any, until: Any
+    server: str, log: Path, start: Any, until: Any, ports: Any
 ) -> None:
-    port = free_port()
+    port = ports(2)
     supervisor: Worker = start("run", "flown_app:app", "--workers=2", f"--metrics-port={port}")
     for at in (port, port + 1):
         await until(lambda at=at: get(at, "readyz")[0] == 200)

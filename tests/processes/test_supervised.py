@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,8 +12,9 @@ from typing import Any
 import trio
 from flown_log import MAX_UNACKED, check, count, done, members
 from redis import Redis
+from warm import Forked
 
-Supervisor = subprocess.Popen[bytes]
+Supervisor = Forked
 
 #: Seconds for which a partition may have no owner while workers are replaced. Handing over takes one commit, one
 #: release, one message to the other and one acquire, some 20 ms here; a machine that is busy with the tests may
@@ -93,21 +93,23 @@ async def watched(redis: Redis) -> AsyncIterator[Watch]:
 
 
 async def test_all_are_replaced_under_load_and_nothing_is_lost_repeated_or_left_alone(
-    flights: Path, log: Path, expected: dict[str, Any], redis: Redis, start: Any, until: Any, groups: Any
+    feed: Any, log: Path, expected: dict[str, Any], redis: Redis, start: Any, until: Any, groups: Any
 ) -> None:
     total = sum(plane["flights"] for plane in expected.values())
     supervisor: Supervisor = start("run", "flown_app:app", "--workers=4", FLOWN_PAUSE="0.02")
     before = await until(lambda: settled(redis))
-    sender: Supervisor = start("sendmany", "flown_app:flights", str(flights))
-    await until(lambda: count(log) > total // 20)
-    async with watched(redis) as watch:
-        supervisor.send_signal(signal.SIGHUP)
-        after = await until(lambda: settled(redis, *before))
-    assert not done(groups), "in the middle of it"
+    async with trio.open_nursery() as nursery:
+        rolled = trio.Event()
+        nursery.start_soon(feed, rolled)
+        await until(lambda: count(log) > total // 20)
+        async with watched(redis) as watch:
+            supervisor.send_signal(signal.SIGHUP)
+            after = await until(lambda: settled(redis, *before))
+        assert count(log) < total, "in the middle of it"
+        rolled.set()
     assert len(watch.longest) == 16
     print("longest without an owner:", f"{max(watch.longest.values()):.3f} s")
     assert max(watch.longest.values()) < HANDED_OVER
-    assert await until(lambda: sender.poll() is not None)
     await until(lambda: count(log) >= total and done(groups))
     assert settled(redis) == after
     await stopped(supervisor, until)

@@ -115,9 +115,18 @@ def test_six_fields_have_seconds_at_the_end() -> None:
     assert moment == 2.5 * 3600 + 15
 
 
-@pytest.mark.parametrize("spec", ["", "* * *", "61 * * * *", "every day", "@never", None, 5])
-def test_what_is_no_cron_expression_is_refused_when_it_is_declared(spec: str) -> None:
-    with pytest.raises(Misconfigured, match="is no cron expression"):
+@pytest.mark.parametrize(
+    ("spec", "why"),
+    [
+        ("", "it has 0 columns"), ("*", "it has 1 column"), ("* * *", "it has 3 columns"), ("every day", "2 columns"),
+        ("0 0 1 1 * 0 2030", "it has 7 columns"), ("61 * * * *", "out of range"), ("@never", "there are @hourly, "),
+        (None, "NoneType"), (5, "int"),
+    ],
+)  # fmt: skip
+def test_what_is_no_cron_expression_is_refused_when_it_is_declared(spec: str, why: str) -> None:
+    with pytest.raises(
+        Misconfigured, match=f"is no cron expression: .*{why}.* minute hour day month weekday, as in"
+    ):
         Crontab(spec, UTC)
 
 

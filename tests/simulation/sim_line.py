@@ -22,8 +22,11 @@ from runnel_trio._broker._protocol import (
 
 #: Verbs that go over the line, which repeats each of them until it is answered, as the Redis broker does.
 VERBS = frozenset(
-    {"acquire", "attempt", "beat", "commit", "examine", "leave", "plan", "quarantine", "release"}
-)
+    {
+        "acquire", "attempt", "beat", "commit", "examine", "layouts", "leave", "plan", "quarantine", "release",
+        "remaining",
+    }
+)  # fmt: skip
 
 
 @attrs.define(eq=False)

@@ -29,7 +29,7 @@ def stored() -> Stored:
 
     async def read(stream: Stream[Any]) -> dict[int, list[tuple[bytes, Any]]]:
         with trio.fail_after(20):
-            async with stream.connect(stream.spec) as broker:
+            async with stream.connect(stream) as broker:
                 reader = broker.reader(ProcessorSpec(stream=stream.spec, name="look"), 0.02)
                 everywhere = dict.fromkeys(range(stream.partition_count), ORIGIN)
                 found = await reader.read(everywhere, 1_000_000)

@@ -82,7 +82,7 @@ async def test_a_thread_of_trio_sends_in_its_own_run() -> None:
     orders = app.stream("orders", Order, "key", partition_count=1)
     async with app.session():
         await trio.to_thread.run_sync(orders.send_sync, Order(key="a", n=0))
-        async with orders.connect(orders.spec) as broker:
+        async with orders.connect(orders) as broker:
             assert len(await broker.entries(orders.spec, 0)) == 1
 
 

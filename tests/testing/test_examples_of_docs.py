@@ -1,4 +1,4 @@
-"""The suite that docs/testing shows passes as it is shown."""
+"""The suites that docs/testing and docs/guide/state show pass as they are shown."""
 
 from __future__ import annotations
 
@@ -8,19 +8,24 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 DOCS = Path(__file__).parents[2] / "docs"
 EXAMPLES = DOCS / "examples" / "testing"
+STATE = DOCS / "examples" / "state"
 
 
-def test_its_tests_pass(tmp_path: Path) -> None:
+def test_their_tests_pass(tmp_path: Path) -> None:
     there = shutil.copytree(EXAMPLES, tmp_path / "bank")
+    shutil.copytree(STATE, there, dirs_exist_ok=True)
     command = [sys.executable, "-X", "dev", "-W", "error", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     done = subprocess.run(command, check=False, cwd=there, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "7 passed" in done.stdout
+    assert "11 passed" in done.stdout
 
 
-def test_it_shows_them_all() -> None:
-    page = (DOCS / "testing.rst").read_text(encoding="utf-8")
-    shown = set(re.findall(r"literalinclude:: examples/testing/(\S+)", page))
-    assert shown == {path.name for path in EXAMPLES.iterdir() if path.is_file()}
+@pytest.mark.parametrize(("page", "there"), [("testing.rst", EXAMPLES), ("guide/state.rst", STATE)])
+def test_they_show_them_all(page: str, there: Path) -> None:
+    text = (DOCS / page).read_text(encoding="utf-8")
+    shown = set(re.findall(rf"literalinclude:: \S*examples/{there.name}/(\S+)", text))
+    assert shown == {path.name for path in there.iterdir() if path.is_file()}

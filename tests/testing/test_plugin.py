@@ -58,6 +58,30 @@ def test_the_app_has_its_own_server_back():
     assert app.settings.redis_url == "redis://127.0.0.1:1"
 """
 
+HALTS = """
+import trio
+from shop import Order, app, orders
+
+async def test_it(runnel_worker):
+    @app.processor(orders, name="bad")
+    async def bad(events):
+        async for order in events:
+            raise ValueError("made to fail")
+    await runnel_worker(app, processors=["bad"])
+    await orders.send(Order(customer="Ada", amount=1))
+    await trio.sleep(60)
+"""
+
+VIRTUAL = """
+import pytest
+from runnel_trio import Misconfigured
+from shop import app
+
+async def test_it(runnel_worker, autojump_clock):
+    with pytest.raises(Misconfigured, match="needs real time"):
+        await runnel_worker(app)
+"""
+
 
 @pytest.fixture
 def suite(tmp_path: Path) -> Any:
@@ -81,48 +105,15 @@ def suite(tmp_path: Path) -> Any:
     return run
 
 
-@pytest.mark.parametrize("arguments", [(), ("-n", "2")])
-def test_workers_run_beside_tests_on_a_server_that_comes_along(
-    suite: Any, arguments: tuple[str, ...]
-) -> None:
-    assert "6 passed" in suite(*arguments, shop=SHOP, test_shop=TESTS)
-
-
-def test_a_worker_that_halts_ends_the_test(suite: Any) -> None:
-    said = suite(
-        shop=SHOP,
-        test_halt="""
-import trio
-from shop import Order, app, orders
-
-async def test_it(runnel_worker):
-    @app.processor(orders, name="bad")
-    async def bad(events):
-        async for order in events:
-            raise ValueError("made to fail")
-    await runnel_worker(app, processors=["bad"])
-    await orders.send(Order(customer="Ada", amount=1))
-    await trio.sleep(60)
-""",
-    )
+def test_workers_run_beside_tests_end_those_that_fail_and_refuse_virtual_time(suite: Any) -> None:
+    said = suite(shop=SHOP, test_shop=TESTS, test_stops=HALTS, test_virtual=VIRTUAL)
+    assert "1 failed, 7 passed" in said
     assert "ValueError: made to fail" in said
-    assert "1 failed" in said
+    assert "FAILED test_stops.py::test_it" in said
 
 
-def test_a_worker_on_a_real_server_refuses_virtual_time(suite: Any) -> None:
-    said = suite(
-        shop=SHOP,
-        test_clock="""
-import pytest
-from runnel_trio import Misconfigured
-from shop import app
-
-async def test_it(runnel_worker, autojump_clock):
-    with pytest.raises(Misconfigured, match="needs real time"):
-        await runnel_worker(app)
-""",
-    )
-    assert "1 passed" in said
+def test_each_process_of_xdist_has_a_server_that_comes_along(suite: Any) -> None:
+    assert "6 passed" in suite("-n", "2", shop=SHOP, test_shop=TESTS)
 
 
 def test_a_given_server_is_used_and_must_be_empty(suite: Any, runnel_server: str) -> None:
@@ -136,9 +127,7 @@ async def test_it(runnel_app_settings):
 
     with redis.Redis.from_url(url) as client:
         client.set("precious", 1)
-        assert "has 1 key(s), and tests delete everything" in suite(
-            f"--runnel-redis-url={url}", test_given=used
-        )
+        assert "has 1 key, and tests delete everything" in suite(f"--runnel-redis-url={url}", test_given=used)
         assert client.get("precious") == b"1"
         client.flushdb()
 

@@ -61,9 +61,9 @@ async def test_drained_says_who_is_behind_and_why(app: App, autojump_clock: Any)
     number = orders.partition_of(Order(key="a", n=0))
     told = str(caught.value)
     assert "not drained within 2 s" in told
-    assert f"orders[{number}] of processor 'picky': 3 event(s) behind, stands in quarantine at" in told
+    assert f"orders[{number}] of processor 'picky': 3 events behind, stands in quarantine at" in told
     assert "not positive" in told
-    assert f"orders[{number}] of processor 'stuck': 3 event(s) behind" in told
+    assert f"orders[{number}] of processor 'stuck': 3 events behind" in told
 
 
 async def test_drained_counts_what_no_worker_has_taken(app: App, autojump_clock: Any) -> None:

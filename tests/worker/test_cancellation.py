@@ -28,12 +28,12 @@ class Hang:
         self.hanging = trio.Event()
 
     def around(self, verb: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        async def call(*arguments: Any) -> Any:
+        async def call(*arguments: Any, **named: Any) -> Any:
             mine = verb == self.verb
             self.left -= mine
             if mine and self.left == 0 and self.moment == "before":
                 await self._hang()
-            result = await function(*arguments)
+            result = await function(*arguments, **named)
             if mine and self.left == 0 and self.moment == "after":
                 await self._hang()
             return result

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import traceback
 from typing import Any
 
 import pytest
 import trio
 
 from runnel_trio import App, Misconfigured, Record, Worker
+from runnel_trio._traceback import users_frames
 
 
 class Order(Record):
@@ -94,10 +97,13 @@ async def test_signals_belong_to_the_program_around_it() -> None:
 
 def test_a_processor_that_is_no_async_function_is_refused_with_a_hint() -> None:
     app, orders = declared("sync", [])
-    with pytest.raises(Misconfigured, match=r"'book' must be an async function: `async def book\(events\):`"):
+    told = r"'book' must be an async function: `async def book\(events\):` \((\S+test_embedding.py:\d+)\)"
+    with pytest.raises(Misconfigured, match=told) as caught:
 
         @app.processor(orders)
         def book(events: Any) -> None:  # type: ignore[arg-type]  # that is what is refused
             """Not async."""
 
+    (frame,) = [x for x in users_frames(traceback.extract_tb(caught.tb)) if x.name != "<module>"]
+    assert f"{os.path.basename(frame.filename)}:{frame.lineno})" in str(caught.value)
     assert list(app.processors) == ["keep"]

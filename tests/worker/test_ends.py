@@ -174,6 +174,20 @@ async def test_a_second_failure_while_stopping_is_a_note_on_the_first(
     assert [f"ValueError('{second}')" in note for note in caught.value.__notes__] == [True]
 
 
+async def test_what_all_partitions_fail_with_is_told_once(
+    app: App, orders: Stream[Any], autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    @app.processor(orders)
+    async def broken(events: Any) -> None:
+        await trio.sleep(1)
+        raise ValueError("no database" if events.partition.number < 3 else "no file")
+
+    with pytest.raises(ValueError, match="no") as caught:
+        await app.run()
+    assert len(caught.value.__notes__) == 1
+    assert [getattr(x, "fact", "") for x in caplog.records].count("failed-too") == 1
+
+
 async def test_a_function_that_raises_before_it_takes_anything_halts_under_ignore_too(
     app: App, orders: Stream[Any], order: Any, lag: Count, autojump_clock: MockClock
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import pytest
 import trio
 import trio.testing
 
@@ -36,6 +37,34 @@ async def test_a_record_tells_whose_event_was_in_hand_and_outside_of_handlers_no
     for xid, found, threaded in seen:
         wanted = {"member": worker.member, "processor": "book", "partition": 0, "xid": xid}
         assert found == threaded == wanted
+
+
+async def test_a_record_of_a_task_a_timer_or_a_crontab_tells_which_it_was(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = App("shop", redis_url="memory://")
+    seen: dict[str, Any] = {}
+
+    @app.task
+    async def once() -> None:
+        seen["once"] = log_context(), await trio.to_thread.run_sync(log_context)
+
+    @app.timer(interval=5)
+    async def often() -> None:
+        seen["often"] = log_context()
+        raise ValueError
+
+    @app.crontab("* * * * *", on_leader=True)
+    async def led() -> None:
+        seen["led"] = log_context()
+
+    caplog.handler.addFilter(LogContext())
+    async with app.worker() as worker:
+        await trio.sleep(70)
+    about = {name: {"member": worker.member, "function": name} for name in ("once", "often", "led")}
+    assert seen == {"once": (about["once"],) * 2, "often": about["often"], "led": about["led"]}
+    (failed, *_) = [x for x in caplog.records if getattr(x, "fact", "") == "background-failed"]
+    assert (failed.function, failed.processor) == ("often", None)  # type: ignore[attr-defined]
 
 
 def test_the_filter_leaves_what_a_record_has_already() -> None:

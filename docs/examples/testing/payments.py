@@ -37,7 +37,7 @@ def alerts_for(batch: list[Payment], *, limit: int = 100_000) -> list[Alert]:
 
 @app.processor(
     payments,
-    middleware=[DeadLetterMiddleware(refused), RetryMiddleware(attempts=3, on=(ConnectionError,))],
+    middleware=[RetryMiddleware(attempts=3, on=(ConnectionError,)), DeadLetterMiddleware(refused)],
 )
 async def watch(events: Events[Payment]) -> None:
     async for batch in events.take(100, within=2).records():

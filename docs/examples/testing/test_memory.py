@@ -60,9 +60,9 @@ async def test_what_is_on_its_way_waits_for_more(mock_clock: MockClock) -> None:
 
 
 async def test_the_report_comes_at_six(autojump_clock: MockClock, capsys: pytest.CaptureFixture[str]) -> None:
-    app.use_server("memory://")
-    async with app.worker():
-        due = await advance_to(app, report)
+    with app.use_server("memory://"):
+        async with app.worker(processors=[]):
+            due = await advance_to(app, report)
     assert due.hour == 6
     assert capsys.readouterr().out == "good morning\n"
     assert trio.current_time() > 0

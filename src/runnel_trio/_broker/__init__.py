@@ -7,21 +7,36 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from runnel_trio._broker._memory import open_memory
-from runnel_trio._broker._protocol import Broker
+from runnel_trio._broker._protocol import Broker, Place
+from runnel_trio.exceptions import Misconfigured
 
-__all__ = ["open_broker"]
+__all__ = ["open_broker", "redis_client"]
 
 
 @asynccontextmanager
-async def open_broker(url: str) -> AsyncIterator[Broker]:
-    """The broker at ``url``, opened: redis://, rediss://, unix://, embedded:// or memory://."""
-    if url.startswith("memory://"):
-        async with open_memory(url) as memory:
+async def open_broker(place: Place) -> AsyncIterator[Broker]:
+    """The broker of a place, opened; the URL ``memory://`` means the one that has no server."""
+    if place.url.startswith("memory://") and place.factory is None:
+        async with open_memory(place.url) as memory:
             yield memory
         return
     from runnel_trio._broker._redis._broker import open_redis  # its import is not for everybody
 
-    async with open_redis(url) as broker:
+    async with open_redis(place) as broker:
         yield broker
+
+
+def redis_client(place: Place) -> Any:
+    """A client of redis-py that leads there.
+
+    Raises:
+        Misconfigured: there is no server at that place.
+    """
+    if place.url.startswith("memory://") and place.factory is None:
+        raise Misconfigured("memory:// is no server: there is nothing for a Redis client to connect to")
+    from runnel_trio._broker._redis._endpoint import client_of  # as above
+
+    return client_of(place)

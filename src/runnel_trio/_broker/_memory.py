@@ -7,14 +7,16 @@ would be, `MemoryBroker` a client of it. Each verb does its work between two che
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import attrs
 import trio
 
+from runnel_trio._broker._memory_layouts import LayoutVerbs
 from runnel_trio._broker._memory_reader import MemoryReader
 from runnel_trio._broker._protocol import (
+    SEALED,
     Acquired,
     Batch,
     Beat,
@@ -58,13 +60,14 @@ async def open_memory(url: str) -> AsyncIterator[MemoryBroker]:
 
 
 @attrs.define(eq=False, kw_only=True)
-class MemoryBroker:
+class MemoryBroker(LayoutVerbs):
     """See `_protocol.Broker`."""
 
     url: str = "memory://"
     about: str = "none, only the memory of this process"
-    store: Store = attrs.field(factory=Store, repr=False)
     clock: Callable[[], float] = trio.current_time
+    clustered: bool = False
+    keys_per_read: int = 32
 
     @property
     def appends_at_once(self) -> bool:
@@ -82,28 +85,29 @@ class MemoryBroker:
     def watch(self, away: Callable[[], None], back: Callable[[float], None]) -> None:
         """See `_protocol.Broker`."""
 
-    def log_key(self, stream: StreamSpec, partition: int) -> str:
-        """See `_protocol.Broker`."""
-        return f"{stream.app}:{partition}:{stream.name}:log"
-
-    async def declare(self, stream: StreamSpec) -> None:
-        """See `_protocol.Broker`."""
-        await trio.lowlevel.checkpoint()
-        there = self.store.streams.setdefault((stream.app, stream.name), stream)
-        for what in ("partition_count", "record", "hasher"):
-            if getattr(there, what) != getattr(stream, what):
-                raise Misconfigured(
-                    f"stream {stream.name!r} of app {stream.app!r} was declared with {what}="
-                    f"{getattr(there, what)}, and is now declared with {getattr(stream, what)}"
-                )
-        self.store.streams[stream.app, stream.name] = stream
-
     async def append(self, stream: StreamSpec, batches: Mapping[int, Batch]) -> Mapping[int, int]:
         """See `_protocol.Broker`."""
         await trio.lowlevel.checkpoint()
-        stored = {number: self._append(stream, number, batch) for number, batch in batches.items()}
+        stored = {
+            number: self._append(stream, number, batch) if self.store.takes(stream, number) else SEALED
+            for number, batch in batches.items()
+        }
         self.store.announce()
         return stored
+
+    async def replicated(
+        self, stream: StreamSpec, partitions: Collection[int], count: int, within: float
+    ) -> int:
+        """See `_protocol.Broker`; as if there were so many."""
+        await trio.lowlevel.checkpoint()
+        return count
+
+    async def commit_replicated(
+        self, processor: ProcessorSpec, commits: Sequence[Commit], count: int, within: float
+    ) -> int:
+        """See `_protocol.Broker`; as if there were so many."""
+        await trio.lowlevel.checkpoint()
+        return count
 
     def _append(self, stream: StreamSpec, number: int, batch: Batch) -> int:
         log = self.store.log(self.log_key(stream, number))
@@ -180,26 +184,28 @@ class MemoryBroker:
             last_id = b"%d-%d" % log.last_id
             if is_behind_the_end(commit.last, commit.entries_read, last_id, log.added):
                 return CommitOutcome.REWOUND
-            if not self._put(commit.outputs):
-                return CommitOutcome.FULL
+            if refusal := self._put(commit.outputs):
+                return refusal
             group.cursor = commit.last
             group.entries_read = commit.entries_read
             lease.read_to = commit.read_to
         return CommitOutcome.COMMITTED
 
-    def _put(self, outputs: Sequence[Output]) -> bool:
-        """Store them all, or none when one has no room."""
+    def _put(self, outputs: Sequence[Output]) -> CommitOutcome | None:
+        """Store them all, or none when one cannot be; then why."""
         wanted: Counter[tuple[StreamSpec, int]] = Counter()
         for output in outputs:
+            if not self.store.takes(output.stream, output.partition):
+                return CommitOutcome.SEALED
             if output.stream.overflow is not Overflow.TRIM:
                 wanted[output.stream, output.partition] += len(output.batch)
         for (stream, number), count in wanted.items():
             if self._room(stream, number, count) < count:
-                return False
+                return CommitOutcome.FULL
         for output in outputs:
             self._append(output.stream, output.partition, output.batch)
         self.store.announce()
-        return True
+        return None
 
     async def examine(self, processor: ProcessorSpec, partitions: Sequence[int]) -> Sequence[LogState | None]:
         """See `_protocol.Broker`."""
@@ -270,8 +276,8 @@ class MemoryBroker:
             group = log.groups.get(processor.name)
             if group is None or [x[0] for x in log.after(group.cursor, 1)] != [why.first]:
                 return CommitOutcome.REWOUND
-            if not self._put(outputs):
-                return CommitOutcome.FULL
+            if refusal := self._put(outputs):
+                return refusal
             passed = log.count_after(group.cursor) - log.count_after(why.last)
             group.entries_read += passed if group.entries_read >= 0 else 0
             group.cursor = why.last
@@ -335,8 +341,8 @@ class MemoryBroker:
         log = self.store.log(self.log_key(stream, partition))
         if not log.ids or parse_id(xid) not in log.ids:
             return CommitOutcome.REWOUND
-        if not self._put([output]):
-            return CommitOutcome.FULL
+        if refusal := self._put([output]):
+            return refusal
         log.remove(xid)
         return CommitOutcome.COMMITTED
 
@@ -397,9 +403,6 @@ class MemoryBroker:
 
     def _party(self, party: Party) -> Circle:
         return self.store.parties.setdefault(party, Circle())
-
-    def _log(self, processor: ProcessorSpec, number: int) -> Log:
-        return self.store.log(self.log_key(processor.stream, number))
 
 
 def _given_ids(stream: StreamSpec, number: int, log: Log, batch: Batch) -> Sequence[tuple[int, int] | None]:

@@ -7,10 +7,11 @@ While the server is away the verbs of the consuming side wait for it, and `appen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from runnel_trio._broker._values import (
+    SEALED,
     Acquired,
     AppSpec,
     Batch,
@@ -19,11 +20,13 @@ from runnel_trio._broker._values import (
     CommitOutcome,
     Entry,
     Held,
+    Layouts,
     Lease,
     Member,
     Membership,
     Output,
     Party,
+    Place,
     ProcessorSpec,
     Quarantine,
     Rewound,
@@ -34,6 +37,7 @@ from runnel_trio._broker._values import (
 from runnel_trio._rules._cursor import LogState
 
 __all__ = [
+    "SEALED",
     "Acquired",
     "AppSpec",
     "Batch",
@@ -43,11 +47,13 @@ __all__ = [
     "CommitOutcome",
     "Entry",
     "Held",
+    "Layouts",
     "Lease",
     "Member",
     "Membership",
     "Output",
     "Party",
+    "Place",
     "ProcessorSpec",
     "Pulse",
     "Quarantine",
@@ -128,6 +134,16 @@ class Broker(Protocol):
         ...
 
     @property
+    def clustered(self) -> bool:
+        """Whether only partitions of one number are sure to be on one node."""
+        ...
+
+    @property
+    def keys_per_read(self) -> int:
+        """How many partitions one reader waits for without strain."""
+        ...
+
+    @property
     def about(self) -> str:
         """What kind of server it is, in words for people."""
         ...
@@ -149,11 +165,48 @@ class Broker(Protocol):
         """Whether what is given to `append` now is read at once, and leaves before all of it was read."""
         ...
 
-    async def declare(self, stream: StreamSpec) -> None:
-        """Fix what must never change about a stream, or compare.
+    async def declare(self, stream: StreamSpec, *, dry_run: bool = False) -> Layouts:
+        """Fix what must never change about a stream, or compare; complete a change that was begun.
+
+        With ``dry_run`` it is only compared.
 
         Raises:
-            Misconfigured: it exists with another partition count, record or hasher.
+            Misconfigured: it exists with another record or hasher, or never had so many partitions.
+        """
+        ...
+
+    async def layouts(self, stream: StreamSpec) -> Layouts | None:
+        """In which partitions a stream is; None when nobody has declared it. Changes nothing."""
+        ...
+
+    async def relearn(self, stream: StreamSpec) -> Layouts:
+        """As `declare`, by somebody whom a partition has refused: sees to it that all of them agree."""
+        ...
+
+    async def repartition(self, stream: StreamSpec, count: int) -> Layouts:
+        """Give a stream so many partitions; those that it has take nothing more.
+
+        Args:
+            stream: as it is, by `layouts`; nothing is done when it is no longer so, or when there still are
+                former partitions.
+            count: of the new ones.
+        """
+        ...
+
+    async def remaining(self, processor: ProcessorSpec) -> Sequence[int]:
+        """The partitions that stand still, or where not everything is acknowledged."""
+        ...
+
+    async def news(self, processor: ProcessorSpec) -> None:
+        """Tell the processor's members that the stream has got other partitions."""
+        ...
+
+    async def discard(self, stream: StreamSpec, processors: Collection[str]) -> Sequence[int]:
+        """Delete the partitions of a former layout, with what these processors have there.
+
+        Returns:
+            The numbers of those that stay: somebody has not acknowledged everything, or nobody ever read it.
+                When there are none, the stream has no former layout any more.
         """
         ...
 
@@ -166,7 +219,8 @@ class Broker(Protocol):
                 before the first wait.
 
         Returns:
-            How many of each partition's entries were stored, from the front; fewer where it is full.
+            How many of each partition's entries were stored, from the front; fewer where it is full. `SEALED`
+                where it takes entries for another layout: see `relearn`.
 
         Raises:
             BrokerUnavailable: no answer for a while; whether entries were stored is not known.
@@ -174,6 +228,25 @@ class Broker(Protocol):
 
         Cancellation: entries under way are stored or not as a whole; their outcome is waited for.
         """
+        ...
+
+    async def replicated(
+        self, stream: StreamSpec, partitions: Collection[int], count: int, within: float
+    ) -> int:
+        """Wait until so many replicas have what was written to partitions so far.
+
+        Returns:
+            How many have it, at least; fewer than ``count`` when so many seconds were not enough.
+
+        Raises:
+            BrokerUnavailable: another master has taken over, and does not have it.
+        """
+        ...
+
+    async def commit_replicated(
+        self, processor: ProcessorSpec, commits: Sequence[Commit], count: int, within: float
+    ) -> int:
+        """As `replicated`, for commits that were made; one that a failover has lost is made anew."""
         ...
 
     def reader(self, processor: ProcessorSpec, block: float) -> Reader:
@@ -308,6 +381,6 @@ class Broker(Protocol):
         """News for a party's members, as entries of partition 0: wait behind `Membership.news`.
 
         Entries have the field ``released`` or ``paused`` with the numbers of partitions, in text with blanks
-        between; every other one says that the membership or the plan has changed.
+        between, or ``layout`` (see `news`); every other one says that the membership or the plan has changed.
         """
         ...

@@ -10,22 +10,50 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from types import TracebackType
-from typing import Protocol
+from typing import Any, Protocol
 
 import attrs
 import trio
 
 from runnel_trio._broker import open_broker
-from runnel_trio._broker._protocol import Broker, StreamSpec
-from runnel_trio._kinds import redacted
+from runnel_trio._broker._protocol import Broker, Place, StreamSpec
 from runnel_trio._scopes import shielded
 from runnel_trio.exceptions import BrokerUnavailable, Misconfigured
 from runnel_trio.metrics import Metrics
+from runnel_trio.settings import Settings
 
-__all__ = ["Connection", "Declared", "SharedBroker"]
+__all__ = ["Connection", "Declarable", "Declared", "SharedBroker", "place_of"]
 
 #: Seconds that closing may take; an embedded server has to write its data first.
 _CLOSING = 20.0
+
+
+def place_of(settings: Settings) -> Place:
+    """Where settings say that the server is; a factory that is named is imported when it is needed."""
+
+    def made() -> Any:
+        return settings.resolve("redis_factory")()
+
+    factory = None if settings.redis_factory is None else made
+    return Place(settings.redis_url, settings.redis_options or {}, factory)
+
+
+class Declarable(Protocol):
+    """A stream, as a connection needs it."""
+
+    @property
+    def code(self) -> StreamSpec:
+        """As its app's code declares it."""
+        ...
+
+    @property
+    def spec(self) -> StreamSpec:
+        """As it is on the server, as far as that is known."""
+        ...
+
+    def adopt(self, current: StreamSpec) -> None:
+        """It is so on the server."""
+        ...
 
 
 class Connection(Protocol):
@@ -34,6 +62,10 @@ class Connection(Protocol):
     @property
     def at_once(self) -> bool:
         """Whether a send has nothing to wait for: open, the stream known, nobody else sending."""
+        ...
+
+    def looking(self) -> Connection:
+        """The same for who only looks: the stream is compared with the server's, nothing is written."""
         ...
 
     async def __aenter__(self) -> Broker: ...
@@ -55,10 +87,10 @@ class _Opened:
     error: Exception | None = None
     declared: set[StreamSpec] = attrs.field(factory=set)
 
-    async def hold(self, url: str, metrics: Metrics | None) -> None:
+    async def hold(self, place: Place, metrics: Metrics | None) -> None:
         """Open, tell, keep open until nobody uses it."""
         try:
-            async with open_broker(url) as broker:
+            async with open_broker(place) as broker:
                 if metrics is not None:
                     broker.watch(metrics.server_away, metrics.server_back)
                 self.broker = broker
@@ -75,9 +107,9 @@ class _Opened:
 
 @attrs.define(eq=False)
 class SharedBroker:
-    """The broker at a URL, for each run of Trio its own."""
+    """The broker of a place, for each run of Trio its own."""
 
-    url: str = attrs.field(repr=redacted)
+    place: Place
     metrics: Metrics | None = None
     _run: trio.lowlevel.RunVar[_Opened | None] = attrs.field(init=False)
 
@@ -114,13 +146,13 @@ class SharedBroker:
                 "the app is connected to its server in this run of Trio: test a processor outside of "
                 "`app.worker()`, `app.session()` and another test, and in a Trio run that has not sent"
             )
-        before, self.url = self.url, url
+        before, self.place = self.place, Place(url)
         try:
             yield
         finally:
-            self.url = before
+            self.place = before
 
-    def declared(self, stream: StreamSpec) -> Connection:
+    def declared(self, stream: Declarable) -> Connection:
         """The broker as of `get`, after the stream was declared to it once; open for the body at least."""
         return Declared(self, stream)
 
@@ -164,7 +196,7 @@ class SharedBroker:
             opened = _Opened()
             self._run.set(opened)
             trio.lowlevel.spawn_system_task(
-                opened.hold, self.url, self.metrics, name=f"broker {self.url.partition(':')[0]}"
+                opened.hold, self.place, self.metrics, name=f"broker {self.place.url.partition(':')[0]}"
             )
         opened.users += 1
         try:
@@ -193,8 +225,13 @@ class Declared:
     """See `SharedBroker.declared`. A class, because each send enters one: a generator costs 6 µs more."""
 
     _shared: SharedBroker
-    _stream: StreamSpec
+    _stream: Declarable
+    _writes: bool = attrs.field(default=True, alias="writes")
     _opened: _Opened | None = None
+
+    def looking(self) -> Connection:
+        """See `Connection`."""
+        return Declared(self._shared, self._stream, writes=False)
 
     @property
     def at_once(self) -> bool:
@@ -203,20 +240,23 @@ class Declared:
         return (
             opened is not None
             and opened.broker is not None
-            and self._stream in opened.declared
+            and self._stream.spec in opened.declared
             and opened.broker.appends_at_once
         )
 
     async def __aenter__(self) -> Broker:
         self._opened, broker = opened, _ = await self._shared.opened()
         opened.users += 1
-        if self._stream not in opened.declared:
+        if self._stream.spec not in opened.declared:
             try:
-                await broker.declare(self._stream)
+                # What another server said of it before counts for nothing here.
+                found = await broker.declare(self._stream.code, dry_run=not self._writes)
             except BaseException:
                 await self._shared.leave(opened)
                 raise
-            opened.declared.add(self._stream)
+            self._stream.adopt(found.current)
+            if self._writes:
+                opened.declared.add(found.current)
         return broker
 
     async def __aexit__(self, *_: object) -> None:

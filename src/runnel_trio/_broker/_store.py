@@ -25,6 +25,7 @@ from runnel_trio._broker._protocol import (
     Surveyed,
 )
 from runnel_trio._rules._cursor import ORIGIN, LogState, parse_id
+from runnel_trio._rules._layout import Meta
 from runnel_trio._rules._overflow import slowest
 
 __all__ = ["Circle", "Group", "Holding", "Log", "Seat", "Store"]
@@ -95,6 +96,12 @@ class Log:
         self.leases.pop(name, None)
         self.quarantines.pop(name, None)
         return self.groups.pop(name, None) is not None
+
+    def holds_up(self, name: str) -> bool:
+        """Whether it stands still for a group, or has entries that this has not acknowledged."""
+        group = self.groups.get(name)
+        behind = self.count_after(group.cursor) if group else len(self.entries)
+        return behind > 0 or name in self.quarantines
 
     def make_room(self) -> None:
         cursor = slowest(group.cursor for group in self.groups.values())
@@ -177,11 +184,14 @@ class Store:
     """What a server keeps.
 
     Attributes:
+        switched: app, stream, number of a partition → the layout that it takes entries for, if it is not 1.
         began: the time of day at which Trio's clock was 0, in seconds since 1970.
     """
 
     began: float | None = None
     streams: dict[tuple[str, str], StreamSpec] = attrs.field(factory=dict)
+    metas: dict[tuple[str, str], Meta] = attrs.field(factory=dict)
+    switched: dict[tuple[str, str, int], int] = attrs.field(factory=dict)
     logs: dict[str, Log] = attrs.field(factory=dict)
     parties: dict[Party, Circle] = attrs.field(factory=dict)
     _appended: trio.Event = attrs.field(factory=trio.Event)
@@ -198,6 +208,10 @@ class Store:
         if self.began is None:
             self.began = time.time() - now
         return self.began + now
+
+    def takes(self, stream: StreamSpec, number: int) -> bool:
+        """Whether a partition takes entries for this layout of the stream."""
+        return self.switched.get((stream.app, stream.name, number), 1) == stream.layout
 
     def announce(self) -> None:
         """Wake the readers."""

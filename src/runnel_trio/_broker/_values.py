@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import attrs
 
+from runnel_trio._kinds import redacted
 from runnel_trio._rules._cursor import LogState
 from runnel_trio.constants import Overflow
 
 __all__ = [
+    "SEALED",
     "Acquired",
     "AppSpec",
     "Batch",
@@ -19,11 +22,13 @@ __all__ = [
     "CommitOutcome",
     "Entry",
     "Held",
+    "Layouts",
     "Lease",
     "Member",
     "Membership",
     "Output",
     "Party",
+    "Place",
     "ProcessorSpec",
     "Quarantine",
     "Rewound",
@@ -32,8 +37,26 @@ __all__ = [
     "Surveyed",
 ]
 
+#: What `Broker.append` says of a partition that takes entries for another layout than that of the sender.
+SEALED = -1
+
 #: A stored entry: its id, and its fields and values in turn.
 Entry = tuple[bytes, Sequence[bytes]]
+
+
+@attrs.frozen
+class Place:
+    """Where the server is, and how to get in.
+
+    Attributes:
+        url: the setting ``redis_url``.
+        options: the setting ``redis_options``.
+        factory: the setting ``redis_factory``; where there is one, it is asked in the place of the URL.
+    """
+
+    url: str = attrs.field(repr=redacted)
+    options: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
+    factory: Callable[[], Any] | None = None
 
 
 @attrs.frozen
@@ -56,7 +79,10 @@ class Batch:
 
 @attrs.frozen(kw_only=True, cache_hash=True)
 class StreamSpec:
-    """A stream as its app declares it; `partition_count`, `record` and `hasher` are fixed by the first."""
+    """A stream as its app declares it; `record` and `hasher` are fixed by the first.
+
+    So is `partition_count`, until it is changed on the server: each time `layout` rises by one.
+    """
 
     app: str
     name: str
@@ -65,6 +91,33 @@ class StreamSpec:
     hasher: str
     partition_size: int
     overflow: Overflow
+    layout: int = 1
+
+    def laid_out(self, layout: int, partition_count: int) -> StreamSpec:
+        """The same stream in other partitions; itself where it is in these."""
+        if (layout, partition_count) == (self.layout, self.partition_count):
+            return self
+        return attrs.evolve(self, layout=layout, partition_count=partition_count)
+
+
+@attrs.frozen
+class Layouts:
+    """In which partitions a stream is.
+
+    Attributes:
+        current: those that take entries.
+        draining: the former ones, as long as there is anything in them; else None.
+        former_counts: how many it had before.
+    """
+
+    current: StreamSpec
+    draining: StreamSpec | None = None
+    former_counts: frozenset[int] = attrs.field(default=frozenset(), eq=False)
+
+    @property
+    def all(self) -> list[StreamSpec]:
+        """Those that exist, the former ones first."""
+        return [x for x in (self.draining, self.current) if x is not None]
 
 
 @attrs.frozen(kw_only=True)
@@ -205,6 +258,10 @@ class Output:
     partition: int
     batch: Batch
 
+    def redirected(self, stream: StreamSpec, number: int) -> Output:
+        """The same for the stream as it is now, from the partition of this number."""
+        return Output(stream, number % stream.partition_count, self.batch)
+
 
 @attrs.frozen
 class Commit:
@@ -238,6 +295,8 @@ class CommitOutcome(enum.Enum):
     REWOUND = "rewound"
     #: An output has no room; nothing was done. It may be tried again.
     FULL = "full"
+    #: An output's stream has got other partitions; nothing was done. Ask `Broker.relearn` and send it there.
+    SEALED = "sealed"
 
 
 @attrs.frozen

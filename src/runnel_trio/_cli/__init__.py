@@ -5,8 +5,8 @@
     sendmany      a file of JSON lines  _sendmany ← _lines, _progress
     status        how an app is         _status ← _board
     top           the same, live        _top ← _screen
-    inspect       the events            _inspect ← _keys
-    stream        info, partition-of    _stream
+    inspect       the events            _inspect ← _keys, _look
+    stream        info, partition-of    _stream ← _keys, _look
     processor     reset, resume         _processor
     dead-letters  list, show, …         _dead_letters
     settings      what holds, and why   _settings
@@ -25,6 +25,7 @@ import io
 import sys
 from collections.abc import Sequence
 from contextlib import closing
+from functools import partial
 from typing import Any, NoReturn
 
 import click
@@ -56,6 +57,13 @@ from runnel_trio._stream import Stream
 __all__ = ["main"]
 
 
+_ALLOW_UNKNOWN = click.option(
+    "--allow-unknown",
+    is_flag=True,
+    help="Leave out fields that the record does not have; else they are refused.",
+)
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="runnel-trio", message="%(version)s")
 def cli() -> None:
@@ -65,9 +73,16 @@ def cli() -> None:
 @cli.command(cls=Command)
 @click.argument("target", metavar="MODULE:STREAM")
 @click.argument("documents", metavar="JSON...", nargs=-1, required=True)
+@_ALLOW_UNKNOWN
 @common
 def send(
-    target: str, documents: Sequence[str], *, redis_url: str | None, embedded: str | None, show_all: bool
+    target: str,
+    documents: Sequence[str],
+    *,
+    allow_unknown: bool,
+    redis_url: str | None,
+    embedded: str | None,
+    show_all: bool,
 ) -> int:
     """Send an event, or several, each given as JSON."""
 
@@ -77,7 +92,7 @@ def send(
         redirect(app, redis_url=redis_url, embedded=embedded)
         configure(app.settings, tell)
         _warn_of_loss(app)
-        return trio.run(_send.send, app, stream, documents)
+        return trio.run(partial(_send.send, app, stream, documents, allow_unknown=allow_unknown))
 
     return concluded(command, show_all=show_all)
 
@@ -95,6 +110,7 @@ def send(
 @click.option(
     "--from-line", type=click.IntRange(min=1), default=1, metavar="N", help="Leave out the lines before N."
 )
+@_ALLOW_UNKNOWN
 @common
 def sendmany(
     target: str,
@@ -102,6 +118,7 @@ def sendmany(
     on_error: str,
     from_line: int,
     *,
+    allow_unknown: bool,
     redis_url: str | None,
     embedded: str | None,
     show_all: bool,
@@ -127,6 +144,7 @@ def sendmany(
                 progress=progress,
                 skip=on_error == "skip",
                 first=from_line,
+                allow_unknown=allow_unknown,
             )
             return trio.run(sending.run)
 

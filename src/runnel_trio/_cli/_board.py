@@ -12,11 +12,19 @@ import attrs
 import click
 
 from runnel_trio._overview import MemberView, Overview, PartitionView, ProcessorView, StreamView
+from runnel_trio._words import counted
+from runnel_trio.constants import Overflow
 
 __all__ = ["Rates", "ago", "board", "size_of"]
 
 #: Partitions that stand still, or are behind, of which each has its own lines, at most.
 _SHOWN = 8
+#: What becomes of what is sent to a partition without room.
+_FULL = {
+    Overflow.BLOCK: "senders will wait",
+    Overflow.ERROR: "what is sent will be refused",
+    Overflow.TRIM: "the oldest events go, processed or not",
+}
 
 
 @attrs.frozen
@@ -102,7 +110,7 @@ def board(
 
 def _streams(view: Overview, rates: Rates) -> Iterator[str]:
     if not view.streams:
-        yield f"The server knows no stream of app {view.app!r}: nothing was sent, and no worker has begun."
+        yield "No stream: nothing was sent, and no worker has begun."
         return
     yield _row("STREAM", "EVENTS", "ROOM", "/S", "MEMORY", "PARTS")
     for stream in view.streams:
@@ -119,7 +127,19 @@ def _streams(view: Overview, rates: Rates) -> Iterator[str]:
         bad = stream.fullest >= 0.9 or (stream.holds_dead_letters and stream.length > 0)
         yield click.style(line, fg="yellow") if bad else line
         if stream.fullest >= 0.9:
-            yield click.style(f"  a partition is {stream.fullest:.0%} full: senders will wait", fg="yellow")
+            then = _FULL[stream.spec.overflow]
+            yield click.style(f"  a partition is {stream.fullest:.0%} full: {then}", fg="yellow")
+        if stream.former is not None:
+            yield click.style(f"  {_moving(view, stream, stream.former.partition_count)}", fg="yellow")
+
+
+def _moving(view: Overview, stream: StreamView, count: int) -> str:
+    """What the former partitions, so many, wait for."""
+    there = [
+        x.name for x in view.processors if x.stream == stream.spec.name and x.layout != stream.spec.layout
+    ]
+    waits = f"wait for {', '.join(there)}" if there else "can go: type `runnel-trio stream repartition` again"
+    return f"its {count} former partitions {waits}"
 
 
 def _row(name: str, *cells: str) -> str:
@@ -155,7 +175,9 @@ def _member(member: MemberView, now: float) -> str:
     since = "" if member.since is None else f"  up {ago(max(0.0, now - member.since))}"
     leaving = "  is leaving" if member.leaving else ""
     version = f"  {member.version}" if member.version else ""
-    return f"  {name}{version}{since}  {member.partitions} partitions  {member.lag:,} behind{leaving}"
+    return (
+        f"  {name}{version}{since}  {counted(member.partitions, 'partition')}  {member.lag:,} behind{leaving}"
+    )
 
 
 def _still(
@@ -174,7 +196,7 @@ def _still(
         yield click.style(f"  [{partition.number}] paused for {ago(since)} by {why.member}{reason}", fg="red")
         yield _resume(processor, partition, module, server)
         return
-    events = "1 event" if why.count == 1 else f"{why.count} events"
+    events = counted(why.count, "event")
     yield click.style(f"  [{partition.number}] stands still for {ago(since)}: {why.error}", fg="red")
     yield f"      at {why.first.decode()}, {events}; {behind} behind; on {why.member}"
     yield _resume(processor, partition, module, server)
@@ -191,6 +213,8 @@ def _others(processor: ProcessorView, standing: Sequence[PartitionView]) -> Iter
         (x for x in processor.partitions if x.number not in still and x.lag), key=lambda x: -(x.lag or 0)
     )
     unknown = [x.number for x in processor.partitions if x.lag is None]
+    if processor.waiting:
+        yield f"  reads the former partitions first; {processor.waiting:,} of these wait in the new ones"
     if behind:
         most = ", ".join(f"[{x.number}] {x.lag:,}" for x in behind[:3])
         moving = len(processor.partitions) - len(still)

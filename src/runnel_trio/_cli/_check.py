@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection
 
 import attrs
 import click
@@ -11,12 +11,12 @@ import trio
 
 from runnel_trio._app import App
 from runnel_trio._broker._protocol import StreamSpec
-from runnel_trio._broker._shared import SharedBroker
+from runnel_trio._broker._shared import SharedBroker, place_of
 from runnel_trio._cli._errors import Ended, Exit, ended
 from runnel_trio._cli._load import discover, load, redirect
-from runnel_trio._cli._run import chosen, unavailable
+from runnel_trio._cli._run import chosen
 from runnel_trio._kinds import redacted, redacted_text
-from runnel_trio.exceptions import BrokerUnavailable
+from runnel_trio._words import counted
 
 __all__ = ["check"]
 
@@ -72,48 +72,59 @@ def check(target: str, processors: str | None, *, redis_url: str | None, embedde
             Exit.CONFIG, f"{target} has nothing to run; declare a processor: @app.processor(stream)"
         )
     else:
-        parts = f"{len(names)} of {len(app.processors)} processors, {len(app.background)} tasks and timers"
+        others = counted(len(app.background), "task or timer", "tasks and timers")
+        parts = f"{len(names)} of {counted(len(app.processors), 'processor')}, {others}"
         findings.fine(f"{target} can be imported, its settings can be used: {parts}")
     trio.run(_server, app, findings)
     return findings.code
 
 
 async def _server(app: App, findings: _Findings) -> None:
-    shared = SharedBroker(app.settings.redis_url)
+    shared = SharedBroker(place_of(app.settings))
     try:
         async with shared.used() as broker:
             findings.fine(f"server {redacted(app.settings.redis_url)}: {broker.about}")
             there = {spec.name: spec for spec in await broker.streams(app.name)}
-            _streams({name: stream.spec for name, stream in app.streams.items()}, there, findings)
-    except BrokerUnavailable as error:
-        found = unavailable(app, error)
-        findings.wrong(found.code, found.text)
+            for stream in app.streams.values():
+                layouts = await broker.layouts(stream.code)
+                former_counts = () if layouts is None else layouts.former_counts
+                _stream(stream.code, there.get(stream.name), former_counts, findings)
     except Exception as error:
         found = ended(error)
         findings.wrong(found.code, found.text)
 
 
-def _streams(
-    declared: Mapping[str, StreamSpec], there: Mapping[str, StreamSpec], findings: _Findings
+def _stream(
+    spec: StreamSpec, stored: StreamSpec | None, former_counts: Collection[int], findings: _Findings
 ) -> None:
-    for name, spec in declared.items():
-        stored = there.get(name)
-        if stored is None:
-            findings.note(f"stream {name} is not on the server: it will be with its first event or worker")
-            continue
-        differ = [x for x in ("partition_count", "record", "hasher") if _of(stored, x) != _of(spec, x)]
-        for what in differ:
-            findings.wrong(
-                Exit.CONFIG,
-                f"stream {name} has {what}={_of(stored, what)} on the server, and {_of(spec, what)} here: "
-                f"keep {_of(stored, what)}, or take another name and drain this one first",
+    name = spec.name
+    if stored is None:
+        findings.note(f"stream {name} is not on the server: it will be with its first event or worker")
+        return
+    differ = [x for x in ("partition_count", "record", "hasher") if _of(stored, x) != _of(spec, x)]
+    if differ == ["partition_count"] and spec.partition_count in former_counts:
+        count = stored.partition_count
+        findings.note(
+            f"stream {name} has {count} partitions now, which hold, and {spec.partition_count} here: write "
+            f"partition_count={count}"
+        )
+        differ = []
+    for what in differ:
+        advice = f"keep {_of(stored, what)}, or take another name and drain this one first"
+        if what == "partition_count":
+            advice = (
+                f"keep {_of(stored, what)}, or change it on the server first: runnel-trio stream repartition "
+                f"MODULE:{name} --to {_of(spec, what)}"
             )
-        if not differ:
-            findings.fine(f"stream {name} is declared as on the server: {spec.partition_count} partitions")
-        for what in ("partition_size", "overflow"):
-            if _of(stored, what) != _of(spec, what):
-                before, now = _of(stored, what), _of(spec, what)
-                findings.note(f"stream {name} had {what}={before}: {now} will hold from the start on")
+        server = f"stream {name} has {what}={_of(stored, what)} on the server"
+        findings.wrong(Exit.CONFIG, f"{server}, and {_of(spec, what)} here: {advice}")
+    if spec.partition_count == stored.partition_count and not differ:
+        partitions = counted(spec.partition_count, "partition")
+        findings.fine(f"stream {name} is declared as on the server: {partitions}")
+    for what in ("partition_size", "overflow"):
+        if _of(stored, what) != _of(spec, what):
+            before, now = _of(stored, what), _of(spec, what)
+            findings.note(f"stream {name} had {what}={before}: {now} will hold from the start on")
 
 
 def _of(spec: StreamSpec, what: str) -> object:

@@ -14,6 +14,7 @@ from runnel_trio._cli._options import Command, F, common
 from runnel_trio._cli._processor import operate
 from runnel_trio._kinds import legible
 from runnel_trio._processor import Processor
+from runnel_trio._words import counted
 from runnel_trio.middleware import Dead, DeadLetterMiddleware, Letter
 
 __all__ = ["dead_letters"]
@@ -51,7 +52,7 @@ def list_(target: str, partitions: Sequence[int], *, limit: int | None, as_json:
         if not found:
             tell("There are no dead letters.")
 
-    return operate(target, work, **server)
+    return operate(target, work, looks=True, **server)
 
 
 @dead_letters.command(cls=Command)
@@ -65,7 +66,7 @@ def show(target: str, ids: Sequence[str], **server: Any) -> int:
         for letter in await _found(_letters_of(processor), ids, every=False):
             click.echo(_whole(letter))
 
-    return operate(target, work, **server)
+    return operate(target, work, looks=True, **server)
 
 
 @dead_letters.command(cls=Command)
@@ -85,7 +86,7 @@ def replay(target: str, ids: Sequence[str], *, every: bool, **server: Any) -> in
         moved = await link.replay(letters)
         tell(f"Sent {_count(moved)} back to {processor.stream.name}.{_gone(len(letters) - moved)}")
 
-    return operate(target, work, **server)
+    return operate(target, work, looks=True, **server)
 
 
 @dead_letters.command(cls=Command)
@@ -101,11 +102,15 @@ def drop(target: str, ids: Sequence[str], *, every: bool, yes: bool, **server: A
         link = _letters_of(processor)
         letters = await _found(link, ids, every=every)
         if letters and every and not yes:
-            click.confirm(f"Drop {_count(len(letters))} of {link.sink.name} for good?", abort=True, err=True)
+            click.confirm(
+                f"Drop {_count(len(letters))} of {link.sink.name} for good?",
+                abort=True,
+                err=True,
+            )
         gone = await link.drop(letters)
         tell(f"Dropped {_count(gone)}.{_gone(len(letters) - gone)}")
 
-    return operate(target, work, **server)
+    return operate(target, work, looks=True, **server)
 
 
 def _letters_of(processor: Processor[Any]) -> DeadLetterMiddleware:
@@ -178,8 +183,8 @@ def _whole(letter: Letter) -> str:
 
 
 def _count(number: int) -> str:
-    return f"{number:,} dead letter{'s' if number != 1 else ''}"
+    return counted(number, "dead letter")
 
 
 def _gone(number: int) -> str:
-    return f" {number:,} were gone meanwhile." if number else ""
+    return f" Gone meanwhile: {number:,}." if number else ""

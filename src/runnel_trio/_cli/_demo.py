@@ -16,6 +16,7 @@ from runnel_trio._cli._errors import Ended, Exit, concluded
 from runnel_trio._cli._progress import ERASE
 from runnel_trio._cli._signals import obeyed
 from runnel_trio._scopes import helpers
+from runnel_trio._words import counted
 
 if TYPE_CHECKING:  # it makes an app, with settings that may be wrong: inside the command only
     from runnel_trio._demo._replay import Planes, Replay
@@ -28,25 +29,28 @@ LINES, DRAWINGS = 1.0, 0.05
 
 @click.command()
 @click.argument("file", metavar="[FILE]", required=False)
+@click.option("--redis-url", metavar="URL", help="Use this server, group or cluster; clear up afterwards.")
 @click.option("--traceback", "show_all", is_flag=True, help="Show errors with their whole traceback.")
-def demo(file: str | None, *, show_all: bool) -> int:
+def demo(file: str | None, *, redis_url: str | None, show_all: bool) -> int:
     """Run real flights through two workers.
 
-    The flights of a week are sent to two workers on a server of their own (the extra [embedded]), which keep
-    the history of every aircraft, and these are checked. FILE has other flights: examples/flights in the
-    repository tells what is in it.
+    The flights of a week are sent to two workers, which keep the history of every aircraft, and these are
+    checked. Without a URL they have a server of their own (the extra [embedded]). FILE has other flights:
+    examples/flights in the repository tells what is in it.
     """
 
     def command() -> int:
-        from runnel_trio._demo._replay import SAMPLE, BadFile, Replay
+        from runnel_trio._demo._replay import SAMPLE, BadFile, Occupied, Replay
 
         path = Path(file) if file is not None else SAMPLE
         if not os.path.isfile(path):  # which a name that is too long is not
             raise Ended(Exit.USAGE, f"there is no file {file}")
         try:
-            return trio.run(_Demo(Replay(path)).run)
+            return trio.run(_Demo(Replay(path, redis_url or "embedded://")).run)
         except BadFile as error:
             raise Ended(Exit.DATA, str(error)) from error
+        except Occupied as error:
+            raise Ended(Exit.CONFIG, str(error)) from error
 
     return concluded(command, show_all=show_all)
 
@@ -74,9 +78,14 @@ class _Demo:
                 nursery.start_soon(self._live)
                 await self.replay.run(self._ready.set)
         if self._signal:
-            self._say(f"Stopped: {self._counts()}. The server and its data are gone.")
+            gone = "The server and its" if self._embedded else "Its"
+            self._say(f"Stopped: {self._counts()}. {gone} data are gone.")
             return 128 + self._signal
         return self._concluded()
+
+    @property
+    def _embedded(self) -> bool:
+        return self.replay.url == "embedded://"
 
     def _stop(self, number: int) -> None:
         self._signal = number
@@ -84,7 +93,7 @@ class _Demo:
 
     async def _live(self) -> None:
         """Counts, while they grow."""
-        click.echo("Starting a server and two workers …")
+        click.echo(f"Starting {'a server and ' if self._embedded else ''}two workers …")
         await self._ready.wait()
         click.echo(f"They share the flights of {self.replay.path.name}: each aircraft's in order.")
         while True:
@@ -127,7 +136,7 @@ class _Demo:
             click.echo("so every flight was counted once, and each aircraft's in their order.")
             return Exit.OK
         first = wrong[0]
-        click.echo(f"WRONG: {len(wrong):,} histories differ from {name}. One is {first}'s:")
+        click.echo(f"WRONG, unlike {name}: {counted(len(wrong), 'history', 'histories')}. One is {first}'s:")
         click.echo(f"expected  {_row(expected.get(first))}\nfound     {_row(replay.planes.get(first))}")
         return Exit.FAILED
 

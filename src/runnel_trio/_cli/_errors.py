@@ -1,4 +1,4 @@
-"""How commands end: what is told, and the exit code, whose meanings are those of sysexits.h.
+"""How commands end: what is told, and the exit code: 1 to 3 as `status` has them, and those of sysexits.h.
 
 What goes wrong is one line that says what to do. A traceback is for code of the user that raised, from their
 line on; ``--traceback`` shows every one, whole. A password in a server's URL is not shown, whoever wrote it
@@ -10,6 +10,10 @@ from __future__ import annotations
 import enum
 import logging
 import os
+import re
+import shutil
+import sys
+import textwrap
 import traceback
 from collections.abc import Callable
 
@@ -28,7 +32,7 @@ from runnel_trio.exceptions import (
     WorkersAlive,
 )
 
-__all__ = ["Ended", "Exit", "concluded", "ended", "place", "tell"]
+__all__ = ["Ended", "Exit", "concluded", "ended", "fold", "folded", "place", "tell"]
 
 
 class Exit(enum.IntEnum):
@@ -37,8 +41,8 @@ class Exit(enum.IntEnum):
     OK = 0
     FAILED = 1
     USAGE = 2
+    UNAVAILABLE = 3
     DATA = 65
-    UNAVAILABLE = 69
     SOFTWARE = 70
     IO = 74
     TRY_LATER = 75
@@ -77,6 +81,18 @@ class Ended(Exception):
 def tell(text: str) -> None:
     """A line for the person at the terminal."""
     click.echo(text, err=True)
+
+
+def folded(text: str) -> str:
+    """As `fold`, as wide as the terminal; a line stays one where there is none."""
+    return fold(text, shutil.get_terminal_size().columns) if sys.stderr.isatty() else text
+
+
+def fold(text: str, width: int) -> str:
+    """Break a line between words; what stands in backquotes stays whole, to be copied."""
+    whole = re.sub("`[^`]+`", lambda found: found[0].replace(" ", "\0"), text)
+    lines = textwrap.wrap(whole, width, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(lines).replace("\0", " ")
 
 
 def concluded(command: Callable[[], int], *, show_all: bool) -> int:
@@ -118,7 +134,7 @@ def _report(text: str, trace: str) -> None:
         return
     if trace:
         tell(redacted_text(trace.rstrip()))
-    tell(f"Error: {text}")
+    tell(folded(f"Error: {text}"))
 
 
 def place(error: BaseException) -> str:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import keyword
 import os
 import re
 import shlex
 import sys
-from importlib.metadata import packages_distributions
+from importlib.metadata import distribution, packages_distributions
 from importlib.resources import files
 from pathlib import Path
 from string import Template
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import click
 
@@ -111,12 +114,26 @@ def _filled(template: str, module: str) -> str:
     return Template(text).substitute(module=module, project=module.replace("_", "-"))
 
 
+def _unreleased(direct_url: str | None) -> list[str]:
+    """How to get this very runnel-trio again, where it is of no release, by what pip has noted (PEP 610)."""
+    found = json.loads(direct_url or "{}")
+    url = found.get("url", "")
+    if "vcs_info" in found:
+        url = f"{found['vcs_info']['vcs']}+{url}@{found['vcs_info']['commit_id']}"
+    elif url.startswith("file:"):
+        url = url2pathname(urlsplit(url).path)
+    editable = "-e " if found.get("dir_info", {}).get("editable") else ""
+    return [f"pip install {editable}{shlex.quote(url)}"] if url else []
+
+
 def _next(directory: str, module: str) -> list[str]:
     """What to type: the README has the same."""
     here = [] if os.path.abspath(directory) == os.getcwd() else [f"cd {shlex.quote(directory)}"]
     return [
         *here,
-        "python3 -m venv .venv && . .venv/bin/activate && pip install -e '.[test]'",
+        "python3 -m venv .venv && . .venv/bin/activate",
+        *_unreleased(distribution("runnel-trio").read_text("direct_url.json")),
+        "pip install -e '.[test]'",
         "pytest",
         f"runnel-trio run {module}:app --embedded=data",
         "# and in another terminal, where .venv is active too:",

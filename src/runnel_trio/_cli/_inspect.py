@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,22 +11,18 @@ import attrs
 import click
 import trio
 
-from runnel_trio._app import App
-from runnel_trio._broker._protocol import Broker, Entry, ProcessorSpec
+from runnel_trio._broker._protocol import Broker, Entry, Layouts, ProcessorSpec, StreamSpec
 from runnel_trio._cli._errors import Ended, Exit, concluded, tell
 from runnel_trio._cli._keys import key_of, number_of
-from runnel_trio._cli._load import app_of, load, redirect
-from runnel_trio._cli._logging import configure
+from runnel_trio._cli._look import looked_at, looking
 from runnel_trio._cli._options import Command, common
 from runnel_trio._cli._processor import with_zone
-from runnel_trio._cli._run import unavailable
-from runnel_trio._cli._status import refuse_missing
 from runnel_trio._event import Event, Origin, Partition
 from runnel_trio._kinds import legible
 from runnel_trio._operations import numbers_of, start_of
 from runnel_trio._rules._cursor import is_after, parse_id
 from runnel_trio._stream import Stream
-from runnel_trio.exceptions import BrokerUnavailable, DeserializationError
+from runnel_trio.exceptions import DeserializationError
 
 __all__ = ["inspect"]
 
@@ -78,39 +74,12 @@ def inspect(
     """
 
     def command() -> int:
-        stream: Stream[Any] = load(target, Stream)
-        app = app_of(stream)
-        refuse_missing(embedded)
-        redirect(app, redis_url=redis_url, embedded=embedded)
-        configure(app.settings, tell)
-        chosen, wanted = _chosen(stream, partitions, key)
-        look = _Look(stream, chosen, wanted, _Shown(raw=raw, as_json=as_json), limit, follow=follow)
-        return trio.run(_session, app, look, start_of(with_zone(start, app)))
+        stream, app = looked_at(target, redis_url=redis_url, embedded=embedded)
+        look = _Look(stream, partitions, key, _Shown(raw=raw, as_json=as_json), limit, follow=follow)
+        first = start_of(with_zone(start, app))
+        return looking(app, lambda broker: look.run(broker, first))
 
     return concluded(command, show_all=show_all)
-
-
-def _chosen(
-    stream: Stream[Any], partitions: Sequence[int], key: str | None
-) -> tuple[list[int], Callable[[Any], bool]]:
-    """The partitions to look at, and which of their records."""
-    numbers = numbers_of(ProcessorSpec(stream=stream.spec, name=""), partitions or None)
-    if key is None:
-        return numbers, lambda _: True
-    meant = key_of(stream, key)
-    number = number_of(stream, meant)
-    if partitions and number not in numbers:
-        raise Ended(Exit.USAGE, f"key {key!r} is in partition {number}: leave --partition out")
-    return [number], lambda record: bool(stream.key_of(record) == meant)
-
-
-async def _session(app: App, look: _Look, start: bytes) -> int:
-    try:
-        async with app._shared.used() as broker:  # not by the stream, which would declare itself
-            await look.run(broker, start)
-    except BrokerUnavailable as error:
-        raise unavailable(app, error) from error
-    return Exit.OK
 
 
 @attrs.frozen
@@ -127,7 +96,12 @@ class _Shown:
         decoded = record is not None and not self.raw
         content = stream.codec.plain(record) if decoded else _fields(event)
         if self.as_json:
-            facts = {"partition": number, "xid": xid, "time": when.isoformat(timespec="milliseconds")}
+            facts: dict[str, Any] = {
+                "partition": number,
+                "xid": xid,
+                "time": when.isoformat(timespec="milliseconds"),
+            }
+            facts |= {} if event.partition.layout == 1 else {"layout": event.partition.layout}
             named = {"record" if decoded else "fields": content}
             return json.dumps(facts | named | ({"error": fault} if fault else {}), ensure_ascii=False)
         text = legible(json.dumps(content, ensure_ascii=False), 1 << 53)
@@ -138,36 +112,55 @@ class _Shown:
 @attrs.define
 class _Look:
     stream: Stream[Any]
-    numbers: Sequence[int]
-    wanted: Callable[[Any], bool]
+    partitions: Sequence[int]
+    key: str | None
     shown: _Shown
     limit: int | None
     follow: bool = attrs.field(kw_only=True)
+    _meant: Any = attrs.field(default=None, init=False)
     _count: int = attrs.field(default=0, init=False)
 
     async def run(self, broker: Broker, start: bytes) -> None:
-        """Show what there is, and what comes."""
-        positions = dict.fromkeys(self.numbers, start)
+        """Show what there is, first in the former partitions if there are any, and what comes."""
+        layouts = await broker.layouts(self.stream.spec) or Layouts(self.stream.spec)
+        spec = layouts.current
+        positions = dict.fromkeys(self._numbers(spec, self.partitions), start)
         if start == b"$":
-            ends = {x.number: x.last_id for x in await broker.survey(self.stream.spec)}
-            positions = {number: ends[number] for number in self.numbers}
+            ends = {x.number: x.last_id for x in await broker.survey(spec)}
+            positions = {number: ends[number] for number in positions}
         else:
-            await self._stored(broker, positions)
+            if layouts.draining is not None:
+                await self._former(broker, layouts.draining, start)
+            await self._stored(broker, spec, positions)
         if self.follow:
-            await self._coming(broker, positions)
+            await self._coming(broker, spec, positions)
         elif not self._count:
             tell("There are no such events.")
 
-    async def _stored(self, broker: Broker, positions: dict[int, bytes]) -> None:
+    def _numbers(self, spec: StreamSpec, partitions: Sequence[int]) -> list[int]:
+        """The partitions to look at."""
+        numbers = numbers_of(ProcessorSpec(stream=spec, name=""), partitions or None)
+        if self.key is None:
+            return numbers
+        self._meant = key_of(self.stream, self.key)
+        number = number_of(self.stream, self._meant, spec.partition_count)
+        if partitions and number not in numbers:
+            raise Ended(Exit.USAGE, f"key {self.key!r} is in partition {number}: leave --partition out")
+        return [number]
+
+    async def _former(self, broker: Broker, spec: StreamSpec, start: bytes) -> None:
+        there = [] if self.key else [x for x in self.partitions if x < spec.partition_count]
+        if there or self.key or not self.partitions:
+            await self._stored(broker, spec, dict.fromkeys(self._numbers(spec, there), start))
+
+    async def _stored(self, broker: Broker, spec: StreamSpec, positions: dict[int, bytes]) -> None:
         """In the order of their ids: a page of each partition is at hand, and the smallest goes first."""
-        pages: dict[int, list[Entry]] = {number: [] for number in self.numbers}
+        pages: dict[int, list[Entry]] = {number: [] for number in positions}
         ended: set[int] = set()
         while not self._is_full():
             for number in pages.keys() - ended:
                 if not pages[number]:
-                    page = await broker.entries(
-                        self.stream.spec, number, after=positions[number], count=_PAGE
-                    )
+                    page = await broker.entries(spec, number, after=positions[number], count=_PAGE)
                     pages[number] = list(reversed(page))
                     if not page:
                         ended.add(number)
@@ -177,16 +170,16 @@ class _Look:
             number = min(heads)[1]
             xid, fields = pages[number].pop()
             positions[number] = xid
-            self._show(broker, number, xid, fields)
+            self._show(broker, spec, number, xid, fields)
 
-    async def _coming(self, broker: Broker, positions: dict[int, bytes]) -> None:
-        reader = broker.reader(ProcessorSpec(stream=self.stream.spec, name="inspect"), _BLOCK)
+    async def _coming(self, broker: Broker, spec: StreamSpec, positions: dict[int, bytes]) -> None:
+        reader = broker.reader(ProcessorSpec(stream=spec, name="inspect"), _BLOCK)
         try:
             while not self._is_full():
                 found = await reader.read(positions, _PAGE)
                 for number, xid, fields in _in_order(found):
                     positions[number] = xid if is_after(xid, positions[number]) else positions[number]
-                    self._show(broker, number, xid, fields)
+                    self._show(broker, spec, number, xid, fields)
         finally:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
                 await reader.aclose()
@@ -194,17 +187,19 @@ class _Look:
     def _is_full(self) -> bool:
         return self.limit is not None and self._count >= self.limit
 
-    def _show(self, broker: Broker, number: int, xid: bytes, fields: Sequence[bytes]) -> None:
+    def _show(
+        self, broker: Broker, spec: StreamSpec, number: int, xid: bytes, fields: Sequence[bytes]
+    ) -> None:
         if self._is_full():
             return
-        place = Partition(number=number, key=broker.log_key(self.stream.spec, number))
+        place = Partition(number=number, key=broker.log_key(spec, number), layout=spec.layout)
         event = Event(Origin(partition=place, group=b"", decode=self.stream.decode), xid, fields)
         record, fault = None, ""
         try:
             record = event.record()
         except DeserializationError as error:
             fault = f"{error.field}: {error.reason}" if error.field else error.reason
-        if record is not None and not self.wanted(record):
+        if record is not None and self.key is not None and self.stream.key_of(record) != self._meant:
             return
         self._count += 1
         click.echo(self.shown.line(self.stream, event, record, fault))

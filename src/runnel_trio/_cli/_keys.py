@@ -36,14 +36,14 @@ def key_of(stream: Stream[Any], text: str) -> Any:
     )
 
 
-def number_of(stream: Stream[Any], key: Any) -> int:
-    """The number of the partition of a key.
+def number_of(stream: Stream[Any], key: Any, count: int) -> int:
+    """The number of the partition of a key, of so many.
 
     Raises:
         Ended: it cannot be hashed.
     """
     try:
-        return int(stream.hasher(key)) % stream.partition_count
+        return int(stream.hasher(key)) % count
     except RunnelError as error:
         raise Ended(Exit.USAGE, str(error)) from error
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from runnel_trio._kinds import redacted_text
-from runnel_trio._telemetry import LogContext
+from runnel_trio._telemetry import NAMES, LogContext
 from runnel_trio.settings import Settings
 
 __all__ = ["Console", "JSONLines", "as_json", "configure"]
@@ -30,8 +30,11 @@ class Console(logging.Formatter):
         """One line, and the traceback if there is one; without passwords of servers."""
         record.place = ""
         if not record.name.startswith("runnel_trio"):
-            processor, xid = getattr(record, "processor", None), getattr(record, "xid", None)
-            where = f" {processor}[{getattr(record, 'partition', None)}] {xid or '-'}" if processor else ""
+            processor, function = getattr(record, "processor", None), getattr(record, "function", None)
+            where = f" {function}" if function else ""
+            if processor:
+                xid = getattr(record, "xid", None)
+                where = f" {processor}[{getattr(record, 'partition', None)}] {xid or '-'}"
             record.place = f"{record.name}{where}: "
         return redacted_text(super().format(record))
 
@@ -48,7 +51,7 @@ class JSONLines(logging.Formatter):
             "logger": record.name,
             "event": fact if fact is not None else record.getMessage(),
         }
-        context = {name: getattr(record, name, None) for name in ("member", "processor", "partition", "xid")}
+        context = {name: getattr(record, name, None) for name in NAMES}
         values = {name: value for name, value in context.items() if value is not None}
         values |= getattr(record, "facts", {})
         if record.exc_info:

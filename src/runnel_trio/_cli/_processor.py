@@ -12,15 +12,17 @@ import click
 import trio
 
 from runnel_trio._app import App
+from runnel_trio._broker._protocol import Broker, ProcessorSpec
 from runnel_trio._cli._errors import Ended, Exit, concluded, tell
 from runnel_trio._cli._load import app_of, load, redirect
 from runnel_trio._cli._logging import configure
 from runnel_trio._cli._options import Command, common
-from runnel_trio._cli._run import unavailable
+from runnel_trio._cli._status import refuse_missing
 from runnel_trio._kinds import redacted_text
-from runnel_trio._operations import PartitionReset, Quarantined, numbers_of, start_of
+from runnel_trio._operations import PartitionReset, Quarantined, forget, numbers_of, stages, start_of
 from runnel_trio._processor import Processor
-from runnel_trio.exceptions import BrokerUnavailable, Misconfigured
+from runnel_trio._words import counted
+from runnel_trio.exceptions import Misconfigured
 
 __all__ = ["operate", "processor", "with_zone"]
 
@@ -33,23 +35,25 @@ def operate(
     target: str,
     work: Callable[[App, Processor[Any]], Awaitable[None]],
     *,
+    looks: bool,
     redis_url: str | None,
     embedded: str | None,
     show_all: bool,
 ) -> int:
-    """Run ``work`` with a processor of a user's module, in a session with the server."""
+    """Run ``work`` with a processor of a user's module, in a session with the server.
+
+    With ``looks`` it makes nothing: a server that is not there is not made for it.
+    """
 
     async def session(app: App, processor: Processor[Any]) -> int:
-        try:
-            async with app.session():
-                await work(app, processor)
-        except BrokerUnavailable as error:
-            raise unavailable(app, error) from error
+        async with app.session():
+            await work(app, processor)
         return Exit.OK
 
     def command() -> int:
         processor = load(target, Processor)
         app = app_of(processor.stream)
+        refuse_missing(embedded if looks else None)
         redirect(app, redis_url=redis_url, embedded=embedded)
         configure(app.settings, tell)
         return trio.run(session, app, processor)
@@ -84,30 +88,35 @@ def reset(
     setting `timezone`.
     """
     work = partial(_reset, start=start, partitions=partitions, force=force, dry_run=dry_run)
-    return operate(target, work, **server)
+    return operate(target, work, looks=dry_run, **server)
 
 
 async def _reset(
     app: App, processor: Processor[Any], *, start: str, partitions: Sequence[int], force: bool, dry_run: bool
 ) -> None:
     when = with_zone(start, app)
-    _check(processor, partitions, when)
+    await _check(app, processor, partitions, when)
     found = await processor.reset(when, partitions=partitions or None, force=force, dry_run=dry_run)
     for change in found:
-        click.echo(_line(processor, change))
+        click.echo(_line(processor, change, found[0].layout))
     before = sum(change.lag_before or 0 for change in found)
     after = sum(change.lag_after for change in found)
-    would = "would be" if dry_run else "are"
-    tell(f"{after:,} events {would} to be processed, {before:,} before.{' Nothing was changed.' * dry_run}")
+    told = f"{counted(after, 'event')} to be processed, {before:,} before."
+    tell(f"{told} This was a dry run: nothing was changed." if dry_run else told)
 
 
-def _check(processor: Processor[Any], partitions: Sequence[int], start: str | datetime = "0") -> None:
-    """What is wrong here is wrong with the command line."""
+async def _check(
+    app: App, processor: Processor[Any], partitions: Sequence[int], start: str | datetime = "0"
+) -> ProcessorSpec:
+    """What is wrong here is wrong with the command line; the processor in the partitions that it reads."""
+    async with app._shared.used() as broker:
+        place = (await stages(broker, processor.spec))[0]
     try:
-        numbers_of(processor.spec, partitions)
+        numbers_of(place, partitions)
         start_of(start)
     except Misconfigured as error:
         raise Ended(Exit.USAGE, str(error)) from error
+    return place
 
 
 def with_zone(start: str, app: App) -> str | datetime:
@@ -120,10 +129,11 @@ def with_zone(start: str, app: App) -> str | datetime:
     return when if when.tzinfo is not None else when.replace(tzinfo=app.settings.timezone)
 
 
-def _line(processor: Processor[Any], change: PartitionReset) -> str:
+def _line(processor: Processor[Any], change: PartitionReset, layout: int) -> str:
     place = f"{processor.stream.name}[{change.partition}]"
     lag = "?" if change.lag_before is None else f"{change.lag_before:,}"
-    return f"{place}  {change.before or 'new'} → {change.after}  lag {lag} → {change.lag_after:,}"
+    new = "  (of the new partitions)" if change.layout > layout else ""
+    return f"{place}  {change.before or 'new'} → {change.after}  lag {lag} → {change.lag_after:,}{new}"
 
 
 @processor.command(cls=Command)
@@ -141,7 +151,7 @@ def seek(
     As `reset --force`: what lies between is handled again, or left out.
     """
     work = partial(_seek, start=start, partitions=partitions, yes=yes, dry_run=dry_run)
-    return operate(target, work, **server)
+    return operate(target, work, looks=dry_run, **server)
 
 
 async def _seek(
@@ -162,42 +172,103 @@ async def _seek(
 def pause(target: str, partitions: Sequence[int], *, reason: str, dry_run: bool, **server: Any) -> int:
     """Let partitions stand still until they are resumed; workers end the event in hand first."""
 
-    async def work(_: App, found: Processor[Any]) -> None:
-        _check(found, partitions)
+    async def work(app: App, found: Processor[Any]) -> None:
+        place = await _check(app, found, partitions)
         if dry_run:
             still = {x.partition for x in await found.quarantined(partitions or None)}
-            numbers = [x for x in numbers_of(found.spec, partitions or None) if x not in still]
+            numbers = [x for x in numbers_of(place, partitions or None) if x not in still]
         else:
             numbers = await found.pause(partitions or None, reason=reason)
-        would = "would be" if dry_run else "are"
-        tell(f"{len(numbers)} partition(s) of {found.stream.name} {would} paused for {found.name}.")
+        what = "Would pause" if dry_run else "Paused"
+        tell(f"{what} for {found.name}: {counted(len(numbers), 'partition')} of {found.stream.name}.")
         if not dry_run and numbers:
-            tell(f"They go on with: runnel-trio processor resume {target}")
+            tell(f"To go on: runnel-trio processor resume {target}")
 
-    return operate(target, work, **server)
+    return operate(target, work, looks=dry_run, **server)
 
 
 @processor.command(cls=Command)
-@click.argument("target", metavar="MODULE:PROCESSOR")
+@click.argument("target", metavar="MODULE:PROCESSOR|STREAM/PROCESSOR")
+@click.option(
+    "--app", "name", metavar="NAME", help="The app's name, for a processor that is not in its code."
+)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @common
-def drop(target: str, *, yes: bool, dry_run: bool, **server: Any) -> int:
-    """Forget a processor: its cursors, leases, quarantines. The stream stays. Refused while workers run."""
+def drop(target: str, *, name: str | None, yes: bool, dry_run: bool, **server: Any) -> int:
+    """Forget a processor: its cursors, leases, quarantines. The stream stays. Refused while workers run.
+
+    One that the code no longer has is named as `status` shows it, beside the app: --app shop orders/totals.
+    """
 
     async def work(_: App, found: Processor[Any]) -> None:
-        where = (
-            f"the cursors of {found.name} in {found.stream.partition_count} partitions of {found.stream.name}"
-        )
-        if dry_run:
-            tell(f"It would delete {where}. Nothing was changed.")
-            return
-        if not yes:
-            confirmed(f"Delete {where}, for good? If it runs again, it begins at the oldest event.")
-        had = await found.forget()
-        tell(f"{found.name} is forgotten; it had a cursor in {had} partition(s).")
+        await _drop(found.spec, found.forget, yes=yes, dry_run=dry_run)
 
-    return operate(target, work, **server)
+    if name is None:
+        return operate(target, work, looks=True, **server)
+    return _by_name(name, target, yes=yes, dry_run=dry_run, **server)
+
+
+async def _drop(
+    spec: ProcessorSpec, forget: Callable[[], Awaitable[int]], *, yes: bool, dry_run: bool
+) -> None:
+    where = (
+        f"what the server keeps of {spec.name} in "
+        f"{counted(spec.stream.partition_count, 'partition')} of {spec.stream.name}"
+    )
+    if dry_run:
+        tell(f"It would delete {where}. Nothing was changed.")
+        return
+    if not yes:
+        confirmed(f"Delete {where}, for good? If it runs again, it begins at the oldest event.")
+    had = await forget()
+    tell(f"{spec.name} is forgotten; it had a cursor in {counted(had, 'partition')}.")
+
+
+def _by_name(
+    name: str,
+    target: str,
+    *,
+    yes: bool,
+    dry_run: bool,
+    redis_url: str | None,
+    embedded: str | None,
+    show_all: bool,
+) -> int:
+    """Drop what only the server knows."""
+
+    async def session(app: App) -> int:
+        async with app._shared.used() as broker:
+            spec = await _known(broker, app.name, target)
+            await _drop(spec, partial(forget, broker, spec), yes=yes, dry_run=dry_run)
+        return Exit.OK
+
+    def command() -> int:
+        app = App(name)
+        refuse_missing(embedded)
+        redirect(app, redis_url=redis_url, embedded=embedded)
+        configure(app.settings, tell)
+        return trio.run(session, app)
+
+    return concluded(command, show_all=show_all)
+
+
+async def _known(broker: Broker, app: str, target: str) -> ProcessorSpec:
+    """A processor of which the server has cursors.
+
+    Raises:
+        Ended: it has none of that name; says which there are.
+    """
+    known: dict[str, ProcessorSpec] = {}
+    for spec in await broker.streams(app):
+        for own in sorted({own for place in await broker.survey(spec) for own in place.processors}):
+            known[f"{spec.name}/{own}"] = ProcessorSpec(stream=spec, name=own)
+    if target in known:
+        return known[target]
+    there = f"it knows {', '.join(known)}" if known else "it knows none"
+    raise Ended(
+        Exit.USAGE, f"the server has no cursor of {target} of app {app!r} (STREAM/PROCESSOR): {there}"
+    )
 
 
 def confirmed(question: str) -> None:
@@ -229,11 +300,11 @@ def resume(
     if skip and dead_letter:
         raise click.UsageError("--skip leaves out what --dead-letter keeps: give one of them")
     work = partial(_resume, partitions=partitions, skip=skip, dead_letter=dead_letter, dry_run=dry_run)
-    return operate(target, work, **server)
+    return operate(target, work, looks=True, **server)
 
 
 async def _resume(
-    _: App,
+    app: App,
     processor: Processor[Any],
     *,
     partitions: Sequence[int],
@@ -241,14 +312,14 @@ async def _resume(
     dead_letter: bool,
     dry_run: bool,
 ) -> None:
-    _check(processor, partitions)
+    await _check(app, processor, partitions)
     found = await processor.quarantined(partitions or None)
     for why in found:
         _show(processor, why)
         if not dry_run:
             done = await processor.resume([why], skip=skip, dead_letter=dead_letter)
             place = f"{processor.stream.name}[{why.partition}]"
-            what = "it" if why.count == 1 else f"these {why.count} events"
+            what = "it" if why.count == 1 else f"these {counted(why.count, 'event')}"
             how = f", without {what}" if skip else f"; {what} can be found among the dead letters"
             changed = f"{place} has changed meanwhile; nothing was done. Look again."
             tell(f"{place} goes on{how if skip or dead_letter else ''}." if done else changed)
@@ -261,7 +332,7 @@ def _show(processor: Processor[Any], why: Quarantined) -> None:
         reason = f": {why.error}" if why.error else ""
         tell(f"{processor.stream.name}[{why.partition}] was paused by {why.member} at {why.time}{reason}")
         return
-    events = why.first if why.count == 1 else f"{why.count} events from {why.first}"
+    events = why.first if why.count == 1 else f"{counted(why.count, 'event')} from {why.first}"
     place = f"{processor.stream.name}[{why.partition}]"
     tell(redacted_text(f"{place} stands still at {events} since {why.time}: {why.error}"))
     tell(redacted_text("".join(f"    {line}\n" for line in why.traceback.splitlines()).rstrip()))

@@ -12,6 +12,7 @@ import trio
 
 from runnel_trio._cli._errors import tell
 from runnel_trio._cli._lines import Lines
+from runnel_trio._words import counted
 
 __all__ = ["Progress", "rate"]
 
@@ -83,7 +84,7 @@ class Progress:
         sys.stderr.flush()
 
     def _line(self, sent: int, seconds: float, width: int) -> str:
-        said = f" {sent:,} events, {rate(sent, seconds)}"
+        said = f" {counted(sent, 'event')}, {rate(sent, seconds)}"
         if not self.lines.size:
             return f"{self.lines.name}:{said}"
         done = min(1.0, self.lines.consumed / self.lines.size)

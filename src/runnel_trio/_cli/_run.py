@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import re
 import signal
 from collections.abc import Collection, Sequence
 from contextlib import nullcontext
@@ -20,14 +19,12 @@ from runnel_trio._cli._signals import obeyed
 from runnel_trio._kinds import redacted
 from runnel_trio._telemetry import logger, report
 from runnel_trio._worker._worker import Worker
-from runnel_trio.exceptions import BrokerUnavailable, Misconfigured
+from runnel_trio.exceptions import Misconfigured
 
-__all__ = ["chosen", "run", "settle_heap", "shared_server", "unavailable"]
+__all__ = ["chosen", "run", "settle_heap", "shared_server"]
 
 #: Python's own measure for when all of the heap is gone through.
 _USUAL = 10
-#: What redis-py puts before the reason of the system.
-_ADDRESS = re.compile(r"^Error -?\d+ connecting to .*?\. (?=[A-Z])")
 
 
 def chosen(app: App, names: str | None) -> frozenset[str]:
@@ -115,22 +112,18 @@ async def run(
 
     Raises:
         Exception: what the processor raised.
-        Ended: there was no server when it started, or the port for metrics cannot be had.
+        BrokerUnavailable: there was no server when it started.
+        Ended: the port for metrics cannot be had.
     """
     running = _Running(app, sorted(processors), leash=leash)
     settle_heap()
     led = nullcontext() if leash is None else leash.obeyed(running.heard)
-    try:
-        with obeyed(running.drain, running.abort), led, running.scope:
-            async with served(app, place, lambda: running.worker):
-                if leash is None:
-                    await app.run(processors=processors, task_status=running)
-                else:
-                    await _led(app, processors, running, leash)
-    except BrokerUnavailable as error:
-        if running.worker is not None:
-            raise
-        raise unavailable(app, error) from error
+    with obeyed(running.drain, running.abort), led, running.scope:
+        async with served(app, place, lambda: running.worker):
+            if leash is None:
+                await app.run(processors=processors, task_status=running)
+            else:
+                await _led(app, processors, running, leash)
     return 128 + running.aborted if running.aborted else Exit.OK
 
 
@@ -178,18 +171,3 @@ def settle_heap() -> None:
     young, middle, old = gc.get_threshold()
     if old == _USUAL:  # the app may know better
         gc.set_threshold(young, middle, 10 * old)
-
-
-def unavailable(app: App, error: BrokerUnavailable) -> Ended:
-    """No server: what was tried, and what can be done."""
-    url = app.settings.redis_url
-    if url.startswith("embedded://"):
-        return Ended(Exit.UNAVAILABLE, str(error))
-    tried = redacted(url)
-    reason = _ADDRESS.sub("", str(error).removeprefix(f"{tried}: ")).rstrip(".")
-    return Ended(
-        Exit.UNAVAILABLE,
-        f"no server at {tried}: {reason}. Start one (`redis-server`, or `docker run -p 6379:6379 "
-        "valkey/valkey`), name another one with --redis-url or RUNNEL_REDIS_URL, or use --embedded, "
-        "which brings its own.",
-    )

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import string
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TypeAlias
 
 import attrs
 
 from runnel_trio._cli._board import ago, size_of
-from runnel_trio._overview import Overview, PartitionView, ProcessorView, StreamView
+from runnel_trio._overview import MemberView, Overview, PartitionView, ProcessorView, StreamView
+from runnel_trio._words import counted
 
 __all__ = ["STYLES", "History", "Line", "screen", "sparkline"]
 
@@ -39,12 +40,13 @@ _KEPT = 120
 _BARS = " ▁▂▃▄▅▆▇█"
 #: Members are letters on the map.
 _LETTERS = string.ascii_uppercase + string.ascii_lowercase
-_NOBODY, _STANDS = "·", "!"
+#: Without an owner; standing still; of one of more members than there are letters.
+_NOBODY, _STANDS, _MORE = "·", "!", "*"
 
 
 @attrs.define
 class History:
-    """Rates, one for each look but the first, by stream or processor.
+    """What looks tell only together: rates, one for each look but the first, and who was not heard of since.
 
     Attributes:
         before: the last look.
@@ -52,10 +54,18 @@ class History:
 
     before: Overview | None = None
     _rates: dict[str, deque[float]] = attrs.field(factory=dict)
+    _letters: dict[str, dict[str, str]] = attrs.field(factory=dict)
+    _heard: dict[str, tuple[int, float]] = attrs.field(factory=dict)
 
     def add(self, view: Overview) -> None:
         """Another look."""
         before, self.before = self.before, view
+        for processor in view.processors:
+            self._name(processor)
+            for member in processor.members:
+                place = f"{_name(processor)} {member.id}"
+                if self._heard.get(place, (-1, 0.0))[0] != member.beat:
+                    self._heard[place] = member.beat, view.time
         if before is None or view.time <= before.time:
             return
         seconds = view.time - before.time
@@ -71,14 +81,36 @@ class History:
 
     def of_processor(self, processor: ProcessorView) -> Sequence[float]:
         """Events per second that were acknowledged, the last one last."""
-        return self._rates.get(f"{processor.stream}/{processor.name}", ())
+        return self._rates.get(_name(processor), ())
+
+    def letters(self, processor: ProcessorView) -> Mapping[str, str]:
+        """The letter of each member, which stays the same while others come and go."""
+        return self._letters.get(_name(processor), {})
+
+    def silent(self, processor: ProcessorView, member: MemberView, now: float) -> float:
+        """Seconds for which no heartbeat came; 0 where it may be on its way."""
+        _, heard = self._heard.get(f"{_name(processor)} {member.id}", (0, now))
+        return now - heard if now - heard > member.expiry / 2 else 0.0
+
+    def _name(self, processor: ProcessorView) -> None:
+        """Give letters to those who have come; one that is free again is given last."""
+        known = self._letters.setdefault(_name(processor), {})
+        for member in processor.members:
+            if member.id not in known:
+                present = {known.get(x.id) for x in processor.members}
+                turn = (_LETTERS[(len(known) + n) % len(_LETTERS)] for n in range(len(_LETTERS)))
+                known[member.id] = next((letter for letter in turn if letter not in present), _MORE)
+
+
+def _name(processor: ProcessorView) -> str:
+    return f"{processor.stream}/{processor.name}"
 
 
 def _counts(view: Overview) -> Iterator[tuple[str, int]]:
     for stream in view.streams:
         yield stream.spec.name, stream.added
     for processor in view.processors:
-        yield f"{processor.stream}/{processor.name}", processor.acknowledged
+        yield _name(processor), processor.acknowledged
 
 
 def sparkline(rates: Sequence[float], width: int) -> str:
@@ -115,7 +147,8 @@ def screen(
     lines += _streams(view, history, width)
     lines += [[], *_processors(view, history, chosen, width)]
     if view.processors:
-        lines += [[], *_detail(view, view.processors[min(chosen, len(view.processors) - 1)], width)]
+        one = view.processors[min(chosen, len(view.processors) - 1)]
+        lines += [[], *_detail(view, one, history, width)]
     room = height - 1 - bool(told)
     shown = [_cut(line, width) for line in lines[:room]]
     if len(lines) > room:
@@ -141,6 +174,9 @@ def _streams(view: Overview, history: History, width: int) -> Iterator[Line]:
             (f"{rates[-1]:>9,.0f}  " if rates else f"{'-':>9}  ", ""),
             (sparkline(rates, bars), "spark"),
         ]
+        if stream.former is not None:
+            counts = f"{stream.former.partition_count} → {stream.spec.partition_count}"
+            yield [(f"  {counts} partitions: the former ones are not gone yet", "behind")]
 
 
 def _processors(view: Overview, history: History, chosen: int, width: int) -> Iterator[Line]:
@@ -148,7 +184,7 @@ def _processors(view: Overview, history: History, chosen: int, width: int) -> It
     yield [(f"{'PROCESSOR':<24}{'LAG':>12}{'OLDEST':>11}{'OWNED':>10}{'DONE/S':>9}  ", "head")]
     for place, processor in enumerate(view.processors):
         rates = history.of_processor(processor)
-        name = _short(f"{processor.stream}/{processor.name}", 23)
+        name = _short(_name(processor), 23)
         owned = f"{processor.owned}/{len(processor.partitions)}"
         standing = processor.standing()
         style = "bad" if standing else "behind" if processor.lag and processor.age > 60 else ""
@@ -160,17 +196,19 @@ def _processors(view: Overview, history: History, chosen: int, width: int) -> It
         ]
 
 
-def _detail(view: Overview, processor: ProcessorView, width: int) -> Iterator[Line]:
+def _detail(view: Overview, processor: ProcessorView, history: History, width: int) -> Iterator[Line]:
     """Partitions by who owns them, who that is, and what stands still."""
-    letters = {member.id: _LETTERS[n % len(_LETTERS)] for n, member in enumerate(processor.members)}
-    yield [(f"partitions of {processor.stream}/{processor.name}", "head")]
+    known = history.letters(processor)
+    letters = {member.id: known.get(member.id, _MORE) for member in processor.members}
+    yield [(f"partitions of {_name(processor)}", "head")]
     yield from _map(processor.partitions, letters, width)
     for member in processor.members:
         name = f"{member.host}:{member.pid}" if member.host else member.id
         since = "" if member.since is None else f"  up {ago(max(0.0, view.time - member.since))}"
-        leaving = "  is leaving" if member.leaving else ""
-        facts = f"  {name}  {member.partitions} partitions  {member.lag:,} behind{since}{leaving}"
-        yield [(f"{letters[member.id]}", "title"), (facts, "behind" if member.leaving else "")]
+        silent = history.silent(processor, member, view.time)
+        state = f"  no heartbeat for {ago(silent)}" if silent else "  is leaving" if member.leaving else ""
+        facts = f"  {name}  {counted(member.partitions, 'partition')}  {member.lag:,} behind{state}{since}"
+        yield [(f"{letters[member.id]}", "title"), (facts, "behind" if state else "")]
     if not processor.members:
         yield [("nobody runs it", "bad")]
     for partition in processor.standing():

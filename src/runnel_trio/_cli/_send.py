@@ -8,9 +8,9 @@ from typing import Any
 
 from runnel_trio._app import App
 from runnel_trio._cli._errors import Ended, Exit, tell
-from runnel_trio._cli._run import unavailable
 from runnel_trio._stream import Stream
-from runnel_trio.exceptions import BrokerUnavailable, RecordInvalid
+from runnel_trio._words import counted
+from runnel_trio.exceptions import RecordInvalid
 
 __all__ = ["BadRecord", "parsed", "send"]
 
@@ -19,14 +19,20 @@ class BadRecord(Exception):
     """Text that is no record of the stream; says why, with the path of the value."""
 
 
-def parsed(stream: Stream[Any], text: bytes | str) -> Any:
+def parsed(stream: Stream[Any], text: bytes | str, *, allow_unknown: bool = False) -> Any:
     """A record from its JSON.
+
+    Args:
+        stream: whose record.
+        text: the JSON.
+        allow_unknown: leave fields out that the record does not have.
 
     Raises:
         BadRecord: it is no JSON, or does not fit the record.
     """
     try:
-        return stream.structure(json.loads(text if isinstance(text, str) else text.decode()))
+        plain = json.loads(text if isinstance(text, str) else text.decode())
+        return stream.structure(plain, forbid_unknown=not allow_unknown)
     except json.JSONDecodeError as error:
         raise BadRecord(f"no JSON: {error.msg} at character {error.pos + 1}") from None
     except UnicodeDecodeError as error:
@@ -39,23 +45,21 @@ def parsed(stream: Stream[Any], text: bytes | str) -> Any:
         raise BadRecord(f"no JSON: {error}") from None
 
 
-async def send(app: App, stream: Stream[Any], texts: Sequence[str]) -> int:
+async def send(app: App, stream: Stream[Any], texts: Sequence[str], *, allow_unknown: bool) -> int:
     """Send the records of some JSON documents; none if one of them is bad.
 
     Raises:
-        Ended: one is bad, or there is no server.
+        Ended: one is bad.
+        BrokerUnavailable: there is no server.
     """
     records = []
     for number, text in enumerate(texts, 1):
         try:
-            records.append(parsed(stream, text))
+            records.append(parsed(stream, text, allow_unknown=allow_unknown))
         except BadRecord as error:
             which = f"document {number}: " if len(texts) > 1 else ""
             raise Ended(Exit.DATA, f"{which}{error}. Nothing was sent.") from None
-    try:
-        async with app.session():
-            await stream.send(*records)
-    except BrokerUnavailable as error:
-        raise unavailable(app, error) from error
-    tell(f"Sent {len(records):,} event{'s' if len(records) != 1 else ''} to {stream.name}.")
+    async with app.session():
+        await stream.send(*records)
+    tell(f"Sent {counted(len(records), 'event')} to {stream.name}.")
     return Exit.OK

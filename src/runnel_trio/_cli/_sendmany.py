@@ -17,14 +17,14 @@ import attrs
 import trio
 
 from runnel_trio._app import App
-from runnel_trio._cli._errors import Ended, Exit
+from runnel_trio._cli._errors import Ended, Exit, folded
 from runnel_trio._cli._lines import LONGEST, Line, Lines
 from runnel_trio._cli._progress import Progress, rate
-from runnel_trio._cli._run import unavailable
 from runnel_trio._cli._send import BadRecord, parsed
 from runnel_trio._cli._signals import obeyed
 from runnel_trio._scopes import helpers
 from runnel_trio._stream import Stream
+from runnel_trio._words import counted
 from runnel_trio.exceptions import (
     BrokerRefused,
     BrokerUnavailable,
@@ -50,6 +50,7 @@ class Sending:
         progress: the bar, and whatever is told.
         skip: leave bad lines out, instead of stopping at the first.
         first: the number of the first line to send.
+        allow_unknown: leave fields out that the record does not have.
         sent: how many events are stored for certain.
         skipped: how many lines were bad.
         settled: the number of the last line up to which all are sent or skipped.
@@ -62,6 +63,7 @@ class Sending:
     progress: Progress
     skip: bool
     first: int
+    allow_unknown: bool = False
     sent: int = 0
     skipped: int = 0
     settled: int = 0
@@ -89,7 +91,7 @@ class Sending:
                         await self._connected()
         finally:
             if self._started:
-                self.progress.tell(self._account())
+                self.progress.tell(folded(self._account()))
         return Exit.OK if self._complete else 128 + self._signal
 
     def _stop(self, number: int) -> None:
@@ -106,16 +108,11 @@ class Sending:
 
     async def _connected(self) -> None:
         self.settled = self.first - 1
-        try:
-            async with self.app.session():
-                self._started = True
-                while batch := await self._read():
-                    await self._send([line for line in batch if line.number >= self.first])
-                self._complete = not self._signal
-        except BrokerUnavailable as error:
-            if self._started:
-                raise
-            raise unavailable(self.app, error) from error
+        async with self.app.session():
+            self._started = True
+            while batch := await self._read():
+                await self._send([line for line in batch if line.number >= self.first])
+            self._complete = not self._signal
 
     async def _read(self) -> list[Line]:
         """The next batch; none at the end, or after a signal. Lines that are dropped by it were not sent."""
@@ -144,7 +141,7 @@ class Sending:
     def _record(self, line: Line) -> Any:
         if line.text is None:
             raise BadRecord(f"longer than {LONGEST:,} bytes")
-        return parsed(self.stream, line.text)
+        return parsed(self.stream, line.text, allow_unknown=self.allow_unknown)
 
     def _bad(self, number: int, error: Exception) -> Ended:
         return Ended(Exit.DATA, f"{self.lines.name}, line {number}: {_reason(error)}")
@@ -204,9 +201,9 @@ class Sending:
     def _account(self) -> str:
         """What was sent, and what was not."""
         seconds = time.monotonic() - self.progress.began
-        told = f"{_counted(self.sent, 'event')} sent to {self.stream.name}"
+        told = f"{counted(self.sent, 'event')} sent to {self.stream.name}"
         if self.skipped:
-            told += f", {_counted(self.skipped, 'bad line')} skipped"
+            told += f", {counted(self.skipped, 'bad line')} skipped"
         told += f", in {seconds:.1f} s ({rate(self.sent, seconds)})."
         if self._complete:
             return told
@@ -225,10 +222,6 @@ def _reason(error: Exception) -> str:
     """What is wrong with a line, in a line; what the user's own functions raise needs its type."""
     said = str(error) if isinstance(error, BadRecord | RunnelError) else f"{type(error).__name__}: {error}"
     return " ".join(said.split())
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'s' if number != 1 else ''}"
 
 
 def _doubtful(numbers: Sequence[int]) -> str:

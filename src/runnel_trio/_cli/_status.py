@@ -22,7 +22,6 @@ from runnel_trio._cli._logging import configure
 from runnel_trio._cli._options import Command, F, common
 from runnel_trio._kinds import redacted
 from runnel_trio._overview import Health, Overview, health, overview
-from runnel_trio.exceptions import BrokerUnavailable
 
 __all__ = ["app_or_name", "of_app", "status"]
 
@@ -36,7 +35,7 @@ class State(enum.IntEnum):
     WELL = 0
     BEHIND = 1
     STANDING = 2
-    UNREACHABLE = 3
+    UNREACHABLE = Exit.UNAVAILABLE
 
 
 def of_app(command: F) -> F:
@@ -104,8 +103,8 @@ def status(
         )
         try:
             return trio.run(look.run)
-        except (BrokerUnavailable, trio.TooSlowError) as error:
-            said = str(error) or f"the server did not answer for {_PATIENCE:g} s"
+        except trio.TooSlowError as error:
+            said = f"the server at {redacted(app.settings.redis_url)} did not answer for {_PATIENCE:g} s"
             raise Ended(State.UNREACHABLE, said) from error
 
     return concluded(command, show_all=show_all)

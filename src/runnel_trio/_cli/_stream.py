@@ -7,26 +7,27 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
-import trio
 
-from runnel_trio._broker._protocol import Surveyed
+from runnel_trio._broker._protocol import Broker, Layouts, StreamSpec, Surveyed
 from runnel_trio._cli._board import size_of
-from runnel_trio._cli._errors import Exit, concluded, tell
+from runnel_trio._cli._errors import Exit, concluded
 from runnel_trio._cli._keys import key_of, number_of
-from runnel_trio._cli._load import app_of, load, redirect
-from runnel_trio._cli._logging import configure
+from runnel_trio._cli._load import load
+from runnel_trio._cli._look import looked_at, looking
 from runnel_trio._cli._options import Command, common
-from runnel_trio._cli._run import unavailable
-from runnel_trio._cli._status import refuse_missing
+from runnel_trio._cli._repartition import repartition
 from runnel_trio._stream import Stream
-from runnel_trio.exceptions import BrokerUnavailable
+from runnel_trio._words import counted
 
 __all__ = ["stream"]
 
 
 @click.group()
 def stream() -> None:
-    """Look at a stream."""
+    """Look at a stream, or give it other partitions."""
+
+
+stream.add_command(repartition)
 
 
 @stream.command(cls=Command)
@@ -37,49 +38,50 @@ def info(target: str, *, as_json: bool, redis_url: str | None, embedded: str | N
     """Partitions of a stream: events, room, memory, first and last id, and who is how far behind."""
 
     def command() -> int:
-        found: Stream[Any] = load(target, Stream)
-        app = app_of(found)
-        refuse_missing(embedded)
-        redirect(app, redis_url=redis_url, embedded=embedded)
-        configure(app.settings, tell)
+        found, app = looked_at(target, redis_url=redis_url, embedded=embedded)
 
-        async def session() -> int:
-            try:
-                async with app._shared.used() as broker:  # not by the stream, which would declare itself
-                    surveyed = await broker.survey(found.spec)
-            except BrokerUnavailable as error:
-                raise unavailable(app, error) from error
+        async def look(broker: Broker) -> None:
+            layouts = await broker.layouts(found.spec) or Layouts(found.spec)
+            surveyed = [(spec, await broker.survey(spec)) for spec in layouts.all]
             whole = json.dumps(_document(found, surveyed)) if as_json else "\n".join(_lines(found, surveyed))
             click.echo(whole)
-            return Exit.OK
 
-        return trio.run(session)
+        return looking(app, look)
 
     return concluded(command, show_all=show_all)
 
 
-def _lines(found: Stream[Any], surveyed: Sequence[Surveyed]) -> list[str]:
-    spec = found.spec
-    limits = f"{spec.partition_size:,} events, overflow={spec.overflow.value}"
+#: A layout of a stream, and its partitions; the former one, if there is one, comes first.
+_Surveyed = Sequence[tuple[StreamSpec, Sequence[Surveyed]]]
+
+
+def _lines(found: Stream[Any], surveyed: _Surveyed) -> list[str]:
+    spec, _ = surveyed[-1]
+    limits = f"{counted(spec.partition_size, 'event')}, overflow={spec.overflow.value}"
     lines = [
         f"{spec.app}.{spec.name}: {spec.record} by {_by(found)}, {type(found.codec.serializer).__name__}",
-        f"{spec.partition_count} partitions of {limits}",
-        "",
-        f"{'PART':>5}{'EVENTS':>12}{'EVER':>14}{'MEMORY':>11}  BEHIND",
+        f"{counted(spec.partition_count, 'partition')} of {limits}",
     ]
-    for x in surveyed:
-        behind = ", ".join(f"{name} {y.lag:,}" for name, y in sorted(x.processors.items()) if y.lag)
-        lines.append(_row(str(x.number), x.length, x.entries_added, x.size) + f"  {behind or '-'}")
-    rows = [(x.length, x.entries_added, x.size) for x in surveyed]
-    return [*lines, _row("all", *(sum(column) for column in zip(*rows, strict=True)))]
+    for place, partitions in surveyed:
+        if place is not spec:
+            lines += ["", f"The {place.partition_count} former partitions take nothing more:"]
+        elif len(surveyed) > 1:
+            lines += ["", f"The {place.partition_count} new ones:"]
+        lines += ["", f"{'PART':>5}{'EVENTS':>12}{'EVER':>14}{'MEMORY':>11}  BEHIND"]
+        for x in partitions:
+            behind = ", ".join(f"{name} {y.lag:,}" for name, y in sorted(x.processors.items()) if y.lag)
+            lines.append(_row(str(x.number), x.length, x.entries_added, x.size) + f"  {behind or '-'}")
+        rows = [(x.length, x.entries_added, x.size) for x in partitions]
+        lines.append(_row("all", *(sum(column) for column in zip(*rows, strict=True))))
+    return lines
 
 
 def _row(name: str, length: int, ever: int, size: int) -> str:
     return f"{name:>5}{length:>12,}{ever:>14,}{size_of(size):>11}"
 
 
-def _document(found: Stream[Any], surveyed: Sequence[Surveyed]) -> dict[str, Any]:
-    spec = found.spec
+def _document(found: Stream[Any], surveyed: _Surveyed) -> dict[str, Any]:
+    spec, partitions = surveyed[-1]
     return {
         "app": spec.app,
         "stream": spec.name,
@@ -87,17 +89,20 @@ def _document(found: Stream[Any], surveyed: Sequence[Surveyed]) -> dict[str, Any
         "partition_by": _by(found),
         "partition_size": spec.partition_size,
         "overflow": spec.overflow.value,
-        "partitions": [
-            {
-                "number": x.number,
-                "length": x.length,
-                "entries_added": x.entries_added,
-                "last_id": x.last_id.decode(),
-                "bytes": x.size,
-                "lag": {name: y.lag for name, y in x.processors.items()},
-            }
-            for x in surveyed
-        ],
+        "layout": spec.layout,
+        "partitions": list(map(_plain, partitions)),
+        "former_partitions": [_plain(x) for _, former in surveyed[:-1] for x in former],
+    }
+
+
+def _plain(x: Surveyed) -> dict[str, Any]:
+    return {
+        "number": x.number,
+        "length": x.length,
+        "entries_added": x.entries_added,
+        "last_id": x.last_id.decode(),
+        "bytes": x.size,
+        "lag": {name: y.lag for name, y in x.processors.items()},
     }
 
 
@@ -111,11 +116,11 @@ def _by(found: Stream[Any]) -> str:
 @click.argument("key", metavar="KEY")
 @click.option("--traceback", "show_all", is_flag=True, help="Show errors with their whole traceback.")
 def partition_of(target: str, key: str, *, show_all: bool) -> int:
-    """The number of the partition that a key's events go to. No server is asked."""
+    """The number of the partition that a key's events go to. No server is asked: by the count in the code."""
 
     def command() -> int:
         found: Stream[Any] = load(target, Stream)
-        click.echo(number_of(found, key_of(found, key)))
+        click.echo(number_of(found, key_of(found, key), found.partition_count))
         return Exit.OK
 
     return concluded(command, show_all=show_all)

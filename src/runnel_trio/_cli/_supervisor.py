@@ -14,15 +14,20 @@ others start after that: so what is wrong with an app is said once.
 
 from __future__ import annotations
 
+import fcntl
 import logging
+import os
+import shutil
 import signal
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import attrs
 import trio
 
+from runnel_trio._broker._redis._guard import HOLDER
 from runnel_trio._broker._redis._server import embedded_server
 from runnel_trio._cli._child import Backoff, Child
 from runnel_trio._cli._errors import Exit
@@ -31,6 +36,7 @@ from runnel_trio._cli._reload import changes
 from runnel_trio._cli._signals import hangups, obeyed
 from runnel_trio._scopes import helpers
 from runnel_trio._telemetry import logger, report
+from runnel_trio._words import counted
 from runnel_trio.exceptions import RunnelError
 
 __all__ = ["Supervisor"]
@@ -100,8 +106,7 @@ class Supervisor:
         self._slots = [_Slot(number) for number in range(1, self.workers + 1)]
         with (
             obeyed(self._stop, self._abort, self._kill),
-            # For an embedded server whose data are thrown away: that happens when all have ended.
-            tempfile.TemporaryDirectory(prefix="runnel-", ignore_cleanup_errors=True) as self._directory,
+            _thrown_away() as self._directory,
         ):
             async with trio.open_nursery() as self._nursery:
                 async with helpers() as beside:
@@ -124,7 +129,7 @@ class Supervisor:
     # What signals do
 
     def _stop(self, number: int) -> None:
-        said = f"stopping {self.workers} workers gracefully; once more to stop at once"
+        said = f"stopping {counted(self.workers, 'worker')} gracefully; once more to stop at once"
         self._end(1, number, said)
 
     def _abort(self, number: int) -> None:
@@ -285,6 +290,8 @@ class Supervisor:
 
     async def _hold(self, url: str | None) -> None:
         """Keep the embedded server of the workers until they have ended, so that it outlives each of them."""
+        if url is None or self._directory not in url:  # so it will not be used
+            shutil.rmtree(self._directory, ignore_errors=True)
         if url is None:
             return
         try:
@@ -292,6 +299,20 @@ class Supervisor:
                 await self._over.wait()
         except RunnelError as error:
             report(logging.WARNING, "embedded-server-not-held", error=error)
+
+
+@contextmanager
+def _thrown_away() -> Iterator[str]:
+    """A directory for an embedded server whose data go with the last worker.
+
+    It is removed here, or, should this process be killed, by the server's guard.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="runnel-", ignore_cleanup_errors=True) as directory,
+        open(os.path.join(directory, HOLDER), "wb") as file,
+    ):
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield directory
 
 
 async def _either(*events: trio.Event) -> None:

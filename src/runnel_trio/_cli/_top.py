@@ -20,12 +20,12 @@ from runnel_trio._broker._protocol import ProcessorSpec
 from runnel_trio._cli._errors import Ended, Exit, concluded
 from runnel_trio._cli._load import redirect
 from runnel_trio._cli._options import Command, common
-from runnel_trio._cli._run import unavailable
 from runnel_trio._cli._screen import STYLES, History, Line, screen
 from runnel_trio._cli._status import app_or_name, of_app, refuse_missing
-from runnel_trio._operations import pause, quarantined
+from runnel_trio._operations import pause, quarantined, stages
 from runnel_trio._overview import Overview, ProcessorView, overview
-from runnel_trio.exceptions import BrokerUnavailable, Misconfigured
+from runnel_trio._words import counted
+from runnel_trio.exceptions import Misconfigured
 
 __all__ = ["top"]
 
@@ -96,18 +96,15 @@ class _Top:
 
     async def run(self) -> int:
         """Until q, Ctrl-C or SIGTERM; the terminal is left as it was."""
-        try:
-            async with self.app._shared.used() as broker:
-                self._broker = broker
-                await self._look()
-                with (
-                    trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGWINCH) as signals,
-                    _cbreak(),
-                    self.draw() as self._live,
-                ):
-                    await self._live_on(signals)
-        except BrokerUnavailable as error:
-            raise unavailable(self.app, error) from error
+        async with self.app._shared.used() as broker:
+            self._broker = broker
+            await self._look()
+            with (
+                trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGWINCH) as signals,
+                _cbreak(),
+                self.draw() as self._live,
+            ):
+                await self._live_on(signals)
         return Exit.OK
 
     async def _live_on(self, signals: AsyncIterator[int]) -> None:
@@ -167,16 +164,18 @@ class _Top:
         except Misconfigured as error:
             self._told = str(error)
         else:
-            self._told = f"{len(done)} partition(s) of {spec.stream.name} are paused for {spec.name}."
+            number = counted(len(done), "partition")
+            self._told = f"Paused for {spec.name}: {number} of {spec.stream.name}."
         await self._look()
 
     async def _resume(self) -> None:
         spec, broker = self._spec(), self._broker
         count = 0
+        place = (await stages(broker, spec))[0]
         for found in await quarantined(broker, spec, None):
-            await broker.resume(spec, found.stored, skip=False)
+            await broker.resume(place, found.stored, skip=False)
             count += 1
-        self._told = f"{count} partition(s) of {spec.stream.name} go on."
+        self._told = f"Resumed for {spec.name}: {counted(count, 'partition')} of {spec.stream.name}."
         await self._look()
 
     @property

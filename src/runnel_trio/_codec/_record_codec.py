@@ -111,7 +111,7 @@ class RecordCodec(Generic[R]):
     sure: Callable[[Sequence[R]], bool] = attrs.field(init=False, repr=False)
     values: Callable[[Sequence[R]], list[bytes]] = attrs.field(init=False, repr=False)
     decode: Callable[[Sequence[bytes]], R] = attrs.field(init=False, repr=False)
-    _read: Hook | None = attrs.field(default=None, init=False, repr=False)
+    _readers: dict[bool, Hook] = attrs.field(factory=dict, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         name = getattr(self.record, "__name__", repr(self.record))
@@ -153,18 +153,20 @@ class RecordCodec(Generic[R]):
         found = next((x for x in fields_of(self.record) if x.name == name), None)
         return None if found is None else reader(self.converter, found.annotation)
 
-    def from_plain(self, plain: Any) -> R:
+    def from_plain(self, plain: Any, *, forbid_unknown: bool = False) -> R:
         """A record from its plain form, as a JSON document holds it; for a primitive record too.
 
         Raises:
             RecordInvalid: it does not fit; names the path of the value that does not.
         """
-        if self._read is None:
-            self._read = reader(self.converter.copy(forbid_extra_keys=self.forbid_unknown), self.record)
+        strict = forbid_unknown or self.forbid_unknown
+        if strict not in self._readers:
+            self._readers[strict] = reader(self.converter.copy(forbid_extra_keys=strict), self.record)
+        read = self._readers[strict]
         try:
-            found: R = self._read(plain)
+            found: R = read(plain)
         except Exception as error:
-            where = _located(self._read, plain, error)
+            where = _located(read, plain, error)
             raise RecordInvalid(self.record.__name__, *where) from _foreign(error)
         return found
 

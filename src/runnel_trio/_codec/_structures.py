@@ -47,6 +47,7 @@ from runnel_trio._codec._mismatch import (
     typed_of,
 )
 from runnel_trio._codec._sure import NAMES, Sure
+from runnel_trio._names import closest
 
 __all__ = ["Structure", "structure_reader", "structure_writer"]
 
@@ -234,11 +235,15 @@ class Structure:
     def check_names(self, value: Any) -> None:
         if not isinstance(value, dict):
             raise refuse(f"{self.cls.__name__} as an object", value)
+        names = [x.name for x in self.fields]
+        if self.forbid_unknown and (unknown := value.keys() - set(names)):
+            first = min(map(str, unknown))
+            meant = closest(first, names)
+            hint = f"did you mean {meant}?" if meant else f"it has {', '.join(names) or 'none'}"
+            raise Mismatch(f"{self.cls.__name__} has no such field; {hint}", f".{first}")
         for field in self.fields:
             if field.required and field.name not in value:
                 raise Mismatch("missing, and it has no default", f".{field.name}")
-        if self.forbid_unknown and (unknown := value.keys() - {x.name for x in self.fields}):
-            raise Mismatch(f"{self.cls.__name__} has no such field", f".{min(map(str, unknown))}")
 
     def _items(self, value: Any) -> Iterator[Part]:
         self.check_names(value)

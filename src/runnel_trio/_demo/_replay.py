@@ -1,4 +1,8 @@
-"""A file of flights through two workers on a server of their own, and whether all that was right."""
+"""A file of flights through two workers, on a server of their own or another, and whether all that was right.
+
+On a server that others use it refuses to begin where there is an app of its name, and removes all that it
+stored.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,8 @@ import gzip
 import json
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,9 +20,9 @@ import attrs
 import trio
 
 from runnel_trio._demo.flights import PLANES, Flight, app, client, flights
-from runnel_trio._scopes import helpers
+from runnel_trio._scopes import helpers, shielded
 
-__all__ = ["SAMPLE", "BadFile", "Planes", "Replay", "differences", "expected_of"]
+__all__ = ["SAMPLE", "BadFile", "Occupied", "Planes", "Replay", "differences", "expected_of"]
 
 SAMPLE = Path(__file__).parent / "sample.jsonl.gz"
 #: By tail number: flights, miles, delayed, digest.
@@ -28,6 +33,16 @@ BATCH = 250
 LOOK = 0.05
 #: Seconds without any progress after which what is missing is left to the check.
 PATIENCE = 60.0
+#: Seconds that it may take to remove what was stored.
+_CLEARING = 10.0
+
+
+#: What a server has of the app, and what shows that it has something.
+_OURS, _SIGNS = "*{flights[:}/]*", ("runnel:{flights}:flights:meta", PLANES)
+
+
+class Occupied(Exception):
+    """There is an app of this name on the server."""
 
 
 class BadFile(Exception):
@@ -40,12 +55,14 @@ class Replay:
 
     Attributes:
         path: a flight a line, as JSON, plain or gzipped.
+        url: where the server is; ``embedded://`` is one of its own.
         sent: how many were sent up to now.
         planes: the histories, as of the last look.
         seconds: from the first send on.
     """
 
     path: Path
+    url: str = "embedded://"
     sent: int = 0
     planes: Planes = attrs.field(factory=dict)
     _began: float | None = None
@@ -70,12 +87,13 @@ class Replay:
             ready: called when both have joined.
 
         Raises:
-            Misconfigured: there is no embedded server.
+            Misconfigured: there is no embedded server, or the URL is none.
+            Occupied: the server has an app of this name.
             BadFile: a line is no flight, or the file is damaged.
             Exception: what the app raised.
         """
-        app.use_server("embedded://", origin="the demo")
-        async with app.session(), app.worker(), app.worker(), helpers() as nursery:
+        app.use_server(self.url, origin="the demo")
+        async with app.session(), _alone_there(), app.worker(), app.worker(), helpers() as nursery:
             ready()
             self._began = time.perf_counter()
             nursery.start_soon(self._look)
@@ -103,6 +121,33 @@ class Replay:
             await trio.sleep(LOOK / 2)
 
 
+@asynccontextmanager
+async def _alone_there() -> AsyncIterator[None]:
+    """For the body; then nothing is left."""
+    await trio.to_thread.run_sync(_refuse_others)
+    try:
+        yield
+    finally:
+        with shielded(_CLEARING):
+            await trio.to_thread.run_sync(_clear, abandon_on_cancel=True)
+
+
+def _refuse_others() -> None:
+    redis: Any = client()
+    for key in _SIGNS:
+        if redis.exists(key):
+            raise Occupied(
+                f"the server has an app `flights` already, with the key {key}: "
+                "name another server, or another database of it"
+            )
+
+
+def _clear() -> None:
+    redis: Any = client()
+    for key in list(redis.scan_iter(match=_OURS, count=1000)):
+        redis.unlink(key)
+
+
 def _departures(path: Path) -> Iterator[Flight]:
     unpack = gzip.open if path.suffix == ".gz" else open
     try:
@@ -121,7 +166,8 @@ def _flight(place: str, line: str) -> Flight:
 
 
 def _stored() -> Planes:
-    found: Any = client(app.server_url).hgetall(PLANES)
+    redis: Any = client()
+    found = redis.hgetall(PLANES)
     return {tailnum.decode(): json.loads(plane) for tailnum, plane in found.items()}
 
 

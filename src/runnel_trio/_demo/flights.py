@@ -10,19 +10,21 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from functools import cache
 from hashlib import sha256
-from typing import Any
+from typing import Any, TypeAlias
 
 import trio
-from redis import Redis, WatchError
+from redis import Redis, RedisCluster, WatchError
 
 from runnel_trio import App, Events, Record
 
 app = App("flights")
+Client: TypeAlias = Redis | RedisCluster
 
-#: A Redis hash: tail number → what is known of the aircraft, as JSON.
-PLANES = "flights:planes"
+#: A Redis hash: tail number → what is known of the aircraft, as JSON. The braces keep it together with the
+#: progress of all partitions where there are several nodes.
+PLANES = "{flights}:planes"
+_clients: dict[str, Client] = {}
 
 
 class Flight(Record):
@@ -46,16 +48,16 @@ flights = app.stream("flights", record=Flight, partition_by="tailnum")
 @app.processor(flights)
 async def history(events: Events[Flight]) -> None:
     """Bring the histories up to date, some hundred flights at a time."""
-    redis = client(app.server_url)
+    redis = await trio.to_thread.run_sync(client)
     async for batch in events.take(500, within=0.05):
         departures = [(event.xid, event.record()) for event in batch]
-        await trio.to_thread.run_sync(apply, redis, events.partition.number, departures)
+        await trio.to_thread.run_sync(apply, redis, events.partition.key, departures)
 
 
-def apply(redis: Redis, partition: int, departures: Sequence[tuple[bytes, Flight]]) -> None:
+def apply(redis: Client, partition: str, departures: Sequence[tuple[bytes, Flight]]) -> None:
     """Apply what was not applied before, all of it or, if anybody else is quicker, nothing, and try again."""
-    progress = f"flights:progress:{partition}"
-    with redis.pipeline() as transaction:
+    progress = f"{{flights}}:progress:{partition}"
+    with redis.pipeline(transaction=True) as transaction:
         while True:
             transaction.watch(progress)
             last: Any = transaction.get(progress)
@@ -76,10 +78,10 @@ def apply(redis: Redis, partition: int, departures: Sequence[tuple[bytes, Flight
             return
 
 
-def known(redis: Redis, tailnums: set[str]) -> dict[str, dict[str, Any]]:
+def known(redis: Any, tailnums: set[str]) -> dict[str, dict[str, Any]]:
     """What is stored of these aircraft, or the beginning of a history."""
     names = sorted(tailnums)
-    stored: Any = redis.hmget(PLANES, names)
+    stored = redis.hmget(PLANES, names)
     return {
         name: json.loads(plane) if plane else {"flights": 0, "miles": 0, "delayed": 0, "digest": ""}
         for name, plane in zip(names, stored, strict=True)
@@ -102,7 +104,9 @@ def order_of(xid: bytes) -> tuple[int, int]:
     return int(milliseconds), int(sequence)
 
 
-@cache
-def client(url: str) -> Redis:
+def client() -> Client:
     """One client for all partitions, which use it from threads: redis-py's are made for that."""
-    return Redis.from_url(url)
+    url = app.server_url
+    if url not in _clients:
+        _clients[url] = app.redis_client()
+    return _clients[url]

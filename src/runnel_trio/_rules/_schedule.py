@@ -30,6 +30,8 @@ _EPOCH = datetime(1970, 1, 1)
 _LARGEST_JUMP = 4 * 3600
 #: How many runs that were left out are counted, at most: enough for a log line.
 _COUNTED = 10_000
+#: Names of cron expressions.
+_NICKNAMES = "@hourly, @daily, @midnight, @weekly, @monthly, @yearly and @annually"
 
 
 def checked_interval(seconds: float) -> float:
@@ -97,10 +99,14 @@ class Crontab:
                 f"crontab: timezone={self.zone!r} is no tzinfo, such as zoneinfo.ZoneInfo('Europe/Berlin')"
             )
         try:
+            if (count := 5 if self.spec.startswith("@") else len(self.spec.split())) not in {5, 6}:
+                raise ValueError(f"it has {count} {'column' if count == 1 else 'columns'}")
             fields = croniter.expand(self.spec)[0]
         except (CroniterError, AttributeError, TypeError, ValueError) as error:
+            why = f"there are {_NICKNAMES}" if str(self.spec).startswith("@") else str(error)
             raise Misconfigured(
-                f"crontab: {self.spec!r} is no cron expression, such as '45 17 * * *' or '@hourly' ({error})"
+                f"crontab: {self.spec!r} is no cron expression: {why}. Write five columns, minute hour day "
+                "month weekday, as in '45 17 * * *' (a sixth is the second), or a name such as @hourly"
             ) from None
         object.__setattr__(self, "_names_hours", fields[1] != ["*"])
         try:

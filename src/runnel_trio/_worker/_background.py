@@ -20,10 +20,10 @@ import attrs
 import trio
 
 from runnel_trio._broker._protocol import Broker
-from runnel_trio._names import name_of
+from runnel_trio._names import name_of, place_of
 from runnel_trio._rules._schedule import Crontab, next_tick
 from runnel_trio._scopes import quitting
-from runnel_trio._telemetry import report
+from runnel_trio._telemetry import Running, handling, report
 from runnel_trio._traceback import told
 from runnel_trio._worker._heartbeat import Heartbeat
 from runnel_trio._worker._leadership import Leadership
@@ -85,7 +85,8 @@ class Background:
 
     def __attrs_post_init__(self) -> None:
         if not inspect.iscoroutinefunction(self.function):
-            raise Misconfigured(f"{name_of(self.function)} must be an async function: `async def …`")
+            name, place = name_of(self.function), place_of(self.function)
+            raise Misconfigured(f"{name} must be an async function: `async def …` ({place})")
         wanted = [
             name
             for name, parameter in inspect.signature(self.function).parameters.items()
@@ -113,6 +114,7 @@ class _Runner:
     """Runs one function when it is due, from now until drained or cancelled."""
 
     work: Background
+    member: str
     wall: Callable[[], float]
     grace_period: float
     halt: Callable[[BaseException], None]
@@ -134,6 +136,7 @@ class _Runner:
         self._busy.cancel()
 
     async def run(self) -> None:
+        handling.set(Running(member=self.member, function=self.work.name))
         if self.work.interval is not None:
             await self._timer(self.work.interval)
         elif self.work.spec is not None and self.work.timezone is not None:
@@ -272,6 +275,7 @@ class Backgrounds:
         runners = [
             _Runner(
                 work=work,
+                member=self.member,
                 wall=self.broker.wall,
                 grace_period=self.settings.default_grace_period,
                 halt=self.halt,

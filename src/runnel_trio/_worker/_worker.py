@@ -15,17 +15,17 @@ import logging
 import os
 import socket
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from typing import Any, Protocol
 
 import attrs
 import trio
 
-from runnel_trio._broker._protocol import Broker
-from runnel_trio._processor import Processor
+from runnel_trio._broker._protocol import Broker, ProcessorSpec
+from runnel_trio._processor import Processor, refuse_far
 from runnel_trio._scopes import helpers, quitting
 from runnel_trio._telemetry import Tally, report
 from runnel_trio._worker._background import Background, Backgrounds
@@ -33,6 +33,7 @@ from runnel_trio._worker._heartbeat import Heartbeat
 from runnel_trio._worker._member._caution import Turn
 from runnel_trio._worker._member._meter import Meter
 from runnel_trio._worker._member._rebalancer import Rebalancer
+from runnel_trio._worker._succession import Succession
 from runnel_trio.metrics import Metrics
 from runnel_trio.settings import Settings
 
@@ -80,8 +81,9 @@ class Worker:
     counts: Tally = attrs.field(factory=Tally, init=False, repr=False)
     ended: trio.Event = attrs.field(factory=trio.Event, init=False, repr=False)
     _heartbeat: Heartbeat = attrs.field(init=False)
-    _members: list[Rebalancer | Backgrounds] = attrs.field(factory=list, init=False)
+    _members: list[Succession | Backgrounds] = attrs.field(factory=list, init=False)
     _halted: BaseException | None = attrs.field(default=None, init=False)
+    _failures: set[str] = attrs.field(factory=set, init=False)
     _ready: trio.Event = attrs.field(factory=trio.Event, init=False)
     _stopping: trio.Event = attrs.field(factory=trio.Event, init=False)
 
@@ -102,18 +104,9 @@ class Worker:
             }
         )
         for processor in self.processors:
+            make = partial(self._make, processor, about, turn, self._meter(processor))
             self._members.append(
-                Rebalancer(
-                    broker=self.broker,
-                    processor=processor,
-                    member=self.member,
-                    about=about,
-                    heartbeat=self._heartbeat,
-                    halt=self.halt,
-                    turn=turn,
-                    counts=self.counts,
-                    meter=self._meter(processor),
-                )
+                Succession(broker=self.broker, processor=processor, make=make, halt=self.halt)
             )
         if self.functions:
             self._members.append(
@@ -128,6 +121,29 @@ class Worker:
                     halt=self.halt,
                 )
             )
+
+    def _make(
+        self,
+        processor: Processor[Any],
+        about: str,
+        turn: Turn,
+        meter: Meter | None,
+        spec: ProcessorSpec,
+        on_moved: Callable[[], None],
+    ) -> Rebalancer:
+        return Rebalancer(
+            broker=self.broker,
+            processor=processor,
+            spec=spec,
+            member=self.member,
+            about=about,
+            heartbeat=self._heartbeat,
+            halt=self.halt,
+            turn=turn,
+            counts=self.counts,
+            on_moved=on_moved,
+            meter=meter,
+        )
 
     def __repr__(self) -> str:
         return f"<Worker {self.member} of {', '.join(processor.name for processor in self.processors)}>"
@@ -147,12 +163,12 @@ class Worker:
     @property
     def alive(self) -> bool:
         """Whether the server has heard of it within the last lease; for a probe of liveness."""
-        return all(x.alive for x in self._members if isinstance(x, Rebalancer))
+        return all(x.alive for x in self._members if isinstance(x, Succession))
 
     @property
     def ready(self) -> bool:
         """Whether every processor owns its share of the partitions, or stands by; not while it stops."""
-        settled = all(x.settled for x in self._members if isinstance(x, Rebalancer))
+        settled = all(x.settled for x in self._members if isinstance(x, Succession))
         return self._ready.is_set() and settled and not self._stopping.is_set()
 
     def stop(self) -> None:
@@ -168,12 +184,16 @@ class Worker:
             member.abort()
 
     def halt(self, error: BaseException) -> None:
-        """Stop, and raise this at the end. A second one is logged and noted on the first."""
+        """Stop, and raise this at the end. Another failure is logged and noted on it, once.
+
+        What all partitions fail with, as when a database is away, is one failure.
+        """
         if self._halted is None:
             self._halted = error
-        elif error is not self._halted:
+        elif repr(error) not in self._failures:
             report(logging.ERROR, "failed-too", error=repr(error))
             self._halted.add_note(f"While the worker was stopping, this was raised too: {error!r}")
+        self._failures.add(repr(error))
         self._stopping.set()
 
     async def run(self, *, task_status: trio.TaskStatus[Worker] = trio.TASK_STATUS_IGNORED) -> None:
@@ -210,7 +230,9 @@ class Worker:
         """What its processors read and write."""
         used = [stream for x in self.processors for stream in (x.stream, *x.sinks)]
         for stream in {stream.name: stream for stream in used}.values():
-            await self.broker.declare(stream.spec)
+            stream.adopt((await self.broker.declare(stream.code)).current)
+        for processor in self.processors:  # by the counts that the server has
+            refuse_far(self.broker, processor)
 
     async def _until_stopped(self, task_status: trio.TaskStatus[Worker]) -> None:
         await self._ready.wait()

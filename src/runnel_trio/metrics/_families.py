@@ -96,19 +96,27 @@ _ALL = [
     _gauge("runnel_unacked_events", "Events that are handled and wait for their commit."),
     _gauge(
         "runnel_lag_events",
-        "Events that are not acknowledged, in the partitions that this worker owns. Of the heartbeat before, "
-        "which is a quarter of lock_expiry ago at most.",
+        "Events that are not acknowledged, in the partitions that this worker owns; of one worker also those "
+        "in the partitions that nobody owns. Of the heartbeat before, which is a quarter of lock_expiry ago "
+        "at most.",
         alert="It grows for ten minutes.",
     ),
     _gauge(
         "runnel_lag_seconds",
-        "Time since the oldest of the events that wait here was stored.",
+        "Time since the oldest of the events that wait here was stored; of one worker also of those that "
+        "wait where there is no owner.",
         alert="It is above what your users may wait for.",
     ),
     _gauge(
         "runnel_owned_partitions",
         "Partitions that this worker owns.",
-        alert="Their sum over all workers is below the number of partitions for a minute.",
+        alert="There is none: no worker runs, or none is scraped.",
+    ),
+    _gauge(
+        "runnel_unowned_partitions",
+        "Partitions that nobody owns: they stand still, or wait for whoever takes them over. Told by the "
+        "worker that has run the processor for longest, 0 by the others.",
+        alert="Their sum is above 0 for a minute.",
     ),
     _gauge(
         "runnel_quarantined_partitions",

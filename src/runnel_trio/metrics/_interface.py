@@ -93,8 +93,17 @@ class Metrics:
             owned: partitions.
             quarantined: partitions of its share that stand still.
             unacked: events that are handled, and wait for their commit.
-            lag: events in its partitions that are not acknowledged, as the server says.
-            age: seconds since the oldest of them that is here was stored; 0 when there is none.
+            lag: events in its partitions that are not acknowledged, as the server says. The worker that has
+                run the processor for longest adds those in partitions that nobody owns (see `unowned`).
+            age: seconds since the oldest of them that is here, or that nobody owns, was stored; 0 when there
+                is none.
+        """
+
+    def unowned(self, stream: str, processor: str, partitions: int) -> None:
+        """So many partitions have no owner: they stand still, or nobody has taken them over yet.
+
+        Told by the worker that has run the processor for longest, after a heartbeat (of streams with 64
+        partitions and more: after every so many); by the others, and at the end, it is 0, told once.
         """
 
     def sent(self, stream: str, events: int, seconds: float) -> None:

@@ -150,6 +150,11 @@ class PrometheusMetrics(Metrics):
             self._numbers["runnel_lag_events"][labels] = lag
             self._numbers["runnel_lag_seconds"][labels] = age
 
+    def unowned(self, stream: str, processor: str, partitions: int) -> None:
+        """See `Metrics.unowned`."""
+        with self._lock:
+            self._numbers["runnel_unowned_partitions"][stream, processor] = partitions
+
     def sent(self, stream: str, events: int, seconds: float) -> None:
         """See `Metrics.sent`."""
         self._add("runnel_sent_events_total", (stream,), events)

@@ -16,7 +16,15 @@ from typing import Any
 
 import attrs
 
-from runnel_trio._broker._protocol import Batch, Broker, CommitOutcome, Output
+from runnel_trio._broker._protocol import (
+    Batch,
+    Broker,
+    CommitOutcome,
+    Layouts,
+    Output,
+    ProcessorSpec,
+    StreamSpec,
+)
 from runnel_trio._codec import DecodeError, Record
 from runnel_trio._event import Event, Origin, Partition
 from runnel_trio._operations import Quarantined, predecessor
@@ -65,12 +73,14 @@ class Letter:
         xid: its Redis stream id there.
         record: a `Dead`, or the source's record where the sink keeps those; None when it cannot be read.
         fields: what is stored: fields and values in turn.
+        layout: of the sink's partitions, see `Partition`; there are two while these are being changed.
     """
 
     partition: int
     xid: str
     record: Record | None
     fields: tuple[bytes, ...]
+    layout: int = 1
 
 
 @attrs.define(eq=False)
@@ -86,6 +96,9 @@ class DeadLetterMiddleware(Middleware):
         sink: a stream of the same app, with `Dead` as its record, or with the source's own record if that is
             primitive: then entries are stored as they are. On Redis Cluster it needs the source's
             partition count.
+        by_hand: nothing is stored by itself: failures follow the exception policy, and letters are made by
+            ``runnel-trio processor resume --dead-letter`` (`Processor.resume`) alone, of what stands still
+            under ``"quarantine"``.
 
     Example:
         >>> from runnel_trio import App, Record
@@ -102,6 +115,7 @@ class DeadLetterMiddleware(Middleware):
     """
 
     sink: Stream[Any]
+    by_hand: bool = attrs.field(default=False, kw_only=True)
     _sources: dict[str, Stream[Any]] = attrs.field(factory=dict, init=False)
 
     def declared(self, stream: Stream[Any]) -> Sequence[Stream[Any]]:
@@ -131,7 +145,8 @@ class DeadLetterMiddleware(Middleware):
                 yield item
             except GeneratorExit:
                 error = events.exception
-                if isinstance(error, Exception) and not isinstance(error, LeaseLost) and not events.retrying:
+                blamed = isinstance(error, Exception) and not isinstance(error, LeaseLost)
+                if blamed and not events.retrying and not self.by_hand:
                     self._set_aside(events, error)
                 raise
 
@@ -149,16 +164,18 @@ class DeadLetterMiddleware(Middleware):
         else:
             events.set_aside(outputs)
 
-    async def buried(self, broker: Broker, source: Stream[Any], why: Quarantined) -> list[Output]:
-        """What is to be stored for the events that a partition stands still at.
+    async def buried(
+        self, broker: Broker, source: Stream[Any], place: ProcessorSpec, why: Quarantined
+    ) -> list[Output]:
+        """What is to be stored for the events that a partition of ``source`` stands still at.
 
         Raises:
             RecordInvalid, StreamFull: as `_outputs`.
         """
         number, first = why.partition, predecessor(why.first.encode())
-        partition = Partition(number=number, key=broker.log_key(source.spec, number))
+        partition = Partition(number=number, key=broker.log_key(place.stream, number))
         origin = Origin(partition=partition, group=b"", decode=source.decode)
-        entries = await broker.entries(source.spec, number, after=first, count=why.count)
+        entries = await broker.entries(place.stream, number, after=first, count=why.count)
         failed = [
             Event(origin, xid, fields)
             for xid, fields in entries
@@ -205,17 +222,17 @@ class DeadLetterMiddleware(Middleware):
             limit: at most so many.
         """
         found: list[Letter] = []
-        async with self.sink.connect(self.sink.spec) as broker:
-            for number in self._numbers(partitions):
+        async with self.sink.connect(self.sink).looking() as broker:
+            for spec, number in await self._places(broker, partitions):
                 after = ORIGIN
                 while limit is None or len(found) < limit:
                     most = _PAGE if limit is None else min(_PAGE, limit - len(found))
-                    page = await broker.entries(self.sink.spec, number, after=after, count=most)
+                    page = await broker.entries(spec, number, after=after, count=most)
                     if not page:
                         break
                     after = page[-1][0]
                     found += [
-                        Letter(number, xid.decode(), self._read(fields), tuple(fields))
+                        Letter(number, xid.decode(), self._read(fields), tuple(fields), spec.layout)
                         for xid, fields in page
                     ]
         return found
@@ -231,35 +248,52 @@ class DeadLetterMiddleware(Middleware):
             StreamFull: there is no room; the letters from this one on stay.
         """
         moved = 0
-        async with self.sink.connect(self.sink.spec) as broker:
+        async with self.sink.connect(self.sink).looking() as broker:
+            specs = {spec.layout: spec for spec, _ in await self._places(broker, None)}
             for at, letter in enumerate(letters):
-                source, output = self._way_back(letter)
-                async with source.connect(source.spec):
-                    outcome = await broker.transfer(
-                        self.sink.spec, letter.partition, letter.xid.encode(), output
-                    )
+                outcome, output = await self._put_back(broker, specs.get(letter.layout), letter)
                 if outcome is CommitOutcome.FULL:
                     left = tuple(range(at, len(letters)))
-                    raise StreamFull(source.name, output.partition, source.spec.partition_size, left)
+                    raise StreamFull(output.stream.name, output.partition, output.stream.partition_size, left)
                 moved += outcome is CommitOutcome.COMMITTED
         return moved
 
+    async def _put_back(
+        self, broker: Broker, spec: StreamSpec | None, letter: Letter
+    ) -> tuple[CommitOutcome, Output]:
+        source = self._source_of(letter)
+        async with source.connect(source):
+            output = self._way_back(source, letter)
+            if spec is None:  # its layout is gone, and so is the letter
+                return CommitOutcome.REWOUND, output
+            outcome = await broker.transfer(spec, letter.partition, letter.xid.encode(), output)
+            if outcome is CommitOutcome.SEALED:
+                await source.follow(broker)
+                output = self._way_back(source, letter)
+                outcome = await broker.transfer(spec, letter.partition, letter.xid.encode(), output)
+            return outcome, output
+
     async def drop(self, letters: Collection[Letter]) -> int:
         """Delete letters; how many were still there."""
-        async with self.sink.connect(self.sink.spec) as broker:
+        async with self.sink.connect(self.sink).looking() as broker:
             gone = 0
-            for number in {letter.partition for letter in letters}:
-                xids = [letter.xid.encode() for letter in letters if letter.partition == number]
-                gone += await broker.remove(self.sink.spec, number, xids)
+            for spec, number in await self._places(broker, None):
+                place = spec.layout, number
+                xids = [x.xid.encode() for x in letters if (x.layout, x.partition) == place]
+                gone += await broker.remove(spec, number, xids) if xids else 0
             return gone
 
-    def _numbers(self, partitions: Collection[int] | None) -> list[int]:
-        count = self.sink.partition_count
-        chosen = range(count) if partitions is None else sorted(set(partitions))
+    async def _places(
+        self, broker: Broker, partitions: Collection[int] | None
+    ) -> list[tuple[StreamSpec, int]]:
+        """The sink's partitions, the former ones too."""
+        layouts = await broker.layouts(self.sink.spec) or Layouts(self.sink.spec)
+        most = max(x.partition_count for x in layouts.all)
+        chosen = range(most) if partitions is None else sorted(set(partitions))
         for number in chosen:
-            if not 0 <= number < count:
+            if not 0 <= number < most:
                 raise Misconfigured(f"{self.sink!r} has no partition {number}")
-        return list(chosen)
+        return [(spec, number) for spec in layouts.all for number in chosen if number < spec.partition_count]
 
     def _read(self, fields: Sequence[bytes]) -> Record | None:
         try:
@@ -268,25 +302,42 @@ class DeadLetterMiddleware(Middleware):
             return None
         return record
 
-    def _way_back(self, letter: Letter) -> tuple[Stream[Any], Output]:
+    def _source_of(self, letter: Letter) -> Stream[Any]:
         record = letter.record
         if isinstance(record, Dead):
-            source = self._sources.get(record.stream)
-            if source is None:
+            if record.stream not in self._sources:
                 raise Misconfigured(f"letter {letter.xid} is of stream {record.stream!r}: it is not declared")
-            names, values = [name.encode() for name in record.data], list(record.data.values())
-            return source, Output(source.spec, record.partition, Batch(names, values))
+            return self._sources[record.stream]
         if self.sink.record is Dead or not self._sources:
             raise Misconfigured(
                 f"letter {letter.xid} does not say where it came from: it can only be dropped"
             )
         (source,) = self._sources.values()
+        return source
+
+    def _way_back(self, source: Stream[Any], letter: Letter) -> Output:
+        record = letter.record
+        if isinstance(record, Dead):
+            names, values = [name.encode() for name in record.data], list(record.data.values())
+            number = record.partition
+            if source.spec.layout > 1:  # it may have come from partitions that are no more
+                number = _number_of(source, names, values, number)
+            return Output(source.spec, number, Batch(names, values))
         number = letter.partition if record is None else source.partition_of(record)
         if not number < source.partition_count:
             raise Misconfigured(
                 f"letter {letter.xid} is of no partition of {source!r}: it can only be dropped"
             )
-        return source, Output(source.spec, number, Batch(letter.fields[::2], letter.fields[1::2]))
+        return Output(source.spec, number, Batch(letter.fields[::2], letter.fields[1::2]))
+
+
+def _number_of(source: Stream[Any], names: Sequence[bytes], values: Sequence[bytes], otherwise: int) -> int:
+    """The partition that an entry belongs to; what cannot be read has no key."""
+    try:
+        fields = [part for field in zip(names, values, strict=True) for part in field]
+        return source.partition_of(source.codec.decode(fields))
+    except DecodeError:
+        return otherwise % source.partition_count
 
 
 def _letter(stream: str, event: Event, now: datetime, text: str, trace: str) -> Dead:

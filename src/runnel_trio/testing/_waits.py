@@ -11,9 +11,12 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from runnel_trio._app import App
+from runnel_trio._broker._protocol import Broker, ProcessorSpec
 from runnel_trio._names import name_of
+from runnel_trio._operations import stages
 from runnel_trio._processor import Processor
 from runnel_trio._rules._schedule import Crontab
+from runnel_trio._words import counted
 from runnel_trio.exceptions import Misconfigured
 
 __all__ = ["NotDrained", "advance_to", "drained"]
@@ -73,21 +76,29 @@ async def drained(*of: App | Processor[Any], within: float = 5.0) -> None:
 
 async def _behind(processor: Processor[Any]) -> list[str]:
     """A line for each partition that is behind; the last one for those that are not named."""
-    stream, numbers = processor.stream, range(processor.stream.partition_count)
-    async with stream.connect(stream.spec) as broker:
-        states = await broker.examine(processor.spec, numbers)
-        standing = await broker.quarantined(processor.spec, numbers)
-        new = [0 if state else len(await broker.entries(stream.spec, n)) for n, state in enumerate(states)]
+    lines: list[str] = []
+    async with processor.stream.connect(processor.stream) as broker:
+        for place in await stages(broker, processor.spec):
+            lines += await _behind_in(broker, place)
+    more = len(lines) - _NAMED
+    rest = [f"and {counted(more, 'more partition')} of processor {processor.name!r}"] if more > 0 else []
+    return [*lines[:_NAMED], *rest]
+
+
+async def _behind_in(broker: Broker, place: ProcessorSpec) -> list[str]:
+    stream, numbers = place.stream, range(place.stream.partition_count)
+    states = await broker.examine(place, numbers)
+    standing = await broker.quarantined(place, numbers)
+    new = [0 if state else len(await broker.entries(stream, n)) for n, state in enumerate(states)]
     lines = []
     for number, state, why in zip(numbers, states, standing, strict=True):
         lag = new[number] if state is None else state.entries_added - state.entries_read
         if lag:
-            place = f"{stream.name}[{number}] of processor {processor.name!r}"
+            where = f"{stream.name}[{number}] of processor {place.name!r}"
             said = f", stands in quarantine at {why.first.decode()}: {why.error}" if why else ""
             said += ", which no worker has taken yet" if state is None else ""
-            lines.append(f"{place}: {lag} event(s) behind{said}")
-    more = len(lines) - _NAMED
-    return [*lines[:_NAMED], f"and {more} more partition(s) of processor {processor.name!r}"][: len(lines)]
+            lines.append(f"{where}: {counted(lag, 'event')} behind{said}")
+    return lines
 
 
 async def advance_to(app: App, function: Callable[[], Awaitable[Any]]) -> datetime:

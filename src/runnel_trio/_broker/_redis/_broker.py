@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any
 
 import attrs
-import outcome
 
 from runnel_trio._broker._protocol import (
     Acquired,
@@ -19,10 +18,12 @@ from runnel_trio._broker._protocol import (
     CommitOutcome,
     Entry,
     Held,
+    Layouts,
     Lease,
     Membership,
     Output,
     Party,
+    Place,
     ProcessorSpec,
     Quarantine,
     Reader,
@@ -30,12 +31,10 @@ from runnel_trio._broker._protocol import (
     StreamSpec,
     Surveyed,
 )
-from runnel_trio._broker._redis import _keys, _survey
-from runnel_trio._broker._redis._connection import Endpoint, Line, Outage
+from runnel_trio._broker._redis import _keys, _layouts, _replicas, _survey
+from runnel_trio._broker._redis._errors import advised
 from runnel_trio._broker._redis._fitness import check_fitness
-from runnel_trio._broker._redis._gateway import Gateway, Hop
 from runnel_trio._broker._redis._pulse import RedisPulse, beat_call, party_keys
-from runnel_trio._broker._redis._reader import RedisReader
 from runnel_trio._broker._redis._replies import (
     membership,
     outcome_of,
@@ -43,29 +42,26 @@ from runnel_trio._broker._redis._replies import (
     quarantine_text,
     state,
     taken,
-    text,
 )
 from runnel_trio._broker._redis._scripts import Call, Plain
-from runnel_trio._broker._redis._sender import Sender, Shipment
+from runnel_trio._broker._redis._sender import Shipment
 from runnel_trio._broker._redis._server import SCHEME, embedded_server
+from runnel_trio._broker._redis._wire import Commands, Request, Wire, wired
 from runnel_trio._rules._cursor import ORIGIN, LogState
-from runnel_trio._scopes import helpers
-from runnel_trio.exceptions import BrokerUnavailable, Misconfigured, RunnelError
+from runnel_trio.exceptions import BrokerUnavailable
 
 __all__ = ["RedisBroker", "open_redis"]
 
 #: Not stopped by a suspended machine, where there is such a clock.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
-_Request = Sequence[Call | Plain]
-
 
 @asynccontextmanager
-async def open_redis(url: str) -> AsyncIterator[RedisBroker]:
+async def open_redis(place: Place) -> AsyncIterator[RedisBroker]:
     """Connect, check that the server will do, and serve until the body ends.
 
     Args:
-        url: as redis-py reads it, or ``embedded://…``: then the server lives as long as the body.
+        place: as its settings say, or ``embedded://…``: then the server lives as long as the body.
 
     Raises:
         BrokerUnavailable: nobody answers.
@@ -73,56 +69,44 @@ async def open_redis(url: str) -> AsyncIterator[RedisBroker]:
         Misconfigured: it is too old, or evicts keys.
     """
     async with AsyncExitStack() as stack:
-        if url.startswith(SCHEME):
-            url = await stack.enter_async_context(embedded_server(url))
-        endpoint, outage = Endpoint(url=url), Outage(url=url)
-        lines = Line(endpoint), Line(endpoint)
-        for line in lines:
-            stack.callback(line.close)
-        sender = Sender(line=lines[1], outage=outage)
-        commands: Gateway[_Request, list[Any]] = Gateway(carry=partial(_carry, lines[0]))
-        sends: Gateway[Shipment, dict[int, int]] = Gateway(carry=sender.carry, weigh=len)
-        nursery = await stack.enter_async_context(helpers())
-        await nursery.start(commands.run)
-        await nursery.start(sends.run)
-        broker = RedisBroker(endpoint=endpoint, outage=outage, commands=commands, sends=sends)
-        (info,) = await commands.call([Plain(("INFO",))])
-        broker.about = check_fitness(info, endpoint.url)
-        yield broker
-
-
-async def _carry(line: Line, requests: Sequence[_Request], hop: Hop) -> list[outcome.Outcome[list[Any]]]:
-    replies = iter(await line.talk([call for request in requests for call in request], hop))
-    outcomes: list[outcome.Outcome[list[Any]]] = []
-    for request in requests:
-        own = [next(replies) for _ in request]
-        # What passes by itself goes first: then the request is repeated, and each call may be.
-        errors = [x for x in own if isinstance(x, RunnelError)]
-        errors.sort(key=lambda error: not isinstance(error, BrokerUnavailable))
-        outcomes.append(outcome.Error(errors[0]) if errors else outcome.Value(own))
-    return outcomes
+        if place.url.startswith(SCHEME) and place.factory is None:
+            place = Place(await stack.enter_async_context(embedded_server(place.url)))
+        try:
+            wire = await stack.enter_async_context(wired(place))
+            facts = await wire.facts()
+        except BrokerUnavailable as error:
+            raise advised(error) from error
+        about = [check_fitness(info, url, clustered=wire.clustered) for url, info in facts]
+        yield RedisBroker(wire=wire, about=about[0])
 
 
 @attrs.define(eq=False, kw_only=True)
 class RedisBroker:
     """See `_protocol.Broker`."""
 
-    endpoint: Endpoint
-    outage: Outage
-    commands: Gateway[_Request, list[Any]]
-    sends: Gateway[Shipment, dict[int, int]]
-    about: str = attrs.field(default="", init=False)
+    wire: Wire
+    about: str
     clock: Callable[[], float] = attrs.field(default=partial(time.clock_gettime, _CLOCK), init=False)
 
     @property
     def url(self) -> str:
         """Where the server is."""
-        return self.endpoint.url
+        return self.wire.url
 
     @property
     def appends_at_once(self) -> bool:
         """See `_protocol.Broker`."""
-        return self.sends.idle
+        return self.wire.sends.idle
+
+    @property
+    def clustered(self) -> bool:
+        """See `_protocol.Broker`."""
+        return self.wire.clustered
+
+    @property
+    def keys_per_read(self) -> int:
+        """See `_protocol.Broker`."""
+        return self.wire.keys_per_read
 
     def wall(self) -> float:
         """See `_protocol.Broker`."""
@@ -134,29 +118,61 @@ class RedisBroker:
 
     def watch(self, away: Callable[[], None], back: Callable[[float], None]) -> None:
         """See `_protocol.Broker`."""
-        self.outage.on_away, self.outage.on_back = away, back
+        self.wire.outage.on_away, self.wire.outage.on_back = away, back
 
     def log_key(self, stream: StreamSpec, partition: int) -> str:
         """See `_protocol.Broker`."""
         return _keys.log(stream, partition)
 
-    async def declare(self, stream: StreamSpec) -> None:
+    async def declare(self, stream: StreamSpec, *, dry_run: bool = False) -> Layouts:
         """See `_protocol.Broker`."""
-        mine = [str(stream.partition_count), stream.record, stream.hasher]
-        told = [str(stream.partition_size), stream.overflow.value]
-        ((*there,),) = await self._surely([Call("declare", [_keys.meta(stream)], [*mine, *told])])
-        for what, stored, given in zip(("partition_count", "record", "hasher"), there, mine, strict=True):
-            found = text(stored or b"nothing")
-            if found != given:
-                raise _declared_otherwise(stream, what, found, given)
+        return await _layouts.declare(self._surely, stream, dry_run=dry_run)
+
+    async def layouts(self, stream: StreamSpec) -> Layouts | None:
+        """See `_protocol.Broker`."""
+        return await _layouts.layouts(self._surely, stream)
+
+    async def relearn(self, stream: StreamSpec) -> Layouts:
+        """See `_protocol.Broker`."""
+        return await _layouts.relearn(self._surely, stream)
+
+    async def repartition(self, stream: StreamSpec, count: int) -> Layouts:
+        """See `_protocol.Broker`."""
+        return await _layouts.repartition(self._surely, stream, count)
+
+    async def remaining(self, processor: ProcessorSpec) -> Sequence[int]:
+        """See `_protocol.Broker`."""
+        return await _layouts.remaining(self._surely, processor)
+
+    async def news(self, processor: ProcessorSpec) -> None:
+        """See `_protocol.Broker`."""
+        await self._surely([_tell(processor, (), "layout")])
+
+    async def discard(self, stream: StreamSpec, processors: Collection[str]) -> Sequence[int]:
+        """See `_protocol.Broker`."""
+        return await _layouts.discard(self._surely, stream, processors)
 
     async def append(self, stream: StreamSpec, batches: Mapping[int, Batch]) -> Mapping[int, int]:
         """See `_protocol.Broker`."""
-        return await self.sends.call(Shipment(stream, batches))
+        return await self.wire.sends.call(Shipment(stream, batches))
+
+    async def replicated(
+        self, stream: StreamSpec, partitions: Collection[int], count: int, within: float
+    ) -> int:
+        """See `_protocol.Broker`."""
+        keys = [_keys.producers(stream, x) for x in partitions]
+        return await _replicas.sends(self._surely, self.wire, keys, count, within)
+
+    async def commit_replicated(
+        self, processor: ProcessorSpec, commits: Sequence[Commit], count: int, within: float
+    ) -> int:
+        """See `_protocol.Broker`."""
+        calls = {_keys.producers(processor.stream, x.lease.partition): _commit(processor, x) for x in commits}
+        return await _replicas.commits(self._surely, self.wire, calls, count, within)
 
     def reader(self, processor: ProcessorSpec, block: float) -> Reader:
         """See `_protocol.Broker`."""
-        return self._reader(partial(_keys.log, processor.stream), block)
+        return self.wire.reader(partial(_keys.log, processor.stream), block)
 
     async def acquire(
         self, processor: ProcessorSpec, member: str, partitions: Mapping[int, Held | None]
@@ -194,7 +210,8 @@ class RedisBroker:
             Call("release", [_keys.lease(processor, lease.partition)], [lease.owner, lease.epoch])
             for lease in leases
         ]
-        await self._surely([*calls, _tell(processor, [lease.partition for lease in leases])])
+        await self._surely(calls)
+        await self._surely([_tell(processor, [lease.partition for lease in leases])])
 
     async def quarantine(self, processor: ProcessorSpec, lease: Lease, why: Quarantine) -> bool:
         """See `_protocol.Broker`."""
@@ -217,8 +234,9 @@ class RedisBroker:
             for why in whys
         ]
         numbers = [why.partition for why in whys]
-        replies = await self._surely([*calls, _tell(processor, numbers, "paused")])
-        return [bool(x) for x in replies[: len(calls)]]
+        replies = await self._surely(calls)
+        await self._surely([_tell(processor, numbers, "paused")])
+        return [bool(x) for x in replies]
 
     async def forget(self, processor: ProcessorSpec) -> int:
         """See `_protocol.Broker`."""
@@ -237,7 +255,8 @@ class RedisBroker:
         keys = [_keys.log(processor.stream, number), _keys.quarantine(processor, number)]
         own = (processor.name, quarantine_text(why), int(skip), why.first, why.last)
         call = _with_outputs("resume", keys, own, outputs)
-        reply, _ = await self._surely([call, _tell(processor, [number])])
+        (reply,) = await self._surely([call])
+        await self._surely([_tell(processor, [number])])
         return outcome_of(reply)
 
     async def rewind(
@@ -252,8 +271,9 @@ class RedisBroker:
             )
             for number, start in starts.items()
         ]
-        told = [] if dry_run else [_tell(processor, list(starts))]
-        replies = (await self._surely([*calls, *told]))[: len(calls)]
+        replies = await self._surely(calls)
+        if not dry_run:
+            await self._surely([_tell(processor, list(starts))])
         return [
             Rewound(number, before or None, after, lag_before, lag_after)
             for number, (before, after, lag_before, lag_after) in zip(starts, replies, strict=True)
@@ -270,7 +290,7 @@ class RedisBroker:
 
     async def time(self) -> float:
         """See `_protocol.Broker`."""
-        ((seconds, microseconds),) = await self._surely([Plain(("TIME",))])
+        ((seconds, microseconds),) = await self._surely([Plain(("TIME",), "")])
         return int(seconds) + int(microseconds) / 1e6
 
     async def streams(self, app: str) -> Sequence[StreamSpec]:
@@ -301,7 +321,7 @@ class RedisBroker:
 
     def pulse(self) -> RedisPulse:
         """See `_protocol.Broker`."""
-        return RedisPulse(Line(self.endpoint))
+        return RedisPulse(self.wire.line())
 
     async def look(self, party: Party) -> Membership:
         """See `_protocol.Broker`."""
@@ -324,34 +344,26 @@ class RedisBroker:
     def control(self, party: Party, block: float) -> Reader:
         """See `_protocol.Broker`."""
         key = _keys.control(party)
-        return self._reader(lambda _: key, block)
+        return self.wire.reader(lambda _: key, block)
 
-    def _reader(self, key: Callable[[int], str], block: float) -> RedisReader:
-        return RedisReader(
-            endpoint=self.endpoint, outage=self.outage, log_key=key, unblock=self._unblock, block=block
-        )
-
-    async def _surely(self, calls: _Request) -> list[Any]:
+    async def _surely(self, calls: Request, through: Commands | None = None) -> list[Any]:
         """The replies to calls that may be repeated, however long the server is away."""
+        through = through or self.wire.commands
         if not calls:
             return []
         attempt, who = 0, object()
         try:
             while True:
                 try:
-                    replies = await self.commands.call(calls)
+                    replies = await through.call(calls)
                 except BrokerUnavailable as error:
-                    await self.outage.pause(who, error, attempt)
+                    await self.wire.outage.pause(who, error, attempt)
                     attempt += 1
                 else:
-                    self.outage.over(who)
+                    self.wire.outage.over(who)
                     return replies
         finally:
-            self.outage.given_up(who)
-
-    async def _unblock(self, client: int) -> int:
-        (answer,) = await self.commands.call([Plain(("CLIENT", "UNBLOCK", client))])
-        return int(answer)
+            self.wire.outage.given_up(who)
 
 
 def _observed(held: Held | None) -> tuple[str, str]:
@@ -383,16 +395,9 @@ def _with_outputs(
     all_arguments: list[bytes | str | int] = [*arguments, len(outputs)]
     for output in outputs:
         stream, batch = output.stream, output.batch
-        all_keys.append(_keys.log(stream, output.partition))
-        all_arguments += [len(all_keys), stream.partition_size, stream.overflow.value, len(batch.names)]
+        number = output.partition
+        all_arguments += [len(all_keys) + 1, stream.layout, stream.partition_size, stream.overflow.value]
+        all_keys += [_keys.log(stream, number), _keys.producers(stream, number)]
+        all_arguments.append(len(batch.names))
         all_arguments += [*batch.names, len(batch), *batch.values]
     return Call(script, all_keys, all_arguments)
-
-
-def _declared_otherwise(stream: StreamSpec, what: str, there: str, given: str) -> Misconfigured:
-    there = there if there.isprintable() else ascii(there)
-    return Misconfigured(
-        f"stream {stream.name!r} of app {stream.app!r} was declared with {what}={there}, and is now declared "
-        f"with {given}: keys would change their partition or their meaning. Keep {there}, or send to a "
-        "stream of another name and drain this one first."
-    )

@@ -1,9 +1,4 @@
-"""Connections as this library needs them, and redis-py's errors in our own words.
-
-redis-py repeats a command whose answer was lost, which stores an XADD twice. So every connection is made
-without retries: what may be repeated is repeated by the caller, who knows. Every socket has a timeout, so
-that a server that stands still holds nobody for ever.
-"""
+"""One connection and what is exchanged over it, and a server that is away."""
 
 from __future__ import annotations
 
@@ -11,122 +6,28 @@ import logging
 import os
 import random
 import socket
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain
 from typing import Any, Protocol
-from urllib.parse import parse_qs, urlsplit
 
 import attrs
-import redis
 import trio
 from redis import exceptions as theirs
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from runnel_trio._broker._redis._arrival import arrived, can_look
-from runnel_trio._broker._redis._scripts import (
-    Command,
-    answers,
-    by_digest,
-    commands_at,
-    exchange,
-    repeated,
-)
+from runnel_trio._broker._redis._endpoint import Endpoint
+from runnel_trio._broker._redis._errors import Demoted, Moving, mapped, translate
+from runnel_trio._broker._redis._scripts import Command, answers, by_digest, exchange, repeated
 from runnel_trio._kinds import redacted
 from runnel_trio._telemetry import report
-from runnel_trio.exceptions import BrokerRefused, BrokerUnavailable, Misconfigured, RunnelError
+from runnel_trio.exceptions import BrokerUnavailable
 
-__all__ = ["Endpoint", "Line", "Outage", "mapped", "translate"]
+__all__ = ["Hop", "Line", "Outage", "Talker"]
 
-#: What a server answers that passes by itself, by the first word.
-_PASSING = frozenset(
-    {"BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "MISCONF", "NOREPLICAS", "OOM", "READONLY", "UNBLOCKED"}
-)
-_PASSING_KINDS = (
-    theirs.ConnectionError,
-    theirs.TimeoutError,
-    theirs.ReadOnlyError,
-    theirs.OutOfMemoryError,
-    theirs.ClusterDownError,
-)
-_REFUSALS = (theirs.AuthenticationError, theirs.AuthorizationError, theirs.NoPermissionError)
-_RULES = "Check user, password and permissions (docs/howto/acl)."
-#: Of a command in a script, it is no error of its own kind.
-_NOT_PERMITTED = ("ACL failure in script", "The user executing the script can't")
-
-#: What may stand behind the ? of a URL, beside ssl_…: others are ours to choose, or no text.
-_OPTIONS = frozenset(
-    {"client_name", "db", "health_check_interval", "password", "socket_connect_timeout", "socket_keepalive"}
-    | {"socket_read_size", "socket_timeout", "username"}
-)
-
-
-def translate(error: Exception, url: str) -> RunnelError:
-    """Our error for one of redis-py's: does waiting heal it, or not?"""
-    said = str(error) or type(error).__name__
-    if isinstance(error, _REFUSALS):
-        return BrokerRefused(f"{redacted(url)} refuses: {said}. {_RULES}")
-    if isinstance(error, _PASSING_KINDS) or said.split(" ", 1)[0] in _PASSING:
-        return BrokerUnavailable(f"{redacted(url)}: {said}")
-    if said.startswith(_NOT_PERMITTED):
-        command = commands_at(said)
-        more = f" It is {command}." if command else ""
-        return BrokerRefused(f"{redacted(url)} refuses: {said}{more} {_RULES}")
-    return BrokerRefused(f"{redacted(url)} refuses: {said}")
-
-
-@contextmanager
-def mapped(url: str) -> Iterator[None]:
-    """Let no error of redis-py out."""
-    try:
-        yield
-    except theirs.RedisError as error:
-        raise translate(error, url) from error
-
-
-@attrs.frozen(kw_only=True)
-class Endpoint:
-    """Where a server is, and how long it may be silent.
-
-    Attributes:
-        url: as redis-py reads it (redis://, rediss://, unix://).
-        timeout: seconds that one answer, and one connecting, may take.
-    """
-
-    url: str = attrs.field(repr=redacted)
-    timeout: float = 5.0
-
-    def connect(self, *, patience: float = 0.0) -> Any:
-        """A connected redis-py connection, to be disconnected by the caller.
-
-        Args:
-            patience: seconds that a blocking command may take beyond `timeout`.
-
-        Raises:
-            Misconfigured: the URL cannot be read.
-            BrokerUnavailable: nobody answers there.
-            BrokerRefused: it does not let us in.
-        """
-        for name in parse_qs(urlsplit(self.url).query, keep_blank_values=True):
-            if name not in _OPTIONS and not name.startswith("ssl_"):
-                raise Misconfigured(
-                    f"redis_url {redacted(self.url)!r} cannot be read: it has no option {name!r}"
-                )
-        try:
-            pool: Any = redis.ConnectionPool.from_url(
-                self.url,
-                protocol=2,
-                retry=Retry(NoBackoff(), 0),
-                socket_timeout=self.timeout + patience,
-                socket_connect_timeout=self.timeout,
-            )
-            connection = pool.make_connection()
-        except (ValueError, TypeError, theirs.RedisError) as error:  # of an option, or its value
-            raise Misconfigured(f"redis_url {redacted(self.url)!r} cannot be read: {error}") from error
-        with mapped(self.url):
-            connection.connect()
-        return connection
+#: Tries, of less than a second together, that a slot may take to change its node before that is an outage.
+_MOVING = 4
 
 
 class Hop(Protocol):
@@ -138,6 +39,26 @@ class Hop(Protocol):
 
     async def readable(self, sock: Any, seconds: float) -> bool:
         """See there."""
+        ...
+
+
+class Talker(Protocol):
+    """Carries calls, and gives for each its reply, or one of our errors. For one user at a time."""
+
+    async def talk(self, calls: Iterable[Command], hop: Hop) -> list[Any]:
+        """From Trio."""
+        ...
+
+    def exchange(self, calls: Sequence[Command]) -> list[Any]:
+        """Blocking."""
+        ...
+
+    def interrupt(self) -> None:
+        """From another thread: make the exchange under way fail now."""
+        ...
+
+    def close(self) -> None:
+        """Give up what it holds."""
         ...
 
 
@@ -153,7 +74,11 @@ class Line:
         with self._given_up_on_error():
             if self._connection is None:
                 self._connection = self._endpoint.connect()
-            return self._translated(exchange(self._connection, calls))
+            began = time.monotonic()
+            replies = exchange(self._connection, calls)
+            if self._endpoint.is_doubtful(time.monotonic() - began):
+                self._endpoint.confirm(self._connection)
+            return self._translated(replies)
 
     async def talk(self, calls: Iterable[Command], hop: Hop) -> list[Any]:
         """As `exchange`, with a hop to a thread only where it must be: one costs 0.1 ms and more.
@@ -163,10 +88,14 @@ class Line:
         connection = self._connection
         if connection is None or not can_look(connection):
             return await hop(self.exchange, list(calls))
+        began = time.monotonic()
         try:  # and no context manager: those around one small exchange were a sixth of it
-            return self._translated(await self._exchange_here(calls, hop))
+            replies = await self._exchange_here(calls, hop)
+            if self._endpoint.is_doubtful(time.monotonic() - began):
+                await hop(self._confirmed)
+            return self._translated(replies)
         except BaseException as error:
-            self.close()
+            self._failed(error)
             if isinstance(error, theirs.RedisError):
                 raise translate(error, self._endpoint.url) from error
             raise
@@ -196,6 +125,10 @@ class Line:
             replies = await hop(repeated, connection, calls, replies)
         return replies
 
+    def _confirmed(self) -> list[Any]:
+        self._endpoint.confirm(self._connection)
+        return []
+
     def _write(self, text: Iterator[bytes]) -> bytes:
         """As much as the system takes at once, and not more; the rest of the piece that it did not take.
 
@@ -214,17 +147,31 @@ class Line:
         return b""
 
     def _translated(self, replies: list[Any]) -> list[Any]:
+        if not any(isinstance(x, theirs.RedisError) for x in replies):
+            return replies
         url = self._endpoint.url
-        return [translate(x, url) if isinstance(x, theirs.RedisError) else x for x in replies]
+        told = [translate(x, url) if isinstance(x, theirs.RedisError) else x for x in replies]
+        for error in told:
+            if isinstance(error, Demoted):
+                self._failed(error)
+                break
+        return told
 
     @contextmanager
     def _given_up_on_error(self) -> Iterator[None]:
         try:
             with mapped(self._endpoint.url):
                 yield
-        except BaseException:
-            self.close()
+        except BaseException as error:
+            self._failed(error)
             raise
+
+    def _failed(self, error: BaseException) -> None:
+        self.close()
+        if isinstance(error, theirs.RedisError):
+            error = translate(error, self._endpoint.url)
+        if isinstance(error, Demoted):
+            self._endpoint.moves += 1
 
     def interrupt(self) -> None:
         """From another thread: make the exchange under way fail now.
@@ -261,7 +208,8 @@ class Outage:
         ``who`` counts as waiting until it was answered (`over`), or gave up (`given_up`).
         """
         self.waits(who)
-        if self._since is None:
+        passing = isinstance(error, Moving) and attempt < _MOVING
+        if self._since is None and not passing:
             self._since = trio.current_time()
             report(logging.WARNING, "server-away", url=redacted(self.url), error=error)
             if self.on_away is not None:

@@ -9,8 +9,9 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import redis
 
-from runnel_trio._broker._redis._connection import mapped
+from runnel_trio._broker._redis._errors import mapped
 from runnel_trio._kinds import redacted
+from runnel_trio._words import counted
 from runnel_trio.exceptions import Misconfigured
 
 __all__ = ["emptied", "with_database"]
@@ -50,8 +51,8 @@ def emptied(url: str, *, refuse_full: bool) -> Iterator[None]:
             keys = client.dbsize()
             if keys and refuse_full:
                 raise Misconfigured(
-                    f"{redacted(url)} has {keys} key(s), and tests delete everything there: name a database "
-                    "that is empty, such as …/15"
+                    f"{redacted(url)} has {counted(keys, 'key')}, and tests delete everything there: name a "
+                    "database that is empty, such as …/15"
                 )
             client.flushdb()
         yield

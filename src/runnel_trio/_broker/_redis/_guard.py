@@ -47,6 +47,10 @@ ELSEWHERE = "E"  # another guard serves the directory: attach to that
 BYE = "B"  # to one who leaves: others stay
 GONE = "G"  # to the last one: the server has ended, everything temporary is removed
 
+# A file in a directory to be thrown away: its flock is held by who is to do that. Where nobody is, the guard
+# does it.
+HOLDER = "thrown-away"
+
 PATIENCE = 15.0  # seconds without any progress after which a start has failed; loading is progress
 FAREWELL = 30.0  # seconds that a durable server gets to write its data before it is killed
 
@@ -335,6 +339,8 @@ class Guard:
             with contextlib.suppress(OSError):  # a private one has none
                 os.unlink(f"{self.directory or self.runtime}/where")
             remove(self.runtime)
+        if self.directory and forsaken(self.directory):
+            remove(self.directory)
 
     def _stop_server(self) -> None:
         """End the server: gently where it has something to write."""
@@ -349,6 +355,16 @@ class Guard:
 
 def _mark(lock: os.stat_result) -> str:
     return f"{lock.st_dev}:{lock.st_ino}"
+
+
+def forsaken(directory: str) -> bool:
+    """Whether somebody was to remove a directory, and was killed."""
+    try:
+        with open(f"{directory}/{HOLDER}", "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+    except OSError:  # it is no such directory; or it is, and its holder is alive
+        return False
 
 
 def quoted(path: str) -> str:

@@ -2,6 +2,9 @@
 
 Partition N of every stream of an app shares one hash tag, so that one script can touch a partition's log
 and leases together on Redis Cluster too; the coordination of one processor shares another.
+
+From its second layout on, a stream stands in keys as ``STREAM/2``. No name has a slash, so that is no other
+stream's. What tells which layout a partition takes entries for has the same key in all of them.
 """
 
 from __future__ import annotations
@@ -11,8 +14,12 @@ from runnel_trio._broker._protocol import AppSpec, Party, ProcessorSpec, StreamS
 __all__ = ["control", "lease", "log", "members", "meta", "plan", "producers", "quarantine"]
 
 
+def _name(stream: StreamSpec) -> str:
+    return stream.name if stream.layout == 1 else f"{stream.name}/{stream.layout}"
+
+
 def _partition(stream: StreamSpec, number: int) -> str:
-    return f"runnel:{{{stream.app}:{number}}}:{stream.name}"
+    return f"runnel:{{{stream.app}:{number}}}:{_name(stream)}"
 
 
 def log(stream: StreamSpec, number: int) -> str:
@@ -21,8 +28,8 @@ def log(stream: StreamSpec, number: int) -> str:
 
 
 def producers(stream: StreamSpec, number: int) -> str:
-    """The hash of each producer's last sequence."""
-    return f"{_partition(stream, number)}:producers"
+    """The hash of each producer's last sequence, and of the layout that the partition takes entries for."""
+    return f"runnel:{{{stream.app}:{number}}}:{stream.name}:producers"
 
 
 def lease(processor: ProcessorSpec, number: int) -> str:
@@ -31,7 +38,7 @@ def lease(processor: ProcessorSpec, number: int) -> str:
 
 
 def meta(stream: StreamSpec) -> str:
-    """The hash of what must never change about a stream."""
+    """The hash of what is known of a stream, see `_rules/_layout`."""
     return f"runnel:{{{stream.app}}}:{stream.name}:meta"
 
 
@@ -43,7 +50,7 @@ def quarantine(processor: ProcessorSpec, number: int) -> str:
 def _party(party: Party) -> str:
     if isinstance(party, AppSpec):
         return f"runnel:{{{party.name}}}:leader"
-    return f"runnel:{{{party.stream.app}/{party.stream.name}/{party.name}}}"
+    return f"runnel:{{{party.stream.app}/{_name(party.stream)}/{party.name}}}"
 
 
 def members(party: Party) -> str:

@@ -9,7 +9,7 @@ import attrs
 
 from runnel_trio._broker._protocol import Beat, Membership, Party
 from runnel_trio._broker._redis import _keys
-from runnel_trio._broker._redis._connection import Line
+from runnel_trio._broker._redis._connection import Talker
 from runnel_trio._broker._redis._replies import membership
 from runnel_trio._broker._redis._scripts import Call
 from runnel_trio.exceptions import BrokerUnavailable
@@ -35,7 +35,7 @@ def beat_call(beat: Beat) -> Call:
 class RedisPulse:
     """See `_protocol.Pulse`."""
 
-    _line: Line
+    _line: Talker
     _ended: threading.Event = attrs.field(factory=threading.Event, init=False)
 
     def send(self, beats: Sequence[Beat]) -> list[Membership]:

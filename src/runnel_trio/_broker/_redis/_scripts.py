@@ -9,17 +9,31 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import cache
 from importlib import resources
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import attrs
 from redis.exceptions import NoScriptError, ResponseError
 
-__all__ = ["Call", "Command", "Kept", "Plain", "answers", "by_digest", "commands_at", "exchange", "repeated"]
+__all__ = [
+    "Ask",
+    "Call",
+    "Command",
+    "Kept",
+    "Node",
+    "Plain",
+    "answers",
+    "by_digest",
+    "commands_at",
+    "exchange",
+    "repeated",
+]
 
 _T = TypeVar("_T")
+#: A node of a cluster: host and port.
+Node: TypeAlias = tuple[str, int]
 
 #: What each script needs in front of its own text.
 _PARTS = {
@@ -41,7 +55,11 @@ _PARTS = {
     "survey": ("_state",),
     "tell": ("_members",),
     "leave": ("_members",),
-    "declare": (),
+    "declare": ("_meta",),
+    "layout": ("_meta",),
+    "switch": (),
+    "remaining": ("_ids", "_state", "_behind"),
+    "discard": ("_ids", "_state", "_behind"),
 }
 
 
@@ -99,6 +117,11 @@ class Call:
     keys: Sequence[str]
     arguments: Sequence[bytes | str | int]
 
+    @property
+    def place(self) -> str | Node:
+        """See `Command`."""
+        return self.keys[0]
+
     def by_digest(self) -> tuple[Any, ...]:
         """As a command that names the script."""
         return "EVALSHA", digest(self.script), len(self.keys), *self.keys, *self.arguments
@@ -110,10 +133,21 @@ class Call:
 
 @attrs.frozen
 class Plain:
-    """A command that is no script."""
+    """A command that is no script.
+
+    Attributes:
+        words: the command and its arguments.
+        where: see `Command.place`; None: the first argument is a key.
+    """
 
     words: tuple[Any, ...]
+    where: str | Node | None = None
     script = ""
+
+    @property
+    def place(self) -> str | Node:
+        """See `Command`."""
+        return str(self.words[1]) if self.where is None else self.where
 
     def by_digest(self) -> tuple[Any, ...]:
         """The command."""
@@ -124,12 +158,21 @@ class Plain:
         return self.words
 
 
+#: Carries calls, and gives their replies.
+Ask: TypeAlias = Callable[[Sequence[Call | Plain]], Awaitable[list[Any]]]
+
+
 class Command(Protocol):
     """What a connection can carry: a `Call`, a `Plain`, or what becomes one when it leaves."""
 
     @property
     def script(self) -> str:
         """The script's name, or nothing."""
+        ...
+
+    @property
+    def place(self) -> str | Node:
+        """Where it belongs in a cluster: with a key, or on a node; nothing means any."""
         ...
 
     def by_digest(self) -> tuple[Any, ...]:

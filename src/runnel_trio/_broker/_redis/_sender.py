@@ -19,9 +19,9 @@ import attrs
 import outcome
 import trio
 
-from runnel_trio._broker._protocol import Batch, StreamSpec
+from runnel_trio._broker._protocol import SEALED, Batch, StreamSpec
 from runnel_trio._broker._redis import _keys
-from runnel_trio._broker._redis._connection import Line, Outage
+from runnel_trio._broker._redis._connection import Outage, Talker
 from runnel_trio._broker._redis._gateway import Hop
 from runnel_trio._broker._redis._scripts import Call, Kept
 from runnel_trio.exceptions import BrokerUnavailable, Misconfigured
@@ -55,9 +55,15 @@ class _Parcel:
     sequence: int = 0
     script = "send"
 
-    def takes(self, batch: Batch) -> bool:
+    @property
+    def place(self) -> str:
+        """As `Call.place`."""
+        return _keys.log(self.stream, self.partition)
+
+    def takes(self, batch: Batch, layout: int) -> bool:
         """Whether it may go along with those that are in here already."""
-        return self.batches[0].ids is None is batch.ids and self.batches[0].names == batch.names
+        first = self.batches[0]
+        return first.ids is None is batch.ids and first.names == batch.names and self.stream.layout == layout
 
     def by_digest(self) -> tuple[Any, ...]:
         """As `Call.by_digest`."""
@@ -74,6 +80,7 @@ class _Parcel:
             self.sequence,
             stream.partition_size,
             stream.overflow.value,
+            stream.layout,
         ]
         arguments = [*head, len(first.names), *first.names, int(first.ids is not None), *(first.ids or ())]
         for batch in self.batches:
@@ -91,10 +98,19 @@ class Sender:
         outage: shared with everything else that talks to the server.
     """
 
-    line: Line
+    line: Talker
     outage: Outage
     _producer: str = attrs.field(factory=lambda: uuid.uuid4().hex, init=False)
     _sequences: dict[tuple[str, int], int] = attrs.field(factory=dict, init=False)
+    _stored: dict[str, int] = attrs.field(factory=dict, init=False)
+
+    def witness(self, key: str) -> tuple[str, int] | None:
+        """What the hash of a partition's producers must say, where everything is there that was stored.
+
+        That is our field in it, and the number of the last call that was answered, at least.
+        """
+        number = self._stored.get(key)
+        return None if number is None else (self._producer, number)
 
     async def carry(self, shipments: Sequence[Shipment], hop: Hop) -> list[outcome.Outcome[dict[int, int]]]:
         """Store what the shipments hold, in their order."""
@@ -116,6 +132,8 @@ class Sender:
         except Exception as error:
             replies = [error for _ in parcels]
         for parcel, reply in zip(parcels, replies, strict=True):
+            if not isinstance(reply, Exception):
+                self._stored[_keys.producers(parcel.stream, parcel.partition)] = parcel.sequence
             _deal_out(parcel, reply, stored, failed)
 
     def _numbered(self, parcel: _Parcel) -> _Parcel:
@@ -174,7 +192,7 @@ def _rounds(shipments: Sequence[Shipment]) -> Iterable[Iterable[_Parcel]]:
             key = (_keys.meta(shipment.stream), number)
             at = last.get(key, -1)
             parcel = rounds[at][key] if at >= 0 else None
-            if parcel is None or not parcel.takes(batch):
+            if parcel is None or not parcel.takes(batch, shipment.stream.layout):
                 last[key] = at = at + 1
                 if at == len(rounds):
                     rounds.append({})
@@ -196,6 +214,10 @@ def _deal_out(
         failed.update({place: _explained(reply, parcel) for place, _ in parcel.shares})
         return
     left = int(reply)
+    if left == SEALED:
+        for place, _ in parcel.shares:
+            stored[place][parcel.partition] = SEALED
+        return
     for place, count in parcel.shares:
         stored[place][parcel.partition] = min(left, count)
         left -= min(left, count)

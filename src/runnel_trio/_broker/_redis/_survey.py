@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Sequence
+from typing import Any
 
 from runnel_trio._broker._protocol import ProcessorSpec, Standing, StreamSpec, Surveyed
 from runnel_trio._broker._redis import _keys
 from runnel_trio._broker._redis._replies import as_written, quarantine_of, text
-from runnel_trio._broker._redis._scripts import Call, Plain
+from runnel_trio._broker._redis._scripts import Ask, Call, Plain
 from runnel_trio._names import is_name
 from runnel_trio.constants import Overflow
 from runnel_trio.settings import MOST_PARTITIONS
 
 __all__ = ["streams", "survey"]
-
-#: Carries calls, and gives their replies.
-Ask: TypeAlias = Callable[[Sequence[Call | Plain]], Awaitable[list[Any]]]
 
 #: Keys that one step of a scan looks at.
 _SCANNED = 1000
@@ -30,12 +27,12 @@ async def streams(ask: Ask, app: str) -> list[StreamSpec]:
     cursor = b"0"
     while True:
         pattern = f"{prefix.translate(_GLOB)}*{suffix}"
-        ((cursor, keys),) = await ask([Plain(("SCAN", cursor, "MATCH", pattern, "COUNT", _SCANNED))])
+        ((cursor, keys),) = await ask([Plain(("SCAN", cursor, "MATCH", pattern, "COUNT", _SCANNED), prefix)])
         told = (key.decode(errors="replace").removeprefix(prefix).removesuffix(suffix) for key in keys)
         found.update(name for name in told if is_name(name))
         if int(cursor) == 0:
             break
-    fields = ("partition_count", "record", "hasher", "partition_size", "overflow")
+    fields = ("partition_count", "record", "hasher", "partition_size", "overflow", "layout")
     names = sorted(found)
     replies = await ask([Plain(("HMGET", f"{prefix}{name}{suffix}", *fields)) for name in names])
     return [_spec(app, name, reply) for name, reply in zip(names, replies, strict=True)]
@@ -43,7 +40,7 @@ async def streams(ask: Ask, app: str) -> list[StreamSpec]:
 
 @as_written
 def _spec(app: str, name: str, reply: Sequence[bytes | None]) -> StreamSpec:
-    count, record, hasher, size, overflow = (text(value or b"") for value in reply)
+    count, record, hasher, size, overflow, layout = (text(value or b"") for value in reply)
     if not 1 <= int(count) <= MOST_PARTITIONS:
         raise ValueError(f"{count} partitions of {name}")
     return StreamSpec(
@@ -54,6 +51,7 @@ def _spec(app: str, name: str, reply: Sequence[bytes | None]) -> StreamSpec:
         hasher=hasher,
         partition_size=int(size or 0),
         overflow=Overflow(overflow or "block"),
+        layout=int(layout or 1),
     )
 
 

@@ -14,12 +14,15 @@ that lost the last writes can have lost a commit among them, whose repetition fi
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from itertools import compress
+from typing import Any
 
 import attrs
 import trio
 
-from runnel_trio._broker._protocol import Broker, CommitOutcome, ProcessorSpec
+from runnel_trio._broker._protocol import Broker, Commit, CommitOutcome, ProcessorSpec, StreamSpec
+from runnel_trio._stream import Stream
 from runnel_trio._telemetry import report
 from runnel_trio._worker._member._backlog import Backlog
 from runnel_trio._worker._member._meter import Meter
@@ -31,6 +34,8 @@ __all__ = ["Committer"]
 _REST, _LEAST_REST, _MOST_REST = 5.0, 0.02, 0.25
 #: Seconds until a commit whose outputs found no room is tried again.
 _ROOM = 0.25
+#: Seconds until it is told that replicas do not have a commit.
+_MISSED = 3.0
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -40,11 +45,15 @@ class Committer:
     Attributes:
         broker: where they are committed.
         processor: whose they are.
+        replicas: how many must have a commit before it counts.
+        sinks: streams that outputs may go to.
         meter: told of what is committed.
     """
 
     broker: Broker
     processor: ProcessorSpec
+    replicas: int = 0
+    sinks: Sequence[Stream[Any]] = ()
     meter: Meter | None = None
     _dirty: dict[int, Backlog] = attrs.field(factory=dict, init=False)
     _urgent: bool = attrs.field(default=False, init=False)
@@ -113,27 +122,67 @@ class Committer:
         began = trio.current_time()
         try:
             outcomes = await self.broker.commit(self.processor, commits)
-        except BaseException:  # nobody commits any more: let nobody wait for it
-            self._ended = True
-            for backlog in [*backlogs, *self._dirty.values()]:
-                backlog.announce()
+            if self.replicas:
+                done = [x is CommitOutcome.COMMITTED for x in outcomes]
+                await self._replicated(list(compress(commits, done)))
+        except BaseException:
+            self._end(backlogs)
             raise
         for backlog, commit, count, outcome in zip(backlogs, commits, counts, outcomes, strict=True):
             if outcome is CommitOutcome.COMMITTED:
                 backlog.acknowledged(commit, count)
             elif outcome is CommitOutcome.FULL:
                 backlog.refused()
-            else:
+            elif outcome is not CommitOutcome.SEALED:
                 place, was = f"{self.processor.stream.name}[{backlog.number}]", commit.previous.decode()
                 report(logging.WARNING, "commit-refused", place=place, why=outcome.value, was=was)
                 backlog.lose()
         if self.meter is not None and backlogs:
             done = [x is CommitOutcome.COMMITTED for x in outcomes]
-            refused = sum(x not in {CommitOutcome.COMMITTED, CommitOutcome.FULL} for x in outcomes)
+            refused = sum(x in {CommitOutcome.FENCED, CommitOutcome.REWOUND} for x in outcomes)
             seconds = trio.current_time() - began
             self.meter.committed(
                 list(compress(backlogs, done)), sum(compress(counts, done)), refused, seconds
             )
+        await self._redirect_all(backlogs, outcomes)
+
+    async def _redirect_all(self, backlogs: Sequence[Backlog], outcomes: Sequence[CommitOutcome]) -> None:
+        for backlog, outcome in zip(backlogs, outcomes, strict=True):
+            if outcome is CommitOutcome.SEALED:
+                await self._redirect(backlog)
+
+    async def _redirect(self, backlog: Backlog) -> None:
+        """A stream that outputs go to has got other partitions: let them go there."""
+        current: dict[StreamSpec, StreamSpec] = {}
+        try:
+            for stream in {output.stream for output in backlog.outputs}:
+                current[stream] = (await self.broker.relearn(stream)).current
+        except BaseException:
+            self._end([backlog])
+            raise
+        for sink in self.sinks:
+            sink.adopt(current.get(sink.spec, sink.spec))
+        before = tuple(backlog.outputs)
+        backlog.outputs[:] = [x.redirected(current.get(x.stream, x.stream), backlog.number) for x in before]
+        if tuple(backlog.outputs) == before:
+            backlog.refused()  # nothing is known that would help; it is tried again, as without room
+        else:
+            self.hurry(backlog)
+
+    def _end(self, backlogs: Sequence[Backlog]) -> None:
+        """Nobody commits any more: let nobody wait for it."""
+        self._ended = True
+        for backlog in [*backlogs, *self._dirty.values()]:
+            backlog.announce()
+
+    async def _replicated(self, commits: list[Commit]) -> None:
+        wanted, told = self.replicas, False
+        while (
+            commits and await self.broker.commit_replicated(self.processor, commits, wanted, _MISSED) < wanted
+        ):
+            if not told:
+                told = True
+                report(logging.WARNING, "not-replicated", processor=self.processor.name, wanted=wanted)
 
 
 def _tell_of_no_room(backlog: Backlog) -> bool:

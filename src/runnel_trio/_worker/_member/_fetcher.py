@@ -21,13 +21,11 @@ __all__ = ["Fetcher", "lanes_for"]
 
 #: So few events come one by one: then what counts is how soon each is handled.
 _LITTLE = 16
-#: Partitions that one lane serves without strain.
-_KEYS_PER_LANE = 32
 
 
-def lanes_for(partition_count: int, pool_size: int) -> int:
+def lanes_for(partition_count: int, pool_size: int, keys_per_read: int) -> int:
     """How many readers serve so many partitions."""
-    return max(1, min(pool_size, -(-partition_count // _KEYS_PER_LANE)))
+    return max(1, min(pool_size, -(-partition_count // keys_per_read)))
 
 
 @attrs.define(eq=False)

@@ -112,6 +112,7 @@ def source_maker(
     backlog: Backlog,
     *,
     key: str,
+    layout: int,
     trust: Trust,
     clock: Callable[[], float],
     committer: Committer,
@@ -124,7 +125,7 @@ def source_maker(
     """
     lease = granted.lease
     origin = Origin(
-        partition=Partition(number=lease.partition, key=key, epoch=lease.epoch),
+        partition=Partition(number=lease.partition, key=key, epoch=lease.epoch, layout=layout),
         group=processor.name.encode(),
         decode=processor.stream.decode,
         recovering_to=parse_id(granted.read_to or ORIGIN),

@@ -6,16 +6,31 @@ of what the worker learns anyway, with each heartbeat.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import attrs
 
-from runnel_trio._rules._cursor import LogState, heal_entries_read, parse_id
+from runnel_trio._rules._cursor import ORIGIN, LogState, heal_entries_read, parse_id
 from runnel_trio._telemetry import Tally
 from runnel_trio._worker._member._backlog import Backlog
 from runnel_trio.metrics import Metrics
 
-__all__ = ["Meter"]
+__all__ = ["Meter", "Unowned"]
+
+
+@attrs.frozen
+class Unowned:
+    """A partition without an owner.
+
+    Attributes:
+        number: which one.
+        lag: events in it that are not acknowledged.
+        first: id of the oldest of them; ``b"0-0"`` when there is none.
+    """
+
+    number: int
+    lag: int
+    first: bytes
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -40,6 +55,7 @@ class Meter:
     _unusual: dict[Backlog, list[tuple[int, str, int]]] = attrs.field(factory=dict, init=False)
     _lost: int = attrs.field(default=0, init=False)
     _lags: dict[int, int] = attrs.field(factory=dict, init=False)
+    _unowned: Sequence[Unowned] = attrs.field(default=(), init=False)
     _generation: int = attrs.field(default=0, init=False)
     _changed_at: float | None = attrs.field(default=None, init=False)
 
@@ -100,20 +116,30 @@ class Meter:
             if state is not None:
                 self._lags[number] = _lag(state)
 
+    def unowned(self, found: Sequence[Unowned]) -> None:
+        """These partitions have no owner; they are told of by this member, or there are none."""
+        if found or self._unowned:
+            self._unowned = found
+            self.metrics.unowned(self.stream, self.processor, len(found))
+
     def stands(self, backlogs: Collection[Backlog], quarantined: int) -> None:
         """How things are now."""
         lost = self.counts[self.processor, "events-lost"]
         if lost > self._lost:
             self.metrics.acknowledged(self.stream, self.processor, "lost", lost - self._lost)
             self._lost = lost
-        oldest = min((parse_id(x.first)[0] for x in backlogs if x.first is not None), default=None)
+        own = {x.number for x in backlogs}
+        others = [x for x in self._unowned if x.number not in own]
+        firsts = [x.first for x in backlogs if x.first is not None]
+        firsts += [x.first for x in others if x.first != ORIGIN]
+        oldest = min((parse_id(first)[0] for first in firsts), default=None)
         self.metrics.standing(
             self.stream,
             self.processor,
             owned=len(backlogs),
             quarantined=quarantined,
             unacked=sum(x.unacknowledged for x in backlogs),
-            lag=sum(self._lags.get(x.number, 0) for x in backlogs),
+            lag=sum(self._lags.get(number, 0) for number in own) + sum(x.lag for x in others),
             age=0.0 if oldest is None else max(0.0, self.id_time() - oldest / 1000),
         )
 

@@ -298,8 +298,10 @@ class PartitionExecutor:
             self.released = True
 
 
-def tell_of_standing(stream: str, why: Quarantine) -> None:
-    """Log that a partition is in quarantine, or paused."""
+def tell_of_standing(stream: str, why: Quarantine, member: str) -> None:
+    """Log that a partition is in quarantine, or paused; not once more by the member that has put it there."""
+    if why.member == member:
+        return
     place = f"{stream}[{why.partition}]"
     if why.is_pause:
         report(logging.WARNING, "paused", place=place, since=why.time, by=why.member, reason=why.error)

@@ -26,7 +26,7 @@ from typing import Any
 import attrs
 import trio
 
-from runnel_trio._broker._protocol import Acquired, Broker, Entry, Held, Lease, Quarantine
+from runnel_trio._broker._protocol import Acquired, Broker, Entry, Held, Lease, ProcessorSpec, Quarantine
 from runnel_trio._processor import Processor
 from runnel_trio._rules._assignment import assign
 from runnel_trio._rules._cursor import ORIGIN, heal_entries_read, lost
@@ -40,8 +40,9 @@ from runnel_trio._worker._member._fetcher import Fetcher, lanes_for
 from runnel_trio._worker._member._measured import source_maker
 from runnel_trio._worker._member._meter import Meter
 from runnel_trio._worker._member._partition import PartitionExecutor, tell_of_standing
-from runnel_trio._worker._member._resync import EACH_BEAT, in_turn, resync, tell_of_loss, tell_of_rewriting
+from runnel_trio._worker._member._resync import Doubt, resync, tell_of_loss, tell_of_rewriting
 from runnel_trio._worker._member._seat import Seat, told_by
+from runnel_trio._worker._member._unowned import look_out
 
 __all__ = ["Rebalancer"]
 
@@ -56,23 +57,27 @@ class Rebalancer:
     Attributes:
         broker: where everything is.
         processor: whose partitions.
+        spec: the same, in the layout that this member reads.
         member: this member's id.
         about: what others are told about it.
         heartbeat: keeps its seat.
         halt: told of an exception that stops the worker.
         turn: among all partitions of the worker, see `_caution`.
         counts: the worker's, of events that did not go the usual way.
+        on_moved: told that the stream has got other partitions.
         meter: told what happens.
     """
 
     broker: Broker
     processor: Processor[Any]
+    spec: ProcessorSpec
     member: str
     about: str
     heartbeat: Heartbeat
     halt: Callable[[BaseException], None]
     turn: Turn
     counts: Tally
+    on_moved: Callable[[], None]
     meter: Meter | None = None
     _seat: Seat = attrs.field(init=False)
     _committer: Committer = attrs.field(init=False)
@@ -90,16 +95,15 @@ class Rebalancer:
     _ready: trio.Event = attrs.field(factory=trio.Event, init=False)
     _changed: trio.Event = attrs.field(factory=trio.Event, init=False)
     _paused: set[int] = attrs.field(factory=set, init=False)
-    _doubt: trio.Event = attrs.field(factory=trio.Event, init=False)
-    _doubts_all: bool = attrs.field(default=False, init=False)
-    _examined_to: int = attrs.field(default=-1, init=False)
+    _doubt: Doubt = attrs.field(factory=Doubt, init=False)
 
     def __attrs_post_init__(self) -> None:
-        processor, spec = self.processor, self.processor.spec
-        lanes = lanes_for(processor.stream.partition_count, processor.pool_size)
+        processor, spec = self.processor, self.spec
+        lanes = lanes_for(spec.stream.partition_count, processor.pool_size, self.broker.keys_per_read)
         readers = [self.broker.reader(spec, processor.read_timeout / 1000) for _ in range(lanes)]
-        self._committer = Committer(broker=self.broker, processor=spec, meter=self.meter)
-        self._fetcher = Fetcher(readers, on_interrupted=self._in_doubt_of_all)
+        wanted: dict[str, Any] = {"replicas": processor.commit_replicas, "sinks": processor.sinks}
+        self._committer = Committer(broker=self.broker, processor=spec, meter=self.meter, **wanted)
+        self._fetcher = Fetcher(readers, on_interrupted=self._doubt.raised_of_all)
         self._seat = Seat(
             broker=self.broker,
             party=spec,
@@ -107,7 +111,7 @@ class Rebalancer:
             expiry=processor.lock_expiry,
             about=self.about,
             on_removed=self._lose_all,
-            on_beat=self._in_doubt,
+            on_beat=self._doubt.raised,
             on_changed=self._look_again,
         )
 
@@ -133,6 +137,8 @@ class Rebalancer:
             async with trio.open_nursery() as services:
                 services.start_soon(self._guarded, self._committer.run)
                 services.start_soon(self._guarded, self._resync)
+                looking = partial(look_out, self.broker, self.spec, self._seat, self.meter)
+                services.start_soon(self._guarded, looking)
                 async with trio.open_nursery() as executors:
                     async with trio.open_nursery() as intake:
                         intake.start_soon(self._guarded, self._fetcher.run)
@@ -194,27 +200,15 @@ class Rebalancer:
         """The members, the plan, or what we have, changed."""
         if self.meter is not None:
             self.meter.changed(self._seat.view.generation)
-        self._open.update(range(self.processor.stream.partition_count))
+        self._open.update(range(self.spec.stream.partition_count))
         self._changed.set()
-
-    def _in_doubt(self) -> None:
-        """What we know of the server may be out of date."""
-        self._doubt.set()
-
-    def _in_doubt_of_all(self) -> None:
-        self._doubts_all = True
-        self._doubt.set()
 
     async def _resync(self) -> None:
         while True:
-            await self._doubt.wait()
-            most = len(self._running) if self._doubts_all else EACH_BEAT
-            self._doubt, self._doubts_all = trio.Event(), False
-            numbers = in_turn(self._running, self._examined_to, most)
+            numbers = await self._doubt.next(self._running)
             if numbers:
-                self._examined_to = numbers[-1]
                 backlogs = [self._running[number].backlog for number in numbers]
-                states = await resync(self.broker, self.processor, backlogs, self.counts)
+                states = await resync(self.broker, self.spec, backlogs, self.counts)
                 if self.meter is not None:
                     self.meter.examined(states)
             self._measure()
@@ -225,7 +219,7 @@ class Rebalancer:
 
     async def _listen(self) -> None:
         """Hear what the others tell."""
-        reader = self.broker.control(self.processor.spec, _CONTROL_BLOCK)
+        reader = self.broker.control(self.spec, _CONTROL_BLOCK)
         place = self._seat.view.news
         try:
             while True:
@@ -237,15 +231,17 @@ class Rebalancer:
             await reader.aclose()
 
     async def _hear(self, news: Iterable[Entry]) -> None:
-        released, paused, changed = told_by(news)
-        self._paused |= paused
-        if released:
-            self._still = {number: why for number, why in self._still.items() if number not in released}
-            self._open |= released
+        told = told_by(news)
+        self._paused |= told.paused
+        if told.released:
+            self._still = {number: why for number, why in self._still.items() if number not in told.released}
+            self._open |= told.released
             self._changed.set()
-        for number in paused & self._running.keys():
+        for number in told.paused & self._running.keys():
             self._running[number].drain()
-        if changed:
+        if told.moved:
+            self.on_moved()
+        if told.changed:
             await self._seat.beat()
 
     async def _own(self, executors: trio.Nursery) -> None:
@@ -282,7 +278,7 @@ class Rebalancer:
         """Give up what was lost and still has our name: nobody takes by force what a living member holds."""
         owed = dict(self._owed)
         if owed:
-            await self.broker.release(self.processor.spec, list(owed.values()))
+            await self.broker.release(self.spec, list(owed.values()))
             for number, lease in owed.items():
                 if self._owed[number] is lease:
                     del self._owed[number]
@@ -313,8 +309,8 @@ class Rebalancer:
             self._plan_at = now + self.processor.join_delay
         if self._plan_at > now:
             return self._plan_at - now
-        plan = assign(staying, self.processor.stream.partition_count, view.plan)
-        await self.broker.plan(self.processor.spec, view.generation, plan)
+        plan = assign(staying, self.spec.stream.partition_count, view.plan)
+        await self.broker.plan(self.spec, view.generation, plan)
         await self._seat.beat()
         return math.inf if self._seat.view.planned == self._seat.view.generation else 0.0
 
@@ -336,7 +332,7 @@ class Rebalancer:
 
     async def _take(self, wanted: Mapping[int, Held | None], executors: trio.Nursery) -> list[Held]:
         place, self._paused = self._seat.view.place, set()
-        answers = await self.broker.acquire(self.processor.spec, self.member, wanted)
+        answers = await self.broker.acquire(self.spec, self.member, wanted)
         granted = [answer for answer in answers if isinstance(answer, Acquired)]
         if granted and self._seat.view.place != place:
             # Removed since we asked, and a member again: others may have taken these from us by force.
@@ -355,7 +351,7 @@ class Rebalancer:
         for answer in answers:
             if isinstance(answer, Quarantine):
                 self._still[answer.partition] = answer
-                tell_of_standing(self.processor.stream.name, answer)
+                tell_of_standing(self.processor.stream.name, answer, self.member)
         return [answer for answer in answers if isinstance(answer, Held)]
 
     def _tell_of_held(self, missing: set[int]) -> None:
@@ -381,8 +377,8 @@ class Rebalancer:
 
     def _executor(self, granted: Acquired) -> PartitionExecutor:
         processor, state, lease = self.processor, granted.state, granted.lease
-        tell_of_loss(processor, lease.partition, lost(state), self.counts)
-        tell_of_rewriting(processor, lease.partition, state, self._known.get(lease.partition, ORIGIN))
+        tell_of_loss(self.spec, lease.partition, lost(state), self.counts)
+        tell_of_rewriting(self.spec, lease.partition, state, self._known.get(lease.partition, ORIGIN))
         backlog = Backlog(
             capacity=processor.prefetch_count,
             most_bytes=processor.prefetch_bytes,
@@ -392,10 +388,10 @@ class Rebalancer:
             lease=lease,
         )
         limits = {"max_attempts": processor.max_attempts, "max_unacked": processor.max_unacked}
-        caution = Caution.after(granted, self.broker, processor.spec, backlog, turn=self.turn, **limits)
+        caution = Caution.after(granted, self.broker, self.spec, backlog, turn=self.turn, **limits)
         return PartitionExecutor(
             broker=self.broker,
-            processor=processor.spec,
+            processor=self.spec,
             backlog=backlog,
             committer=self._committer,
             counts=self.counts,
@@ -410,7 +406,8 @@ class Rebalancer:
                 processor,
                 granted,
                 backlog,
-                key=self.broker.log_key(processor.stream.spec, lease.partition),
+                key=self.broker.log_key(self.spec.stream, lease.partition),
+                layout=self.spec.stream.layout,
                 trust=self._seat.trust,
                 clock=self.broker.clock,
                 committer=self._committer,

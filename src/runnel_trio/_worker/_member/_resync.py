@@ -1,6 +1,6 @@
 """What happened behind our back: compares what an owner believes with what the server says.
 
-After each reconnect, and after each heartbeat: all partitions, or of more than `EACH_BEAT` so many, in turn.
+After each reconnect, and after each heartbeat: all partitions, or of more than `_EACH_BEAT` so many, in turn.
 An operator's rewind is followed, a history that was rewritten (a failover that lost writes, FLUSHALL) is
 noticed, and events that left the log unread are counted.
 """
@@ -9,21 +9,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
-from typing import Any
 
 import attrs
+import trio
 
-from runnel_trio._broker._protocol import Broker
-from runnel_trio._processor import Processor
+from runnel_trio._broker._protocol import Broker, ProcessorSpec
 from runnel_trio._rules._cursor import LogState, is_after, parse_id, read_up_to
 from runnel_trio._telemetry import Tally, report
 from runnel_trio._worker._member._backlog import Backlog
 
-__all__ = ["EACH_BEAT", "in_turn", "resync", "tell_of_loss", "tell_of_rewriting"]
+__all__ = ["Doubt", "in_turn", "resync", "tell_of_loss", "tell_of_rewriting"]
 
 #: So many partitions are asked about after a heartbeat: all of a thousand would be half of what those cost
 #: that are idle.
-EACH_BEAT = 256
+_EACH_BEAT = 256
 
 
 def in_turn(numbers: Collection[int], after: int, most: int) -> list[int]:
@@ -36,12 +35,39 @@ def in_turn(numbers: Collection[int], after: int, most: int) -> list[int]:
     return sorted(numbers, key=lambda number: (number <= after, number))[:most]
 
 
+@attrs.define(eq=False)
+class Doubt:
+    """What we know of the server may be out of date: asks when to look, and at which partitions."""
+
+    _raised: trio.Event = attrs.field(factory=trio.Event)
+    _of_all: bool = False
+    _looked_to: int = -1
+
+    def raised(self) -> None:
+        """As after each heartbeat."""
+        self._raised.set()
+
+    def raised_of_all(self) -> None:
+        """As after each reconnect."""
+        self._of_all = True
+        self._raised.set()
+
+    async def next(self, numbers: Collection[int]) -> list[int]:
+        """Wait until there is doubt; those of the numbers to look at then."""
+        await self._raised.wait()
+        most = len(numbers) if self._of_all else _EACH_BEAT
+        self._raised, self._of_all = trio.Event(), False
+        chosen = in_turn(numbers, self._looked_to, most)
+        self._looked_to = chosen[-1] if chosen else self._looked_to
+        return chosen
+
+
 async def resync(
-    broker: Broker, processor: Processor[Any], backlogs: Collection[Backlog], counts: Tally
+    broker: Broker, processor: ProcessorSpec, backlogs: Collection[Backlog], counts: Tally
 ) -> dict[int, LogState | None]:
     """Ask about them all, and let go of those whose cursor is not where it was left; what was answered."""
     before = [_Place.of(backlog) for backlog in backlogs if not backlog.closed]
-    states = await broker.examine(processor.spec, [place.backlog.number for place in before])
+    states = await broker.examine(processor, [place.backlog.number for place in before])
     for place, state in zip(before, states, strict=True):
         backlog = place.backlog
         if place.is_at_the_end(state):
@@ -58,7 +84,7 @@ async def resync(
     return {place.backlog.number: state for place, state in zip(before, states, strict=True)}
 
 
-def tell_of_loss(processor: Processor[Any], number: int, count: int, counts: Tally) -> None:
+def tell_of_loss(processor: ProcessorSpec, number: int, count: int, counts: Tally) -> None:
     """Log, and count, that events left the log before they were processed."""
     if count > 0:
         counts[processor.name, "events-lost"] += count
@@ -66,7 +92,7 @@ def tell_of_loss(processor: Processor[Any], number: int, count: int, counts: Tal
         report(logging.ERROR, "events-lost", place=place, processor=processor.name, count=count)
 
 
-def tell_of_rewriting(processor: Processor[Any], number: int, state: LogState, known: bytes) -> None:
+def tell_of_rewriting(processor: ProcessorSpec, number: int, state: LogState, known: bytes) -> None:
     """Log that the log ends before the last entry that this member committed: it is not what it was."""
     if is_after(known, max(state.last_id, state.cursor, key=parse_id)):
         place, ends = f"{processor.stream.name}[{number}]", state.last_id.decode()
@@ -76,7 +102,7 @@ def tell_of_rewriting(processor: Processor[Any], number: int, state: LogState, k
         report(logging.WARNING, "cursor-moved", place=place, was=known.decode(), is_at=at)
 
 
-def _tell_of_move(processor: Processor[Any], backlog: Backlog, state: LogState | None) -> None:
+def _tell_of_move(processor: ProcessorSpec, backlog: Backlog, state: LogState | None) -> None:
     place = f"{processor.stream.name}[{backlog.number}]"
     if state is None:
         report(

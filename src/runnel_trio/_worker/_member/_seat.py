@@ -21,7 +21,7 @@ from runnel_trio._rules._lease import trusted_until
 from runnel_trio._telemetry import report
 from runnel_trio._worker._member._trust import Trust
 
-__all__ = ["Seat", "told_by"]
+__all__ = ["Seat", "Told", "told_by"]
 
 #: Heartbeats in one expiry.
 _BEATS = 4
@@ -148,16 +148,36 @@ async def keep(seat: Seat) -> None:
         await seat.beat()
 
 
-def told_by(news: Iterable[Entry]) -> tuple[set[int], set[int], bool]:
-    """What a party's control log says: partitions that were released, and paused; whether anything else."""
+@attrs.frozen
+class Told:
+    """What a party's control log says.
+
+    Attributes:
+        released: numbers of partitions.
+        paused: numbers of partitions.
+        moved: whether the stream has got other partitions.
+        changed: whether the members or the plan have changed.
+    """
+
+    released: set[int]
+    paused: set[int]
+    moved: bool
+    changed: bool
+
+
+def told_by(news: Iterable[Entry]) -> Told:
+    """What a party's control log says."""
     released: set[int] = set()
     paused: set[int] = set()
     named = {b"released": released, b"paused": paused}
-    changed = False
+    moved = changed = False
     for _, fields in news:
         try:
             what, numbers = fields
-            named[what].update(map(int, numbers.split()))
+            if what == b"layout":
+                moved = True
+            else:
+                named[what].update(map(int, numbers.split()))
         except (KeyError, ValueError):  # whatever it is, and whoever wrote it: to look again does no harm
             changed = True
-    return released, paused, changed
+    return Told(released, paused, moved, changed)

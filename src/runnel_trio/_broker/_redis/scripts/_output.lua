@@ -1,18 +1,22 @@
--- Entries that go elsewhere in the same step. ARGV from `at`: number of outputs; for each the index of its key, its
--- size, overflow, width, the field names, the number of entries, their values. First all are judged, then all stored.
+-- Entries that go elsewhere in the same step. ARGV from `at`: number of outputs; for each the index of its log's key, that
+-- of its producers' being the next, its layout, size, overflow, width, the field names, the number of entries, their
+-- values. First all are judged, then all stored.
 local function outputs_from(at)
   local outputs = {}
   local count = tonumber(ARGV[at])
   at = at + 1
   for _ = 1, count do
-    local width, entries = tonumber(ARGV[at + 3]), 0
-    local output = { key = KEYS[tonumber(ARGV[at])], size = tonumber(ARGV[at + 1]), overflow = ARGV[at + 2], rows = {} }
-    entries = tonumber(ARGV[at + 4 + width])
-    local values = at + 5 + width
+    local width, entries, index = tonumber(ARGV[at + 4]), 0, tonumber(ARGV[at])
+    local output = {
+      key = KEYS[index], producers = KEYS[index + 1], layout = ARGV[at + 1],
+      size = tonumber(ARGV[at + 2]), overflow = ARGV[at + 3], rows = {},
+    }
+    entries = tonumber(ARGV[at + 5 + width])
+    local values = at + 6 + width
     for row = 0, entries - 1 do
       local fields = {}
       for field = 0, width - 1 do
-        table.insert(fields, ARGV[at + 4 + field])
+        table.insert(fields, ARGV[at + 5 + field])
         table.insert(fields, ARGV[values + row * width + field])
       end
       table.insert(output.rows, fields)
@@ -29,6 +33,7 @@ local function refused(outputs)
     if kind ~= 'stream' and kind ~= 'none' then
       return wrong_type(output.key)
     end
+    if (redis.call('HGET', output.producers, 'layout') or '1') ~= output.layout then return 'SEALED' end
     if output.overflow ~= 'trim' then
       wanted[output.key] = (wanted[output.key] or 0) + #output.rows
       if room_in(output.key, output.size, wanted[output.key]) < wanted[output.key] then return 'FULL' end

@@ -2,9 +2,9 @@
 -- Move a cursor, if the lease and the cursor are as the committer believes, and store what goes elsewhere with it. Both
 -- guards are needed: a late commit of the same owner passes the first, a commit of an owner that was replaced can pass
 -- the second. (allow-oom: the server would let XGROUP SETID pass and then what follows it; the flag says it outright.)
--- KEYS log, lease, logs of outputs
+-- KEYS log, lease, logs and producers of outputs
 -- ARGV group, owner, epoch, previous, last, entries_read (-1 unknown), read_to, outputs (see _output.lua)
--- Answers COMMITTED (also when an earlier call did it), FENCED, REWOUND or FULL.
+-- Answers COMMITTED (also when an earlier call did it), FENCED, REWOUND, FULL or SEALED.
 local log, lease = KEYS[1], KEYS[2]
 local held = redis.call('HMGET', lease, 'owner', 'epoch')
 if held[1] ~= ARGV[2] or held[2] ~= ARGV[3] then return 'FENCED' end

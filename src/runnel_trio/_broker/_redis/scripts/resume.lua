@@ -1,6 +1,6 @@
 -- Lift a quarantine, if it is still the one that was seen; acknowledge what failed if so asked.
--- KEYS log, quarantine, logs of outputs ; ARGV group, why, skip (0/1), first, last, outputs (see _output.lua)
--- Answers COMMITTED, FENCED (another quarantine, or none), REWOUND (the cursor is elsewhere) or FULL.
+-- KEYS log, quarantine, logs and producers of outputs ; ARGV group, why, skip (0/1), first, last, outputs (see _output.lua)
+-- Answers COMMITTED, FENCED (another quarantine, or none), REWOUND (the cursor is elsewhere), FULL or SEALED.
 local log = KEYS[1]
 if redis.call('GET', KEYS[2]) ~= ARGV[2] then return 'FENCED' end
 if ARGV[3] == '1' then

@@ -1,22 +1,26 @@
 -- Append entries to one partition: none twice, none beyond its size unless the oldest may go.
 -- KEYS log, producers
--- ARGV producer, sequence, size, overflow, width, width field names, explicit (0/1), [ids], then width values per entry
--- Answers how many entries were stored, from the front.
+-- ARGV producer, sequence, size, overflow, layout, width, width field names, explicit (0/1), [ids], then width values per
+-- entry
+-- Answers how many entries were stored, from the front; -1 when the partition takes entries for another layout.
 local log, producers = KEYS[1], KEYS[2]
 local producer, sequence, size, overflow = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
-local width = tonumber(ARGV[5])
-local explicit = ARGV[6 + width] == '1'
+local width = tonumber(ARGV[6])
+local explicit = ARGV[7 + width] == '1'
 -- Of a key of another type these two say so, before anything is written; asking TYPE first costs every send a tenth.
-local length, done = redis.pcall('XLEN', log), redis.pcall('HGET', producers, producer)
+local length, known = redis.pcall('XLEN', log), redis.pcall('HMGET', producers, producer, 'layout')
 if type(length) == 'table' then return refusal(length, 'xlen', log) end
-if type(done) == 'table' then return refusal(done, 'hget', producers) end
+if known.err then return refusal(known, 'hmget', producers) end
+local done = known[1]
 if done then
   local last, stored = string.match(done, '^(%d+) (%d+)')
   if sequence == last then return tonumber(stored) end
   if tonumber(sequence) < tonumber(last) then return redis.error_reply('STALE ' .. last) end
 end
+-- After that: what was stored before the switch was stored. Nothing is remembered of this refusal, for it lasts.
+if (known[2] or '1') ~= ARGV[5] then return -1 end
 
-local head = 6 + width
+local head = 7 + width
 local offered = (#ARGV - head) / (width + (explicit and 1 or 0))
 if explicit then
   local last = '0-0'
@@ -38,7 +42,7 @@ local now = redis.call('TIME')
 if not done and redis.call('HLEN', producers) > 100 then
   local all = redis.call('HGETALL', producers)
   for i = 1, #all, 2 do
-    local at = tonumber(string.match(all[i + 1], ' (%d+)$'))
+    local at = tonumber(string.match(all[i + 1], ' (%d+)$') or now[1])
     if at + 3600 < tonumber(now[1]) then redis.call('HDEL', producers, all[i]) end
   end
 end
@@ -50,13 +54,13 @@ if take == 0 then
 end
 local values = head + (explicit and offered or 0)
 if width == 1 and not explicit then  -- nearly all sends, in a quarter of the time
-  local name = ARGV[6]
+  local name = ARGV[7]
   for i = values + 1, values + take do redis.call('XADD', log, '*', name, ARGV[i]) end
 else
   local row = {}
   for i = 0, take - 1 do
     for field = 1, width do
-      row[2 * field - 1], row[2 * field] = ARGV[5 + field], ARGV[values + i * width + field]
+      row[2 * field - 1], row[2 * field] = ARGV[6 + field], ARGV[values + i * width + field]
     end
     redis.call('XADD', log, explicit and ARGV[head + i + 1] or '*', unpack(row))
   end

@@ -1,0 +1,114 @@
+"""Layouts in memory: the steps of `_rules/_layout`, each as a script does it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+
+import attrs
+import trio
+
+from runnel_trio._broker._layouts import checked, layouts_of, meta_like, new_numbers
+from runnel_trio._broker._protocol import Layouts, ProcessorSpec, StreamSpec
+from runnel_trio._broker._store import Circle, Log, Store
+from runnel_trio._rules._layout import Meta, begun, declared, finished, opened
+
+__all__ = ["LayoutVerbs"]
+
+
+@attrs.define(eq=False, kw_only=True)
+class LayoutVerbs:
+    """See `_protocol.Broker`."""
+
+    store: Store = attrs.field(factory=Store, repr=False)
+
+    async def declare(self, stream: StreamSpec, *, dry_run: bool = False) -> Layouts:
+        """See `_protocol.Broker`."""
+        key = stream.app, stream.name
+        if dry_run:
+            await trio.lowlevel.checkpoint()
+            there = self.store.metas.get(key) or meta_like(stream)
+            return layouts_of(checked(stream, there), stream)
+        known = stream.partition_count, stream.layout
+        meta = await self._step(stream, lambda there: declared(there, *known))
+        layouts = layouts_of(checked(stream, await self._completed(stream, meta)), stream)
+        self.store.streams[key] = layouts.current
+        return layouts
+
+    async def layouts(self, stream: StreamSpec) -> Layouts | None:
+        """See `_protocol.Broker`."""
+        await trio.lowlevel.checkpoint()
+        meta = self.store.metas.get((stream.app, stream.name))
+        return None if meta is None else layouts_of(meta, stream)
+
+    async def relearn(self, stream: StreamSpec) -> Layouts:
+        """See `_protocol.Broker`."""
+        layouts = await self.declare(stream)
+        await self._switch(layouts.current, new_numbers(layouts))
+        return layouts
+
+    async def repartition(self, stream: StreamSpec, count: int) -> Layouts:
+        """See `_protocol.Broker`."""
+        meta = await self._step(stream, lambda there: begun(there, stream.layout + 1, count))
+        layouts = layouts_of(await self._completed(stream, meta), stream)
+        self.store.streams[stream.app, stream.name] = layouts.current
+        return layouts
+
+    async def _completed(self, stream: StreamSpec, meta: Meta) -> Meta:
+        if meta.next is None:
+            return meta
+        layout, count = meta.next
+        await self._switch(stream.laid_out(layout, count), range(max(count, meta.partition_count)))
+        return await self._step(stream, lambda there: opened(there, layout))
+
+    async def _switch(self, stream: StreamSpec, numbers: Collection[int]) -> None:
+        for number in numbers:
+            await trio.lowlevel.checkpoint()
+            key = stream.app, stream.name, number
+            self.store.switched[key] = max(self.store.switched.get(key, 1), stream.layout)
+
+    async def _step(self, stream: StreamSpec, step: Callable[[Meta], Meta]) -> Meta:
+        await trio.lowlevel.checkpoint()
+        key = stream.app, stream.name
+        self.store.metas[key] = after = step(self.store.metas.get(key) or meta_like(stream))
+        return after
+
+    async def remaining(self, processor: ProcessorSpec) -> Sequence[int]:
+        """See `_protocol.Broker`."""
+        await trio.lowlevel.checkpoint()
+        logs = [self._log(processor, number) for number in range(processor.stream.partition_count)]
+        return [number for number, log in enumerate(logs) if log.holds_up(processor.name)]
+
+    async def news(self, processor: ProcessorSpec) -> None:
+        """See `_protocol.Broker`."""
+        await trio.lowlevel.checkpoint()
+        self.store.parties.setdefault(processor, Circle()).tell(b"layout", b"")
+        self.store.announce()
+
+    async def discard(self, stream: StreamSpec, processors: Collection[str]) -> Sequence[int]:
+        """See `_protocol.Broker`."""
+        await trio.lowlevel.checkpoint()
+        for name in processors:
+            self.store.parties.pop(ProcessorSpec(stream=stream, name=name), None)
+        numbers = range(stream.partition_count)
+        stays = [number for number in numbers if not self._discard(stream, number, processors)]
+        if not stays:
+            await self._step(stream, lambda there: finished(there, stream.layout))
+        return stays
+
+    def _discard(self, stream: StreamSpec, number: int, processors: Collection[str]) -> bool:
+        log = self._log(ProcessorSpec(stream=stream, name=""), number)
+        if self.store.switched.get((stream.app, stream.name, number), 1) <= stream.layout:
+            return False
+        names = {*processors, *log.groups}
+        if any(map(log.holds_up, names)) or (log.entries and not log.groups):
+            return False
+        del self.store.logs[self.log_key(stream, number)]
+        return True
+
+    def log_key(self, stream: StreamSpec, partition: int) -> str:
+        """See `_protocol.Broker`."""
+        layout = "" if stream.layout == 1 else f"/{stream.layout}"
+        return f"{stream.app}:{partition}:{stream.name}{layout}:log"
+
+    def _log(self, processor: ProcessorSpec, number: int) -> Log:
+        return self.store.log(self.log_key(processor.stream, number))

@@ -1,0 +1,306 @@
+"""Where connections lead to, and how they are made: for each of our own ways of being told.
+
+A URL, options, or a client that somebody has made come down to one of redis-py's connection pools. From it
+only the settings of connections are taken: ours have no retries (redis-py repeats a command whose answer was
+lost, which stores an XADD twice), speak RESP2, and have a timeout on every socket, so that a server that
+stands still holds nobody for ever.
+
+A pool that Sentinels stand behind asks them for the master whenever a connection is made, so to follow a
+failover is to connect anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import attrs
+import redis
+from redis import exceptions as theirs
+from redis.backoff import NoBackoff
+from redis.cluster import ClusterNode, RedisCluster
+from redis.retry import Retry
+from redis.sentinel import MasterNotFoundError, Sentinel
+
+from runnel_trio._broker._protocol import Place
+from runnel_trio._broker._redis._errors import Demoted, mapped
+from runnel_trio._kinds import redacted
+from runnel_trio._urls import ServerURL, Unusable, server_url
+from runnel_trio.exceptions import BrokerRefused, BrokerUnavailable, Misconfigured, RunnelError
+
+__all__ = ["Endpoint", "Seeds", "client_of", "found"]
+
+#: Seconds that one answer, and one connecting, may take where nothing else is said.
+_TIMEOUT = 5.0
+#: Seconds of silence after which Sentinels may have named another master: less than they wait for one.
+_SILENCE = 0.5
+#: What is ours to decide, and what the URL has to say.
+_NOT_OPTIONS = frozenset(
+    {
+        *("protocol", "retry", "retry_on_timeout", "retry_on_error", "health_check_interval"),
+        *("decode_responses", "parser_class", "connection_class", "host", "port", "path"),
+    }
+)
+#: What may stand behind the ? of a URL, beside ssl_…: others are ours to choose, or no text.
+_OPTIONS = frozenset(
+    {
+        *("client_name", "db", "health_check_interval", "password", "socket_connect_timeout"),
+        *("socket_keepalive", "socket_read_size", "socket_timeout", "username"),
+    }
+)
+#: In front of the options of connections to Sentinels.
+_SENTINEL = "sentinel_"
+
+
+def _ours(timeout: float, patience: float = 0.0) -> dict[str, Any]:
+    return {
+        "protocol": 2,
+        "retry": Retry(NoBackoff(), 0),
+        "socket_timeout": timeout + patience,
+        "socket_connect_timeout": timeout,
+        "health_check_interval": 0,
+        "decode_responses": False,
+    }
+
+
+@attrs.define(eq=False, kw_only=True)
+class Endpoint:
+    """Where a server is, and how long it may be silent.
+
+    Attributes:
+        url: for people, and for clients of their own.
+        pool: of redis-py; only its settings are used.
+        address: host and port in the place of those in the settings: of a cluster's node.
+        timeout: seconds that one answer, and one connecting, may take.
+        moves: how often it was said that the master is another one now: connections that were made before
+            lead to the wrong one.
+    """
+
+    url: str = attrs.field(repr=redacted)
+    pool: Any = attrs.field(repr=False)
+    address: Mapping[str, Any] = attrs.field(factory=dict)
+    timeout: float = _TIMEOUT
+    moves: int = attrs.field(default=0, init=False)
+
+    @classmethod
+    def at(cls, url: str, timeout: float = _TIMEOUT) -> Endpoint:
+        """That of a server's URL, as redis-py reads it (redis://, rediss://, unix://)."""
+        return cls(url=url, pool=_pool(Place(url), url), timeout=timeout)
+
+    def connect(self, *, patience: float = 0.0) -> Any:
+        """A connected redis-py connection, to be disconnected by the caller.
+
+        Args:
+            patience: seconds that a blocking command may take beyond `timeout`.
+
+        Raises:
+            Misconfigured: an option cannot be used.
+            BrokerUnavailable: nobody answers there.
+            BrokerRefused: it does not let us in.
+        """
+        settings = {**self.pool.connection_kwargs, **self.address, **_ours(self.timeout, patience)}
+        try:
+            connection = self.pool.connection_class(**settings)
+        except (ValueError, TypeError, theirs.RedisError) as error:  # of an option, or its value
+            raise Misconfigured(f"redis_url {redacted(self.url)!r} cannot be read: {error}") from error
+        try:
+            with mapped(self.url):
+                connection.connect()
+        except BrokerUnavailable as error:
+            if isinstance(error.__cause__, MasterNotFoundError):
+                raise _without_master(self.url, self.pool) from error.__cause__
+            if _is_secure(self.pool):
+                raise BrokerUnavailable(f"{error} {_hint(self.pool, error)}") from error.__cause__
+            raise
+        return connection
+
+    def is_doubtful(self, silence: float) -> bool:
+        """Whether an answer that came after so many seconds may be that of a master which was replaced.
+
+        One that was frozen, or cut off, answers what it finds waiting before it hears of another master.
+        """
+        return silence > _SILENCE and hasattr(self.pool, "get_master_address")
+
+    def confirm(self, connection: Any) -> None:
+        """Have Sentinels confirm that a connection leads to the master. It blocks.
+
+        Raises:
+            Demoted: it does not. What was said over it is worth nothing.
+            BrokerUnavailable: they do not know of any.
+        """
+        with mapped(self.url):
+            master = self.pool.get_master_address()
+        if master != (connection.host, connection.port):
+            raise Demoted(f"{redacted(self.url)}: another master has taken over while it was silent")
+
+
+@attrs.frozen(kw_only=True)
+class Seeds:
+    """A cluster: nodes to begin with, and how connections to its nodes are made."""
+
+    url: str = attrs.field(repr=redacted)
+    pool: Any = attrs.field(repr=False)
+    nodes: tuple[tuple[str, int], ...]
+    timeout: float = _TIMEOUT
+
+
+def found(place: Place) -> Endpoint | Seeds:
+    """What a place means; nothing is connected to.
+
+    Raises:
+        Misconfigured: it cannot be read.
+    """
+    if place.factory is not None:
+        return _made(place.factory)
+    try:
+        url = server_url(place.url)
+    except Unusable as error:
+        raise Misconfigured(f"redis_url {redacted(place.url)!r} cannot be used: {error}") from error
+    pool = _pool(place, url.single)
+    timeout = _timeout(pool)
+    if url.form == "cluster":
+        return Seeds(url=place.url, pool=pool, nodes=url.hosts, timeout=timeout)
+    if url.form == "sentinel":
+        pool = _watched_over(place, url, pool, timeout)
+    return Endpoint(url=place.url, pool=pool, timeout=timeout)
+
+
+def client_of(place: Place) -> Any:
+    """A client of redis-py that leads to a place, with its own ways of repeating and of keeping connections.
+
+    Raises:
+        Misconfigured: the place cannot be read.
+    """
+    if place.factory is not None:
+        return place.factory()
+    leads = found(place)
+    if isinstance(leads, Endpoint):
+        return redis.Redis(connection_pool=leads.pool)
+    node: Any = ClusterNode  # as below: redis-py types them only in part
+    nodes = [node(host, port) for host, port in leads.nodes]
+    options = {name: x for name, x in place.options.items() if not name.startswith(_SENTINEL)}
+    clusters: Any = RedisCluster
+    return clusters.from_url(server_url(place.url).single, startup_nodes=nodes, **options)
+
+
+def _pool(place: Place, url: str) -> Any:
+    """redis-py's own reading of a server's URL."""
+    own = {name: x for name, x in place.options.items() if not name.startswith(_SENTINEL)}
+    if wrong := sorted(_NOT_OPTIONS & own.keys()):
+        raise Misconfigured(f"redis_options cannot have {', '.join(wrong)}: the URL says it, or we decide it")
+    for name in parse_qs(urlsplit(url).query, keep_blank_values=True):
+        if name not in _OPTIONS and not name.startswith(("ssl_", _SENTINEL)):
+            raise Misconfigured(
+                f"redis_url {redacted(place.url)!r} cannot be read: it has no option {name!r}"
+            )
+    if url.startswith("unix:"):
+        own = {name: x for name, x in own.items() if not name.startswith("ssl_")}
+    try:
+        pool: Any = redis.ConnectionPool.from_url(url, **own)
+    except (ValueError, TypeError) as error:
+        raise Misconfigured(f"redis_url {redacted(place.url)!r} cannot be read: {error}") from error
+    for name in [x for x in pool.connection_kwargs if x.startswith(_SENTINEL)]:
+        del pool.connection_kwargs[name]
+    return pool
+
+
+def _watched_over(place: Place, url: ServerURL, pool: Any, timeout: float) -> Any:
+    """The pool whose connections lead to the master that Sentinels name.
+
+    They share no password with it (by default they have none), but how TLS is to be done.
+    """
+    settings = dict(pool.connection_kwargs)
+    asked = redis.ConnectionPool.from_url(url.single).connection_kwargs
+    told = {**place.options, **asked}
+    own = {name: x for name, x in settings.items() if name.startswith(("ssl_", "socket_"))}
+    own |= {name.removeprefix(_SENTINEL): x for name, x in told.items() if name.startswith(_SENTINEL)}
+    secure = _is_secure(pool)
+    for gone in ("host", "port"):
+        settings.pop(gone, None)
+    try:
+        settings["ssl"] = own["ssl"] = secure
+        sentinels: Any = Sentinel  # redis-py types this class, and the next, only in part
+        asks = sentinels(list(url.hosts), sentinel_kwargs={**own, **_sentinels(timeout)}, **settings)
+        return asks.master_for(url.service).connection_pool
+    except (ValueError, TypeError) as error:
+        raise Misconfigured(f"redis_url {redacted(place.url)!r} cannot be used: {error}") from error
+
+
+def _without_master(url: str, pool: Any) -> RunnelError:
+    """Why Sentinels name no master. It blocks."""
+    name, place = pool.service_name, redacted(url)
+    refused, groups, answers = "", set[str](), 0
+    for sentinel in pool.sentinel_manager.sentinels:
+        settings = sentinel.connection_pool.connection_kwargs
+        where = f"{settings['host']}:{settings['port']}"
+        try:
+            groups.update(sentinel.sentinel_masters())
+            answers += 1
+        except (theirs.AuthenticationError, theirs.NoPermissionError) as error:
+            refused = f"{place}: the Sentinel {where} refuses: {error}. Give sentinel_password behind a ?."
+        except theirs.RedisError:
+            pass
+    if name in groups:
+        return BrokerUnavailable(f"{place}: no master of {name} is up")
+    if refused:
+        return BrokerRefused(refused)
+    if not answers:
+        return BrokerUnavailable(f"{place}: no Sentinel answers")
+    known = ", ".join(sorted(groups)) or "none"
+    lost = pool.master_address is not None  # we have known it: then it passes
+    kind = BrokerUnavailable if lost else Misconfigured
+    return kind(f"{place}: the Sentinels know of no group {name}; they know {known}")
+
+
+def _hint(pool: Any, error: Exception) -> str:
+    """TLS 1.3 refuses a client only after it let it in, by hanging up."""
+    if isinstance(error.__cause__, theirs.TimeoutError):
+        return "(does it speak TLS there?)"
+    return "" if pool.connection_kwargs.get("ssl_certfile") else "(does it want a certificate: ssl_certfile?)"
+
+
+def _is_secure(pool: Any) -> bool:
+    return issubclass(pool.connection_class, redis.SSLConnection)
+
+
+def _sentinels(timeout: float) -> dict[str, Any]:
+    """A dead one must not hold us for long: there are others."""
+    return _ours(min(timeout, 1.0))
+
+
+def _is_cluster(client: object) -> bool:  # no type guard: redis-py types its methods only in part
+    return isinstance(client, RedisCluster)
+
+
+def _made(factory: Callable[[], Any]) -> Endpoint | Seeds:
+    """What a client leads to that somebody has made."""
+    client: Any = factory()
+    if _is_cluster(client):
+        pool = client.get_redis_connection(client.get_default_node()).connection_pool
+        nodes = tuple((node.host, int(node.port)) for node in client.get_nodes())
+        url = f"redis+cluster://{','.join(f'{host}:{port}' for host, port in nodes)}"
+        client.close()
+        return Seeds(url=url, pool=pool, nodes=nodes, timeout=_timeout(pool))
+    pool = getattr(client, "connection_pool", None)
+    if pool is None:
+        raise Misconfigured(
+            f"redis_factory made a {type(client).__name__}: it has to make a client of redis-py, Redis or "
+            "RedisCluster"
+        )
+    return Endpoint(url=_told(pool), pool=pool, timeout=_timeout(pool))
+
+
+def _told(pool: Any) -> str:
+    """Where a client leads to, for people."""
+    settings = pool.connection_kwargs
+    if service := getattr(pool, "service_name", None):
+        return f"redis+sentinel:///{service}"
+    if path := settings.get("path"):
+        return f"unix://{path}"
+    scheme = "rediss" if _is_secure(pool) else "redis"
+    return f"{scheme}://{settings.get('host', 'localhost')}:{settings.get('port', 6379)}"
+
+
+def _timeout(pool: Any) -> float:
+    return float(pool.connection_kwargs.get("socket_timeout") or _TIMEOUT)

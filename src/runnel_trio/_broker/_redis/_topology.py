@@ -1,0 +1,171 @@
+"""Which node of a cluster has which slots, as far as is known.
+
+It is asked for when the cluster is opened, after a redirection, and after a node did not answer; in between,
+what a redirection says is believed. Used from Trio and from the thread of heartbeats.
+
+See https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import attrs
+import trio
+from redis.crc import key_slot
+
+from runnel_trio._broker._redis._endpoint import Endpoint, Seeds
+from runnel_trio._broker._redis._errors import Redirected, mapped
+from runnel_trio._broker._redis._scripts import Node
+from runnel_trio.exceptions import BrokerRefused, BrokerUnavailable, Misconfigured, RunnelError
+
+__all__ = ["Topology", "slot_of"]
+
+#: Seconds between two askings at least: a cluster that is changing is asked by everybody at once.
+_PAUSE = 0.1
+#: Seconds that one node may take to tell.
+_PATIENCE = 1.0
+
+
+@lru_cache(maxsize=1 << 17)
+def slot_of(key: str) -> int:
+    """The slot of a key: of what stands in its braces, if it has any.
+
+    Example:
+        >>> slot_of("runnel:{shop:3}:orders:log") == slot_of("{shop:3}")
+        True
+    """
+    return key_slot(key.encode())
+
+
+@attrs.define(eq=False)
+class Topology:
+    """The nodes of a cluster and their slots.
+
+    Attributes:
+        nodes: the masters, in order of their first slots.
+        limiter: for those who refresh from Trio.
+    """
+
+    _seeds: Seeds
+    nodes: tuple[Node, ...] = attrs.field(default=(), init=False)
+    limiter: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(1), init=False)
+    _owners: dict[int, Node] = attrs.field(factory=dict, init=False)
+    _endpoints: dict[Node, Endpoint] = attrs.field(factory=dict, init=False)
+    _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
+    _stale: bool = attrs.field(default=True, init=False)
+    _asked: float = attrs.field(default=0.0, init=False)
+
+    @property
+    def url(self) -> str:
+        """Where the cluster is, for people."""
+        return self._seeds.url
+
+    @property
+    def stale(self) -> bool:
+        """Whether `refresh` would ask."""
+        return self._stale and time.monotonic() - self._asked >= _PAUSE
+
+    def endpoint(self, node: Node) -> Endpoint:
+        """Where a node is."""
+        found = self._endpoints.get(node)
+        if found is None:
+            host, port = node
+            url = f"redis://{host}:{port}"
+            address = {"host": host, "port": port}
+            timeout = self._seeds.timeout
+            found = Endpoint(url=url, pool=self._seeds.pool, address=address, timeout=timeout)
+            found = self._endpoints.setdefault(node, found)
+        return found
+
+    def node_of(self, place: str | Node) -> Node:
+        """The node that has a key's slot; of a node, itself; of nothing, any.
+
+        Where nobody is known to have the slot, any: it will say who has it, or that nobody has.
+
+        Raises:
+            BrokerUnavailable: no node is known yet.
+        """
+        if not isinstance(place, str):
+            return place
+        owner = self._owners.get(slot_of(place)) if place else None
+        if owner is None:
+            if not self.nodes:
+                raise BrokerUnavailable(f"{self.url}: nothing is known about the cluster yet")
+            return random.choice(self.nodes)
+        return owner
+
+    def suspect(self) -> None:
+        """What is known may be wrong."""
+        self._stale = True
+
+    def redirected(self, error: Redirected, asked: Node) -> Node:
+        """Believe a redirection; the node that it names."""
+        host, port = error.node
+        node = (host or asked[0], port)
+        if not error.asking:
+            self._owners[error.slot] = node
+            self._stale = True
+        return node
+
+    def refresh(self) -> None:
+        """Ask one node after the other, until one tells; where there is a need. It blocks.
+
+        Raises:
+            BrokerUnavailable: none tells.
+            BrokerRefused: none lets us in.
+            Misconfigured: they are no cluster.
+        """
+        with self._lock:
+            if not self.stale:
+                return
+            known = list(self.nodes)
+            random.shuffle(known)
+            errors: list[RunnelError] = []
+            for node in dict.fromkeys([*known, *self._seeds.nodes]):
+                try:
+                    self._learn(node, self._ask(node))
+                except (BrokerUnavailable, BrokerRefused) as error:
+                    errors.append(error)
+                else:
+                    self._asked, self._stale = time.monotonic(), False
+                    return
+            self._asked = time.monotonic()
+        raise min(errors, key=lambda error: isinstance(error, BrokerUnavailable))
+
+    def _ask(self, node: Node) -> Sequence[Any]:
+        endpoint = self.endpoint(node)
+        connection = attrs.evolve(endpoint, timeout=min(endpoint.timeout, _PATIENCE)).connect()
+        try:
+            with mapped(endpoint.url):
+                connection.send_command("CLUSTER", "SLOTS")
+                answer: Sequence[Any] = connection.read_response(disable_decoding=True)
+        except BrokerRefused as error:
+            if "cluster support disabled" in str(error):
+                raise Misconfigured(f"{endpoint.url} is no node of a cluster: use redis://") from error
+            raise
+        finally:
+            connection.disconnect()
+        if not answer:
+            raise BrokerUnavailable(f"{endpoint.url} knows of no slots: the cluster is not complete yet")
+        return answer
+
+    def _learn(self, asked: Node, answer: Sequence[Any]) -> None:
+        owners: dict[int, Node] = {}
+        nodes: dict[Node, None] = {}
+        for first, last, (host, port, *_), *_replicas in sorted(answer, key=lambda part: int(part[0])):
+            node = (_name(host) or asked[0], int(port))
+            nodes[node] = None
+            owners.update(dict.fromkeys(range(int(first), int(last) + 1), node))
+        self._owners, self.nodes = owners, tuple(nodes)
+
+
+def _name(host: bytes | str | None) -> str:
+    """A node that does not know its own name tells none, or a question mark."""
+    name = host.decode() if isinstance(host, bytes) else host or ""
+    return "" if name == "?" else name

@@ -1,0 +1,288 @@
+"""The way to the servers: over which connections, and what travels together.
+
+    commands ─┐  Gateway ── Line ──▶ one server        CommandLanes ─┐  a Gateway and a ClusterLine
+    sends ────┘  Gateway ── Line ──▶                   SendLanes ────┘  for each node of a cluster
+    reader       Wait                                  Turns
+
+`OneServer` is what a URL of one server, or of a group with one master, leads to; `Nodes` is a cluster. The
+verbs of the broker do not see the difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from typing import Any, Protocol, TypeAlias
+
+import attrs
+import outcome
+import trio
+
+from runnel_trio._broker._protocol import Place
+from runnel_trio._broker._redis._connection import Hop, Line, Outage, Talker
+from runnel_trio._broker._redis._endpoint import Endpoint, Seeds, found
+from runnel_trio._broker._redis._gateway import Gateway
+from runnel_trio._broker._redis._reader import RedisReader, Source
+from runnel_trio._broker._redis._routing import ClusterLine, CommandLanes, SendLanes
+from runnel_trio._broker._redis._scripts import Call, Node, Plain
+from runnel_trio._broker._redis._sender import Sender, Shipment
+from runnel_trio._broker._redis._topology import Topology
+from runnel_trio._broker._redis._turns import Turns
+from runnel_trio._broker._redis._wait import Wait
+from runnel_trio._scopes import helpers
+from runnel_trio.exceptions import BrokerUnavailable, RunnelError
+
+__all__ = ["Request", "Wire", "wired"]
+
+#: Calls whose replies are wanted together.
+Request: TypeAlias = Sequence[Call | Plain]
+_Commands: TypeAlias = Gateway[Request, list[Any]]
+_Sends: TypeAlias = Gateway[Shipment, dict[int, int]]
+
+#: Partitions that one reader of a server serves without strain: each read sends all its keys again.
+_KEYS_PER_READ = 32
+#: Requests that wait for replicas one behind the other: together for less than a socket's timeout.
+_WAITS = 16
+
+
+class Commands(Protocol):
+    """What carries calls."""
+
+    async def call(self, request: Request) -> list[Any]:
+        """As `Gateway.call`."""
+        ...
+
+
+class Sends(Protocol):
+    """What carries shipments."""
+
+    @property
+    def idle(self) -> bool:
+        """As `Gateway.idle`."""
+        ...
+
+    async def call(self, request: Shipment) -> dict[int, int]:
+        """As `Gateway.call`."""
+        ...
+
+
+class Wire(Protocol):
+    """The way to the servers."""
+
+    @property
+    def url(self) -> str:
+        """Where they are, for people and for clients of their own."""
+        ...
+
+    @property
+    def clustered(self) -> bool:
+        """Whether keys are spread over nodes."""
+        ...
+
+    @property
+    def outage(self) -> Outage:
+        """Shared by everything that talks to them."""
+        ...
+
+    @property
+    def commands(self) -> Commands:
+        """For what is read, and for what may be repeated."""
+        ...
+
+    @property
+    def sends(self) -> Sends:
+        """For what is appended."""
+        ...
+
+    @property
+    def waits(self) -> Commands:
+        """For commands that wait for replicas."""
+        ...
+
+    @property
+    def keys_per_read(self) -> int:
+        """See `_protocol.Broker`."""
+        ...
+
+    @property
+    def senders(self) -> Sequence[Sender]:
+        """Who has sent something."""
+        ...
+
+    def of_nodes(self, keys: Iterable[str]) -> list[tuple[str | Node, str]]:
+        """Where keys are, and one of them for each node."""
+        ...
+
+    def reader(self, log_key: Callable[[int], str], block: float) -> RedisReader:
+        """A new reader."""
+        ...
+
+    def line(self) -> Talker:
+        """A connection for one user."""
+        ...
+
+    async def facts(self) -> list[tuple[str, bytes]]:
+        """What each server says of itself: its URL, and its answer to INFO."""
+        ...
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class OneServer:
+    """See `Wire`."""
+
+    endpoint: Endpoint
+    outage: Outage
+    commands: _Commands
+    sends: _Sends
+    waits: _Commands
+    senders: Sequence[Sender]
+    clustered = False
+    keys_per_read = _KEYS_PER_READ
+
+    @property
+    def url(self) -> str:
+        """See `Wire`."""
+        return self.endpoint.url
+
+    def of_nodes(self, keys: Iterable[str]) -> list[tuple[str | Node, str]]:
+        """See `Wire`."""
+        return [("", next(iter(keys)))]
+
+    def reader(self, log_key: Callable[[int], str], block: float) -> RedisReader:
+        """See `Wire`."""
+        wait = Wait(endpoint=self.endpoint, unblock=partial(_unblock, self.commands, ""), block=block)
+        return _reader(self, wait, log_key, block)
+
+    def line(self) -> Line:
+        """See `Wire`."""
+        return Line(self.endpoint)
+
+    async def facts(self) -> list[tuple[str, bytes]]:
+        """See `Wire`."""
+        (info,) = await self.commands.call([Plain(("INFO",), "")])
+        return [(self.url, info)]
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class Nodes:
+    """See `Wire`."""
+
+    topology: Topology
+    outage: Outage
+    commands: CommandLanes
+    sends: SendLanes
+    waits: CommandLanes
+    senders: Sequence[Sender]
+    clustered = True
+    keys_per_read = 1
+
+    @property
+    def url(self) -> str:
+        """See `Wire`."""
+        return self.topology.url
+
+    def of_nodes(self, keys: Iterable[str]) -> list[tuple[str | Node, str]]:
+        """See `Wire`."""
+        return list({self.topology.node_of(key): key for key in keys}.items())
+
+    def reader(self, log_key: Callable[[int], str], block: float) -> RedisReader:
+        """See `Wire`."""
+        turns = Turns(topology=self.topology, unblock=partial(_unblock, self.commands), block=block)
+        return _reader(self, turns, log_key, block)
+
+    def line(self) -> ClusterLine:
+        """See `Wire`."""
+        return ClusterLine(self.topology)
+
+    async def facts(self) -> list[tuple[str, bytes]]:
+        """See `Wire`."""
+        nodes = self.topology.nodes
+        infos = await self.commands.call([Plain(("INFO",), node) for node in nodes])
+        return [(self.topology.endpoint(node).url, info) for node, info in zip(nodes, infos, strict=True)]
+
+
+async def _unblock(commands: Commands, where: str | Node, client: int) -> int:
+    (answer,) = await commands.call([Plain(("CLIENT", "UNBLOCK", client), where)])
+    return int(answer)
+
+
+def _reader(wire: Wire, source: Source, log_key: Callable[[int], str], block: float) -> RedisReader:
+    return RedisReader(source=source, outage=wire.outage, log_key=log_key, block=block)
+
+
+@asynccontextmanager
+async def wired(place: Place) -> AsyncIterator[Wire]:
+    """The way to a place; connections are made when they are needed.
+
+    Raises:
+        Misconfigured: the place cannot be read, or is no cluster.
+        BrokerUnavailable, BrokerRefused: a cluster that nobody tells us about.
+    """
+    leads = found(place) if place.factory is None else await trio.to_thread.run_sync(found, place)
+    async with AsyncExitStack() as stack:
+        nursery = await stack.enter_async_context(helpers())
+        open_ = _Opener(Outage(url=leads.url), stack, nursery)
+        if isinstance(leads, Seeds):
+            topology = Topology(leads)
+            await trio.to_thread.run_sync(topology.refresh)
+            through = partial(ClusterLine, topology)
+            commands = CommandLanes(topology=topology, open=partial(open_.commands, through))
+            sends = SendLanes(topology=topology, open=partial(open_.sends, through))
+            waits = CommandLanes(topology=topology, open=partial(open_.commands, through, _WAITS))
+            yield Nodes(
+                topology=topology,
+                outage=open_.outage,
+                commands=commands,
+                sends=sends,
+                waits=waits,
+                senders=open_.senders,
+            )
+        else:
+            line = partial(Line, leads)
+            yield OneServer(
+                endpoint=leads,
+                outage=open_.outage,
+                commands=open_.commands(line),
+                sends=open_.sends(line),
+                waits=open_.commands(line, _WAITS),
+                senders=open_.senders,
+            )
+
+
+@attrs.frozen(eq=False)
+class _Opener:
+    """Makes gateways that run until all is closed."""
+
+    outage: Outage
+    stack: AsyncExitStack
+    nursery: trio.Nursery
+    senders: list[Sender] = attrs.field(factory=list, init=False)
+
+    def commands(self, line: Callable[[], Talker], limit: int = 1024) -> _Commands:
+        gateway: _Commands = Gateway(carry=partial(_carry, self._kept(line())), limit=limit)
+        self.nursery.start_soon(gateway.run)
+        return gateway
+
+    def sends(self, line: Callable[[], Talker]) -> _Sends:
+        sender = Sender(line=self._kept(line()), outage=self.outage)
+        self.senders.append(sender)
+        gateway: _Sends = Gateway(carry=sender.carry, weigh=len)
+        self.nursery.start_soon(gateway.run)
+        return gateway
+
+    def _kept(self, line: Talker) -> Talker:
+        self.stack.callback(line.close)
+        return line
+
+
+async def _carry(line: Talker, requests: Sequence[Request], hop: Hop) -> list[outcome.Outcome[list[Any]]]:
+    replies = iter(await line.talk([call for request in requests for call in request], hop))
+    outcomes: list[outcome.Outcome[list[Any]]] = []
+    for request in requests:
+        own = [next(replies) for _ in request]
+        # What passes by itself goes first: then the request is repeated, and each call may be.
+        errors = [x for x in own if isinstance(x, RunnelError)]
+        errors.sort(key=lambda error: not isinstance(error, BrokerUnavailable))
+        outcomes.append(outcome.Error(errors[0]) if errors else outcome.Value(own))
+    return outcomes

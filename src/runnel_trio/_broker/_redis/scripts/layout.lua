@@ -1,0 +1,23 @@
+#!lua flags=allow-oom
+-- Take a stream one step on to another layout, if that is the next step; answer what holds (view_of).
+-- KEYS meta ; ARGV begin, open or finish; the layout; its partition count
+local meta, step, layout = KEYS[1], ARGV[1], tonumber(ARGV[2])
+local refusal = unfit(meta)
+if refusal then return refusal end
+local now, coming, count = layout_of(meta), next_of(meta)
+if redis.call('TYPE', meta).ok == 'none' then return view_of(meta) end
+if step == 'begin' then
+  if now + 1 == layout and coming == 0 and not redis.call('HGET', meta, 'draining') then
+    redis.call('HSET', meta, 'next', layout .. ' ' .. ARGV[3])
+  end
+elseif step == 'open' and coming == layout then
+  local before, former = redis.call('HGET', meta, 'partition_count'), redis.call('HGET', meta, 'former')
+  local known = ' ' .. (former or '') .. ' '
+  if not string.find(known, ' ' .. before .. ' ', 1, true) then former = (former and former .. ' ' or '') .. before end
+  local draining = now .. ' ' .. before
+  redis.call('HSET', meta, 'partition_count', count, 'layout', layout, 'draining', draining, 'former', former)
+  redis.call('HDEL', meta, 'next')
+elseif step == 'finish' and string.match(redis.call('HGET', meta, 'draining') or '', '^(%d+)') == ARGV[2] then
+  redis.call('HDEL', meta, 'draining')
+end
+return view_of(meta)

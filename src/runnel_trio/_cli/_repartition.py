@@ -1,0 +1,212 @@
+"""``runnel-trio stream repartition``: other partitions for a stream, while everything runs."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import attrs
+import click
+import trio
+
+from runnel_trio._app import App
+from runnel_trio._broker._protocol import Broker, Quarantine
+from runnel_trio._cli._errors import Exit, concluded, tell
+from runnel_trio._cli._load import app_of, load, redirect
+from runnel_trio._cli._logging import configure
+from runnel_trio._cli._options import Command, common
+from runnel_trio._cli._progress import ERASE
+from runnel_trio._cli._status import refuse_missing
+from runnel_trio._kinds import redacted_text
+from runnel_trio._processor import refuse_far
+from runnel_trio._repartition import Progress, Repartition, Waiting
+from runnel_trio._stream import Stream
+from runnel_trio._words import counted
+
+__all__ = ["repartition"]
+
+#: Seconds between two looks, and how many times as long as one takes; between two lines without a terminal.
+_LOOK, _REST, _LINE = 0.5, 10.0, 10.0
+
+
+@click.command(cls=Command)
+@click.argument("target", metavar="MODULE:STREAM")
+@click.option(
+    "--to", "count", type=click.IntRange(min=1), required=True, metavar="N", help="So many partitions."
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would happen.")
+@common
+def repartition(
+    target: str,
+    count: int,
+    *,
+    dry_run: bool,
+    redis_url: str | None,
+    embedded: str | None,
+    show_all: bool,
+) -> int:
+    """Give a stream another number of partitions, while senders and workers run.
+
+    At once, what is sent goes to the new partitions. Each processor handles everything in the former ones
+    first, then goes over; so the events of a key stay in order, and none is lost. The command shows what is
+    still to be handled, and deletes the former partitions in the end. It may be interrupted and typed again.
+    """
+
+    def command() -> int:
+        found: Stream[Any] = load(target, Stream)
+        app = app_of(found)
+        refuse_missing(embedded)
+        redirect(app, redis_url=redis_url, embedded=embedded)
+        configure(app.settings, tell)
+        shown = _Shown(found.name, target.partition(":")[0], count)
+        return trio.run(_session, app, found, shown, _say if dry_run else _do)
+
+    return concluded(command, show_all=show_all)
+
+
+async def _session(
+    app: App, found: Stream[Any], shown: _Shown, work: Callable[[Repartition, _Shown], Awaitable[None]]
+) -> int:
+    async with app._shared.used() as broker:  # not by the stream, which would declare itself
+        await _refuse_far(app, broker, found, shown.count)
+        known = [x.name for x in app.processors.values() if x.stream is found]
+        await work(Repartition(broker, found.code, known), shown)
+    return Exit.OK
+
+
+async def _refuse_far(app: App, broker: Broker, found: Stream[Any], count: int) -> None:
+    """See `refuse_far`: dead letters of a stream, or those that it holds, must stay on their nodes."""
+    for processor in app.processors.values():
+        streams = [processor.stream, *processor.sinks]
+        if found in streams:
+            for stream in streams:
+                layouts = await broker.layouts(stream.code)
+                if layouts is not None:
+                    stream.adopt(layouts.current)
+            refuse_far(broker, processor, {found.name: count})
+
+
+async def _say(change: Repartition, shown: _Shown) -> None:
+    layouts = await change.layouts(shown.count)
+    progress = await change.look()
+    now = layouts.current.partition_count
+    former = layouts.draining
+    if former is None and now == shown.count:
+        tell(f"{shown.name} has {now} partitions already: there is nothing to do.")
+        return
+    if former is None:
+        tell(f"{shown.name} would have {shown.count} partitions in place of {now}.")
+    else:
+        tell(f"{shown.name} has {now} partitions; the {former.partition_count} former ones are not gone yet.")
+    for line in shown.lines(progress):
+        tell(line)
+    tell("What all processors have handled goes with the former partitions: it cannot be processed again.")
+    tell("Nothing was changed.")
+
+
+async def _do(change: Repartition, shown: _Shown) -> None:
+    try:
+        layouts = await change.begin(shown.count)
+        if layouts.draining is None:
+            tell(f"{shown.name} has {shown.count} partitions already: there is nothing to do.")
+            return
+        former = layouts.draining.partition_count
+        tell(f"{shown.name} has {shown.count} partitions: what is sent now goes there.")
+        while True:
+            began = trio.current_time()
+            progress = await change.look()
+            shown.show(progress)
+            if await change.finish(progress):
+                break
+            await trio.sleep(max(_LOOK, _REST * (trio.current_time() - began)))
+    except KeyboardInterrupt:
+        shown.erase()
+        tell("It goes on without this command. Type it again to see how far it is, and to end it.")
+        raise
+    shown.erase()
+    tell(f"Everything in the {former} former partitions is handled, and they are gone.")
+    tell(f"Write partition_count={shown.count} where {shown.name} is declared; there is no hurry.")
+
+
+@attrs.define(eq=False)
+class _Shown:
+    """What is shown of a change: what it waits for, once; and how far it is, again and again.
+
+    Attributes:
+        name: of the stream.
+        module: of its code, for the commands that lines say.
+        count: of the partitions wanted.
+        terminal: whether there is one to draw on.
+    """
+
+    name: str
+    module: str
+    count: int
+    terminal: bool = attrs.field(factory=sys.stderr.isatty)
+    _told: set[str] = attrs.field(factory=set, init=False)
+    _due: float = attrs.field(default=0.0, init=False)
+
+    def show(self, progress: Progress) -> None:
+        """What is new."""
+        for line in self._obstacles(progress):
+            if line not in self._told:
+                self._told.add(line)
+                self.erase()
+                tell(line)
+        line = self._far(progress)
+        if self.terminal:
+            width = shutil.get_terminal_size().columns - 1
+            sys.stderr.write(ERASE + line[:width])
+            sys.stderr.flush()
+        elif trio.current_time() >= self._due:
+            self._due = trio.current_time() + _LINE
+            tell(line)
+
+    def erase(self) -> None:
+        """Make room for a line that stays."""
+        if self.terminal:
+            sys.stderr.write(ERASE)
+            sys.stderr.flush()
+
+    def lines(self, progress: Progress) -> Iterator[str]:
+        """What it would wait for."""
+        for waiting in progress.waiting:
+            yield f"{waiting.name} would handle {_events(waiting.lag)} first."
+        for name in progress.through:
+            yield f"{name} is through with what there is now."
+        yield from self._obstacles(progress)
+
+    def _far(self, progress: Progress) -> str:
+        if progress.waiting:
+            each = ", ".join(f"{x.name} {x.lag:,}" for x in progress.waiting)
+            return f"{_events(progress.lag)} in the former partitions to be handled: {each}"
+        if progress.unread:
+            return f"{_events(progress.unread)} in the former partitions, which nobody has read"
+        if progress.members:
+            return f"{counted(progress.members, 'worker')} still to go over to the new partitions"
+        return "the former partitions can go"
+
+    def _obstacles(self, progress: Progress) -> Iterator[str]:
+        for waiting in progress.waiting:
+            if not waiting.members:
+                yield f"{waiting.name} is waited for, and no worker runs it."
+            for why in waiting.standing:
+                yield self._standing(waiting, why)
+        if progress.unread:
+            yield (
+                f"No processor has ever read {_events(progress.unread)} that are stored: run one, or if "
+                "these are dead letters, replay or drop them (runnel-trio dead-letters)."
+            )
+
+    def _standing(self, waiting: Waiting, why: Quarantine) -> str:
+        state = f"is paused by {why.member}" if why.is_pause else f"stands still: {why.error}"
+        resume = f"runnel-trio processor resume {self.module}:{waiting.name} --partition {why.partition}"
+        return redacted_text(
+            f"{waiting.name} is waited for: {self.name}[{why.partition}] {state}. Let it go on: {resume}"
+        )
+
+
+def _events(count: int) -> str:
+    return "1 event" if count == 1 else f"{count:,} events"

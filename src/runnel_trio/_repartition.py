@@ -1,0 +1,198 @@
+"""Changing how many partitions a stream has, by whoever wants it: what it waits for, and the end.
+
+The change itself is one verb of the broker, and workers follow by themselves. What is left to do is to tell
+them, to wait until nobody needs the former partitions, and to delete these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import attrs
+import trio
+
+from runnel_trio._broker._protocol import (
+    Broker,
+    Layouts,
+    Membership,
+    ProcessorSpec,
+    Quarantine,
+    StreamSpec,
+    Surveyed,
+)
+from runnel_trio.exceptions import Misconfigured
+
+__all__ = ["Progress", "Repartition", "Waiting"]
+
+#: How many times as long as its expiry a member may be silent: it has four heartbeats in one.
+_SILENCE = 1.25
+
+
+@attrs.frozen(kw_only=True)
+class Waiting:
+    """A processor that still needs the former partitions.
+
+    Attributes:
+        name: of the processor.
+        partitions: numbers of those that it is not through with.
+        lag: events in them that are not acknowledged, as far as the server knows.
+        standing: why some of them stand still.
+        members: how many workers run it there.
+    """
+
+    name: str
+    partitions: Sequence[int]
+    lag: int
+    standing: Sequence[Quarantine]
+    members: int
+
+
+@attrs.frozen(kw_only=True)
+class Progress:
+    """How far a change is.
+
+    Attributes:
+        layouts: of the stream.
+        waiting: processors that are not through with the former partitions.
+        through: names of those that are.
+        members: workers of those that have not gone over yet.
+        unread: events in the former partitions that no processor has ever read.
+    """
+
+    layouts: Layouts
+    waiting: Sequence[Waiting] = ()
+    through: Sequence[str] = ()
+    members: int = 0
+    unread: int = 0
+
+    @property
+    def lag(self) -> int:
+        """Events in the former partitions that somebody still has to acknowledge."""
+        return sum(x.lag for x in self.waiting) + self.unread
+
+
+@attrs.define(eq=False)
+class Repartition:
+    """One change of one stream; any number of them may be made at once, and begun again.
+
+    Attributes:
+        broker: where the stream is.
+        stream: as its code declares it.
+        known: names of processors that may have begun without leaving a cursor: their workers are about to
+            take partitions, or find them paused.
+    """
+
+    broker: Broker
+    stream: StreamSpec
+    known: Collection[str] = ()
+    _beats: dict[tuple[str, str], tuple[int, float]] = attrs.field(factory=dict, init=False)
+
+    async def layouts(self, count: int) -> Layouts:
+        """Where the stream is now.
+
+        Raises:
+            Misconfigured: it is unknown, or is being changed to another count.
+        """
+        where = f"stream {self.stream.name!r} of app {self.stream.app!r}"
+        found = await self.broker.layouts(self.stream)
+        if found is None:
+            raise Misconfigured(
+                f"the server does not know {where}: nothing was sent to it. Write partition_count={count} "
+                "where it is declared, that is all"
+            )
+        now = found.current.partition_count
+        if found.draining is not None and now != count:
+            raise Misconfigured(
+                f"{where} is still being changed from {found.draining.partition_count} to {now} partitions: "
+                f"wait for that with --to {now}"
+            )
+        return found
+
+    async def begin(self, count: int) -> Layouts:
+        """Let the stream have so many; go on with what was begun.
+
+        Raises:
+            Misconfigured: as `layouts`.
+        """
+        found = await self.layouts(count)
+        if found.draining is None and found.current.partition_count != count:
+            found = await self.broker.repartition(found.current, count)
+            if found.current.partition_count != count:  # somebody else was faster
+                found = await self.layouts(count)
+        if found.draining is not None:
+            for processor, _ in await self._processors(
+                found.draining, await self.broker.survey(found.draining)
+            ):
+                await self.broker.news(processor)
+        return found
+
+    async def look(self) -> Progress:
+        """How far it is; without a change under way, how it would begin."""
+        layouts = await self.broker.layouts(self.stream) or Layouts(self.stream)
+        former = layouts.draining or layouts.current
+        surveyed = await self.broker.survey(former)
+        waiting, through, members = [], [], 0
+        for processor, view in await self._processors(former, surveyed):
+            living = self._living(processor.name, view)
+            if numbers := await self.broker.remaining(processor):
+                standing = await self.broker.quarantined(processor, numbers)
+                waiting.append(_waiting(processor.name, numbers, surveyed, standing, living))
+            else:
+                through.append(processor.name)
+                members += living
+        unread = 0 if waiting or through else sum(x.length for x in surveyed)
+        return Progress(layouts=layouts, waiting=waiting, through=through, members=members, unread=unread)
+
+    async def finish(self, progress: Progress) -> bool:
+        """Delete the former partitions, if nobody needs them; whether they are gone."""
+        former = progress.layouts.draining
+        if former is None:
+            return True
+        if progress.waiting or progress.members or progress.unread:
+            return False
+        return not await self.broker.discard(former, progress.through)
+
+    async def _processors(
+        self, former: StreamSpec, surveyed: Sequence[Surveyed]
+    ) -> list[tuple[ProcessorSpec, Membership]]:
+        """All that have begun with some partitions, and their members there."""
+        begun = {name for partition in surveyed for name in partition.processors}
+        found = []
+        for name in sorted(begun | {*self.known}):
+            processor = ProcessorSpec(stream=former, name=name)
+            view = await self.broker.look(processor)
+            if name in begun or view.members or await self._stands(processor):
+                found.append((processor, view))
+        return found
+
+    async def _stands(self, processor: ProcessorSpec) -> bool:
+        return any(await self.broker.quarantined(processor, range(processor.stream.partition_count)))
+
+    def _living(self, name: str, view: Membership) -> int:
+        """How many members are not known to be dead: where nobody lives, nobody removes the dead."""
+        now, living = trio.current_time(), 0
+        for member in view.members:
+            beat, since = self._beats.get((name, member.id), (0, now))
+            if beat != member.beat:
+                since = now
+            self._beats[name, member.id] = member.beat, since
+            living += now - since <= _SILENCE * member.expiry
+        return living
+
+
+def _waiting(
+    name: str,
+    numbers: Sequence[int],
+    surveyed: Sequence[Surveyed],
+    standing: Sequence[Quarantine | None],
+    members: int,
+) -> Waiting:
+    found = {number: surveyed[number].processors.get(name) for number in numbers}
+    lags = [surveyed[number].length if x is None else max(0, x.lag) for number, x in found.items()]
+    return Waiting(
+        name=name,
+        partitions=numbers,
+        lag=sum(lags),
+        standing=[why for why in standing if why is not None],
+        members=members,
+    )

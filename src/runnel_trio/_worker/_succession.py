@@ -1,0 +1,152 @@
+"""One processor in this process: a member for each layout of its stream's partitions, one at a time.
+
+    member in the former layout ──all in there is acknowledged──▶ member in the one that takes entries
+
+A former layout takes nothing more, so that everything in it is acknowledged is a fact that stays true: each
+worker can see it for itself, and need not agree with the others about when to go over. Whoever goes over
+first finds the new partitions without owners, and whoever goes over later joins. Until then nobody has read
+anything of them; that is what keeps the order of a key.
+
+In ordinary times there is one layout, and one look at the server in a quarter of `lock_expiry`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import trio
+
+from runnel_trio._broker._protocol import Broker, Layouts, ProcessorSpec
+from runnel_trio._operations import reads
+from runnel_trio._processor import Processor
+from runnel_trio._scopes import helpers
+from runnel_trio._telemetry import report
+from runnel_trio._worker._member._rebalancer import Rebalancer
+
+__all__ = ["Succession"]
+
+#: Looks at the server in one `lock_expiry`.
+_LOOKS = 4
+#: Seconds between two looks whether a former layout is through, and how many times as long as one takes.
+_CLOSE, _REST = 0.2, 20.0
+
+
+@attrs.define(eq=False, kw_only=True)
+class Succession:
+    """Runs one member at a time.
+
+    Attributes:
+        broker: where everything is.
+        processor: whose members they are.
+        make: one for a layout, which is to call this when it hears that there is another one.
+        halt: told of an exception that stops the worker.
+    """
+
+    broker: Broker
+    processor: Processor[Any]
+    make: Callable[[ProcessorSpec, Callable[[], None]], Rebalancer]
+    halt: Callable[[BaseException], None]
+    member: Rebalancer | None = attrs.field(default=None, init=False)
+    _draining: bool = attrs.field(default=False, init=False)
+    _succeeded: bool = attrs.field(default=False, init=False)
+    _between: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
+    _news: trio.Event = attrs.field(factory=trio.Event, init=False)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the server has heard of its member within the last lease, if that has joined."""
+        return self.member is None or self.member.alive
+
+    @property
+    def settled(self) -> bool:
+        """Whether its member has all that the plan gives it, or stands by."""
+        return self.member is not None and self.member.settled
+
+    def drain(self) -> None:
+        """End gracefully."""
+        self._draining = True
+        self._between.cancel()
+        if self.member is not None:
+            self.member.drain()
+
+    def abort(self) -> None:
+        """End now."""
+        self.drain()
+        if self.member is not None:
+            self.member.abort()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Until drained. Started when the first member is."""
+        begun = False
+        while not self._draining:
+            spec = await self._next()
+            if spec is None:
+                break
+            self._succeeded = False
+            self.member = self.make(spec, self._hear)
+            async with helpers() as watching:
+                watching.start_soon(self._guarded, self.member)
+                await self.member.run(task_status=trio.TASK_STATUS_IGNORED if begun else task_status)
+            begun = True
+            if not self._succeeded:
+                return
+        if not begun:
+            task_status.started()
+
+    async def _next(self) -> ProcessorSpec | None:
+        """The layout to read; None when it is to end before that is known."""
+        with trio.CancelScope() as self._between:
+            try:
+                return (await reads(self.broker, self.processor.name, await self._look()))[0]
+            except Exception as error:
+                self.halt(error)
+        return None
+
+    def _hear(self) -> None:
+        self._news.set()
+
+    async def _guarded(self, member: Rebalancer) -> None:
+        """Watch; what that raises ends the worker, and arrives as itself."""
+        try:
+            await self._watch(member)
+        except Exception as error:
+            self.halt(error)
+            self.drain()
+
+    async def _watch(self, member: Rebalancer) -> None:
+        mine = member.spec.stream.layout
+        pause = rest = self.processor.lock_expiry / _LOOKS
+        while True:
+            with trio.move_on_after(pause):
+                await self._news.wait()
+            self._news = trio.Event()
+            layouts = await self._look()
+            if layouts.current.layout == mine:
+                pause = rest
+                continue
+            began = trio.current_time()
+            if await self._is_over(member.spec, layouts):
+                break
+            pause = max(_CLOSE, _REST * (trio.current_time() - began))
+        facts = {"stream": self.processor.stream.name, "processor": self.processor.name}
+        counts = {"was": member.spec.stream.partition_count, "is_now": layouts.current.partition_count}
+        report(logging.INFO, "partitions-changed", **facts, **counts)
+        self._succeeded = True
+        member.drain()
+
+    async def _look(self) -> Layouts:
+        """What the server says, or is told where it knows less than we do."""
+        stream = self.processor.stream
+        layouts = await self.broker.layouts(stream.spec)
+        if layouts is None or layouts.current.layout < stream.spec.layout:
+            layouts = await self.broker.declare(stream.spec)
+        stream.adopt(layouts.current)
+        return layouts
+
+    async def _is_over(self, mine: ProcessorSpec, layouts: Layouts) -> bool:
+        if layouts.draining is None or layouts.draining.layout != mine.stream.layout:
+            return True
+        return not await self.broker.remaining(mine)

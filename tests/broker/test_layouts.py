@@ -1,0 +1,220 @@
+"""Other partitions for a stream: the same steps on both brokers, whoever makes them and however often."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+import pytest
+import trio
+
+from runnel_trio._broker._protocol import (
+    SEALED,
+    Acquired,
+    Batch,
+    Broker,
+    Commit,
+    CommitOutcome,
+    Layouts,
+    Lease,
+    Output,
+    ProcessorSpec,
+    Quarantine,
+    StreamSpec,
+)
+from runnel_trio._rules._cursor import ORIGIN
+from runnel_trio.constants import Overflow
+from runnel_trio.exceptions import Misconfigured
+
+OLD = StreamSpec(
+    app="app", name="orders", partition_count=4, record="Order", hasher="blake3", partition_size=6,
+    overflow=Overflow.BLOCK,
+)  # fmt: skip
+NEW = OLD.laid_out(2, 6)
+SINK = attrs.evolve(OLD, name="sink", record="Dead")
+PRINTER = ProcessorSpec(stream=OLD, name="printer")
+
+
+def rows(*values: str) -> Batch:
+    return Batch((b"data",), [value.encode() for value in values])
+
+
+async def stored(broker: Broker, stream: StreamSpec, number: int = 0) -> list[str]:
+    return [fields[1].decode() for _, fields in await broker.entries(stream, number)]
+
+
+async def taken(broker: Broker, processor: ProcessorSpec = PRINTER, number: int = 0) -> Lease:
+    (granted,) = await broker.acquire(processor, "a", {number: None})
+    assert isinstance(granted, Acquired)
+    return granted.lease
+
+
+async def acknowledged(broker: Broker, lease: Lease, outputs: Sequence[Output] = ()) -> CommitOutcome:
+    last = (await broker.entries(OLD, lease.partition))[-1][0]
+    (outcome,) = await broker.commit(PRINTER, [Commit(lease, ORIGIN, last, 1, last, outputs)])
+    return outcome
+
+
+async def changed(broker: Broker, count: int = 6) -> Layouts:
+    await broker.declare(OLD)
+    return await broker.repartition(OLD, count)
+
+
+async def test_a_stream_that_nobody_has_declared_has_no_layout(broker: Broker) -> None:
+    assert await broker.layouts(OLD) is None
+    await broker.declare(OLD)
+    assert await broker.layouts(OLD) == Layouts(OLD)
+
+
+async def test_the_former_partitions_take_nothing_more_and_the_new_ones_do(broker: Broker) -> None:
+    await broker.append(OLD, {0: rows("a"), 3: rows("b")})
+    assert await changed(broker) == Layouts(NEW, draining=OLD)
+    assert await broker.append(OLD, {0: rows("late"), 2: rows("later")}) == {0: SEALED, 2: SEALED}
+    assert await broker.append(NEW, {0: rows("c"), 5: rows("d")}) == {0: 1, 5: 1}
+    assert await stored(broker, OLD) == ["a"]
+    assert await stored(broker, NEW) == ["c"]
+
+
+async def test_with_fewer_partitions_those_that_are_no_more_take_nothing(broker: Broker) -> None:
+    few = (await changed(broker, 2)).current
+    assert await broker.append(OLD, {number: rows("x") for number in range(4)}) == dict.fromkeys(range(4), -1)
+    assert await broker.append(few, {0: rows("a"), 1: rows("b")}) == {0: 1, 1: 1}
+
+
+async def test_who_sends_ahead_of_a_change_is_refused(broker: Broker) -> None:
+    await broker.declare(OLD)
+    assert await broker.append(NEW, {0: rows("x"), 5: rows("x")}) == {0: SEALED, 5: SEALED}
+    assert await stored(broker, NEW) == []
+
+
+async def test_a_change_said_again_changes_nothing(broker: Broker) -> None:
+    found = await changed(broker)
+    assert await broker.repartition(OLD, 6) == found
+    assert await broker.repartition(OLD, 9) == found
+    assert await broker.repartition(NEW, 9) == found  # the former one is still there
+    assert await broker.layouts(OLD) == found
+
+
+async def test_many_who_change_it_at_once_make_one_change(broker: Broker) -> None:
+    await broker.declare(OLD)
+    found: list[Layouts] = []
+
+    async def change(count: int) -> None:
+        found.append(await broker.repartition(OLD, count))
+
+    async with trio.open_nursery() as nursery:
+        for count in range(5, 15):
+            nursery.start_soon(change, count)
+    assert len({layouts.current for layouts in found}) == 1
+    assert found[0].current.layout == 2
+
+
+async def test_former_counts_may_be_declared_and_others_not(broker: Broker) -> None:
+    await changed(broker)
+    assert await broker.declare(OLD) == Layouts(NEW, draining=OLD)
+    with pytest.raises(
+        Misconfigured, match=r"was declared with partition_count=6.*repartition MODULE:orders --to 7"
+    ):
+        await broker.declare(attrs.evolve(OLD, partition_count=7))
+    with pytest.raises(Misconfigured, match="was declared with record=Order, and is now declared with Other"):
+        await broker.declare(attrs.evolve(NEW, record="Other"))
+
+
+async def test_nothing_is_discarded_that_somebody_has_not_acknowledged(broker: Broker) -> None:
+    await broker.append(OLD, {0: rows("a")})
+    lease = await taken(broker)
+    assert await broker.discard(OLD, ["printer"]) == [0, 1, 2, 3]  # it takes entries
+    await changed(broker)
+    assert await broker.remaining(PRINTER) == [0]
+    assert await broker.discard(OLD, ["printer"]) == [0]
+    assert await acknowledged(broker, lease) is CommitOutcome.COMMITTED
+    assert await broker.remaining(PRINTER) == []
+    assert await broker.remaining(ProcessorSpec(stream=OLD, name="other")) == [0]
+    assert await broker.discard(OLD, ["other"]) == [0]  # it has never begun, but is waited for
+    assert await broker.discard(OLD, ["printer"]) == []
+    assert await stored(broker, OLD) == []
+    assert await broker.layouts(OLD) == Layouts(NEW)
+
+
+async def test_what_nobody_has_ever_read_is_kept(broker: Broker) -> None:
+    await broker.append(OLD, {2: rows("a letter")})
+    await changed(broker)
+    assert await broker.discard(OLD, []) == [2]
+    (entry,) = await broker.entries(OLD, 2)
+    await broker.remove(OLD, 2, [entry[0]])
+    assert await broker.discard(OLD, []) == []
+
+
+async def test_what_stands_still_holds_a_layout_up(broker: Broker) -> None:
+    why = Quarantine(
+        partition=1, first=ORIGIN, last=ORIGIN, count=0, error="", traceback="", time="", member="me"
+    )
+    await broker.pause(PRINTER, [why])
+    await changed(broker)
+    assert await broker.remaining(PRINTER) == [1]
+    assert await broker.discard(OLD, ["printer"]) == [1]
+    assert await broker.resume(PRINTER, why, skip=False) is CommitOutcome.COMMITTED
+    assert await broker.discard(OLD, ["printer"]) == []
+
+
+async def test_each_layout_has_leases_and_cursors_of_its_own(broker: Broker) -> None:
+    await broker.append(OLD, {0: rows("a")})
+    lease = await taken(broker)
+    await changed(broker)
+    await broker.append(NEW, {0: rows("b")})
+    fresh = await taken(broker, ProcessorSpec(stream=NEW, name="printer"))
+    assert fresh.epoch > lease.epoch
+    assert await acknowledged(broker, lease) is CommitOutcome.COMMITTED
+    (state,) = await broker.examine(ProcessorSpec(stream=NEW, name="printer"), [0])
+    assert state is not None
+    assert (state.cursor, state.entries_read) == (ORIGIN, 0)
+
+
+async def test_back_to_a_former_count_is_another_layout(broker: Broker) -> None:
+    await changed(broker)
+    await broker.discard(OLD, [])
+    back = (await broker.repartition(NEW, 4)).current
+    assert back == OLD.laid_out(3, 4)
+    assert await broker.append(OLD, {0: rows("x")}) == {0: SEALED}
+    assert await broker.append(NEW, {0: rows("x"), 5: rows("x")}) == {0: SEALED, 5: SEALED}
+    assert await broker.append(back, {0: rows("y")}) == {0: 1}
+    assert await stored(broker, back) == ["y"]
+
+
+async def test_outputs_for_former_partitions_are_refused_and_nothing_is_committed(broker: Broker) -> None:
+    await broker.append(OLD, {0: rows("a")})
+    lease = await taken(broker)
+    await broker.declare(SINK)
+    sink = (await broker.repartition(SINK, 8)).current
+    output = Output(SINK, 0, rows("letter"))
+    assert await acknowledged(broker, lease, [output]) is CommitOutcome.SEALED
+    assert await broker.remaining(PRINTER) == [0]
+    (entry,) = await broker.entries(OLD, 0)
+    assert await broker.transfer(OLD, 0, entry[0], output) is CommitOutcome.SEALED
+    assert await acknowledged(broker, lease, [output.redirected(sink, 0)]) is CommitOutcome.COMMITTED
+    assert await stored(broker, sink) == ["letter"]
+    assert await stored(broker, SINK) == []
+
+
+async def test_who_knows_of_a_later_layout_tells_a_server_that_has_forgotten_it(broker: Broker) -> None:
+    await broker.declare(OLD)
+    known = OLD.laid_out(3, 6)
+    assert await broker.append(known, {0: rows("x")}) == {0: SEALED}
+    assert (await broker.relearn(known)).current == known
+    assert await broker.append(known, {0: rows("x"), 5: rows("y")}) == {0: 1, 5: 1}
+    assert (await broker.declare(OLD)).current == known
+
+
+async def test_a_server_that_has_forgotten_everything_is_told_it_all(broker: Broker) -> None:
+    assert await broker.append(NEW, {4: rows("x")}) == {4: SEALED}
+    assert await broker.relearn(NEW) == Layouts(NEW)
+    assert await broker.append(NEW, {4: rows("x")}) == {4: 1}
+
+
+async def test_members_hear_of_a_change(broker: Broker) -> None:
+    reader = broker.control(PRINTER, 5)
+    await broker.news(PRINTER)
+    with trio.fail_after(10):
+        ((_, fields),) = (await reader.read({0: ORIGIN}, 10))[0]
+    assert fields[0] == b"layout"
+    await reader.aclose()
