@@ -166,8 +166,9 @@ class Proxy:
             async for due, data in line:
                 await trio.sleep_until(due)
                 await self._open.wait()
-                for at in range(0, len(data), self.chunk):
-                    await sink.send_all(data[at : at + self.chunk])
+                chunk = self.chunk  # it may change in between
+                for at in range(0, len(data), chunk):
+                    await sink.send_all(data[at : at + chunk])
         link.reset()
 
     def _request(self, link: Link, data: bytes) -> bool:

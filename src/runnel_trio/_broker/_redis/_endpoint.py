@@ -280,7 +280,7 @@ def _made(factory: Callable[[], Any]) -> Endpoint | Seeds:
         pool = client.get_redis_connection(client.get_default_node()).connection_pool
         nodes = tuple((node.host, int(node.port)) for node in client.get_nodes())
         url = f"redis+cluster://{','.join(f'{host}:{port}' for host, port in nodes)}"
-        client.close()
+        client.disconnect_connection_pools()  # to close it is not enough
         return Seeds(url=url, pool=pool, nodes=nodes, timeout=_timeout(pool))
     pool = getattr(client, "connection_pool", None)
     if pool is None:
