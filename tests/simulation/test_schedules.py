@@ -35,7 +35,7 @@ def quiet(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_whatever_happens_every_event_is_handled_in_order_by_one_owner() -> None:
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-        assert [told for told in pool.map(story, range(SCHEDULES), chunksize=50) if told][:1] == []
+        assert [told for told in pool.map(story, range(SCHEDULES), chunksize=20) if told][:1] == []
 
 
 def seeds() -> Iterator[int]:
