@@ -62,17 +62,27 @@ class RedisReader:
     block: float
     interruptions: int = attrs.field(default=0, init=False)
     _failures: int = attrs.field(default=0, init=False)
+    _keys: dict[int, str] = attrs.field(factory=dict, init=False)
+    _numbers: dict[str, int] = attrs.field(factory=dict, init=False)
+
+    def _key(self, number: int) -> str:
+        """Made once: each read names all its logs again."""
+        key = self._keys.get(number)
+        if key is None:
+            key = self._keys[number] = self.log_key(number)
+            self._numbers[key] = number
+        return key
 
     async def read(self, positions: Mapping[int, bytes], count: int) -> Mapping[int, Sequence[Entry]]:
         """See `_protocol.Reader`; while the server is away it waits a little and returns nothing."""
         self.source.begin()
         if self._failures:
             self.outage.waits(self)
-        keys = {self.log_key(number): number for number in positions}
         # After a failure it does not wait in the server: whether that is back is known at once.
         seconds = 0.001 if self._failures else self.block
         try:
-            found = await self.source.read(dict(zip(keys, positions.values(), strict=True)), count, seconds)
+            wanted = {self._key(number): xid for number, xid in positions.items()}
+            found = await self.source.read(wanted, count, seconds)
         except Redirected as error:
             self.source.redirected(error)
             self.interruptions += not error.asking
@@ -86,7 +96,7 @@ class RedisReader:
         else:
             self._failures = 0
             self.outage.over(self)
-            return {keys[key]: entries for key, entries in found.items()}
+            return {self._numbers[key]: entries for key, entries in found.items()}
         finally:
             self.outage.given_up(self)  # it may not read again
 
