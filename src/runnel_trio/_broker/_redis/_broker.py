@@ -161,14 +161,18 @@ class RedisBroker:
     ) -> int:
         """See `_protocol.Broker`."""
         keys = [_keys.producers(stream, x) for x in partitions]
-        return await _replicas.sends(self._surely, self.wire, keys, count, within)
+        return await _replicas.sends(
+            partial(self._surely, through=self.wire.waits), self.wire, keys, count, within
+        )
 
     async def commit_replicated(
         self, processor: ProcessorSpec, commits: Sequence[Commit], count: int, within: float
     ) -> int:
         """See `_protocol.Broker`."""
         calls = {_keys.producers(processor.stream, x.lease.partition): _commit(processor, x) for x in commits}
-        return await _replicas.commits(self._surely, self.wire, calls, count, within)
+        return await _replicas.commits(
+            partial(self._surely, through=self.wire.waits), self.wire, calls, count, within
+        )
 
     def reader(self, processor: ProcessorSpec, block: float) -> Reader:
         """See `_protocol.Broker`."""

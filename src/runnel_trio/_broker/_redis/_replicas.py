@@ -12,13 +12,13 @@ The wait is in slices: nobody is held up for long, and the master may be another
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Collection, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import trio
 
-from runnel_trio._broker._redis._scripts import Call, Plain
-from runnel_trio._broker._redis._wire import Commands, Wire
+from runnel_trio._broker._redis._scripts import Ask, Call, Plain
+from runnel_trio._broker._redis._wire import Wire
 from runnel_trio.exceptions import BrokerUnavailable
 
 __all__ = ["commits", "sends"]
@@ -27,21 +27,11 @@ __all__ = ["commits", "sends"]
 _SLICE = 100
 
 
-class Ask(Protocol):
-    """Carries calls until they are answered."""
-
-    def __call__(
-        self, calls: Sequence[Call | Plain], through: Commands | None = None
-    ) -> Awaitable[list[Any]]:
-        """The replies."""
-        ...
-
-
 async def sends(ask: Ask, wire: Wire, keys: Collection[str], count: int, within: float) -> int:
     """Wait for what was stored in partitions; how many replicas have it, at least.
 
     Args:
-        ask: carries calls.
+        ask: carries calls over a connection that nobody else waits for, until they are answered.
         wire: the way to the servers.
         keys: of the hashes of producers of these partitions.
         count: how many replicas are to have it.
@@ -69,7 +59,7 @@ async def commits(ask: Ask, wire: Wire, calls: Mapping[str, Call], count: int, w
     """Wait for commits; how many replicas have them, at least.
 
     Args:
-        ask: carries calls.
+        ask: carries calls over a connection that nobody else waits for, until they are answered.
         wire: the way to the servers.
         calls: the commits, which are said once more each time (that harms nothing), by the keys of the
             hashes of producers of their partitions.
@@ -90,5 +80,5 @@ async def _waited(
     nodes = wire.of_nodes(keys)
     marks = [Plain(("HSET", key, "wait", f"0 0 {int(time.time())}"), node) for node, key in nodes]
     waits = [Plain(("WAIT", count, _SLICE), node) for node, _ in nodes]
-    replies = await ask([*first, *marks, *waits], wire.waits)
+    replies = await ask([*first, *marks, *waits])
     return min(int(reply) for reply in replies[len(first) + len(marks) :]), replies[: len(first)]
