@@ -15,6 +15,7 @@ from typing import Any
 import attrs
 
 from runnel_trio._broker._protocol import SEALED, Batch, StreamSpec
+from runnel_trio._numbering import Numbering
 from runnel_trio._rules._cursor import ORIGIN, is_after
 from runnel_trio._words import counted
 from runnel_trio.exceptions import Misconfigured, RecordInvalid
@@ -39,11 +40,11 @@ class Routing:
 
     Attributes:
         spec: the stream, as far as it is known.
-        numbers_of: records → numbers of their partitions there.
+        numbering: records → numbers of their partitions there.
     """
 
     spec: StreamSpec
-    numbers_of: Callable[[Iterable[Any]], list[int]]
+    numbering: Numbering
 
 
 @attrs.define(eq=False)
@@ -89,7 +90,7 @@ class Outgoing:
         for entries in self.pending.values():
             entries.encode()
         places, before = self.unsent(), self.pending
-        fresh = routing.numbers_of([self.records[place] for place in places])
+        fresh = routing.numbering.all([self.records[place] for place in places])
         old, self.numbers = self.numbers, [-1] * len(self.numbers)
         self.pending, self.routing = {}, routing
         taken = {number: entries.each() for number, entries in before.items()}

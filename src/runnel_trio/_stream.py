@@ -15,10 +15,7 @@ from __future__ import annotations
 import logging
 import math
 import random
-import warnings
 from collections.abc import Callable, Iterable
-from functools import lru_cache
-from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
 import attrs
@@ -26,10 +23,10 @@ import trio
 
 from runnel_trio._broker._protocol import SEALED, Batch, Broker, StreamSpec
 from runnel_trio._broker._shared import Connection, Declarable
-from runnel_trio._codec import SIMPLE_KEYS, DecodeError, Record, RecordCodec, blake3_hasher
+from runnel_trio._codec import DecodeError, Record, RecordCodec
 from runnel_trio._event import Event
+from runnel_trio._numbering import Numbering, key_function
 from runnel_trio._outgoing import (
-    CHUNK_RECORDS,
     Chunks,
     Outgoing,
     Pending,
@@ -45,7 +42,6 @@ from runnel_trio.constants import Overflow
 from runnel_trio.exceptions import (
     BrokerRefused,
     DeserializationError,
-    Misconfigured,
     NotReplicated,
     StreamFull,
 )
@@ -90,7 +86,11 @@ class Stream(Generic[R]):
     _routing: Routing = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        self._routing = Routing(self.code, _numbering(self, self.code.partition_count))
+        self._routing = self._routed(self.code)
+
+    def _routed(self, spec: StreamSpec) -> Routing:
+        key_of = key_function(self.partition_by)
+        return Routing(spec, Numbering(self.name, key_of, self.hasher, spec.partition_count))
 
     @property
     def name(self) -> str:
@@ -111,7 +111,7 @@ class Stream(Generic[R]):
         """It is so on the server."""
         if current == self.spec:
             return
-        self._routing = Routing(current, _numbering(self, current.partition_count))
+        self._routing = self._routed(current)
         count, given = current.partition_count, self.code.partition_count
         if count != given:
             facts = {"stream": self.name, "code": given, "server": count, "write": f"partition_count={count}"}
@@ -139,11 +139,11 @@ class Stream(Generic[R]):
         Raises:
             Misconfigured: the partition key cannot be had, or not be hashed.
         """
-        return self._routing.numbers_of([record])[0]
+        return self._routing.numbering.one(record)
 
     def key_of(self, record: R) -> Any:
         """The partition key of a record, as ``partition_by`` says."""
-        return _key_function(self.partition_by)(record)
+        return key_function(self.partition_by)(record)
 
     async def send(
         self,
@@ -182,20 +182,34 @@ class Stream(Generic[R]):
             await self.send(*records, stream_ids=stream_ids)
             await self._confirm(records, before, wait_replicas, within)
             return
-        routing, declared = self._routing, self.connect(self)
+        routing, declared, codec = self._routing, self.connect(self), self.codec
+        if len(records) == 1 and stream_ids is None:
+            # Here and not in a method: of a thousand tasks that wait here, each keeps its frames, which are
+            # out of the processor's caches when it is resumed.
+            (record,) = records
+            values, number = codec.values(records), routing.numbering.one(record)
+            broker = declared.at_hand()
+            if broker is None:
+                await self._send_one(declared, record, values, routing)
+                return
+            try:
+                stored = await broker.append(routing.spec, {number: Batch(codec.names, values)})
+                if stored[number] < 1:
+                    await self._deliver(broker, self._left_of(record, values, number, routing))
+            finally:
+                if not declared.put_back():
+                    await declared.__aexit__(None, None, None)
+            return
         rows: Iterable[Any]
         write: Callable[[list[Any]], list[bytes]]
         few = len(records) < _MANY or routing.spec.partition_count == 1
-        if not few and len(records) <= CHUNK_RECORDS and declared.at_once and self.codec.sure(records):
-            rows, write = records, self.codec.values
+        prepared = codec.prepared(records) if not few and declared.at_once else None
+        if prepared is not None:
+            rows, write = prepared, codec.written
         else:
-            values = self.codec.values(records)
-            if len(records) == 1 and stream_ids is None:
-                await self._send_one(declared, records, values, routing)
-                return
-            rows, write = rows_of(values, len(self.codec.names))
-        numbers = routing.numbers_of(records)
-        pending = sorted_out(routing.spec, self.codec.names, rows, write, numbers, stream_ids)
+            rows, write = rows_of(codec.values(records), len(codec.names))
+        numbers = routing.numbering.all(records)
+        pending = sorted_out(routing.spec, codec.names, rows, write, numbers, stream_ids)
         if not pending:
             await trio.lowlevel.checkpoint()
             return
@@ -203,7 +217,7 @@ class Stream(Generic[R]):
             await self._deliver(broker, Outgoing(records, numbers, pending, routing))
 
     async def _confirm(self, records: tuple[R, ...], before: Routing, replicas: int, within: float) -> None:
-        numbers = {number for x in (before, self._routing) for number in x.numbers_of(records)}
+        numbers = {number for x in (before, self._routing) for number in x.numbering.all(records)}
         async with self.connect(self) as broker:
             reached = await broker.replicated(self.spec, numbers, replicas, within) if numbers else replicas
         if reached < replicas:
@@ -278,19 +292,19 @@ class Stream(Generic[R]):
                 self.name, event.partition.number, event.xid.decode(), error.field, error.reason
             ) from error.__cause__
 
-    async def _send_one(
-        self, declared: Connection, records: tuple[R], values: list[bytes], routing: Routing
-    ) -> None:
-        """Without what many records need: a thousand tasks that send one each take a third less."""
-        (number,) = routing.numbers_of(records)
+    async def _send_one(self, declared: Connection, record: R, values: list[bytes], routing: Routing) -> None:
+        """Where the broker is to be opened, or the stream declared, or somebody watches."""
         async with declared as broker:
             if self._routing is not routing:
                 routing = self._routing
-                (number,) = routing.numbers_of(records)
+            number = routing.numbering.one(record)
             stored = await broker.append(routing.spec, {number: Batch(self.codec.names, values)})
             if stored[number] < 1:
-                pending = {number: Pending(self.codec.names, [values], flat)}
-                await self._deliver(broker, Outgoing(records, [number], pending, routing))
+                await self._deliver(broker, self._left_of(record, values, number, routing))
+
+    def _left_of(self, record: R, values: list[bytes], number: int, routing: Routing) -> Outgoing:
+        pending = {number: Pending(self.codec.names, [values], flat)}
+        return Outgoing((record,), [number], pending, routing)
 
     async def _deliver(self, broker: Broker, left: Outgoing) -> None:
         looks = refusals = 0
@@ -329,44 +343,3 @@ class Stream(Generic[R]):
         if looks == _PATIENT_LOOKS:
             report(logging.WARNING, "stream-full", stream=self.name, partition=number, partition_size=size)
         await trio.sleep(min(_LAST_LOOK, _FIRST_LOOK * 2 ** min(looks, 10)) * random.uniform(0.5, 1.0))
-
-
-def _key_function(partition_by: str | Callable[[R], Any]) -> Callable[[R], Any]:
-    if callable(partition_by):
-        return partition_by
-    return attrgetter(partition_by)
-
-
-def _numbering(stream: Stream[R], count: int) -> Callable[[Iterable[R]], list[int]]:
-    """Records → numbers of their partitions: a closure, because it runs for each record that is sent."""
-    key_of, hasher = _key_function(stream.partition_by), stream.hasher
-
-    told: list[bool] = []
-
-    def number(key: Any) -> int:
-        if key is None and not told:
-            told.append(True)
-            _warn_of_none(stream)
-        hashed = hasher(key)
-        if not isinstance(hashed, int):
-            raise Misconfigured(
-                f"stream {stream.name!r}: its hasher must give a whole number, not {hashed!r}"
-            )
-        return hashed % count
-
-    if hasher is not blake3_hasher:  # which may answer as it likes
-        return lambda records: [number(key_of(record)) for record in records]
-    remembered = lru_cache(maxsize=16384, typed=True)(number)  # keys come again and again
-    return lambda records: [
-        remembered(key) if (key := key_of(record)).__class__ in SIMPLE_KEYS else number(key)
-        for record in records
-    ]
-
-
-def _warn_of_none(stream: Stream[Any]) -> None:
-    warnings.warn(
-        f"stream {stream.name!r}: the partition key of a {stream.record.__name__} is None. All such records "
-        "go to one partition, where they wait for each other: give them a key, or a constant if it is meant",
-        RuntimeWarning,
-        stacklevel=2,
-    )

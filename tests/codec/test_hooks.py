@@ -60,7 +60,7 @@ def with_addresses() -> cattrs.Converter:
 def test_a_hook_for_another_type(serializer: Serializer) -> None:
     codec = RecordCodec(Trip, serializer, with_addresses())
     trip = Trip(visits=[Visit(source=IPv4Address("10.0.0.1"), at=datetime(2024, 5, 1, tzinfo=UTC))])
-    assert codec.encode(trip)[1] == b'{"visits":[{"source":"10.0.0.1","at":"2024-05-01T00:00:00+00:00"}]}'
+    assert codec.encode(trip)[1] == b'{"visits":[{"source":"10.0.0.1","at":"2024-05-01T00:00:00Z"}]}'
     assert codec.decode(codec.encode(trip)) == trip
 
 

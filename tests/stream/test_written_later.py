@@ -73,20 +73,15 @@ async def test_one_that_does_not_fit_is_refused_before_anything_leaves(
     assert await texts(notes, stored) == {1000: ""}
 
 
-async def test_a_fault_of_our_own_while_it_leaves_reaches_the_sender_and_harms_no_later_send(
-    notes: Stream[Note], stored: Any, monkeypatch: pytest.MonkeyPatch
+async def test_one_that_is_too_large_reaches_the_sender_and_harms_no_later_send(
+    app: App, stored: Any
 ) -> None:
+    notes = app.stream("notes", Note, "key", partition_count=16, max_event_bytes=1000)
     await notes.send(Note(key=1000, text=""))
-    written = notes.codec.values
-
-    def fails(records: Any) -> Any:
-        if any(record.key == 499 for record in records):
-            raise RecordInvalid("Note", "text", "made to fail")
-        return written(records)
-
-    notes.codec.values = fails
-    with pytest.raises(RecordInvalid, match="made to fail"):
-        await notes.send(*many("x"))
-    notes.codec.values = written
+    records = many("x")
+    records[250].text = "x" * 1000
+    with pytest.raises(RecordInvalid, match="max_event_bytes"):
+        await notes.send(*records)
+    assert records[250].key not in await texts(notes, stored)
     await notes.send(*many("later"))
     assert set((await texts(notes, stored)).values()) == {"", "later"}

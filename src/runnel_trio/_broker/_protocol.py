@@ -7,7 +7,7 @@ While the server is away the verbs of the consuming side wait for it, and `appen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from runnel_trio._broker._values import (
@@ -210,7 +210,7 @@ class Broker(Protocol):
         """
         ...
 
-    async def append(self, stream: StreamSpec, batches: Mapping[int, Batch]) -> Mapping[int, int]:
+    def append(self, stream: StreamSpec, batches: Mapping[int, Batch]) -> Awaitable[Mapping[int, int]]:
         """Store entries, in order within each partition, none of them twice.
 
         Args:

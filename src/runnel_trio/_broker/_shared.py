@@ -64,6 +64,17 @@ class Connection(Protocol):
         """Whether a send has nothing to wait for: open, the stream known, nobody else sending."""
         ...
 
+    def at_hand(self) -> Broker | None:
+        """The broker, without a wait, if it is open and knows the stream; to be put back.
+
+        For a send of one record, of which entering and leaving were a tenth.
+        """
+        ...
+
+    def put_back(self) -> bool:
+        """It is not needed any more; False: nobody else does, so leave it as if it had been entered."""
+        ...
+
     def looking(self) -> Connection:
         """The same for who only looks: the stream is compared with the server's, nothing is written."""
         ...
@@ -228,6 +239,23 @@ class Declared:
     _stream: Declarable
     _writes: bool = attrs.field(default=True, alias="writes")
     _opened: _Opened | None = None
+
+    def at_hand(self) -> Broker | None:
+        """See `Connection`."""
+        opened = self._shared.now()
+        if opened is None or opened.broker is None or self._stream.spec not in opened.declared:
+            return None
+        opened.users += 1
+        self._opened = opened
+        return opened.broker
+
+    def put_back(self) -> bool:
+        """See `Connection`."""
+        opened = self._opened
+        if opened is None or opened.users == 1:
+            return False
+        opened.users -= 1
+        return True
 
     def looking(self) -> Connection:
         """See `Connection`."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import GenericAlias, ModuleType
 from typing import Any, TypeAlias
 
@@ -26,7 +27,7 @@ from runnel_trio._codec._mismatch import (
     typed_of,
 )
 from runnel_trio._codec._numbers import plain_strs
-from runnel_trio._codec._sure import Sure, each
+from runnel_trio._codec._sure import Direct, Sure, Unsure, each
 
 __all__ = ["dict_reader", "dict_writer", "sequence_reader", "sequence_writer", "tuple_reader", "tuple_writer"]
 
@@ -70,7 +71,21 @@ def sequence_writer(annotation: Any, converter: Converter) -> Hook:
 
 def _sure_sequence(kind: _Collection, hook: Hook) -> Sure | None:
     sure = sure_of(hook)
-    return sure and Sure(f"{{v}}.__class__ is {kind.__name__} and {{f}}({{v}})", each(sure))
+    if sure is None:
+        return None
+    direct = sure.direct and partial(_direct_sequence, kind, sure.direct)
+    return Sure(f"{{v}}.__class__ is {kind.__name__} and {{f}}({{v}})", each(sure), direct=direct)
+
+
+def _direct_sequence(kind: _Collection, direct: Direct, msgspec: ModuleType) -> Callable[[Any], list[Any]]:
+    one = direct(msgspec)
+
+    def convert(value: Any) -> list[Any]:
+        if value.__class__ is not kind:
+            raise Unsure
+        return [one(x) for x in value]
+
+    return convert
 
 
 def sequence_reader(annotation: Any, converter: Converter) -> Hook:

@@ -123,7 +123,7 @@ def read_int(value: Any, _: Any = None) -> int:
     exact=float,
     inline="{v}.__class__ is float and -1e999 < {v} < 1e999",
     plain=plain_floats,
-    sure=Sure("{v}.__class__ is float", each=lambda values: _all_floats(map(type, values))),
+    sure=Sure("{v}.__class__ is float and -1e999 < {v} < 1e999", each=plain_floats),
 )
 def write_float(value: Any) -> float | str:
     """A float as itself, or as a string when it is not finite; an int that is exactly a float, too."""

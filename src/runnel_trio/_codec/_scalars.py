@@ -78,10 +78,11 @@ def read_bytes(value: Any, _: Any = None) -> bytes:
 
 @trait(exact=datetime, sure=Sure(_PLAIN_DATETIME))
 def write_datetime(value: Any) -> str:
-    """ISO 8601, with microseconds when there are any, with the offset when there is one."""
+    """ISO 8601, with microseconds when there are any, with the offset when there is one, ``Z`` for UTC."""
     if not isinstance(value, datetime):
         raise refuse("datetime", value)
-    return datetime.isoformat(value)
+    text = datetime.isoformat(value)
+    return f"{text[:-6]}Z" if value.tzinfo is UTC else text
 
 
 @trait(exact=datetime, inline=_PLAIN_DATETIME, sure=Sure(_PLAIN_DATETIME))
@@ -140,14 +141,18 @@ def read_time(value: Any, _: Any = None) -> time:
     return found
 
 
-@trait(exact=timedelta, sure=Sure("{v}.__class__ is timedelta"))
+def _duration_of(value: timedelta) -> str:
+    seconds, rest = divmod(abs(_plain_timedelta(value)), _SECOND)
+    fraction = f".{rest // _MICROSECOND:06}".rstrip("0") if rest else ""
+    return f"{'-' if value.days < 0 else ''}PT{seconds}{fraction}S"
+
+
+@trait(exact=timedelta, sure=Sure("{v}.__class__ is timedelta", direct=lambda _: _duration_of))
 def write_timedelta(value: Any) -> str:
     """Seconds as an ISO 8601 duration, exact to the microsecond."""
     if not isinstance(value, timedelta):
         raise refuse("timedelta", value)
-    seconds, rest = divmod(abs(_plain_timedelta(value)), _SECOND)
-    fraction = f".{rest // _MICROSECOND:06}".rstrip("0") if rest else ""
-    return f"{'-' if value.days < 0 else ''}PT{seconds}{fraction}S"
+    return _duration_of(value)
 
 
 def _plain_timedelta(value: timedelta) -> timedelta:

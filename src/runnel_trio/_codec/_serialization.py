@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -120,7 +121,8 @@ class FastJSONSerializer(Serializer):
 
     def dumps(self, value: Any) -> bytes:
         """JSON. A lone surrogate has no UTF-8, and raises TypeError."""
-        written: bytes = _orjson().dumps(value)
+        orjson = _orjson()
+        written: bytes = orjson.dumps(value, option=orjson.OPT_UTC_Z)
         return written
 
     def loads(self, value: bytes) -> Any:
@@ -144,7 +146,7 @@ def functions_of(serializer: Serializer) -> tuple[Callable[[Any], bytes], Callab
     """``dumps``, ``loads``, and whether ``dumps`` takes datetimes and writes them as the converter does."""
     if type(serializer) is FastJSONSerializer:
         orjson = _orjson()
-        return orjson.dumps, orjson.loads, True
+        return partial(orjson.dumps, option=orjson.OPT_UTC_Z), orjson.loads, True
     return serializer.dumps, serializer.loads, False
 
 
@@ -158,10 +160,10 @@ def typed_parser(serializer: Serializer) -> ModuleType | None:
         return None
 
 
-def gives_loose(dumps: Callable[[Any], bytes]) -> bool:
+def gives_loose(serializer: Serializer) -> bool:
     """Whether its bytes lie in a block made for 1 KiB and cut to size, as those of orjson do.
 
     Thousands of these, kept until they are sent, leave the heap full of holes, and each takes new pages from
     the system: a copy costs 0.05 µs and saves up to 2 µs for each record.
     """
-    return dumps.__module__ == "orjson"
+    return type(serializer) is FastJSONSerializer and serializer.compressor is None

@@ -24,8 +24,9 @@ A class whose constructor does more than that is called: ``return cls(order_id=v
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -46,7 +47,7 @@ from runnel_trio._codec._mismatch import (
     traits_of,
     typed_of,
 )
-from runnel_trio._codec._sure import NAMES, Sure
+from runnel_trio._codec._sure import NAMES, Sure, Unsure
 from runnel_trio._names import closest
 
 __all__ = ["Structure", "structure_reader", "structure_writer"]
@@ -133,13 +134,37 @@ class Structure:
         sure = [x for x in found if x is not None]
         if len(sure) < len(found):
             return None
+        conditions = [x.source.format(v=f"v{i}", f=f"f{i}") for i, x in enumerate(sure)]
+        functions = {f"f{i}": x.function for i, x in enumerate(sure)}
         lines = ["for o in records:", "    if o.__class__ is not cls: return False"]
-        for i, (field, part) in enumerate(zip(self.fields, sure, strict=True)):
-            condition = part.source.format(v=f"v{i}", f=f"f{i}")
+        for i, (field, condition) in enumerate(zip(self.fields, conditions, strict=True)):
             lines += [f"    v{i} = o.{field.name}", f"    if not ({condition}): return False"]
-        functions = {f"f{i}": part.function for i, part in enumerate(sure)}
         test = self.compiled("sure", "records", [*lines, "return True"], **functions)
-        return Sure("{f}(({v},))", test, test)
+        return Sure("{f}(({v},))", test, test, partial(self._direct, sure))
+
+    def _direct(self, sure: Sequence[Sure], msgspec: ModuleType) -> Hook:
+        """See `Sure.direct`; its attribute `each` does the same for several, and gives a list."""
+        names: dict[str, Any] = {"form": self._direct_form(msgspec), "unsure": Unsure}
+        lines = ["if o.__class__ is not cls: raise unsure"]
+        for i, (field, part) in enumerate(zip(self.fields, sure, strict=True)):
+            lines.append(f"v{i} = o.{field.name}")
+            names[f"f{i}"] = part.function
+            if part.direct is not None:
+                names[f"h{i}"] = part.direct(msgspec)
+                lines.append(f"v{i} = h{i}(v{i})")
+            else:
+                lines.append(f"if not ({part.source.format(v=f'v{i}', f=f'f{i}')}): raise unsure")
+        made = f"form({', '.join(f'v{i}' for i in range(len(self.fields)))})"
+        looped = [f"    {line}" for line in [*lines, f"found.append({made})"]]
+        one = self.compiled("direct", "o", [*lines, f"return {made}"], **names)
+        each = ["found = []", "for o in records:", *looped, "return found"]
+        vars(one)["each"] = self.compiled("each", "records", each, **names)
+        return one
+
+    def _direct_form(self, msgspec: ModuleType) -> Any:
+        """A class with these fields that msgspec writes: in a fifth of the time of a dict and orjson."""
+        names = {f"f{i}": x.name for i, x in enumerate(self.fields)}
+        return msgspec.defstruct(self.cls.__name__, list(names), rename=names, gc=False)
 
     def read_hook(self) -> Hook:
         lines = [

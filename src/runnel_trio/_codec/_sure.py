@@ -10,15 +10,22 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from types import ModuleType
 from typing import Any, TypeAlias
 from uuid import UUID
 
 import attrs
 
-__all__ = ["NAMES", "AllSure", "Sure", "each", "encodable"]
+__all__ = ["NAMES", "AllSure", "Direct", "Sure", "Unsure", "each", "encodable"]
 
+#: See `Sure.direct`.
+Direct: TypeAlias = Callable[[ModuleType], Callable[[Any], Any]]
 #: Tells whether all of some values are sure to be written.
 AllSure: TypeAlias = Callable[[Collection[Any]], bool]
+
+
+class Unsure(Exception):
+    """It is not known whether a value can be written."""
 
 
 def encodable(text: str) -> bool:
@@ -51,11 +58,14 @@ class Sure:
         source: of a condition on ``{v}``, which may call ``{f}``.
         function: what ``{f}`` is.
         each: the same for all elements of a collection; None: as `each` makes it.
+        direct: given the module msgspec, what makes of a sure value one that msgspec writes as the
+            serializers write its plain form (see `_direct`), and raises for others. None: it is that already.
     """
 
     source: str
     function: Callable[[Any], bool] | None = None
     each: AllSure | None = None
+    direct: Direct | None = None
 
 
 def each(sure: Sure) -> AllSure:

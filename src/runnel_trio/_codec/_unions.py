@@ -10,6 +10,7 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import attrs
@@ -30,7 +31,7 @@ from runnel_trio._codec._mismatch import (
     typed_of,
 )
 from runnel_trio._codec._numbers import NATIVE, write_str
-from runnel_trio._codec._sure import Sure
+from runnel_trio._codec._sure import Direct, Sure
 
 __all__ = ["TAG", "is_union", "read_any", "union_reader", "union_writer", "write_any"]
 
@@ -80,13 +81,23 @@ def _optional_hook(hook: Hook) -> Hook:
     @trait(
         parts=parts,
         inline=f"({{v}} is None or {inner})" if inner else None,
-        sure=sure and Sure(f"({{v}} is None or {sure.source})", sure.function),
+        sure=sure and _sure_optional(sure),
         typed=typed,
     )
     def convert(value: Any, _: Any = None) -> Any:
         return None if value is None else hook(value)
 
     return convert
+
+
+def _sure_optional(sure: Sure) -> Sure:
+    direct = sure.direct and partial(_direct_optional, sure.direct)
+    return Sure(f"({{v}} is None or {sure.source})", sure.function, direct=direct)
+
+
+def _direct_optional(direct: Direct, msgspec: types.ModuleType) -> Hook:
+    one = direct(msgspec)
+    return lambda value: None if value is None else one(value)
 
 
 def _typed_optional(inner: Typed | None) -> Typed | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any
@@ -152,9 +152,13 @@ class RedisBroker:
         """See `_protocol.Broker`."""
         return await _layouts.discard(self._surely, stream, processors)
 
-    async def append(self, stream: StreamSpec, batches: Mapping[int, Batch]) -> Mapping[int, int]:
+    def append(self, stream: StreamSpec, batches: Mapping[int, Batch]) -> Awaitable[Mapping[int, int]]:
         """See `_protocol.Broker`."""
-        return await self.wire.sends.call(Shipment(stream, batches))
+        if len(batches) == 1:
+            ((number, batch),) = batches.items()
+            if batch.ids is None and len(batch) == 1:
+                return self.wire.sends.one(stream, number, batch)
+        return self.wire.sends.call(Shipment(stream, batches))
 
     async def replicated(
         self, stream: StreamSpec, partitions: Collection[int], count: int, within: float

@@ -23,7 +23,7 @@ import trio
 
 from runnel_trio.exceptions import BrokerUnavailable
 
-__all__ = ["Gateway", "Hop"]
+__all__ = ["Gateway", "Hop", "Ticket"]
 
 _Request = TypeVar("_Request")
 _Reply = TypeVar("_Reply")
@@ -43,9 +43,12 @@ class Hop(Protocol):
 
 
 @attrs.define(eq=False)
-class _Ticket(Generic[_Request]):
+class Ticket(Generic[_Request]):
+    """A request that waits, or is under way; nobody is told of one that was cancelled meanwhile."""
+
     request: _Request
-    task: trio.lowlevel.Task | None
+    settle: Callable[[outcome.Outcome[Any]], None] | None
+    many: bool = False
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -59,16 +62,17 @@ class Gateway(Generic[_Request, _Reply]):
         weigh: how much a request is; one that weighs more than the limit goes alone.
         limit: at most so much in a batch. Of large requests, those that wait are prepared anew by their tasks
             while the server works on the next one; all in one batch, the server would wait for the tasks.
+        under_way: whether something is, which nobody can call back.
     """
 
     carry: Callable[[Sequence[_Request], Hop], Awaitable[Sequence[outcome.Outcome[_Reply]]]]
-    weigh: Callable[[_Request], int] = lambda _: 1
+    weigh: Callable[[_Request], float] = lambda _: 1
     limit: int = 1024
-    _queue: deque[_Ticket[_Request]] = attrs.field(factory=deque, init=False)
+    under_way: bool = attrs.field(default=False, init=False)
+    _queue: deque[Ticket[_Request]] = attrs.field(factory=deque, init=False)
     _wake: trio.Event = attrs.field(factory=trio.Event, init=False)
     _limiter: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(1), init=False)
     _closed: bool = attrs.field(default=False, init=False)
-    _under_way: bool = attrs.field(default=False, init=False)
     _busy: bool = attrs.field(default=False, init=False)
     _crowded: bool = attrs.field(default=False, init=False)
 
@@ -85,8 +89,6 @@ class Gateway(Generic[_Request, _Reply]):
 
         Cancellation: a request that has not left is withdrawn; one that has is waited for.
         """
-        if self._closed:
-            raise BrokerUnavailable("the connection to the server is closed")
         if not self.idle:
             return await self._queued(request)
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -100,20 +102,43 @@ class Gateway(Generic[_Request, _Reply]):
         return result.unwrap()
 
     async def _queued(self, request: _Request) -> _Reply:
-        ticket = _Ticket(request, trio.lowlevel.current_task())
-        self._queue.append(ticket)
-        if not self._busy:
-            self._wake.set()
+        ticket = self.put(request, partial(trio.lowlevel.reschedule, trio.lowlevel.current_task()))
         reply: _Reply = await trio.lowlevel.wait_task_rescheduled(partial(self._withdraw, ticket))
         return reply
 
-    def _withdraw(self, ticket: _Ticket[_Request], _: Any) -> trio.lowlevel.Abort:
+    def put(
+        self, request: _Request, settle: Callable[[outcome.Outcome[_Reply]], None], *, many: bool = False
+    ) -> Ticket[_Request]:
+        """Have a request, which may be of many tasks, carried after those that wait.
+
+        Args:
+            request: what is carried.
+            settle: is told of the outcome.
+            many: whether more than one task waits for it.
+
+        Raises:
+            BrokerUnavailable: the gateway is closed.
+        """
+        if self._closed:
+            raise BrokerUnavailable("the connection to the server is closed")
+        ticket = Ticket(request, settle, many)
+        self._queue.append(ticket)
+        if not self._busy:
+            self._wake.set()
+        return ticket
+
+    def takes_back(self, ticket: Ticket[_Request]) -> bool:
+        """Whether a request had not left; then it is withdrawn."""
         if ticket in self._queue:
             self._queue.remove(ticket)
-        elif self._under_way:
-            return trio.lowlevel.Abort.FAILED
-        else:
-            ticket.task = None
+            return True
+        return False
+
+    def _withdraw(self, ticket: Ticket[_Request], _: Any) -> trio.lowlevel.Abort:
+        if not self.takes_back(ticket):
+            if self.under_way:
+                return trio.lowlevel.Abort.FAILED
+            ticket.settle = None
         return trio.lowlevel.Abort.SUCCEEDED
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -134,10 +159,10 @@ class Gateway(Generic[_Request, _Reply]):
             waiting = self._take(math.inf)
             self._settle(waiting, [outcome.Error(unsent) for _ in waiting])
 
-    def _take(self, most: float) -> list[_Ticket[_Request]]:
+    def _take(self, most: float) -> list[Ticket[_Request]]:
         """Those at the front that weigh no more in all, but at least one."""
         queue = self._queue
-        taken: list[_Ticket[_Request]] = []
+        taken: list[Ticket[_Request]] = []
         while queue:
             weight = self.weigh(queue[0].request)
             if taken and weight > most:
@@ -148,27 +173,27 @@ class Gateway(Generic[_Request, _Reply]):
 
     async def __call__(self, work: Callable[..., _T], *arguments: Any) -> _T:
         """See `Hop`; the work's socket timeout bounds it."""
-        self._under_way = True
+        self.under_way = True
         try:
             with trio.CancelScope(shield=True):
                 return await trio.to_thread.run_sync(work, *arguments, limiter=self._limiter)
             raise AssertionError("nobody cancels this scope")
         finally:
-            self._under_way = False
+            self.under_way = False
 
     async def readable(self, sock: Any, seconds: float) -> bool:
         """See `Hop`. One scope is both shield and bound: scopes are a tenth of a small exchange."""
-        self._under_way = True
+        self.under_way = True
         try:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + seconds) as scope:
                 await trio.lowlevel.wait_readable(sock)
         finally:
-            self._under_way = False
+            self.under_way = False
         return not scope.cancelled_caught
 
     async def _carry_batch(self) -> None:
         batch = self._take(self.limit)
-        self._crowded = len(batch) > 1
+        self._crowded = len(batch) > 1 or batch[0].many
         outcomes: Sequence[outcome.Outcome[Any]]
         try:
             outcomes = await self.carry([ticket.request for ticket in batch], self)
@@ -180,7 +205,7 @@ class Gateway(Generic[_Request, _Reply]):
             raise
         self._settle(batch, outcomes)
 
-    def _settle(self, batch: Sequence[_Ticket[_Request]], outcomes: Sequence[outcome.Outcome[Any]]) -> None:
+    def _settle(self, batch: Sequence[Ticket[_Request]], outcomes: Sequence[outcome.Outcome[Any]]) -> None:
         for ticket, result in zip(batch, outcomes, strict=True):
-            if ticket.task is not None:
-                trio.lowlevel.reschedule(ticket.task, result)
+            if ticket.settle is not None:
+                ticket.settle(result)

@@ -8,15 +8,16 @@ call whose slot has moved meanwhile is carried on by the lane that has it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, Generic, Protocol, TypeVar
 
 import attrs
 import trio
 
-from runnel_trio._broker._protocol import Batch
+from runnel_trio._broker._protocol import Batch, StreamSpec
 from runnel_trio._broker._redis import _keys
 from runnel_trio._broker._redis._connection import Hop, Line
+from runnel_trio._broker._redis._crowd import Crowd
 from runnel_trio._broker._redis._errors import Redirected
 from runnel_trio._broker._redis._gateway import Gateway
 from runnel_trio._broker._redis._scripts import Call, Command, Node, Plain
@@ -28,6 +29,7 @@ __all__ = ["ClusterLine", "CommandLanes", "SendLanes"]
 
 _Request = TypeVar("_Request")
 _Reply = TypeVar("_Reply")
+_Lane = TypeVar("_Lane", bound="_Carrier")
 
 #: How often a call is passed on before its caller is told to come again.
 _TURNS = 5
@@ -175,19 +177,27 @@ class ClusterLine:
             line.close()
 
 
+class _Carrier(Protocol):
+    """A `Gateway`, or a `Crowd`."""
+
+    def call(self, request: Any) -> Awaitable[Any]:
+        """See there."""
+        ...
+
+
 @attrs.define(eq=False, kw_only=True)
-class _Lanes(Generic[_Request, _Reply]):
-    """A gateway for each node.
+class _Lanes(Generic[_Lane, _Request, _Reply]):
+    """One lane for each node.
 
     Attributes:
         topology: which node has what.
-        open: makes a gateway that runs.
+        open: makes a lane that runs.
     """
 
     topology: Topology
-    open: Callable[[], Gateway[_Request, _Reply]]
+    open: Callable[[], _Lane]
     idle = False
-    _gateways: dict[Node, Gateway[_Request, _Reply]] = attrs.field(factory=dict, init=False)
+    _lanes: dict[Node, _Lane] = attrs.field(factory=dict, init=False)
 
     async def _carried(self, parts: Mapping[Node, _Request]) -> dict[Node, _Reply]:
         """The replies to all parts, which go at the same time.
@@ -197,13 +207,13 @@ class _Lanes(Generic[_Request, _Reply]):
         """
         if len(parts) == 1:
             ((node, part),) = parts.items()
-            return {node: await self._gateway(node).call(part)}
+            return {node: await self._lane(node).call(part)}
         replies: dict[Node, _Reply] = {}
         errors: list[Exception] = []
 
         async def carry(node: Node, part: _Request) -> None:
             try:
-                replies[node] = await self._gateway(node).call(part)
+                replies[node] = await self._lane(node).call(part)
             except Exception as error:  # by value, so that the nursery has nothing to wrap
                 errors.append(error)
 
@@ -214,14 +224,14 @@ class _Lanes(Generic[_Request, _Reply]):
             raise min(errors, key=lambda error: not isinstance(error, BrokerUnavailable))
         return replies
 
-    def _gateway(self, node: Node) -> Gateway[_Request, _Reply]:
-        gateway = self._gateways.get(node)
-        if gateway is None:
-            gateway = self._gateways[node] = self.open()
-        return gateway
+    def _lane(self, node: Node) -> _Lane:
+        lane = self._lanes.get(node)
+        if lane is None:
+            lane = self._lanes[node] = self.open()
+        return lane
 
 
-class CommandLanes(_Lanes[Sequence[Call | Plain], list[Any]]):
+class CommandLanes(_Lanes[Gateway[Sequence[Call | Plain], list[Any]], Sequence[Call | Plain], list[Any]]):
     """Commands, each node's together."""
 
     async def call(self, request: Sequence[Call | Plain]) -> list[Any]:
@@ -234,14 +244,18 @@ class CommandLanes(_Lanes[Sequence[Call | Plain], list[Any]]):
         return [next(replies[node]) for node in nodes]
 
 
-class SendLanes(_Lanes[Shipment, dict[int, int]]):
+class SendLanes(_Lanes[Crowd, Shipment, Mapping[int, int]]):
     """Sends, each node's together.
 
     Each lane numbers its sends as a producer of its own, so that one which is overtaken by a send over
     another lane, because its slot has moved, is not taken for a repetition.
     """
 
-    async def call(self, request: Shipment) -> dict[int, int]:
+    def one(self, stream: StreamSpec, number: int, batch: Batch) -> Awaitable[Mapping[int, int]]:
+        """As `Crowd.one`."""
+        return self._lane(self.topology.node_of(_keys.log(stream, number))).one(stream, number, batch)
+
+    async def call(self, request: Shipment) -> Mapping[int, int]:
         """As `Gateway.call`."""
         batches: dict[Node, dict[int, Batch]] = {}
         for number, batch in request.batches.items():

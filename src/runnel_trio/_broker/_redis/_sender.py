@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 import outcome
@@ -26,20 +26,41 @@ from runnel_trio._broker._redis._gateway import Hop
 from runnel_trio._broker._redis._scripts import Call, Kept
 from runnel_trio.exceptions import BrokerUnavailable, Misconfigured
 
-__all__ = ["PATIENCE", "Sender", "Shipment"]
+__all__ = ["PATIENCE", "Load", "Sender", "Shipment"]
 
 #: Seconds for which a send is repeated while the server is away.
 PATIENCE = 10.0
 
 
+class Load(Protocol):
+    """What travels to the partitions of one stream, and is answered together."""
+
+    @property
+    def stream(self) -> StreamSpec:
+        """Which one."""
+        ...
+
+    @property
+    def batches(self) -> Mapping[int, Batch]:
+        """By partition. Read when it leaves."""
+        ...
+
+    @property
+    def weight(self) -> float:
+        """How many entries there are; infinite, where nothing else may travel with them."""
+        ...
+
+
 @attrs.frozen(eq=False)
 class Shipment:
-    """What one send has for the partitions of one stream."""
+    """What one send has for the partitions of one stream: a `Load`."""
 
     stream: StreamSpec
     batches: Mapping[int, Batch]
 
-    def __len__(self) -> int:
+    @property
+    def weight(self) -> float:
+        """See `Load`."""
         return sum(map(len, self.batches.values()))
 
 
@@ -112,7 +133,7 @@ class Sender:
         number = self._stored.get(key)
         return None if number is None else (self._producer, number)
 
-    async def carry(self, shipments: Sequence[Shipment], hop: Hop) -> list[outcome.Outcome[dict[int, int]]]:
+    async def carry(self, shipments: Sequence[Load], hop: Hop) -> list[outcome.Outcome[dict[int, int]]]:
         """Store what the shipments hold, in their order."""
         stored: list[dict[int, int]] = [dict.fromkeys(shipment.batches, 0) for shipment in shipments]
         failed: dict[int, Exception] = {}
@@ -177,7 +198,7 @@ def _raise_passing(replies: Sequence[Any]) -> None:
             raise reply
 
 
-def _rounds(shipments: Sequence[Shipment]) -> Iterable[Iterable[_Parcel]]:
+def _rounds(shipments: Sequence[Load]) -> Iterable[Iterable[_Parcel]]:
     """Parcels in rounds: within a round each partition has one; what cannot be merged waits for the next.
 
     Entries with given ids go alone, and so do entries of different fields. Those of a shipment that is alone
@@ -202,7 +223,7 @@ def _rounds(shipments: Sequence[Shipment]) -> Iterable[Iterable[_Parcel]]:
     return [list(parcels.values()) for parcels in rounds]
 
 
-def _parcels(shipment: Shipment) -> Iterator[_Parcel]:
+def _parcels(shipment: Load) -> Iterator[_Parcel]:
     for number, batch in shipment.batches.items():
         yield _Parcel(shipment.stream, number, [batch], [(0, len(batch))])
 

@@ -10,23 +10,25 @@ verbs of the broker do not see the difference.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from operator import attrgetter
 from typing import Any, Protocol, TypeAlias
 
 import attrs
 import outcome
 import trio
 
-from runnel_trio._broker._protocol import Place
+from runnel_trio._broker._protocol import Batch, Place, StreamSpec
 from runnel_trio._broker._redis._connection import Hop, Line, Outage, Talker
+from runnel_trio._broker._redis._crowd import Crowd
 from runnel_trio._broker._redis._endpoint import Endpoint, Seeds, found
 from runnel_trio._broker._redis._gateway import Gateway
 from runnel_trio._broker._redis._reader import RedisReader, Source
 from runnel_trio._broker._redis._routing import ClusterLine, CommandLanes, SendLanes
 from runnel_trio._broker._redis._scripts import Call, Node, Plain
-from runnel_trio._broker._redis._sender import Sender, Shipment
+from runnel_trio._broker._redis._sender import Load, Sender, Shipment
 from runnel_trio._broker._redis._topology import Topology
 from runnel_trio._broker._redis._turns import Turns
 from runnel_trio._broker._redis._wait import Wait
@@ -38,7 +40,6 @@ __all__ = ["Request", "Wire", "wired"]
 #: Calls whose replies are wanted together.
 Request: TypeAlias = Sequence[Call | Plain]
 _Commands: TypeAlias = Gateway[Request, list[Any]]
-_Sends: TypeAlias = Gateway[Shipment, dict[int, int]]
 
 #: Partitions that one reader of a server serves without strain: each read sends all its keys again.
 _KEYS_PER_READ = 32
@@ -62,8 +63,12 @@ class Sends(Protocol):
         """As `Gateway.idle`."""
         ...
 
-    async def call(self, request: Shipment) -> dict[int, int]:
+    def call(self, request: Shipment) -> Awaitable[Mapping[int, int]]:
         """As `Gateway.call`."""
+        ...
+
+    def one(self, stream: StreamSpec, number: int, batch: Batch) -> Awaitable[Mapping[int, int]]:
+        """As `Crowd.one`."""
         ...
 
 
@@ -138,7 +143,7 @@ class OneServer:
     endpoint: Endpoint
     outage: Outage
     commands: _Commands
-    sends: _Sends
+    sends: Crowd
     waits: _Commands
     senders: Sequence[Sender]
     clustered = False
@@ -277,12 +282,12 @@ class _Opener:
         self.nursery.start_soon(gateway.run)
         return gateway
 
-    def sends(self, line: Callable[[], Talker]) -> _Sends:
+    def sends(self, line: Callable[[], Talker]) -> Crowd:
         sender = Sender(line=self._kept(line()), outage=self.outage)
         self.senders.append(sender)
-        gateway: _Sends = Gateway(carry=sender.carry, weigh=len)
+        gateway: Gateway[Load, dict[int, int]] = Gateway(carry=sender.carry, weigh=attrgetter("weight"))
         self.nursery.start_soon(gateway.run)
-        return gateway
+        return Crowd(gateway)
 
     def _kept(self, line: Talker) -> Talker:
         self.stack.callback(line.close)

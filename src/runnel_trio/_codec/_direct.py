@@ -1,0 +1,61 @@
+"""Records straight into JSON: msgspec writes them, without a plain form in between.
+
+The look that makes sure of a record (see `_sure`) puts its values into a struct of msgspec's, which is
+written as a whole: 0.5 µs for both, where plain forms and orjson take 0.95. It means the same, since of each
+type of which a value can be sure, msgspec writes what our hook and orjson do, or is given what our hook
+makes of it. But for the exponent of a float, ``1e16`` for ``1e+16``, the bytes are the same too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import Any
+
+import attrs
+
+from runnel_trio._codec._sure import Direct
+
+__all__ = ["DirectWriter", "direct_writer"]
+
+#: So many are written in one piece, which is in memory twice for a moment.
+_TOGETHER = 64
+
+
+@attrs.frozen(eq=False)
+class DirectWriter:
+    """Functions for the records of one class.
+
+    Attributes:
+        prepared: records → structs, or None where it is not sure of all.
+        written: structs → JSON, for each its own.
+        one: record → JSON; raises anything where it is not sure.
+    """
+
+    prepared: Callable[[Sequence[Any]], Sequence[Any] | None]
+    written: Callable[[Sequence[Any]], list[bytes]]
+    one: Callable[[Any], bytes]
+
+
+def direct_writer(direct: Direct, msgspec: ModuleType) -> DirectWriter:
+    """The functions, from the hook that makes structs."""
+    struct = direct(msgspec)
+    each = vars(struct)["each"]
+    encoder = msgspec.json.Encoder()
+    encode, lines = encoder.encode, encoder.encode_lines
+
+    def prepared(records: Sequence[Any]) -> Sequence[Any] | None:
+        try:
+            found: list[Any] = each(records)
+        except Exception:  # the general way says what is wrong, if anything is
+            return None
+        return found
+
+    def written(structs: Sequence[Any]) -> list[bytes]:
+        found: list[bytes] = []
+        for first in range(0, len(structs), _TOGETHER):
+            found += lines(structs[first : first + _TOGETHER]).split(b"\n")  # within JSON it is "\\n"
+            found.pop()
+        return found
+
+    return DirectWriter(prepared, written, lambda record: encode(struct(record)))
