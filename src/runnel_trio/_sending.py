@@ -40,13 +40,8 @@ class Watched:
         """See `Connection`."""
         return self._inner.at_once
 
-    def at_hand(self) -> Broker | None:
+    def at_hand(self) -> None:
         """See `Connection`; it is watched, so never."""
-        return None
-
-    def put_back(self) -> bool:
-        """See `Connection`."""
-        return False
 
     def looking(self) -> Connection:
         """See `Connection`; there is nothing to watch."""

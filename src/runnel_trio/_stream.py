@@ -84,9 +84,11 @@ class Stream(Generic[R]):
     codec: RecordCodec[R]
     connect: Callable[[Declarable], Connection] = attrs.field(repr=False)
     _routing: Routing = attrs.field(init=False, repr=False)
+    _connection: Connection = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         self._routing = self._routed(self.code)
+        self._connection = self.connect(self)
 
     def _routed(self, spec: StreamSpec) -> Routing:
         key_of = key_function(self.partition_by)
@@ -182,24 +184,27 @@ class Stream(Generic[R]):
             await self.send(*records, stream_ids=stream_ids)
             await self._confirm(records, before, wait_replicas, within)
             return
-        routing, declared, codec = self._routing, self.connect(self), self.codec
+        routing, codec = self._routing, self.codec
         if len(records) == 1 and stream_ids is None:
             # Here and not in a method: of a thousand tasks that wait here, each keeps its frames, which are
             # out of the processor's caches when it is resumed.
             (record,) = records
             values, number = codec.values(records), routing.numbering.one(record)
-            broker = declared.at_hand()
-            if broker is None:
-                await self._send_one(declared, record, values, routing)
+            opened = self._connection.at_hand()
+            if opened is None or (broker := opened.broker) is None:
+                await self._send_one(record, values, routing)
                 return
             try:
                 stored = await broker.append(routing.spec, {number: Batch(codec.names, values)})
                 if stored[number] < 1:
                     await self._deliver(broker, self._left_of(record, values, number, routing))
             finally:
-                if not declared.put_back():
-                    await declared.__aexit__(None, None, None)
+                if opened.users > 1:
+                    opened.users -= 1
+                else:
+                    await opened.leave(opened)
             return
+        declared = self.connect(self)
         rows: Iterable[Any]
         write: Callable[[list[Any]], list[bytes]]
         few = len(records) < _MANY or routing.spec.partition_count == 1
@@ -292,9 +297,9 @@ class Stream(Generic[R]):
                 self.name, event.partition.number, event.xid.decode(), error.field, error.reason
             ) from error.__cause__
 
-    async def _send_one(self, declared: Connection, record: R, values: list[bytes], routing: Routing) -> None:
+    async def _send_one(self, record: R, values: list[bytes], routing: Routing) -> None:
         """Where the broker is to be opened, or the stream declared, or somebody watches."""
-        async with declared as broker:
+        async with self.connect(self) as broker:
             if self._routing is not routing:
                 routing = self._routing
             number = routing.numbering.one(record)

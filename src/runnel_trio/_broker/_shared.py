@@ -7,7 +7,7 @@ it away from the others, and Trio ends it with the run.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from types import TracebackType
 from typing import Any, Protocol
@@ -22,7 +22,7 @@ from runnel_trio.exceptions import BrokerUnavailable, Misconfigured
 from runnel_trio.metrics import Metrics
 from runnel_trio.settings import Settings
 
-__all__ = ["Connection", "Declarable", "Declared", "SharedBroker", "place_of"]
+__all__ = ["Connection", "Declarable", "Declared", "Opened", "SharedBroker", "place_of"]
 
 #: Seconds that closing may take; an embedded server has to write its data first.
 _CLOSING = 20.0
@@ -64,15 +64,11 @@ class Connection(Protocol):
         """Whether a send has nothing to wait for: open, the stream known, nobody else sending."""
         ...
 
-    def at_hand(self) -> Broker | None:
-        """The broker, without a wait, if it is open and knows the stream; to be put back.
+    def at_hand(self) -> Opened | None:
+        """The broker, without a wait, if it is open and knows the stream; then it has one user more.
 
-        For a send of one record, of which entering and leaving were a tenth.
+        For a send of one record, of which entering and leaving were a tenth. For any number at a time.
         """
-        ...
-
-    def put_back(self) -> bool:
-        """It is not needed any more; False: nobody else does, so leave it as if it had been entered."""
         ...
 
     def looking(self) -> Connection:
@@ -87,8 +83,15 @@ class Connection(Protocol):
 
 
 @attrs.define(eq=False)
-class _Opened:
-    """An open broker and its users."""
+class Opened:
+    """An open broker and its users.
+
+    Attributes:
+        users: how many there are; who is the last one has it closed.
+        leave: one user less, where somebody has to wait for the end.
+    """
+
+    leave: Callable[[Opened], Awaitable[None]]
 
     users: int = 0
     ready: trio.Event = attrs.field(factory=trio.Event)
@@ -122,7 +125,7 @@ class SharedBroker:
 
     place: Place
     metrics: Metrics | None = None
-    _run: trio.lowlevel.RunVar[_Opened | None] = attrs.field(init=False)
+    _run: trio.lowlevel.RunVar[Opened | None] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._run = trio.lowlevel.RunVar("runnel_trio_broker", None)
@@ -177,14 +180,14 @@ class SharedBroker:
             opened = None
         return opened.broker if opened is not None else None
 
-    def now(self) -> _Opened | None:
+    def now(self) -> Opened | None:
         """As `opened`, but only what there is now."""
         try:
             return self._run.get()
         except RuntimeError:  # Trio does not run
             return None
 
-    async def opened(self) -> tuple[_Opened, Broker]:
+    async def opened(self) -> tuple[Opened, Broker]:
         """As `get`, with the count of its users.
 
         Raises:
@@ -201,10 +204,10 @@ class SharedBroker:
             return await self._join()
         return opened, opened.broker
 
-    async def _join(self) -> tuple[_Opened, Broker]:
+    async def _join(self) -> tuple[Opened, Broker]:
         opened = self._run.get()
         if opened is None:
-            opened = _Opened()
+            opened = Opened(self.leave)
             self._run.set(opened)
             trio.lowlevel.spawn_system_task(
                 opened.hold, self.place, self.metrics, name=f"broker {self.place.url.partition(':')[0]}"
@@ -219,7 +222,7 @@ class SharedBroker:
             await self.leave(opened)
             raise
 
-    async def leave(self, opened: _Opened) -> None:
+    async def leave(self, opened: Opened) -> None:
         """One user less; the last one waits until it is closed."""
         opened.users -= 1
         if opened.users:
@@ -238,24 +241,15 @@ class Declared:
     _shared: SharedBroker
     _stream: Declarable
     _writes: bool = attrs.field(default=True, alias="writes")
-    _opened: _Opened | None = None
+    _opened: Opened | None = None
 
-    def at_hand(self) -> Broker | None:
+    def at_hand(self) -> Opened | None:
         """See `Connection`."""
         opened = self._shared.now()
         if opened is None or opened.broker is None or self._stream.spec not in opened.declared:
             return None
         opened.users += 1
-        self._opened = opened
-        return opened.broker
-
-    def put_back(self) -> bool:
-        """See `Connection`."""
-        opened = self._opened
-        if opened is None or opened.users == 1:
-            return False
-        opened.users -= 1
-        return True
+        return opened
 
     def looking(self) -> Connection:
         """See `Connection`."""
