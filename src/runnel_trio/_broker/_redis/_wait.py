@@ -23,6 +23,7 @@ from runnel_trio._broker._protocol import Entry
 from runnel_trio._broker._redis._arrival import arrived
 from runnel_trio._broker._redis._endpoint import Endpoint
 from runnel_trio._broker._redis._errors import Demoted, Redirected, mapped
+from runnel_trio._broker._redis._garbage import few_collections
 from runnel_trio.exceptions import BrokerRefused, BrokerUnavailable
 
 __all__ = ["Wait"]
@@ -140,7 +141,9 @@ class Wait:
             if self.endpoint.is_doubtful(trio.current_time() - began - seconds):
                 await self._hop(partial(self.endpoint.confirm, connection))
             receive = partial(self._receive, len(commands))
-            return receive() if arrived(connection) >= len(commands) else await self._hop(receive)
+            if arrived(connection) >= len(commands):
+                return receive()
+            return await self._hop(few_collections()(receive))
         except BaseException as error:
             self.close()
             if isinstance(error, Demoted):

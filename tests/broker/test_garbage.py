@@ -1,0 +1,103 @@
+"""While large replies are read there are few collections, and afterwards all is as it was."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from runnel_trio._broker import open_broker
+from runnel_trio._broker._protocol import Batch, Place, ProcessorSpec, StreamSpec
+from runnel_trio._broker._redis import _wait
+from runnel_trio._broker._redis._garbage import few_collections
+from runnel_trio.constants import Overflow
+
+
+@pytest.fixture(autouse=True)
+def thresholds() -> Iterator[tuple[int, ...]]:
+    before = gc.get_threshold()
+    gc.set_threshold(600, 8, 9)
+    yield 600, 8, 9
+    gc.set_threshold(*before)
+
+
+def collections() -> int:
+    return sum(x["collections"] for x in gc.get_stats())
+
+
+def test_many_objects_are_made_and_not_looked_at(thresholds: tuple[int, ...]) -> None:
+    before = collections()
+    with few_collections():
+        made = [[] for _ in range(100_000)]
+        assert collections() - before <= 1
+    assert len(made) == 100_000
+    assert gc.get_threshold() == thresholds
+
+
+def test_the_last_of_several_puts_it_back(thresholds: tuple[int, ...]) -> None:
+    first, second = few_collections(), few_collections()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert gc.get_threshold()[0] > 600
+    second.__exit__(None, None, None)
+    assert gc.get_threshold() == thresholds
+
+
+def test_an_error_puts_it_back_too(thresholds: tuple[int, ...]) -> None:
+    with pytest.raises(ZeroDivisionError), few_collections():
+        raise ZeroDivisionError
+    assert gc.get_threshold() == thresholds
+
+
+def test_what_others_set_meanwhile_stays() -> None:
+    with few_collections():
+        gc.set_threshold(50_000, 20, 100)
+    assert gc.get_threshold() == (50_000, 20, 100)
+    with few_collections():
+        pass
+    assert gc.get_threshold() == (50_000, 20, 100)
+
+
+@pytest.mark.parametrize("first", [0, 600_000])
+def test_where_there_are_few_anyhow_nothing_is_set(first: int) -> None:
+    gc.set_threshold(first, 8, 9)
+    with few_collections():
+        assert gc.get_threshold() == (first, 8, 9)
+    assert gc.get_threshold() == (first, 8, 9)
+
+
+async def test_a_large_reply_is_read_with_few_and_then_all_is_as_before(
+    thresholds: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    real = _wait.Wait._receive
+
+    def receive(wait: _wait.Wait, count: int) -> list[Any]:
+        seen.append(gc.get_threshold()[0])
+        return real(wait, count)
+
+    monkeypatch.setattr(_wait.Wait, "_receive", receive)
+    stream = StreamSpec(
+        app="garbage",
+        name="large",
+        partition_count=1,
+        record="R",
+        hasher="h",
+        partition_size=1000,
+        overflow=Overflow.BLOCK,
+    )
+    async with open_broker(Place("embedded://")) as broker:
+        await broker.declare(stream)
+        await broker.append(stream, {0: Batch((b"data",), [b"x" * 100] * 500)})
+        reader = broker.reader(ProcessorSpec(stream=stream, name="reader"), 1.0)
+        try:
+            found = await reader.read({0: b"0-0"}, 1000)
+            one = await reader.read({0: found[0][-2][0]}, 1000)
+        finally:
+            await reader.aclose()
+    assert (len(found[0]), len(one[0])) == (500, 1)
+    assert seen[0] > thresholds[0] == seen[1], "one small entry is not worth it"
+    assert gc.get_threshold() == thresholds
