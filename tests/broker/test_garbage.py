@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -67,6 +68,22 @@ def test_where_there_are_few_anyhow_nothing_is_set(first: int) -> None:
     with few_collections():
         assert gc.get_threshold() == (first, 8, 9)
     assert gc.get_threshold() == (first, 8, 9)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_process_has_its_own(thresholds: tuple[int, ...]) -> None:
+    ours, theirs = os.pipe()
+    with few_collections():
+        child = os.fork()
+        if not child:
+            with few_collections():
+                inside = gc.get_threshold()[0]
+            os.write(theirs, repr((inside > 600, gc.get_threshold() == thresholds)).encode())
+            os._exit(0)
+        os.waitpid(child, 0)
+    assert os.read(ours, 100) == b"(True, True)"
+    os.close(ours)
+    os.close(theirs)
 
 
 async def test_a_large_reply_is_read_with_few_and_then_all_is_as_before(

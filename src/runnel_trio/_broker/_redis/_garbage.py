@@ -11,6 +11,7 @@ It is the threshold, and not whether collections are enabled: programs ask that,
 from __future__ import annotations
 
 import gc
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,16 +24,41 @@ __all__ = ["few_collections"]
 _MANY = 500_000
 
 
-@attrs.define
-class _Wanted:
-    """Who wants few, and the thresholds without them."""
+@attrs.define(eq=False)
+class _Collections:
+    """The thresholds of this process, and how many want few collections."""
 
+    lock: threading.Lock = attrs.field(factory=threading.Lock)
     users: int = 0
     before: tuple[int, int, int] = (0, 0, 0)
 
+    def begin(self) -> None:
+        with self.lock:
+            self.users += 1
+            if self.users == 1:
+                self.before = gc.get_threshold()
+                if 0 < self.before[0] < _MANY:
+                    gc.set_threshold(_MANY, *self.before[1:])
 
-_lock = threading.Lock()
-_wanted = _Wanted()
+    def end(self) -> None:
+        with self.lock:
+            self.users -= 1
+            if not self.users:
+                self.restore()
+
+    def restore(self) -> None:
+        if gc.get_threshold()[0] == _MANY:
+            gc.set_threshold(*self.before)
+
+    def forked(self) -> None:
+        """In a new process: the threads that wanted it, or held the lock, are not here."""
+        self.restore()
+        self.lock, self.users = threading.Lock(), 0
+
+
+_collections = _Collections()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_collections.forked)
 
 
 @contextmanager
@@ -41,16 +67,8 @@ def few_collections() -> Iterator[None]:
 
     Thresholds that others set meanwhile stay. Where the first is zero, there are none anyhow.
     """
-    with _lock:
-        _wanted.users += 1
-        if _wanted.users == 1:
-            _wanted.before = gc.get_threshold()
-            if 0 < _wanted.before[0] < _MANY:
-                gc.set_threshold(_MANY, *_wanted.before[1:])
+    _collections.begin()
     try:
         yield
     finally:
-        with _lock:
-            _wanted.users -= 1
-            if not _wanted.users and gc.get_threshold()[0] == _MANY:
-                gc.set_threshold(*_wanted.before)
+        _collections.end()
