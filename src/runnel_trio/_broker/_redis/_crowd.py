@@ -40,6 +40,7 @@ class _Together:
     ticket: Ticket[Any] = attrs.field(init=False)
     _values: dict[int, dict[trio.lowlevel.Task, Sequence[bytes]]] = attrs.field(factory=dict, init=False)
     _count: int = attrs.field(default=0, init=False)
+    _batches: dict[int, Batch] = attrs.field(factory=dict, init=False)
     _gone: set[trio.lowlevel.Task] = attrs.field(factory=set, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -52,12 +53,14 @@ class _Together:
 
     @property
     def batches(self) -> Mapping[int, Batch]:
-        """As of a `Load`: who asks for them, has them leave."""
-        self.left = True
-        return {
-            number: Batch(self.names, list(chain.from_iterable(values.values())))
-            for number, values in self._values.items()
-        }
+        """As of a `Load`: who asks for them first, has them leave."""
+        if not self.left:
+            self.left = True
+            self._batches = {
+                number: Batch(self.names, list(chain.from_iterable(values.values())))
+                for number, values in self._values.items()
+            }
+        return self._batches
 
     def takes(self, names: Sequence[bytes]) -> bool:
         """Whether one more entry, of these fields, may go along."""
@@ -91,7 +94,7 @@ class _Together:
         return trio.lowlevel.Abort.SUCCEEDED
 
     def _settle(self, result: outcome.Outcome[dict[int, int]]) -> None:
-        waiting, self._values = self._values, {}
+        waiting, self._values, self._batches = self._values, {}, {}
         if isinstance(result, outcome.Error):
             for task in [task for values in waiting.values() for task in values if task not in self._gone]:
                 trio.lowlevel.reschedule(task, outcome.Error(result.error))
