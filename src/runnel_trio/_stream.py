@@ -3,8 +3,9 @@
 A send looks at everything first, so that a record which does not fit its types is refused before anything
 leaves. Many records whose encoding cannot fail (see `_codec._sure`) are encoded while the server works on
 those of another partition, but all of them before the first wait: what other tasks do to a record then is
-not seen. One record, of which many tasks may each have one, takes the shortest way. Each partition's records leave in chunks, one chunk of a partition at a time: the next one goes
-when the one before is stored, whatever happened on the way, so that order holds within a partition.
+not seen. One record, of which many tasks may each have one, takes the shortest way. Each partition's records
+leave in chunks, one chunk of a partition at a time: the next one goes when the one before is stored, whatever
+happened on the way, so that order holds within a partition.
 
 A partition that takes entries for another layout says so: then the stream's other partitions are learned of,
 what is left is dealt out anew, and the sender notices nothing.
