@@ -28,6 +28,7 @@ from runnel_trio._codec import DecodeError, Record, RecordCodec
 from runnel_trio._event import Event
 from runnel_trio._numbering import Numbering, key_function
 from runnel_trio._outgoing import (
+    CHUNK_RECORDS,
     Chunks,
     Outgoing,
     Pending,
@@ -209,7 +210,8 @@ class Stream(Generic[R]):
         rows: Iterable[Any]
         write: Callable[[list[Any]], list[bytes]]
         few = len(records) < _MANY or routing.spec.partition_count == 1
-        prepared = codec.prepared(records) if not few and declared.at_once else None
+        later = not few and len(records) <= CHUNK_RECORDS and declared.at_once
+        prepared = codec.prepared(records) if later else None
         if prepared is not None:
             rows, write = prepared, codec.written
         else:

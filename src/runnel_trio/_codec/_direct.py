@@ -10,16 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeAlias
 
 import attrs
 
 from runnel_trio._codec._sure import Direct
 
-__all__ = ["DirectWriter", "direct_writer"]
+__all__ = ["DirectWriter", "direct_writer", "written_at_once"]
+
+_Values: TypeAlias = Callable[[Sequence[Any]], list[bytes]]
 
 #: So many are written in one piece, which is in memory twice for a moment.
 _TOGETHER = 64
+#: Records that are looked at and then written: of more, the first are out of the processor's caches by then.
+_BLOCK = 1000
 
 
 @attrs.frozen(eq=False)
@@ -59,3 +63,32 @@ def direct_writer(direct: Direct, msgspec: ModuleType) -> DirectWriter:
         return found
 
     return DirectWriter(prepared, written, lambda record: encode(struct(record)))
+
+
+def written_at_once(direct: DirectWriter, written: _Values, general: _Values, most: int) -> _Values:
+    """Records → JSON.
+
+    Args:
+        direct: the functions for these records.
+        written: its own, with the errors of the codec.
+        general: writes what it is not sure of, or says what is wrong.
+        most: bytes of a record; of a larger one, ``general`` says so.
+    """
+    prepared, one = direct.prepared, direct.one
+
+    def values(records: Sequence[Any]) -> list[bytes]:
+        if len(records) == 1:
+            try:
+                alone = one(records[0])
+            except Exception:  # the general way says what is wrong, if anything is
+                return general(records)
+            return [alone] if len(alone) <= most else general(records)
+        found: list[bytes] = []
+        for first in range(0, len(records), _BLOCK):
+            rows = prepared(records[first : first + _BLOCK])
+            if rows is None:
+                return general(records)
+            found += written(rows)
+        return found
+
+    return values

@@ -12,7 +12,7 @@ import attrs
 from cattrs import Converter
 
 from runnel_trio._codec._bounds import bounded_compress, bounded_decompress, too_large
-from runnel_trio._codec._direct import direct_writer
+from runnel_trio._codec._direct import direct_writer, written_at_once
 from runnel_trio._codec._fields_of import fields_of, unresolved
 from runnel_trio._codec._lookup import native_datetimes, reader, writer
 from runnel_trio._codec._mismatch import (
@@ -248,19 +248,7 @@ def _written_later(
             _refuse_large(codec, map(len, found))
         return found
 
-    prepared, one = direct.prepared, direct.one
-
-    def at_once(records: Sequence[R]) -> list[bytes]:
-        if len(records) == 1:
-            try:
-                found = one(records[0])
-            except Exception:  # the general way says what is wrong, if anything is
-                return values(records)
-            return [found] if len(found) <= most else values(records)
-        rows = prepared(records)
-        return values(records) if rows is None else written(rows)
-
-    return prepared, written, at_once
+    return direct.prepared, written, written_at_once(direct, written, values, most)
 
 
 def _looked_at(test: AllSure, records: Sequence[R]) -> Sequence[R] | None:
