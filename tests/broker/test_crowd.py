@@ -259,6 +259,9 @@ async def test_closing_refuses_those_that_wait(carrier: Carrier) -> None:
             await senders.start(b"a")
             nursery.cancel_scope.cancel()
             carrier.gate.set()
+        with trio.fail_after(5):
+            await senders.send(b"late")
     assert senders.found[b"first"] == 1
     assert isinstance(senders.found[b"a"], BrokerUnavailable)
     assert "not sent" in str(senders.found[b"a"])
+    assert isinstance(senders.found[b"late"], BrokerUnavailable), "it joins nothing that has been settled"

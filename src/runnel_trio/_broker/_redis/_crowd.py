@@ -94,6 +94,7 @@ class _Together:
         return trio.lowlevel.Abort.SUCCEEDED
 
     def _settle(self, result: outcome.Outcome[dict[int, int]]) -> None:
+        self.left = True  # if it was refused, it had not
         waiting, self._values, self._batches = self._values, {}, {}
         if isinstance(result, outcome.Error):
             for task in [task for values in waiting.values() for task in values if task not in self._gone]:
