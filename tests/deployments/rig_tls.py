@@ -91,13 +91,17 @@ class Front:
 
 
 def _serve(listens: Sequence[Mapping[str, Any]]) -> None:
+    acceptors = []
     for listen in listens:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=listen.get("ca"))
         context.load_cert_chain(listen["certificate"])
         context.verify_mode = ssl.CERT_REQUIRED if "ca" in listen else ssl.CERT_NONE
         listener = socket.create_server(("127.0.0.1", listen["port"]), backlog=100)
-        threading.Thread(target=_accept, args=(listener, listen["target"], context)).start()
+        acceptors.append(threading.Thread(target=_accept, args=(listener, listen["target"], context)))
+        acceptors[-1].start()
     print("ready", flush=True)
+    for acceptor in acceptors:  # once the main thread has ended, Python 3.12 starts no more threads
+        acceptor.join()
 
 
 def _accept(listener: socket.socket, target: int, context: ssl.SSLContext) -> None:
