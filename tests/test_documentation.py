@@ -7,6 +7,7 @@ import importlib.util
 import inspect
 import os
 import re
+import sqlite3
 import sys
 import types
 from collections.abc import Iterator
@@ -135,6 +136,8 @@ def test_the_programs_of_the_book_run(page: Path, tmp_path: Path, monkeypatch: p
     for value in list(names.values()):
         if isinstance(value, types.FunctionType) and value.__name__.startswith("test_"):
             assert value.__code__.co_flags & 0x80
+        if isinstance(value, sqlite3.Connection):
+            value.close()
 
 
 def test_links_stand_in_one_order_everywhere() -> None:

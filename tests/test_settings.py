@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import math
 import sys
 import warnings
@@ -388,7 +389,7 @@ def test_a_name_that_leads_nowhere_is_told(name: str, reason: str) -> None:
 def test_every_setting_is_described() -> None:
     assert {x.name for x in describe()} == set(DEFAULTS)
     for x in describe():
-        assert f"\n        {x.name}: " in (Settings.__doc__ or "")
+        assert f"\n    {x.name}: " in (inspect.getdoc(Settings) or "")
         assert x.doc.endswith(".")
 
 

@@ -11,6 +11,7 @@ declared; `Settings.resolve` checks both by the same rule.
 from __future__ import annotations
 
 import copy
+import inspect
 import os
 import pkgutil
 import textwrap
@@ -400,13 +401,14 @@ def _documented(doc: str) -> str:
         textwrap.fill(
             f"{x.name}: {x.doc} Default: {x.default}{f' {x.unit}' if x.unit in {'s', 'ms'} else ''}.",
             width=106,
-            initial_indent=" " * 8,
-            subsequent_indent=" " * 12,
+            initial_indent=" " * 4,
+            subsequent_indent=" " * 8,
             break_on_hyphens=False,
         )
         for x in describe()
     ]
-    return doc.replace("    Example:", "\n".join(["    Attributes:", *lines, "", "    Example:"]), 1)
+    # Python 3.13 takes the indentation of docstrings away by itself.
+    return inspect.cleandoc(doc).replace("Example:", "\n".join(["Attributes:", *lines, "", "Example:"]), 1)
 
 
 Settings.__doc__ = _documented(Settings.__doc__ or "")

@@ -1,5 +1,6 @@
 import signal
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,7 @@ async def test_a_partition_that_moves_takes_its_sums_along(tmp_path: Path) -> No
             async with app.worker():  # and half of the partitions have another owner
                 await orders.send(*(Order(customer=x, amount=1) for x in CUSTOMERS))
                 await drained(app)
-        with sqlite3.connect(tmp_path / "ledger.db") as db:
+        with closing(sqlite3.connect(tmp_path / "ledger.db")) as db:
             assert db.execute("SELECT count(*), sum(amount) FROM owed").fetchone() == (40, 80)
 
 
