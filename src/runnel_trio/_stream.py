@@ -147,7 +147,7 @@ class Stream(Generic[R]):
 
     def key_of(self, record: R) -> Any:
         """The partition key of a record, as ``partition_by`` says."""
-        return key_function(self.partition_by)(record)
+        return self._routing.numbering.key_of(record)
 
     async def send(
         self,
@@ -194,7 +194,7 @@ class Stream(Generic[R]):
             values, number = codec.values(records), routing.numbering.one(record)
             opened = self._connection.at_hand()
             if opened is None or (broker := opened.broker) is None:
-                await self._send_one(record, values, routing)
+                await self._send_one(record, values, number, routing)
                 return
             try:
                 stored = await broker.append(routing.spec, {number: Batch(codec.names, values)})
@@ -300,12 +300,12 @@ class Stream(Generic[R]):
                 self.name, event.partition.number, event.xid.decode(), error.field, error.reason
             ) from error.__cause__
 
-    async def _send_one(self, record: R, values: list[bytes], routing: Routing) -> None:
+    async def _send_one(self, record: R, values: list[bytes], number: int, routing: Routing) -> None:
         """Where the broker is to be opened, or the stream declared, or somebody watches."""
         async with self.connect(self) as broker:
             if self._routing is not routing:
                 routing = self._routing
-            number = routing.numbering.one(record)
+                number = routing.numbering.one(record)
             stored = await broker.append(routing.spec, {number: Batch(self.codec.names, values)})
             if stored[number] < 1:
                 await self._deliver(broker, self._left_of(record, values, number, routing))
