@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
-import redis
 import trio
 from fault_server import Server, free_port
 from fault_store import Store
@@ -55,15 +53,6 @@ class Node(Server):
         """Until it answers, and says who it is."""
         await super().start(ready=ready, **more)
         self.id = self.cluster("MYID").decode()
-
-    def role(self) -> str:
-        """``master``, ``replica``, ``syncing``, or nothing if it does not answer."""
-        with suppress(redis.ConnectionError, redis.TimeoutError):
-            role = self.client.role()
-            if role[0] == b"master":
-                return "master"
-            return "replica" if role[3] == b"connected" else "syncing"
-        return ""
 
     def is_fine(self) -> bool:
         """Whether it has what it is to have, and sees all the slots served."""

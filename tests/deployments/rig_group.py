@@ -156,11 +156,7 @@ class Group(Store):
 
         def found() -> Server | None:
             master = self.master
-            return (
-                master
-                if master is not old and self.clients and master.client.role()[0] == b"master"
-                else None
-            )
+            return master if master is not old and master.role() == "master" else None
 
         new: Server = await until(found)
         return new

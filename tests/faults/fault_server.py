@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,8 @@ class Server(Store):
         self.client: Any = redis.Redis(
             port=self.port,
             protocol=2,
-            retry=Retry(NoBackoff(), 0),
+            # Whoever becomes a replica drops its connections, maybe in the middle of an answer.
+            retry=Retry(NoBackoff(), 1),
             client_name=CLIENT_NAME,
             password=options.get("requirepass"),
         )
@@ -118,6 +120,15 @@ class Server(Store):
             return bool(self.client.ping())
         except (redis.ConnectionError, redis.exceptions.BusyLoadingError):
             return False
+
+    def role(self) -> str:
+        """``master``, ``replica``, ``syncing``, or nothing if it does not answer."""
+        with suppress(redis.ConnectionError, redis.TimeoutError):
+            role = self.client.role()
+            if role[0] == b"master":
+                return "master"
+            return "replica" if role[3] == b"connected" else "syncing"
+        return ""
 
     def freeze(self) -> None:
         """It neither answers nor breaks a connection."""
