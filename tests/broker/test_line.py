@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import trio
 from redis import Redis
+from redis._parsers import _RESP2Parser
+from redis.connection import DefaultParser
 
 from runnel_trio._broker._redis._connection import Line
 from runnel_trio._broker._redis._endpoint import Endpoint
@@ -24,11 +26,21 @@ from runnel_trio.exceptions import BrokerRefused, BrokerUnavailable
 HOP: Gateway[Any, Any] = Gateway(carry=lambda requests, hop: pytest.fail("only its ways to wait are used"))
 LARGE = b"x" * 200_000
 
+#: Who parses answers: hiredis, if it is there, or redis-py by itself.
+PARSERS = [DefaultParser, _RESP2Parser]
 
-@pytest.fixture
-async def line() -> Any:
+
+def endpoint(url: str, parser: Any, timeout: float) -> Endpoint:
+    """To a server, by connections with a parser."""
+    found = Endpoint.at(url, timeout)
+    found.pool.connection_kwargs["parser_class"] = parser
+    return found
+
+
+@pytest.fixture(params=PARSERS)
+async def line(request: pytest.FixtureRequest) -> Any:
     async with embedded_server("embedded://") as url:
-        line = Line(Endpoint.at(url, timeout=0.5))
+        line = Line(endpoint(url, request.param, 0.5))
         await line.talk([Plain(("PING",))], HOP)  # connects
         yield line
         line.close()
@@ -99,8 +111,8 @@ async def test_others_go_on_while_it_waits_for_the_server_to_take_more(line: Lin
 Steps = Sequence[bytes | threading.Event]
 
 
-@pytest.fixture
-def answering(tmp_path: Path) -> Iterator[Callable[[Steps], Line]]:
+@pytest.fixture(params=PARSERS)
+def answering(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[Steps], Line]]:
     """A server that answers the first exchange with these pieces, and then hangs up."""
     threads: list[threading.Thread] = []
 
@@ -122,7 +134,7 @@ def answering(tmp_path: Path) -> Iterator[Callable[[Steps], Line]]:
         listener.listen()
         threads.append(threading.Thread(target=serve, args=(listener, steps)))
         threads[-1].start()
-        return Line(Endpoint.at(f"unix://{path}", timeout=2))
+        return Line(endpoint(f"unix://{path}", request.param, 2))
 
     yield start
     for thread in threads:

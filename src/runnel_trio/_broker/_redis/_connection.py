@@ -16,7 +16,7 @@ import attrs
 import trio
 from redis import exceptions as theirs
 
-from runnel_trio._broker._redis._arrival import arrived, can_look
+from runnel_trio._broker._redis._arrival import Answers, arrived, can_look
 from runnel_trio._broker._redis._endpoint import Endpoint
 from runnel_trio._broker._redis._errors import Demoted, Moving, mapped, translate
 from runnel_trio._broker._redis._scripts import Command, answers, by_digest, exchange, repeated
@@ -68,12 +68,14 @@ class Line:
 
     _endpoint: Endpoint
     _connection: Any = None
+    _answers: Answers | None = None
 
     def exchange(self, calls: Sequence[Command]) -> list[Any]:
         """As `_scripts.exchange`, with our errors: in place of replies too. It blocks."""
         with self._given_up_on_error():
             if self._connection is None:
                 self._connection = self._endpoint.connect()
+                self._answers = Answers.of(self._connection)
             began = time.monotonic()
             replies = exchange(self._connection, calls)
             if self._endpoint.is_doubtful(time.monotonic() - began):
@@ -112,6 +114,9 @@ class Line:
             if not await hop.readable(connection._sock, self._endpoint.timeout):
                 where, timeout = redacted(self._endpoint.url), self._endpoint.timeout
                 raise BrokerUnavailable(f"{where}: no answer within {timeout:g} s")
+            if self._answers is not None:
+                self._answers.take(replies, len(calls))
+                continue
             missing = len(calls) - len(replies)
             found = min(arrived(connection), missing)
             if found:

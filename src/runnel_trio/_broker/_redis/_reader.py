@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Protocol
 
 import attrs
@@ -10,6 +11,7 @@ import attrs
 from runnel_trio._broker._protocol import Entry
 from runnel_trio._broker._redis._connection import Outage
 from runnel_trio._broker._redis._errors import Redirected
+from runnel_trio._broker._redis._garbage import few_collections
 from runnel_trio.exceptions import BrokerUnavailable
 
 __all__ = ["RedisReader", "Source"]
@@ -64,6 +66,10 @@ class RedisReader:
     _failures: int = attrs.field(default=0, init=False)
     _keys: dict[int, str] = attrs.field(factory=dict, init=False)
     _numbers: dict[str, int] = attrs.field(factory=dict, init=False)
+    _open: ExitStack = attrs.field(factory=ExitStack, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._open.enter_context(few_collections())
 
     def _key(self, number: int) -> str:
         """Made once: each read names all its logs again."""
@@ -107,3 +113,4 @@ class RedisReader:
     async def aclose(self) -> None:
         """See `_protocol.Reader`."""
         self.source.close()
+        self._open.close()

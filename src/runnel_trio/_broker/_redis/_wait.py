@@ -1,10 +1,10 @@
 """One connection that waits in the server for entries, with no thread parked in it.
 
-The command is written, Trio waits until the socket is readable, and the reply is parsed: in a thread, unless
-it is small and all there. `wake` ends the wait: the same task then asks the server through another
-connection to unblock this one (CLIENT UNBLOCK), and the reply comes at once, empty or not. So there is
-never more than one answer on its way, and one that is cancelled closes its connection. Where that is not
-permitted, as by many providers, a wake closes it too.
+The command is written, Trio waits until the socket is readable, and the reply is parsed as it comes (see
+`_arrival`). `wake` ends the wait: the same task then asks the server through another connection to unblock
+this one (CLIENT UNBLOCK), and the reply comes at once, empty or not. So there is never more than one answer
+on its way, and one that is cancelled closes its connection. Where that is not permitted, as by many
+providers, a wake closes it too.
 
 What does not work: closing the socket from another thread to interrupt a parked one (it raises ValueError
 in there), or leaving the read to itself (its reply would be taken for the next command's).
@@ -18,12 +18,12 @@ from typing import Any, TypeVar
 
 import attrs
 import trio
+from redis.exceptions import RedisError
 
 from runnel_trio._broker._protocol import Entry
-from runnel_trio._broker._redis._arrival import arrived
+from runnel_trio._broker._redis._arrival import Answers, arrived
 from runnel_trio._broker._redis._endpoint import Endpoint
 from runnel_trio._broker._redis._errors import Demoted, Redirected, mapped
-from runnel_trio._broker._redis._garbage import few_collections
 from runnel_trio.exceptions import BrokerRefused, BrokerUnavailable
 
 __all__ = ["Wait"]
@@ -63,6 +63,7 @@ class Wait:
     block: float
     _limiter: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(1), init=False)
     _connection: Any = attrs.field(default=None, init=False)
+    _answers: Answers | None = attrs.field(default=None, init=False)
     _moves: int = attrs.field(default=0, init=False)
     _client_id: int = attrs.field(default=0, init=False)
     _waiting: trio.CancelScope | None = attrs.field(default=None, init=False)
@@ -140,10 +141,7 @@ class Wait:
                 return [None for _ in commands]
             if self.endpoint.is_doubtful(trio.current_time() - began - seconds):
                 await self._hop(partial(self.endpoint.confirm, connection))
-            receive = partial(self._receive, len(commands))
-            if arrived(connection) >= len(commands):
-                return receive()
-            return await self._hop(few_collections()(receive))
+            return await self._received(len(commands))
         except BaseException as error:
             self.close()
             if isinstance(error, Demoted):
@@ -151,6 +149,29 @@ class Wait:
             if isinstance(error, BrokerRefused):
                 raise BrokerRefused(f"{error} (one of {', '.join(positions)})") from error
             raise
+
+    async def _received(self, count: int) -> list[Any]:
+        if self._answers is not None:
+            return await self._taken(self._answers, count)
+        receive = partial(self._receive, count)
+        return receive() if arrived(self._connection) >= count else await self._hop(receive)
+
+    async def _taken(self, answers: Answers, count: int) -> list[Any]:
+        """Piece by piece; a `wake` meanwhile is over when it returns."""
+        taken: list[Any] = []
+        with mapped(self.endpoint.url):
+            while True:
+                answers.take(taken, count)
+                if len(taken) == count:
+                    break
+                with trio.move_on_after(_MARGIN) as scope:
+                    await trio.lowlevel.wait_readable(self._connection._sock)
+                if scope.cancelled_caught:
+                    raise BrokerUnavailable("the server does not answer")
+            for answer in taken:
+                if isinstance(answer, RedisError):
+                    raise answer
+        return taken
 
     async def _readable(self, seconds: float) -> bool:
         """Wait for the reply, or a wake; False where the reply cannot be had then."""
@@ -195,6 +216,7 @@ class Wait:
             connection.disconnect()
             raise
         self._connection, self._moves = connection, moves
+        self._answers = Answers.of(connection)
 
     def _receive(self, count: int) -> list[Any]:
         with mapped(self.endpoint.url):
