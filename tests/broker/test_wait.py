@@ -12,9 +12,9 @@ import pytest
 import trio
 
 from runnel_trio._broker._redis import _wait
-from runnel_trio._broker._redis._arrival import Answers
 from runnel_trio._broker._redis._endpoint import Endpoint
 from runnel_trio._broker._redis._server import embedded_server
+from runnel_trio._broker._redis._socket import Answers
 from runnel_trio._broker._redis._wait import Wait
 from runnel_trio.exceptions import BrokerRefused, BrokerUnavailable
 
@@ -70,9 +70,10 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     seen: list[int] = []
     real = Answers.take
 
-    def take(answers: Answers, into: list[Any], most: int) -> None:
-        real(answers, into, most)
+    def take(answers: Answers, into: list[Any], most: int) -> bool:
+        came = real(answers, into, most)
         seen.append(len(into))
+        return came
 
     monkeypatch.setattr(Answers, "take", take)
     return seen

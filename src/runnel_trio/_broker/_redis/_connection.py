@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import random
 import socket
 import time
@@ -16,10 +15,10 @@ import attrs
 import trio
 from redis import exceptions as theirs
 
-from runnel_trio._broker._redis._arrival import Answers, arrived, can_look
 from runnel_trio._broker._redis._endpoint import Endpoint
 from runnel_trio._broker._redis._errors import Demoted, Moving, mapped, translate
 from runnel_trio._broker._redis._scripts import Command, answers, by_digest, exchange, repeated
+from runnel_trio._broker._redis._socket import Answers, arrived, can_look, written
 from runnel_trio._kinds import redacted
 from runnel_trio._telemetry import report
 from runnel_trio.exceptions import BrokerUnavailable
@@ -88,7 +87,7 @@ class Line:
         Calls that are made when they are read (`Kept`) are all made before the first wait.
         """
         connection = self._connection
-        if connection is None or not can_look(connection):
+        if connection is None or (self._answers is None and not can_look(connection)):
             return await hop(self.exchange, list(calls))
         began = time.monotonic()
         try:  # and no context manager: those around one small exchange were a sixth of it
@@ -135,20 +134,11 @@ class Line:
         return []
 
     def _write(self, text: Iterator[bytes]) -> bytes:
-        """As much as the system takes at once, and not more; the rest of the piece that it did not take.
-
-        `os.write`, because Python waits with a socket that has a timeout.
-        """
-        fileno = self._connection._sock.fileno()
+        """As much as the system takes at once, and not more; the rest of the piece that it did not take."""
         for piece in text:
-            try:
-                written = os.write(fileno, piece)
-            except BlockingIOError:
-                return piece
-            except OSError as error:
-                raise theirs.ConnectionError(f"the connection broke: {error}") from error
-            if written < len(piece):
-                return piece[written:]
+            count = written(self._connection, piece)
+            if count < len(piece):
+                return piece[count:]
         return b""
 
     def _translated(self, replies: list[Any]) -> list[Any]:

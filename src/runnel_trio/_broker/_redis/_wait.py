@@ -1,7 +1,7 @@
 """One connection that waits in the server for entries, with no thread parked in it.
 
 The command is written, Trio waits until the socket is readable, and the reply is parsed as it comes (see
-`_arrival`). `wake` ends the wait: the same task then asks the server through another connection to unblock
+`_socket`). `wake` ends the wait: the same task then asks the server through another connection to unblock
 this one (CLIENT UNBLOCK), and the reply comes at once, empty or not. So there is never more than one answer
 on its way, and one that is cancelled closes its connection. Where that is not permitted, as by many
 providers, a wake closes it too.
@@ -21,9 +21,9 @@ import trio
 from redis.exceptions import RedisError
 
 from runnel_trio._broker._protocol import Entry
-from runnel_trio._broker._redis._arrival import Answers, arrived
 from runnel_trio._broker._redis._endpoint import Endpoint
 from runnel_trio._broker._redis._errors import Demoted, Redirected, mapped
+from runnel_trio._broker._redis._socket import Answers, arrived
 from runnel_trio.exceptions import BrokerRefused, BrokerUnavailable
 
 __all__ = ["Wait"]
@@ -135,13 +135,7 @@ class Wait:
             with mapped(self.endpoint.url):
                 for words in commands:  # a few kilobytes into an empty buffer: it does not block
                     connection.send_command(*words)
-            began = trio.current_time()
-            if not await self._readable(seconds):
-                self.close()
-                return [None for _ in commands]
-            if self.endpoint.is_doubtful(trio.current_time() - began - seconds):
-                await self._hop(partial(self.endpoint.confirm, connection))
-            return await self._received(len(commands))
+            return await self._answered(len(commands), seconds)
         except BaseException as error:
             self.close()
             if isinstance(error, Demoted):
@@ -150,27 +144,33 @@ class Wait:
                 raise BrokerRefused(f"{error} (one of {', '.join(positions)})") from error
             raise
 
-    async def _received(self, count: int) -> list[Any]:
-        if self._answers is not None:
-            return await self._taken(self._answers, count)
-        receive = partial(self._receive, count)
-        return receive() if arrived(self._connection) >= count else await self._hop(receive)
-
-    async def _taken(self, answers: Answers, count: int) -> list[Any]:
-        """Piece by piece; a `wake` meanwhile is over when it returns."""
+    async def _answered(self, count: int, seconds: float) -> list[Any]:
+        began = trio.current_time()
         taken: list[Any] = []
-        with mapped(self.endpoint.url):
-            while True:
-                answers.take(taken, count)
-                if len(taken) == count:
-                    break
-                with trio.move_on_after(_MARGIN) as scope:
-                    await trio.lowlevel.wait_readable(self._connection._sock)
-                if scope.cancelled_caught:
-                    raise BrokerUnavailable("the server does not answer")
-            for answer in taken:
-                if isinstance(answer, RedisError):
-                    raise answer
+        while True:
+            if not await self._readable(seconds):
+                self.close()
+                return [None] * count
+            if self.endpoint.is_doubtful(trio.current_time() - began - seconds):
+                await self._hop(partial(self.endpoint.confirm, self._connection))
+            if self._answers is None:
+                receive = partial(self._receive, count)
+                return receive() if arrived(self._connection) >= count else await self._hop(receive)
+            with mapped(self.endpoint.url):
+                if self._answers.take(taken, count):  # else it was a message of TLS itself
+                    return await self._whole(self._answers, taken, count)
+
+    async def _whole(self, answers: Answers, taken: list[Any], count: int) -> list[Any]:
+        """With what is still on its way; a `wake` meanwhile is over when it returns."""
+        while len(taken) < count:
+            with trio.move_on_after(_MARGIN) as scope:
+                await trio.lowlevel.wait_readable(self._connection._sock)
+            if scope.cancelled_caught:
+                raise BrokerUnavailable("the server does not answer")
+            answers.take(taken, count)
+        for answer in taken:
+            if isinstance(answer, RedisError):
+                raise answer
         return taken
 
     async def _readable(self, seconds: float) -> bool:
