@@ -187,6 +187,20 @@ def test_an_end_in_the_middle_is_no_answer(parsed: tuple[socket.socket, Any], be
         taken(answers, 1)
 
 
+@pytest.mark.parametrize("parsed", ["tls"], indirect=True)
+def test_an_end_that_comes_with_an_answer_is_remembered(parsed: tuple[Any, Any]) -> None:
+    server, connection = parsed
+    answers, found = answers_of(connection), list[Any]()
+    server.sendall(b":1\r\n$3\r\nab")
+    server.settimeout(0)
+    with pytest.raises(ssl.SSLWantReadError):
+        server.unwrap()  # says that nothing more will come, and does not wait for the same from us
+    assert answers.take(found, 1)
+    assert (found, answers.ended) == ([1], True)
+    with pytest.raises(theirs.ConnectionError, match="closed"):
+        answers.take(found, 2)
+
+
 def test_who_is_not_let_in_has_no_connection(parsed: tuple[socket.socket, Any]) -> None:
     server, connection = parsed
     answers = answers_of(connection)

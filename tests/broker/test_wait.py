@@ -153,6 +153,7 @@ async def test_a_server_that_ends_in_the_middle_has_answered_nothing(
     monkeypatch.setattr(_wait, "_MARGIN", 0.2)
     gate = threading.Event()
     wait = serve([[LOG[:20], gate], [LOG]])
+    wait.endpoint.timeout = 0.2
     if not silent:
         gate.set()
     with (
@@ -172,4 +173,77 @@ async def test_a_refusal_says_of_what(serve: Serve) -> None:
     with pytest.raises(BrokerUnavailable, match="not ready"):
         await wait.read({"log": b"0-0"}, 10, 1.0)
     assert await wait.read({"log": b"0-0"}, 10, 1.0) == FOUND
+    wait.close()
+
+
+async def test_a_wake_that_nothing_answers_ends(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when a connection was dropped on the way: what the server said is lost, and it blocks no more."""
+    monkeypatch.setattr(_wait, "_MARGIN", 0.3)
+    gate = threading.Event()
+    wait = serve([[gate], [LOG]])
+    asked = 0
+
+    async def unblock(_: int) -> int:
+        nonlocal asked
+        asked += 1
+        return 0
+
+    wait.unblock = unblock
+    wait.begin()
+    wait.wake()
+    with trio.fail_after(5), pytest.raises(BrokerUnavailable, match="does not answer"):
+        await wait.read({"log": b"0-0"}, 10, 60.0)
+    assert asked > 1
+    gate.set()
+    assert await wait.read({"log": b"0-0"}, 10, 1.0) == FOUND
+    wait.close()
+
+
+async def test_a_wake_that_comes_with_a_message_of_tls_is_none_that_was_answered(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unblocked = threading.Event()
+    wait = serve([[LOG[:1], unblocked, LOG[1:]]])
+    readable, real = trio.lowlevel.wait_readable, Answers.take
+
+    async def woken_too(sock: Any) -> None:
+        await readable(sock)
+        if not unblocked.is_set():
+            wait.wake()
+
+    def take(answers: Answers, into: list[Any], most: int) -> bool:
+        if not unblocked.is_set():  # what has come is no answer
+            answers._sock.recv(1)
+            return False
+        answers._parser.feed(LOG[:1])
+        monkeypatch.setattr(Answers, "take", real)
+        return real(answers, into, most)
+
+    async def unblock(_: int) -> int:
+        unblocked.set()
+        return 1
+
+    wait.unblock = unblock
+    monkeypatch.setattr(trio.lowlevel, "wait_readable", woken_too)
+    monkeypatch.setattr(Answers, "take", take)
+    wait.begin()
+    with trio.fail_after(5):
+        assert await wait.read({"log": b"0-0"}, 10, 60.0) == FOUND
+    wait.close()
+
+
+async def test_a_stall_may_last_as_long_as_the_user_says(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_wait, "_MARGIN", 0.1)
+    gate = threading.Event()
+    wait = serve([[LOG[:20], gate, LOG[20:]]])
+    async with trio.open_nursery() as nursery:
+
+        @nursery.start_soon
+        async def later() -> None:
+            await trio.sleep(0.5)
+            gate.set()
+
+        assert await wait.read({"log": b"0-0"}, 10, 1.0) == FOUND
     wait.close()

@@ -94,6 +94,8 @@ class Line:
             replies = await self._exchange_here(calls, hop)
             if self._endpoint.is_doubtful(time.monotonic() - began):
                 await hop(self._confirmed)
+            if self._answers is not None and self._answers.ended:
+                self.close()
             return self._translated(replies)
         except BaseException as error:
             self._failed(error)

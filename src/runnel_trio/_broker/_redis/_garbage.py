@@ -20,25 +20,25 @@ import attrs
 
 __all__ = ["few_collections"]
 
-#: Objects after which there is one.
-_MANY = 10_000
+#: Objects after which there is one: a number that nobody else chooses, by which we know that it is ours.
+_MANY = 10_007
 
 
 @attrs.define(eq=False)
 class _Collections:
-    """The thresholds of this process, and how many want few collections."""
+    """The first threshold of this process, and how many want few collections."""
 
     lock: threading.Lock = attrs.field(factory=threading.Lock)
     users: int = 0
-    before: tuple[int, int, int] = (0, 0, 0)
+    before: int = 0
 
     def begin(self) -> None:
         with self.lock:
             self.users += 1
             if self.users == 1:
-                self.before = gc.get_threshold()
-                if 0 < self.before[0] < _MANY:
-                    gc.set_threshold(_MANY, *self.before[1:])
+                self.before, *others = gc.get_threshold()
+                if 0 < self.before < _MANY:
+                    gc.set_threshold(_MANY, *others)
 
     def end(self) -> None:
         with self.lock:
@@ -47,12 +47,14 @@ class _Collections:
                 self.restore()
 
     def restore(self) -> None:
-        if gc.get_threshold()[0] == _MANY:
-            gc.set_threshold(*self.before)
+        first, *others = gc.get_threshold()
+        if first == _MANY:
+            gc.set_threshold(self.before, *others)
 
     def forked(self) -> None:
         """In a new process: the threads that wanted it, or held the lock, are not here."""
-        self.restore()
+        if self.users:
+            self.restore()
         self.lock, self.users = threading.Lock(), 0
 
 
@@ -65,10 +67,12 @@ if hasattr(os, "register_at_fork"):
 def few_collections() -> Iterator[None]:
     """There are few in the body, in this process; any number of threads may be in one.
 
-    Thresholds that others set meanwhile stay. Where the first is zero, there are none anyhow.
+    What others set meanwhile stays. Where the first threshold is zero, or higher, it is left alone.
     """
+    process = os.getpid()
     _collections.begin()
     try:
         yield
     finally:
-        _collections.end()
+        if os.getpid() == process:  # a forked one has begun anew
+            _collections.end()

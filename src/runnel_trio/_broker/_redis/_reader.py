@@ -70,6 +70,7 @@ class RedisReader:
 
     def __attrs_post_init__(self) -> None:
         self._open.enter_context(few_collections())
+        self._open.callback(self.source.close)
 
     def _key(self, number: int) -> str:
         """Made once: each read names all its logs again."""
@@ -112,5 +113,4 @@ class RedisReader:
 
     async def aclose(self) -> None:
         """See `_protocol.Reader`."""
-        self.source.close()
         self._open.close()

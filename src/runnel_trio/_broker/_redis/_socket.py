@@ -38,12 +38,16 @@ class Answers:
     """What a connection's parser makes of the bytes that have arrived, by and by.
 
     It is redis-py's: what redis-py then reads from the connection follows on what was taken here.
+
+    Attributes:
+        ended: whether nothing will come any more; a socket of TLS does not say it again.
     """
 
     def __init__(self, connection: Any) -> None:
         self._parser = connection._parser._reader
         self._sock = connection._sock
-        self._receive = _received if can_look(connection) else _decrypted
+        self._is_plain = can_look(connection)
+        self.ended = False
         self._missing = self._parser.gets()  # as nothing was asked yet
 
     @classmethod
@@ -61,40 +65,40 @@ class Answers:
             ConnectionError: of redis-py: the connection broke, or was refused.
         """
         try:
-            data = self._receive(self._sock)
+            data = self._received() if self._is_plain else self._decrypted()
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return False
         except OSError as error:
             raise theirs.ConnectionError(f"the connection broke: {error}") from error
-        if not data:
-            raise theirs.ConnectionError("the server closed the connection")
         self._parser.feed(data)
         while len(into) < most and (answer := self._parser.gets(False)) is not self._missing:
             if isinstance(answer, theirs.ConnectionError):
                 raise answer
             into.append(answer)
+        if self.ended and len(into) < most:
+            raise theirs.ConnectionError("the server closed the connection")
         return True
 
+    def _received(self) -> bytes:
+        data = os.read(self._sock.fileno(), _PIECE)  # not by the socket: with a timeout, Python first waits
+        self.ended = not data
+        return data
 
-def _received(sock: Any) -> bytes:
-    # Not by the socket: with a timeout, Python first waits.
-    return os.read(sock.fileno(), _PIECE)
-
-
-def _decrypted(sock: Any) -> bytes:
-    """Record by record, until the next one is not there: what has arrived must not stay behind in OpenSSL."""
-    parts: list[bytes] = []
-    timeout = sock.gettimeout()
-    sock.settimeout(0)
-    try:
-        while len(parts) < _PIECE // _RECORD and (part := sock.recv(_RECORD)):
-            parts.append(part)
-    except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-        if not parts:
-            raise
-    finally:
-        sock.settimeout(timeout)
-    return b"".join(parts)
+    def _decrypted(self) -> bytes:
+        """Record by record, until the next is not there: what has arrived must not stay behind in OpenSSL."""
+        parts: list[bytes] = []
+        timeout = self._sock.gettimeout()
+        self._sock.settimeout(0)
+        try:
+            while not self.ended and len(parts) < _PIECE // _RECORD:
+                parts.append(self._sock.recv(_RECORD))
+                self.ended = not parts[-1]
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            if not parts:
+                raise
+        finally:
+            self._sock.settimeout(timeout)
+        return b"".join(parts)
 
 
 def written(connection: Any, data: bytes) -> int:

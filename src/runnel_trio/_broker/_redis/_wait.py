@@ -68,6 +68,7 @@ class Wait:
     _client_id: int = attrs.field(default=0, init=False)
     _waiting: trio.CancelScope | None = attrs.field(default=None, init=False)
     _woken: bool = attrs.field(default=False, init=False)
+    _awake: bool = attrs.field(default=False, init=False)
     _may_unblock: bool = attrs.field(default=True, init=False)
 
     async def read(
@@ -98,11 +99,11 @@ class Wait:
 
     def begin(self) -> None:
         """A `wake` from now on is meant for the read that follows."""
-        self._woken = False
+        self._woken = self._awake = False
 
     def wake(self) -> None:
         """Make the read under way return soon."""
-        self._woken = True
+        self._woken = self._awake = True
         if self._waiting is not None:
             self._waiting.cancel()
 
@@ -157,17 +158,20 @@ class Wait:
                 receive = partial(self._receive, count)
                 return receive() if arrived(self._connection) >= count else await self._hop(receive)
             with mapped(self.endpoint.url):
-                if self._answers.take(taken, count):  # else it was a message of TLS itself
+                if self._answers.take(taken, count):
                     return await self._whole(self._answers, taken, count)
+            self._woken = self._awake  # it was a message of TLS itself, and no answer to a wake
 
     async def _whole(self, answers: Answers, taken: list[Any], count: int) -> list[Any]:
         """With what is still on its way; a `wake` meanwhile is over when it returns."""
         while len(taken) < count:
-            with trio.move_on_after(_MARGIN) as scope:
+            with trio.move_on_after(max(_MARGIN, self.endpoint.timeout)) as scope:
                 await trio.lowlevel.wait_readable(self._connection._sock)
             if scope.cancelled_caught:
                 raise BrokerUnavailable("the server does not answer")
             answers.take(taken, count)
+        if answers.ended:
+            self.close()
         for answer in taken:
             if isinstance(answer, RedisError):
                 raise answer
@@ -177,7 +181,10 @@ class Wait:
         """Wait for the reply, or a wake; False where the reply cannot be had then."""
         if not await self._readable_within(seconds + _MARGIN) and not self._woken:
             raise BrokerUnavailable("the server does not answer")
+        until = trio.current_time() + _MARGIN
         while self._woken:
+            if trio.current_time() > until:  # it is not blocked, and what it answered is lost
+                raise BrokerUnavailable("the server does not answer")
             self._woken = False
             was_blocked = await self._unblocked()
             if not self._may_unblock:
