@@ -350,6 +350,15 @@ def outages(caplog: pytest.LogCaptureFixture, url: str) -> list[str]:
     return [x.fact for x in told if x.facts["url"] == url]  # type: ignore[attr-defined]
 
 
+def told_by_a_worker(refusing: Any) -> list[list[str]]:
+    """What it may tell of a server that refuses.
+
+    One that becomes a replica first hangs up on who waits in it, and answers when it is asked again: where nobody
+    writes in these milliseconds, that is over before the refusals begin.
+    """
+    return [OUTAGE, 2 * OUTAGE] if refusing is readonly else [OUTAGE]
+
+
 @pytest.mark.parametrize("refusing", REFUSALS)
 async def test_what_a_server_refuses_for_a_while_is_repeated_until_it_does_not(
     refusing: Any, bench: Bench, caplog: pytest.LogCaptureFixture
@@ -369,7 +378,7 @@ async def test_what_a_server_refuses_for_a_while_is_repeated_until_it_does_not(
         assert bench.server.owners() == owners
     assert await bench.verdict() == []
     assert outages(caplog, url) == OUTAGE, "of those who send"
-    assert outages(caplog, bench.proxy.url) == ([] if refusing is full else OUTAGE), "of the worker"
+    assert outages(caplog, bench.proxy.url) in ([[]] if refusing is full else told_by_a_worker(refusing))
     assert REFUSALS[refusing] in caplog.text
 
 
@@ -387,7 +396,7 @@ async def test_an_idle_worker_tells_too_that_the_server_refuses_to_write(
         await producer.send(40)
         await bench.drained()
     assert await bench.verdict() == []
-    assert outages(caplog, bench.proxy.url) == OUTAGE
+    assert outages(caplog, bench.proxy.url) in told_by_a_worker(refusing)
 
 
 async def test_a_server_that_is_loading_is_waited_for(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
