@@ -87,7 +87,8 @@ def consume_wide(url: str, count: int, unique: int, *, partitions: int, times: i
     count *= times
     settle_heap()
     app = app_at(url)
-    stream = order_stream(app, f"wide-{unique}", partition_count=partitions, hasher=int)
+    name, most = f"wide-{unique}", max(count, 1000)  # all of it in one partition, if there is but one
+    stream = order_stream(app, name, partition_count=partitions, hasher=int, partition_size=most)
     trio.run(store, stream, orders(Order, count, keys=partitions))
     return consumed(app, stream, count)
 
