@@ -87,8 +87,9 @@ def consume_wide(url: str, count: int, unique: int, *, partitions: int, times: i
     count *= times
     settle_heap()
     app = app_at(url)
-    name, most = f"wide-{unique}", max(count, 1000)  # all of it in one partition, if there is but one
-    stream = order_stream(app, name, partition_count=partitions, hasher=int, partition_size=most)
+    name = f"wide-{unique}"
+    # Where there is but one partition, it takes all of it.
+    stream = order_stream(app, name, partition_count=partitions, hasher=int, partition_size=count)
     trio.run(store, stream, orders(Order, count, keys=partitions))
     return consumed(app, stream, count)
 

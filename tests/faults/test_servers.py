@@ -378,7 +378,8 @@ async def test_what_a_server_refuses_for_a_while_is_repeated_until_it_does_not(
         assert bench.server.owners() == owners
     assert await bench.verdict() == []
     assert outages(caplog, url) == OUTAGE, "of those who send"
-    assert outages(caplog, bench.proxy.url) in ([[]] if refusing is full else told_by_a_worker(refusing))
+    told = [[]] if refusing is full else told_by_a_worker(refusing)
+    assert outages(caplog, bench.proxy.url) in told, "of the worker"
     assert REFUSALS[refusing] in caplog.text
 
 

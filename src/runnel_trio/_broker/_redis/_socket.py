@@ -14,6 +14,8 @@ from __future__ import annotations
 import os
 import socket
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from redis import exceptions as theirs
@@ -27,6 +29,8 @@ _PIECE = 128 * 1024
 #: The most that one record of TLS holds.
 _RECORD = 16 * 1024
 _WITHOUT_TAKING = int(socket.MSG_PEEK | socket.MSG_DONTWAIT)
+#: How a socket says that it would have to wait.
+_NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 def can_look(connection: Any) -> bool:
@@ -66,10 +70,10 @@ class Answers:
         """
         try:
             data = self._received() if self._is_plain else self._decrypted()
-        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+        except _NOT_NOW:
             return False
         except OSError as error:
-            raise theirs.ConnectionError(f"the connection broke: {error}") from error
+            raise _broken(error) from error
         self._parser.feed(data)
         while len(into) < most and (answer := self._parser.gets(False)) is not self._missing:
             if isinstance(answer, theirs.ConnectionError):
@@ -87,17 +91,14 @@ class Answers:
     def _decrypted(self) -> bytes:
         """Record by record, until the next is not there: what has arrived must not stay behind in OpenSSL."""
         parts: list[bytes] = []
-        timeout = self._sock.gettimeout()
-        self._sock.settimeout(0)
         try:
-            while not self.ended and len(parts) < _PIECE // _RECORD:
-                parts.append(self._sock.recv(_RECORD))
-                self.ended = not parts[-1]
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            with _without_waiting(self._sock):
+                while not self.ended and len(parts) < _PIECE // _RECORD:
+                    parts.append(self._sock.recv(_RECORD))
+                    self.ended = not parts[-1]
+        except _NOT_NOW:
             if not parts:
                 raise
-        finally:
-            self._sock.settimeout(timeout)
         return b"".join(parts)
 
 
@@ -114,16 +115,27 @@ def written(connection: Any, data: bytes) -> int:
     try:
         if can_look(connection):
             return os.write(sock.fileno(), data)
-        timeout = sock.gettimeout()
-        sock.settimeout(0)
-        try:
+        with _without_waiting(sock):
             return int(sock.send(data))
-        finally:
-            sock.settimeout(timeout)
-    except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+    except _NOT_NOW:
         return 0
     except OSError as error:
-        raise theirs.ConnectionError(f"the connection broke: {error}") from error
+        raise _broken(error) from error
+
+
+@contextmanager
+def _without_waiting(sock: Any) -> Iterator[None]:
+    """TLS goes through the socket, which with a timeout waits."""
+    timeout = sock.gettimeout()
+    sock.settimeout(0)
+    try:
+        yield
+    finally:
+        sock.settimeout(timeout)
+
+
+def _broken(error: OSError) -> theirs.ConnectionError:
+    return theirs.ConnectionError(f"the connection broke: {error}")
 
 
 def arrived(connection: Any) -> int:

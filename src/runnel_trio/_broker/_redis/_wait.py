@@ -67,6 +67,7 @@ class Wait:
     _moves: int = attrs.field(default=0, init=False)
     _client_id: int = attrs.field(default=0, init=False)
     _waiting: trio.CancelScope | None = attrs.field(default=None, init=False)
+    #: Whether a wake is still to be acted on; whether there was one since `begin`.
     _woken: bool = attrs.field(default=False, init=False)
     _awake: bool = attrs.field(default=False, init=False)
     _may_unblock: bool = attrs.field(default=True, init=False)
