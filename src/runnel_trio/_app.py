@@ -239,7 +239,8 @@ class App(Registry):
             everything handled is committed.
         """
         given: dict[str, Any] = {
-            "processors": self._chosen(processors), "functions": self.background,
+            "processors": self._chosen(processors), "declared": self.processors.values(),
+            "functions": self.background,
             "settings": self.settings, "metrics": self.metrics,
         }  # fmt: skip
         async with self._shared.used() as broker:

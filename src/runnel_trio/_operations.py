@@ -1,16 +1,18 @@
-"""What operators do to a processor from outside: set its cursors, lift its quarantines."""
+"""What is done to a processor from outside: give it cursors, set them, pause it, lift its quarantines."""
 
 from __future__ import annotations
 
 import json
+import logging
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 
 import attrs
 
-from runnel_trio._broker._protocol import Broker, Layouts, Membership, ProcessorSpec, Quarantine
+from runnel_trio._broker._protocol import Broker, Layouts, Membership, ProcessorSpec, Quarantine, StreamSpec
 from runnel_trio._rules._cursor import ORIGIN, parse_id
+from runnel_trio._telemetry import Tally, report
 from runnel_trio.exceptions import Misconfigured, WorkersAlive
 
 __all__ = [
@@ -25,6 +27,8 @@ __all__ = [
     "reset",
     "stages",
     "start_of",
+    "subscribe",
+    "tell_of_loss",
 ]
 
 _ID = re.compile(r"\d+(-\d+)?")
@@ -115,6 +119,52 @@ async def stages(broker: Broker, processor: ProcessorSpec) -> list[ProcessorSpec
     return [processor] if layouts is None else await reads(broker, processor.name, layouts)
 
 
+async def subscribe(
+    broker: Broker, stream: StreamSpec, names: Collection[str], counts: Tally | None = None
+) -> Layouts:
+    """Declare a stream, and give these processors a cursor in each of its partitions where they have none.
+
+    From then on the server knows that they exist: no entry is trimmed that they have not passed, however late
+    they start. What had left the logs before is told, and counted.
+
+    The second look is for a change of the layout that was under way: it is completed now, with these
+    processors. One that begins later sees their cursors by itself (`_rules/_layout`).
+    """
+    tally = Tally() if counts is None else counts
+    layouts = await broker.declare(stream)
+    while names:
+        created = {layout: await broker.create_groups(layout, names) for layout in layouts.all}
+        for name in names:
+            _tell_of_missed(name, {x: created[x].get(name, {}) for x in created}, tally)
+        found = await broker.declare(stream)
+        if found.current.layout == layouts.current.layout:
+            return found
+        layouts = found
+    return layouts
+
+
+def _tell_of_missed(name: str, created: Mapping[StreamSpec, Mapping[int, int]], counts: Tally) -> None:
+    """What left the logs before a processor had a cursor there: lost, if it had one in other partitions."""
+    is_new = all(len(made) == layout.partition_count for layout, made in created.items())
+    missed = sum(sum(made.values()) for made in created.values())
+    if is_new and missed:
+        counts[name, "events-missed"] += missed
+        stream = next(iter(created)).name
+        report(logging.WARNING, "events-missed", stream=stream, processor=name, count=missed)
+        return
+    for layout, made in created.items():
+        for number, gone in made.items():
+            tell_of_loss(ProcessorSpec(stream=layout, name=name), number, gone, counts)
+
+
+def tell_of_loss(processor: ProcessorSpec, number: int, count: int, counts: Tally) -> None:
+    """Log, and count, that events left the log before they were processed."""
+    if count > 0:
+        counts[processor.name, "events-lost"] += count
+        place = f"{processor.stream.name}[{number}]"
+        report(logging.ERROR, "events-lost", place=place, processor=processor.name, count=count)
+
+
 def predecessor(xid: bytes) -> bytes:
     """The stream id right before another one: the cursor after which that one is next.
 
@@ -195,7 +245,7 @@ async def reset(
         numbers |= {place: numbers_of(place, None) for place in places[1:]}
     if not force and not dry_run:
         _refuse_if_alive(processor, await broker.look(places[0]))
-    return [
+    done = [
         PartitionReset(
             partition=x.partition,
             before=None if x.before is None else x.before.decode(),
@@ -207,13 +257,16 @@ async def reset(
         for place, chosen in numbers.items()
         for x in await broker.rewind(place, dict.fromkeys(chosen, cursor), dry_run=dry_run)
     ]
+    if not dry_run:  # one that never ran has cursors in all partitions now, and not only where it was reset
+        await subscribe(broker, processor.stream, [processor.name])
+    return done
 
 
 async def pause(
     broker: Broker, processor: ProcessorSpec, partitions: Collection[int] | None, reason: str, by: str
 ) -> list[int]:
     """See `Processor.pause`."""
-    await broker.declare(processor.stream)
+    await subscribe(broker, processor.stream, [processor.name])
     place = (await stages(broker, processor))[0]
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
     whys = [

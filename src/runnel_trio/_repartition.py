@@ -6,7 +6,7 @@ them, to wait until nobody needs the former partitions, and to delete these.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 import attrs
 import trio
@@ -78,13 +78,10 @@ class Repartition:
     Attributes:
         broker: where the stream is.
         stream: as its code declares it.
-        known: names of processors that may have begun without leaving a cursor: their workers are about to
-            take partitions, or find them paused.
     """
 
     broker: Broker
     stream: StreamSpec
-    known: Collection[str] = ()
     _beats: dict[tuple[str, str], tuple[int, float]] = attrs.field(factory=dict, init=False)
 
     async def layouts(self, count: int) -> Layouts:
@@ -155,18 +152,10 @@ class Repartition:
     async def _processors(
         self, former: StreamSpec, surveyed: Sequence[Surveyed]
     ) -> list[tuple[ProcessorSpec, Membership]]:
-        """All that have begun with some partitions, and their members there."""
-        begun = {name for partition in surveyed for name in partition.processors}
-        found = []
-        for name in sorted(begun | {*self.known}):
-            processor = ProcessorSpec(stream=former, name=name)
-            view = await self.broker.look(processor)
-            if name in begun or view.members or await self._stands(processor):
-                found.append((processor, view))
-        return found
-
-    async def _stands(self, processor: ProcessorSpec) -> bool:
-        return any(await self.broker.quarantined(processor, range(processor.stream.partition_count)))
+        """All that have a cursor in some partition, and their members there."""
+        names = sorted({name for partition in surveyed for name in partition.processors})
+        processors = [ProcessorSpec(stream=former, name=name) for name in names]
+        return [(x, await self.broker.look(x)) for x in processors]
 
     def _living(self, name: str, view: Membership) -> int:
         """How many members are not known to be dead: where nobody lives, nobody removes the dead."""

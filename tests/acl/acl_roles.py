@@ -80,6 +80,7 @@ async def sends_to_a_full_partition(broker: Broker, admin: Any) -> None:
 
 async def meets_a_change(broker: Broker, admin: Any) -> None:
     """Of partitions, that somebody has begun: it is completed by whoever meets it."""
+    admin.xgroup_create(_keys.log(ORDERS, 0), "old", "$", entries_read=-1, mkstream=True)
     admin.hset(_keys.meta(ORDERS), "next", "2 3")
     new = (await broker.relearn(ORDERS)).current
     assert await broker.append(ORDERS, {0: rows("z")}) == {0: SEALED}  # fmt: skip

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import Any
 
 import attrs
 import pytest
 import trio
+from redis import Redis
 
+from runnel_trio._broker import open_broker
+from runnel_trio._broker._memory import MemoryBroker
 from runnel_trio._broker._protocol import (
     SEALED,
     Acquired,
@@ -18,11 +22,13 @@ from runnel_trio._broker._protocol import (
     Layouts,
     Lease,
     Output,
+    Place,
     ProcessorSpec,
     Quarantine,
     StreamSpec,
 )
-from runnel_trio._rules._cursor import ORIGIN
+from runnel_trio._operations import subscribe
+from runnel_trio._rules._cursor import ORIGIN, lost
 from runnel_trio.constants import Overflow
 from runnel_trio.exceptions import Misconfigured
 
@@ -218,3 +224,122 @@ async def test_members_hear_of_a_change(broker: Broker) -> None:
         ((_, fields),) = (await reader.read({0: ORIGIN}, 10))[0]
     assert fields[0] == b"layout"
     await reader.aclose()
+
+
+async def groups(broker: Broker, stream: StreamSpec) -> list[set[str]]:
+    return [set(partition.processors) for partition in await broker.survey(stream)]
+
+
+async def test_who_has_a_cursor_in_the_former_layout_has_one_in_each_new_partition(broker: Broker) -> None:
+    await broker.declare(OLD)
+    await broker.create_groups(OLD, ["slow"])
+    await taken(broker, PRINTER, 3)
+    new = (await broker.repartition(OLD, 6)).current
+    assert await groups(broker, new) == [{"printer", "slow"}] * 6
+
+
+async def test_a_new_partition_keeps_what_a_processor_that_has_not_gone_over_needs(broker: Broker) -> None:
+    await broker.declare(OLD)
+    await broker.create_groups(OLD, ["slow"])
+    new = (await broker.repartition(OLD, 2)).current
+    quick = ProcessorSpec(stream=new, name="quick")
+    for _ in range(2):
+        await broker.append(new, {0: rows(*"abcdef")})
+        lease = await taken(broker, quick)
+        last = (await broker.entries(new, 0))[-1][0]
+        await broker.commit(quick, [Commit(lease, ORIGIN, last, 6, last)])
+    assert await stored(broker, new) == [*"abcdef"]
+    assert await broker.append(new, {0: rows("g")}) == {0: 0}
+
+
+class Slow:
+    """A broker whose groups are made so many of Trio's turns later."""
+
+    def __init__(self, broker: Broker, turns: int) -> None:
+        self.broker, self.turns = broker, turns
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.broker, name)
+
+    async def create_groups(self, stream: StreamSpec, names: Collection[str]) -> Any:
+        for _ in range(self.turns):
+            await trio.lowlevel.checkpoint()
+        return await self.broker.create_groups(stream, names)
+
+
+@pytest.mark.parametrize("turns", [0, 6, 7, 8, 12, 30])
+async def test_a_processor_that_subscribes_during_a_change_has_cursors_in_the_new_partitions(
+    turns: int,
+) -> None:
+    """At any step of the change, whose partitions 4 and 5 have no former one that could tell of it."""
+    for steps in range(30):
+        async with open_broker(Place(f"memory://steps-{steps}")) as broker:
+            slow: Any = Slow(broker, turns)
+            await broker.declare(OLD)
+            await broker.create_groups(OLD, ["printer"])
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(broker.repartition, OLD, 6)
+                for _ in range(steps):
+                    await trio.lowlevel.checkpoint()
+                await subscribe(slow, OLD, ["late"])
+            layouts = await broker.layouts(OLD)
+            assert layouts is not None
+            assert layouts.draining == OLD
+            assert await groups(broker, layouts.current) == [{"printer", "late"}] * 6
+
+
+async def test_groups_are_made_where_there_are_none_and_say_what_had_left_the_log(broker: Broker) -> None:
+    small = attrs.evolve(OLD, overflow=Overflow.TRIM)
+    await broker.append(small, {1: rows(*map(str, range(2000)))})
+    (partition,) = [x for x in await broker.survey(small) if x.number == 1]
+    gone = partition.entries_added - partition.length
+    assert gone > 0
+    assert await broker.create_groups(small, ["printer"]) == {"printer": {0: 0, 1: gone, 2: 0, 3: 0}}
+    assert await broker.create_groups(small, ["slow", "printer"]) == {
+        "slow": {0: 0, 1: gone, 2: 0, 3: 0},
+        "printer": {},
+    }
+    standing = (await broker.survey(small))[1].processors["slow"]
+    assert (standing.cursor, standing.lag) == (ORIGIN, partition.length)
+
+
+async def test_a_partition_that_stands_still_when_it_is_asked_for_first_is_kept_for_its_processor(
+    broker: Broker,
+) -> None:
+    why = Quarantine(
+        partition=0, first=ORIGIN, last=ORIGIN, count=0, error="deploying", traceback="",
+        time="2026-11-28T00:00:00.000+00:00", member="me",
+    )  # fmt: skip
+    await broker.pause(PRINTER, [why])
+    assert await broker.acquire(PRINTER, "a", {0: None}) == [why]
+    assert (await groups(broker, OLD))[0] == {"printer"}
+
+
+async def test_what_left_a_log_after_its_group_was_destroyed_is_lost(broker: Broker) -> None:
+    quick = attrs.evolve(PRINTER, name="quick")
+    await broker.append(OLD, {0: rows(*"abcd")})
+    lease = await taken(broker)
+    third = (await broker.entries(OLD, 0))[2][0]
+    await broker.commit(PRINTER, [Commit(lease, ORIGIN, third, 3, third)])
+    assert await destroyed(broker, PRINTER)
+    other = await taken(broker, quick)
+    last = (await broker.entries(OLD, 0))[-1][0]
+    await broker.commit(quick, [Commit(other, ORIGIN, last, 4, last)])
+    await broker.append(OLD, {0: rows(*"efg")})
+    assert await stored(broker, OLD) == [*"efg"], "a to d made room"
+    (granted,) = await broker.acquire(PRINTER, "a", {0: None})
+    assert isinstance(granted, Acquired)
+    assert lost(granted.state) == 1, "only d, the rest was acknowledged"
+
+
+async def destroyed(broker: Broker, processor: ProcessorSpec, number: int = 0) -> bool:
+    """The group of a processor, by somebody who knows nothing of its lease."""
+    if isinstance(broker, MemoryBroker):
+        log = broker.store.log(broker.log_key(processor.stream, number))
+        return log.groups.pop(processor.name, None) is not None
+    client = Redis.from_url(broker.url)
+    try:
+        key = broker.log_key(processor.stream, number)
+        return bool(await trio.to_thread.run_sync(client.xgroup_destroy, key, processor.name))
+    finally:
+        client.close()

@@ -45,7 +45,7 @@ async def test_partitions_change_on_a_cluster_under_load(cluster: Cluster) -> No
             nursery.start_soon(send)
             for count in (16, 4):
                 await trio.sleep(0.2)
-                change = Repartition(broker, ticks.code, ["handle"])
+                change = Repartition(broker, ticks.code)
                 await change.begin(count)
                 while not await change.finish(await change.look()):
                     await trio.sleep(0.05)

@@ -1,6 +1,7 @@
 """An app whose stream gets other partitions: workers that write down what they handle, and senders.
 
-A line of the log is: key, number among the events of that key, layout. The code says 4 partitions, always.
+A line of the log is: processor, key, number among the events of that key, layout. The code says 4 partitions,
+always. They are small, so that what the slow processor has not read is soon in the way of the senders.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import trio
 
 from runnel_trio import App, Events, Record, Stream
 
-PAUSE = 0.001
+#: Seconds for each event of a processor. The last one is not run at first.
+PAUSES = {"quick": 0.001, "slow": 0.004, "late": 0.0}
 #: Keys of each sender.
 KEYS = 10
 
@@ -27,22 +29,27 @@ class Tick(Record):
 
 def declared() -> tuple[App, Stream[Tick]]:
     app = App("moved", default_lock_expiry=1, default_max_unacked=20, default_max_attempts=100)
-    return app, app.stream("ticks", Tick, partition_by="key", partition_count=4)
+    return app, app.stream("ticks", Tick, partition_by="key", partition_count=4, partition_size=100)
 
 
 app, ticks = declared()
 sender, sent = declared()
 
 
-@app.processor(ticks)
-async def written_down(events: Events[Tick]) -> None:
-    log = os.open(os.environ["MOVED_LOG"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    try:
-        async for tick in events.records():
-            os.write(log, f"{tick.key} {tick.n} {events.partition.layout}\n".encode())
-            await trio.sleep(PAUSE)
-    finally:
-        os.close(log)
+def written_down(name: str, pause: float) -> None:
+    @app.processor(ticks, name=name)
+    async def handle(events: Events[Tick]) -> None:
+        log = os.open(os.environ["MOVED_LOG"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        try:
+            async for tick in events.records():
+                os.write(log, f"{name} {tick.key} {tick.n} {events.partition.layout}\n".encode())
+                await trio.sleep(pause)
+        finally:
+            os.close(log)
+
+
+for name, pause in PAUSES.items():
+    written_down(name, pause)
 
 
 @sender.task

@@ -2,6 +2,9 @@
 
 Senders and workers are as separate as processes are: each has an app of its own, and so its own idea of where
 the stream is. Sends of one key follow each other, whoever makes them; so their order is known.
+
+The app has one to three processors. Those after the first are slow, or paused or quarantined again and again, or
+run on no worker until late: a partition that is full of what they have not read makes the senders wait.
 """
 
 from __future__ import annotations
@@ -18,9 +21,13 @@ from trio.testing import MockClock
 
 from runnel_trio import App, Record, Stream, Worker
 from runnel_trio._broker._protocol import Broker, Layouts, ProcessorSpec
+from runnel_trio._operations import pause, stages
 from runnel_trio._repartition import Repartition
 
 _COUNTS = [1, 2, 3, 4, 8, 16]
+#: What a processor is like besides the first, which is quick.
+_KINDS = ["slow", "paused", "quarantined", "absent"]
+_LOSSES = {"events-lost", "events-missed"}
 
 
 class Tick(Record):
@@ -39,12 +46,16 @@ class Moving:
     trace: list[str] = attrs.field(factory=list)
     wrong: list[str] = attrs.field(factory=list)
     sent: dict[int, int] = attrs.field(factory=lambda: defaultdict(int))
-    done: dict[int, int] = attrs.field(factory=lambda: defaultdict(int))
+    done: dict[str, dict[int, int]] = attrs.field(factory=dict)
+    kinds: dict[str, str] = attrs.field(factory=dict)
+    absent: set[str] = attrs.field(factory=set)
     repeats: int = 0
     disturbed: bool = False
     layouts: Layouts | None = None
     _lines: dict[Worker, Line] = attrs.field(factory=dict)
+    _workers: list[Worker] = attrs.field(factory=list)
     _names: int = 0
+    _failed: trio.Event = attrs.field(factory=trio.Event)
     _loaded: trio.Event = attrs.field(factory=trio.Event)
 
     def __attrs_post_init__(self) -> None:
@@ -59,6 +70,9 @@ class Moving:
             "assignment_sleep": 0.2,
             "max_attempts": 1000,
         }
+        self.kinds = {"quick": "quick"} | {kind: kind for kind in rng.sample(_KINDS, rng.randint(0, 2))}
+        self.done = {name: defaultdict(int) for name in self.kinds}
+        self.absent = {"absent"} & self.kinds.keys()
 
     def note(self, what: str) -> None:
         self.trace.append(f"{trio.current_time():9.3f}  {what}")
@@ -66,6 +80,11 @@ class Moving:
     def fault(self, what: str) -> None:
         self.note(f"WRONG: {what}")
         self.wrong.append(what)
+        self._failed.set()
+
+    async def _stop_at_once(self, scope: trio.CancelScope) -> None:
+        await self._failed.wait()
+        scope.cancel()
 
     def app(self) -> tuple[App, Stream[Tick]]:
         app = App("sim", redis_url="memory://")
@@ -77,16 +96,28 @@ class Moving:
         app, stream = self.app()
         async with app.session(), trio.open_nursery() as nursery, app._shared.used() as broker:
             await broker.declare(stream.code)
+            if "paused" in self.kinds:  # before it has ever begun
+                await pause(
+                    broker, ProcessorSpec(stream=stream.spec, name="paused"), None, "deploying", "sim"
+                )
             self._join(nursery, broker)
             nursery.start_soon(self._load)
+            nursery.start_soon(self._come_late, nursery, broker)
+            nursery.start_soon(self._stand_still, broker, stream)
+            nursery.start_soon(self._stop_at_once, nursery.cancel_scope)
             for _ in range(self.rng.randint(1, 3)):
                 await trio.sleep(self.rng.uniform(0, 4))
                 await self._change(nursery, broker, stream)
             await self._loaded.wait()
             await self._settle(broker, stream)
             nursery.cancel_scope.cancel()
-        if self.done != self.sent:
-            self.fault(f"sent {dict(self.sent)}, handled {dict(self.done)}")
+        for name, done in self.done.items():
+            if done != self.sent:
+                self.fault(f"sent {dict(self.sent)}, {name} handled {dict(done)}")
+        if lost := [
+            worker.counts for worker in self._workers if any(fact in _LOSSES for _, fact in worker.counts)
+        ]:
+            self.fault(f"events are said to be lost: {lost}")
         if self.repeats and not self.disturbed:
             self.fault(f"{self.repeats} events were handled again, though nobody crashed")
 
@@ -113,26 +144,59 @@ class Moving:
         self._names += 1
         name, (app, stream) = f"w{self._names}", self.app()
         line = Line(broker.store, Ledger(), self.rng)
-
-        @app.processor(stream, **self.options)
-        async def handle(events: Any) -> None:
-            async for tick in events.records():
-                await self._handle(line, name, tick)
-
-        worker = Worker(broker=line, processors=[handle], member=name)  # type: ignore[arg-type]  # it is as good
+        for kind in self.kinds:
+            policy = "quarantine" if kind == "quarantined" else "halt"
+            options = {**self.options, "exception_policy": policy}
+            app.processor(stream, name=kind, **options)(self._handler(line, name, kind))
+        declared = app.processors.values()
+        worker = Worker(
+            broker=line,  # type: ignore[arg-type]  # it is as good
+            processors=[x for x in declared if x.name not in self.absent],
+            declared=declared,
+            member=name,
+        )
         self._lines[worker] = line
+        self._workers.append(worker)
         self.note(f"{name} joins")
         nursery.start_soon(worker.run)
 
-    async def _handle(self, line: Line, name: str, tick: Tick) -> None:
-        where = f"{name}: key {tick.key} n {tick.n}"
-        if not line.dead and tick.n > self.done[tick.key] + 1:
-            self.fault(f"{where} is handed out, but only {self.done[tick.key]} are handled")
-        await trio.sleep(self.rng.uniform(0, 0.05))
+    def _handler(self, line: Line, name: str, processor: str) -> Any:
+        async def handle(events: Any) -> None:
+            async for tick in events.records():
+                await self._handle(line, f"{name}: {processor}: key {tick.key} n {tick.n}", processor, tick)
+
+        return handle
+
+    async def _handle(self, line: Line, where: str, processor: str, tick: Tick) -> None:
+        done = self.done[processor]
+        if not line.dead and tick.n > done[tick.key] + 1:
+            self.fault(f"{where} is handed out, but only {done[tick.key]} are handled")
+        await trio.sleep(self.rng.uniform(0, 0.2 if self.kinds[processor] == "slow" else 0.05))
         if line.dead:
             await trio.sleep_forever()
-        self.repeats += tick.n <= self.done[tick.key]
-        self.done[tick.key] = max(self.done[tick.key], tick.n)
+        if self.kinds[processor] == "quarantined" and self.rng.random() < 0.05:
+            raise ValueError("now and then")
+        self.repeats += tick.n <= done[tick.key]
+        done[tick.key] = max(done[tick.key], tick.n)
+
+    async def _come_late(self, nursery: trio.Nursery, broker: Any) -> None:
+        """From now on each new worker runs all processors."""
+        await trio.sleep(self.rng.uniform(0, 8))
+        if self.absent:
+            self.absent.clear()
+            self._join(nursery, broker)
+
+    async def _stand_still(self, broker: Broker, stream: Stream[Tick]) -> None:
+        """Lift what stands still, after a while, and pause what is paused now and then."""
+        while True:
+            await trio.sleep(self.rng.uniform(0, 3))
+            for name in sorted({"paused", "quarantined"} & self.kinds.keys()):
+                place = (await stages(broker, ProcessorSpec(stream=stream.spec, name=name)))[0]
+                for why in await broker.quarantined(place, range(place.stream.partition_count)):
+                    if why is not None:
+                        await broker.resume(place, why, skip=False)
+                if name == "paused" and not self._loaded.is_set() and self.rng.random() < 0.5:
+                    await pause(broker, place, None, "once more", "sim")
 
     def _disturb(self, nursery: trio.Nursery, broker: Broker) -> None:
         what = self.rng.choice(["join", "leave", "crash", "lossy", "nothing"])
@@ -146,10 +210,12 @@ class Moving:
             line = self._lines.pop(worker)
             if what == "leave":
                 worker.stop()
-                return
-            self.disturbed = True
-            line.die()
-            worker.abort()
+            else:
+                self.disturbed = True
+                line.die()
+                worker.abort()
+            if not any(len(worker.processors) == len(self.kinds) for worker in self._lines):
+                self._join(nursery, broker)
 
     # The change
 
@@ -181,10 +247,10 @@ class Moving:
             line.loss = 0.0
         layouts = await broker.layouts(stream.spec)
         assert layouts is not None
-        processor = ProcessorSpec(stream=layouts.current, name="handle")
         with trio.move_on_after(100) as patience:
-            while await broker.remaining(processor):
-                await trio.sleep(0.5)
+            for name in self.kinds:
+                while await broker.remaining(ProcessorSpec(stream=layouts.current, name=name)):
+                    await trio.sleep(0.5)
         if patience.cancelled_caught:
             self.fault("it is not all handled after 100 s")
         self.layouts = layouts

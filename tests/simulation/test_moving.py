@@ -19,9 +19,9 @@ from test_schedules import seeds
 from runnel_trio import _outgoing
 from runnel_trio._broker import _memory_layouts, _store
 from runnel_trio._broker._protocol import ProcessorSpec
-from runnel_trio._worker import _succession
+from runnel_trio._worker import _succession, _worker
 
-SCHEDULES = 15
+SCHEDULES = 10
 
 
 @pytest.fixture(autouse=True)
@@ -87,4 +87,25 @@ def test_it_catches_a_layout_that_is_opened_before_all_partitions_are_switched(
 def test_it_catches_senders_that_mix_up_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     each: Callable[..., Iterator[Any]] = _outgoing.Pending.each
     monkeypatch.setattr(_outgoing.Pending, "each", lambda self: reversed(list(each(self))))
+    assert "is handed out, but only" in caught()
+
+
+def test_it_catches_new_partitions_that_know_nothing_of_who_has_still_to_come(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def nobody(*_: Any) -> dict[str, Any]:
+        return {}
+
+    async def declared(self: Any, stream: Any, names: Any, counts: Any = None) -> Any:
+        return await self.declare(stream)
+
+    monkeypatch.setattr(_worker, "subscribe", declared)
+    monkeypatch.setattr(_memory_layouts.LayoutVerbs, "create_groups", nobody)
+    assert "is handed out, but only" in caught()
+
+
+def test_it_catches_processors_that_the_server_hears_of_only_when_they_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_worker.Worker, "_names", lambda *_: [])
     assert "is handed out, but only" in caught()

@@ -9,7 +9,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from runnel_trio import App, Stream
+from runnel_trio import App, Stream, StreamFull
 from runnel_trio._broker._memory import MemoryBroker
 
 Wait = Callable[[Any], Awaitable[None]]
@@ -137,3 +137,114 @@ async def test_of_many_partitions_some_are_examined_with_each_heartbeat_and_all_
     turns = [number for numbers in examined for number in numbers]
     assert turns == [n % 600 for n in range(len(turns))]
     assert len(turns) > 1200
+
+
+def told(caplog: pytest.LogCaptureFixture, fact: str) -> list[dict[str, Any]]:
+    return [vars(x)["facts"] for x in caplog.records if getattr(x, "fact", "") == fact]
+
+
+@pytest.fixture
+def full(app: App, order: Any) -> Stream[Any]:
+    """A stream of two partitions that hold ten events each, and refuse more."""
+    return app.stream("full", order, "key", partition_count=2, partition_size=10, overflow="error")
+
+
+def register(app: App, stream: Stream[Any], name: str, seen: list[int]) -> Any:
+    @app.processor(stream, name=name, lock_expiry=2)
+    async def handle(events: Any) -> None:
+        async for record in events.records():
+            seen.append(record.n)
+
+    return handle
+
+
+async def test_nothing_is_trimmed_that_a_declared_processor_which_runs_nowhere_needs(
+    app: App, full: Stream[Any], order: Any, drained: Wait, autojump_clock: MockClock
+) -> None:
+    seen: list[int] = []
+    late: list[int] = []
+    quick = register(app, full, "quick", seen)
+    register(app, full, "late", late)
+    sent = 0
+    async with app.worker(processors=["quick"]):
+        with pytest.raises(StreamFull):
+            for sent in range(30):
+                await full.send(order(key="a", n=sent))
+                await drained(quick)
+    assert sent == 10
+    async with app.worker(processors=["late"]) as worker:
+        await drained(app.processors["late"])
+        assert worker.counts == {}
+    assert late == seen == list(range(10))
+
+
+async def test_nothing_is_trimmed_that_a_processor_needs_which_was_paused_before_it_ever_ran(
+    app: App, full: Stream[Any], order: Any, drained: Wait, autojump_clock: MockClock
+) -> None:
+    seen: list[int] = []
+    quick = register(app, full, "quick", [])
+    slow = register(app, full, "slow", seen)
+    await slow.pause(reason="deploying")
+    async with app.worker():
+        with pytest.raises(StreamFull):
+            for n in range(30):
+                await full.send(order(key="a", n=n))
+                await drained(quick)
+        await slow.resume()
+        await drained(slow)
+    assert seen == list(range(10))
+
+
+async def test_a_processor_that_is_new_on_an_old_stream_is_told_what_it_has_missed(
+    app: App,
+    full: Stream[Any],
+    order: Any,
+    drained: Wait,
+    caplog: pytest.LogCaptureFixture,
+    autojump_clock: MockClock,
+) -> None:
+    seen: list[int] = []
+    quick = register(app, full, "quick", [])
+    async with app.worker():
+        for n in range(25):
+            await full.send(order(key="a", n=n))
+            await drained(quick)
+    new = register(app, full, "new", seen)
+    async with app.worker() as worker:
+        await drained(new)
+    assert seen == list(range(20, 25))
+    assert told(caplog, "events-missed") == [{"stream": "full", "processor": "new", "count": 20}]
+    assert worker.counts == {("new", "events-missed"): 20}
+    async with app.worker() as worker:
+        await drained(new)
+    assert worker.counts == {}, "it is told once"
+
+
+async def test_what_is_gone_when_a_destroyed_group_is_made_anew_is_lost(
+    app: App,
+    full: Stream[Any],
+    order: Any,
+    drained: Wait,
+    caplog: pytest.LogCaptureFixture,
+    autojump_clock: MockClock,
+) -> None:
+    seen: list[int] = []
+    slow = register(app, full, "slow", seen)
+    async with app.session(), app._shared.used() as broker:
+        async with app.worker():
+            await full.send(order(key="a", n=-1))
+            await drained(slow)
+        assert isinstance(broker, MemoryBroker)
+        for number in range(2):
+            del broker.store.log(broker.log_key(full.spec, number)).groups["slow"]
+        del app.processors["slow"]
+        quick = register(app, full, "quick", [])
+        async with app.worker():
+            for n in range(25):
+                await full.send(order(key="a", n=n))
+                await drained(quick)
+        app.processors["slow"] = slow
+        async with app.worker(processors=["slow"]):
+            await drained(slow)
+    assert seen == [-1, *range(19, 25)], "those that made room were 11 times ten, and -1 was acknowledged"
+    assert sum(x["count"] for x in told(caplog, "events-lost")) == 19

@@ -149,15 +149,16 @@ class MemoryBroker(LayoutVerbs):
         lease = log.lease(processor)
         if not may_take(lease.owner, lease.epoch, member, (held.owner, held.epoch) if held else None):
             return Held(number, lease.owner, lease.epoch)
+        log.ensure_group(processor.name)
         if processor.name in log.quarantines:
             return log.quarantines[processor.name]
         lease.clean = not lease.owner or (lease.owner == member and lease.clean)
         lease.owner = member
         lease.epoch = next_epoch(lease.epoch, int(trio.current_time() * 1e6))
-        gone = log.added - len(log.entries)
-        group = log.groups.setdefault(processor.name, Group(entries_read=gone))
         granted = Lease(number, member, lease.epoch)
-        return Acquired(granted, log.state(group), lease.read_to, lease.clean, lease.attempts)
+        return Acquired(
+            granted, log.state(log.groups[processor.name]), lease.read_to, lease.clean, lease.attempts
+        )
 
     async def attempt(self, processor: ProcessorSpec, lease: Lease, xid: bytes, count: int) -> bool:
         """See `_protocol.Broker`."""
@@ -188,7 +189,7 @@ class MemoryBroker(LayoutVerbs):
                 return refusal
             group.cursor = commit.last
             group.entries_read = commit.entries_read
-            lease.read_to = commit.read_to
+            lease.read_to, lease.entries_read = commit.read_to, commit.entries_read
         return CommitOutcome.COMMITTED
 
     def _put(self, outputs: Sequence[Output]) -> CommitOutcome | None:
@@ -303,7 +304,8 @@ class MemoryBroker(LayoutVerbs):
         if not dry:
             log.groups[processor.name] = Group(after, log.added - lag)
             log.quarantines.pop(processor.name, None)
-            log.lease(processor).attempts = (ORIGIN, 0)
+            lease = log.lease(processor)
+            lease.attempts, lease.entries_read = (ORIGIN, 0), log.added - lag
             self._tell(processor, b"released", [number])
         return done
 

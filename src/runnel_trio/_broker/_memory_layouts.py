@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import attrs
 import trio
@@ -34,6 +34,20 @@ class LayoutVerbs:
         self.store.streams[key] = layouts.current
         return layouts
 
+    async def create_groups(
+        self, stream: StreamSpec, names: Collection[str]
+    ) -> Mapping[str, Mapping[int, int]]:
+        """See `_protocol.Broker`."""
+        created: dict[str, dict[int, int]] = {name: {} for name in names}
+        for number in range(stream.partition_count if names else 0):
+            await trio.lowlevel.checkpoint()
+            log = self.store.log(self.log_key(stream, number))
+            for name in created.keys() - log.groups.keys():
+                lease = log.leases.get(name)
+                gone = log.ensure_group(name)
+                created[name][number] = 0 if lease and lease.entries_read is not None else gone
+        return created
+
     async def layouts(self, stream: StreamSpec) -> Layouts | None:
         """See `_protocol.Broker`."""
         await trio.lowlevel.checkpoint()
@@ -57,7 +71,11 @@ class LayoutVerbs:
         if meta.next is None:
             return meta
         layout, count = meta.next
-        await self._switch(stream.laid_out(layout, count), range(max(count, meta.partition_count)))
+        following = stream.laid_out(layout, count)
+        await self._switch(following, range(max(count, meta.partition_count)))
+        former = stream.laid_out(meta.layout, meta.partition_count)
+        logs = [self._log(ProcessorSpec(stream=former, name=""), x) for x in range(meta.partition_count)]
+        await self.create_groups(following, {name for log in logs for name in log.groups})
         return await self._step(stream, lambda there: opened(there, layout))
 
     async def _switch(self, stream: StreamSpec, numbers: Collection[int]) -> None:

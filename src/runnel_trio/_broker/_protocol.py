@@ -175,6 +175,19 @@ class Broker(Protocol):
         """
         ...
 
+    async def create_groups(
+        self, stream: StreamSpec, names: Collection[str]
+    ) -> Mapping[str, Mapping[int, int]]:
+        """Give processors a cursor in each partition of this layout where they have none, at its start.
+
+        From then on no entry is trimmed there that they have not passed. `subscribe` does so in every layout.
+
+        Returns:
+            By name, and by the numbers of the partitions where it had no cursor: how many entries had left
+                the log before its time. (Of one that has committed there, an owner finds what it has lost.)
+        """
+        ...
+
     async def layouts(self, stream: StreamSpec) -> Layouts | None:
         """In which partitions a stream is; None when nobody has declared it. Changes nothing."""
         ...

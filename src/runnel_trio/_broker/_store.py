@@ -45,6 +45,7 @@ class Holding:
     owner: str = ""
     epoch: int = 0
     read_to: bytes = ORIGIN
+    entries_read: int | None = None
     attempts: tuple[bytes, int] = (ORIGIN, 0)
     clean: bool = True
 
@@ -91,6 +92,16 @@ class Log:
     def next_id(self) -> tuple[int, int]:
         now = (max(0, int(trio.current_time() * 1000)), 0)
         return now if now > self.last_id else (self.last_id[0], self.last_id[1] + 1)
+
+    def ensure_group(self, name: str) -> int:
+        """As scripts/_state.lua does it."""
+        if name in self.groups:
+            return -1
+        gone = self.added - len(self.entries)
+        lease = self.leases.get(name)
+        read = -1 if lease is None or lease.entries_read is None else lease.entries_read
+        self.groups[name] = Group(entries_read=gone if read < 0 else min(gone, read))
+        return gone
 
     def forget(self, name: str) -> bool:
         self.leases.pop(name, None)

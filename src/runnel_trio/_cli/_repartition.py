@@ -71,8 +71,7 @@ async def _session(
 ) -> int:
     async with app._shared.used() as broker:  # not by the stream, which would declare itself
         await _refuse_far(app, broker, found, shown.count)
-        known = [x.name for x in app.processors.values() if x.stream is found]
-        await work(Repartition(broker, found.code, known), shown)
+        await work(Repartition(broker, found.code), shown)
     return Exit.OK
 
 

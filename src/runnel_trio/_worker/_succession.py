@@ -13,17 +13,17 @@ In ordinary times there is one layout, and one look at the server in a quarter o
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import attrs
 import trio
 
 from runnel_trio._broker._protocol import Broker, Layouts, ProcessorSpec
-from runnel_trio._operations import reads
+from runnel_trio._operations import reads, subscribe
 from runnel_trio._processor import Processor
 from runnel_trio._scopes import helpers
-from runnel_trio._telemetry import report
+from runnel_trio._telemetry import Tally, report
 from runnel_trio._worker._member._rebalancer import Rebalancer
 
 __all__ = ["Succession"]
@@ -41,12 +41,16 @@ class Succession:
     Attributes:
         broker: where everything is.
         processor: whose members they are.
+        names: of all processors of its stream that the app declares, whether they run here or not.
+        counts: the worker's, of events that did not go the usual way.
         make: one for a layout, which is to call this when it hears that there is another one.
         halt: told of an exception that stops the worker.
     """
 
     broker: Broker
     processor: Processor[Any]
+    names: Collection[str]
+    counts: Tally
     make: Callable[[ProcessorSpec, Callable[[], None]], Rebalancer]
     halt: Callable[[BaseException], None]
     member: Rebalancer | None = attrs.field(default=None, init=False)
@@ -142,7 +146,7 @@ class Succession:
         stream = self.processor.stream
         layouts = await self.broker.layouts(stream.spec)
         if layouts is None or layouts.current.layout < stream.spec.layout:
-            layouts = await self.broker.declare(stream.spec)
+            layouts = await subscribe(self.broker, stream.spec, self.names, self.counts)
         stream.adopt(layouts.current)
         return layouts
 

@@ -15,7 +15,7 @@ import logging
 import os
 import socket
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from functools import cache, partial
 from importlib.metadata import version
@@ -25,8 +25,10 @@ import attrs
 import trio
 
 from runnel_trio._broker._protocol import Broker, ProcessorSpec
+from runnel_trio._operations import subscribe
 from runnel_trio._processor import Processor, refuse_far
 from runnel_trio._scopes import helpers, quitting
+from runnel_trio._stream import Stream
 from runnel_trio._telemetry import Tally, report
 from runnel_trio._worker._background import Background, Backgrounds
 from runnel_trio._worker._heartbeat import Heartbeat
@@ -56,13 +58,16 @@ class Worker:
     Attributes:
         broker: where everything is.
         processors: which ones.
+        declared: all processors of their app. Those that do not run here get cursors too, so that nothing of
+            the streams used here is trimmed which they have not passed.
         app: the name of their app.
         functions: what runs beside them.
         settings: the app's.
         metrics: told what happens.
         member: the id by which other workers know this one.
         counts: by processor and fact, how many events did not go the usual way here: ``ignored``,
-            ``set-aside`` (as dead letters), ``quarantined``, ``events-lost`` (they left the log unprocessed).
+            ``set-aside`` (as dead letters), ``quarantined``, ``events-lost`` (they left the log unprocessed),
+            ``events-missed`` (they had left it before the server knew the processor).
         ended: set when it has run: ``worker.stop(); await worker.ended.wait()``.
 
     Example:
@@ -73,6 +78,7 @@ class Worker:
 
     broker: Broker
     processors: Sequence[Processor[Any]] = ()
+    declared: Collection[Processor[Any]] = ()
     app: str = ""
     functions: Sequence[Background] = ()
     settings: Settings = attrs.field(factory=Settings, repr=False)
@@ -106,7 +112,14 @@ class Worker:
         for processor in self.processors:
             make = partial(self._make, processor, about, turn, self._meter(processor))
             self._members.append(
-                Succession(broker=self.broker, processor=processor, make=make, halt=self.halt)
+                Succession(
+                    broker=self.broker,
+                    processor=processor,
+                    names=self._names(processor.stream),
+                    counts=self.counts,
+                    make=make,
+                    halt=self.halt,
+                )
             )
         if self.functions:
             self._members.append(
@@ -227,12 +240,16 @@ class Worker:
             raise self._halted
 
     async def _declare(self) -> None:
-        """What its processors read and write."""
+        """What its processors read and write, and who else reads that."""
         used = [stream for x in self.processors for stream in (x.stream, *x.sinks)]
         for stream in {stream.name: stream for stream in used}.values():
-            stream.adopt((await self.broker.declare(stream.code)).current)
+            layouts = await subscribe(self.broker, stream.code, self._names(stream), self.counts)
+            stream.adopt(layouts.current)
         for processor in self.processors:  # by the counts that the server has
             refuse_far(self.broker, processor)
+
+    def _names(self, stream: Stream[Any]) -> list[str]:
+        return sorted({x.name for x in (*self.processors, *self.declared) if x.stream is stream})
 
     async def _until_stopped(self, task_status: trio.TaskStatus[Worker]) -> None:
         await self._ready.wait()

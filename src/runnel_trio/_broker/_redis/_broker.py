@@ -128,6 +128,12 @@ class RedisBroker:
         """See `_protocol.Broker`."""
         return await _layouts.declare(self._surely, stream, dry_run=dry_run)
 
+    async def create_groups(
+        self, stream: StreamSpec, names: Collection[str]
+    ) -> Mapping[str, Mapping[int, int]]:
+        """See `_protocol.Broker`."""
+        return await _layouts.create_groups(self._surely, stream, names)
+
     async def layouts(self, stream: StreamSpec) -> Layouts | None:
         """See `_protocol.Broker`."""
         return await _layouts.layouts(self._surely, stream)

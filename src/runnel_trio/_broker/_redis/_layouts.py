@@ -5,7 +5,7 @@ What is known of a stream has a slot of its own, and so has each partition numbe
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from runnel_trio._broker._layouts import checked, layouts_of, meta_like, new_numbers
@@ -17,7 +17,7 @@ from runnel_trio._broker._redis._scripts import Ask, Call, Plain
 from runnel_trio._rules._layout import Meta
 from runnel_trio.exceptions import Misconfigured
 
-__all__ = ["declare", "discard", "layouts", "relearn", "remaining", "repartition"]
+__all__ = ["create_groups", "declare", "discard", "layouts", "relearn", "remaining", "repartition"]
 
 #: As scripts/_meta.lua answers them.
 FIELDS = ("partition_count", "record", "hasher", "layout", "next", "draining", "former")
@@ -89,8 +89,39 @@ async def _completed(ask: Ask, stream: StreamSpec, meta: Meta) -> Meta:
     if meta.next is None:
         return meta
     layout, count = meta.next
-    await _switch(ask, stream.laid_out(layout, count), range(max(count, meta.partition_count)))
+    following = stream.laid_out(layout, count)
+    await _switch(ask, following, range(max(count, meta.partition_count)))
+    names = await _groups(ask, stream.laid_out(meta.layout, meta.partition_count))
+    await _create(ask, following, names, leases=False)
     return await _step(ask, stream, "open", layout)
+
+
+async def create_groups(
+    ask: Ask, stream: StreamSpec, names: Collection[str]
+) -> Mapping[str, Mapping[int, int]]:
+    """See `Broker.create_groups`."""
+    if not names:
+        return {}
+    replies = await _create(ask, stream, [name.encode() for name in names], leases=True)
+    return {
+        name: {number: reply[at] for number, reply in enumerate(replies) if reply[at] >= 0}
+        for at, name in enumerate(names)
+    }
+
+
+async def _create(ask: Ask, stream: StreamSpec, names: Sequence[bytes], *, leases: bool) -> list[list[int]]:
+    calls = []
+    for number in range(stream.partition_count if names else 0):
+        own = [ProcessorSpec(stream=stream, name=text(name)) for name in names] if leases else []
+        keys = [_keys.log(stream, number), *(_keys.lease(x, number) for x in own)]
+        calls.append(Call("create_groups", keys, list(names)))
+    return await ask(calls)
+
+
+async def _groups(ask: Ask, stream: StreamSpec) -> list[bytes]:
+    """The names of all groups on a stream's logs; those of other programs too."""
+    replies = await ask([Call("groups", [_keys.log(stream, x)], []) for x in range(stream.partition_count)])
+    return sorted({name for names in replies for name in names})
 
 
 async def _switch(ask: Ask, stream: StreamSpec, numbers: Collection[int]) -> None:

@@ -58,6 +58,8 @@ _PARTS = {
     "declare": ("_meta",),
     "layout": ("_meta",),
     "switch": (),
+    "create_groups": ("_state",),
+    "groups": ("_state",),
     "remaining": ("_ids", "_state", "_behind"),
     "discard": ("_ids", "_state", "_behind"),
 }

@@ -27,6 +27,7 @@ import attrs
 import trio
 
 from runnel_trio._broker._protocol import Acquired, Broker, Entry, Held, Lease, ProcessorSpec, Quarantine
+from runnel_trio._operations import tell_of_loss
 from runnel_trio._processor import Processor
 from runnel_trio._rules._assignment import assign
 from runnel_trio._rules._cursor import ORIGIN, heal_entries_read, lost
@@ -40,7 +41,7 @@ from runnel_trio._worker._member._fetcher import Fetcher, lanes_for
 from runnel_trio._worker._member._measured import source_maker
 from runnel_trio._worker._member._meter import Meter
 from runnel_trio._worker._member._partition import PartitionExecutor, tell_of_standing
-from runnel_trio._worker._member._resync import Doubt, resync, tell_of_loss, tell_of_rewriting
+from runnel_trio._worker._member._resync import Doubt, resync, tell_of_rewriting
 from runnel_trio._worker._member._seat import Seat, told_by
 from runnel_trio._worker._member._unowned import look_out
 

@@ -14,11 +14,12 @@ import attrs
 import trio
 
 from runnel_trio._broker._protocol import Broker, ProcessorSpec
+from runnel_trio._operations import tell_of_loss
 from runnel_trio._rules._cursor import LogState, is_after, parse_id, read_up_to
 from runnel_trio._telemetry import Tally, report
 from runnel_trio._worker._member._backlog import Backlog
 
-__all__ = ["Doubt", "in_turn", "resync", "tell_of_loss", "tell_of_rewriting"]
+__all__ = ["Doubt", "in_turn", "resync", "tell_of_rewriting"]
 
 #: So many partitions are asked about after a heartbeat: all of a thousand would be half of what those cost
 #: that are idle.
@@ -82,14 +83,6 @@ async def resync(
             if read >= 0:
                 backlog.recount(read)
     return {place.backlog.number: state for place, state in zip(before, states, strict=True)}
-
-
-def tell_of_loss(processor: ProcessorSpec, number: int, count: int, counts: Tally) -> None:
-    """Log, and count, that events left the log before they were processed."""
-    if count > 0:
-        counts[processor.name, "events-lost"] += count
-        place = f"{processor.stream.name}[{number}]"
-        report(logging.ERROR, "events-lost", place=place, processor=processor.name, count=count)
 
 
 def tell_of_rewriting(processor: ProcessorSpec, number: int, state: LogState, known: bytes) -> None:

@@ -26,3 +26,21 @@ local function state_of(log, group)
     info['last-generated-id'], info['max-deleted-entry-id'], first and first[1] or '0-0',
   }
 end
+-- How many entries ever left a log, by trimming or deletion.
+local function gone_from(log)
+  if type_of(log) ~= 'stream' then return 0 end
+  local info = as_table(redis.call('XINFO', 'STREAM', log))
+  return info['entries-added'] - info['length']
+end
+-- Make a group at the start of a log, if it is not there, with the entries-read that makes its lag exact. The field
+-- entries_read of its lease says how many a group of that name had read before it was destroyed: what left the log beyond
+-- them is lost, and stays in the lag until an owner tells it. -1: it is new here, what was before its time is not lost.
+-- Answers how many had left the log, -1 where the group was there.
+local function ensure_group(log, name, read)
+  if type_of(log) == 'stream' and group_of(log, name) then return -1 end
+  local gone = gone_from(log)
+  read = tonumber(read)
+  read = read < 0 and gone or math.min(gone, read)
+  redis.call('XGROUP', 'CREATE', log, name, '0', 'MKSTREAM', 'ENTRIESREAD', read)
+  return gone
+end

@@ -1,5 +1,6 @@
 #!lua flags=allow-oom
--- Take a lease (see _rules/_lease.py); make the group where there is none, with the entries-read that makes its lag exact.
+-- Take a lease (see _rules/_lease.py). The group is made where there is none: somebody has destroyed it, or the server has
+-- forgotten it.
 -- KEYS log, lease, quarantine
 -- ARGV group, member, observed owner, observed epoch (both '' for none)
 -- Answers {0, owner, epoch}, {2, why it stands still}, or {1, epoch, read_to, clean (0/1), attempts, state…}
@@ -9,24 +10,18 @@ if kind ~= 'stream' and kind ~= 'none' then return wrong_type(log) end
 kind = type_of(lease)
 if kind ~= 'hash' and kind ~= 'none' then return wrong_type(lease) end
 
-local held = redis.call('HMGET', lease, 'owner', 'epoch', 'read_to', 'attempts', 'unclean')
+local held = redis.call('HMGET', lease, 'owner', 'epoch', 'read_to', 'attempts', 'unclean', 'entries_read')
 local owner, epoch = held[1] or '', held[2] or '0'
 if owner ~= '' and owner ~= member and not (owner == ARGV[3] and epoch == ARGV[4]) then
   return {0, owner, epoch}
 end
+-- Also where it stands still: what its processor has not read must not be trimmed meanwhile.
+ensure_group(log, group_name, held[6] or '-1')
 local why = redis.call('GET', KEYS[3])
 if why then return {2, why} end
 local now = redis.call('TIME')
 epoch = string.format('%.0f', math.max(tonumber(epoch) + 1, now[1] * 1000000 + now[2]))
 
-if type_of(log) == 'none' or not group_of(log, group_name) then
-  local gone = 0
-  if type_of(log) == 'stream' then
-    local info = as_table(redis.call('XINFO', 'STREAM', log))
-    gone = info['entries-added'] - info['length']
-  end
-  redis.call('XGROUP', 'CREATE', log, group_name, '0', 'MKSTREAM', 'ENTRIESREAD', gone)
-end
 -- Said again by the same member, when an answer was lost, it must not look clean.
 local unclean = (owner == member and held[5] == '1') or (owner ~= '' and owner ~= member)
 redis.call('HSET', lease, 'owner', member, 'epoch', epoch, 'unclean', unclean and '1' or '0')

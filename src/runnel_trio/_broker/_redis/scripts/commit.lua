@@ -33,5 +33,5 @@ if ARGV[6] == '-1' then
 else
   redis.call('XGROUP', 'SETID', log, ARGV[1], ARGV[5], 'ENTRIESREAD', ARGV[6])
 end
-redis.call('HSET', lease, 'read_to', ARGV[7])
+redis.call('HSET', lease, 'read_to', ARGV[7], 'entries_read', ARGV[6])
 return 'COMMITTED'

@@ -26,6 +26,7 @@ if ARGV[3] == '0' then
     redis.call('XGROUP', 'CREATE', log, group_name, start, 'MKSTREAM', 'ENTRIESREAD', added - lag)
   end
   redis.call('HDEL', KEYS[2], 'attempts')
+  redis.call('HSET', KEYS[2], 'entries_read', added - lag)
   redis.call('DEL', KEYS[3])
 end
 return { before[1], start, before[2], lag }
