@@ -109,6 +109,15 @@ def expected(flights: Path) -> dict[str, Any]:
 
 
 @pytest.fixture
+def moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the workers of `moved_app` write."""
+    path = tmp_path / "moved"
+    path.touch()
+    monkeypatch.setenv("MOVED_LOG", str(path))
+    return path
+
+
+@pytest.fixture
 def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the workers write."""
     path = tmp_path / "flown"
