@@ -138,10 +138,10 @@ async def _handles(broker: Broker, lease: Lease, xids: list[bytes]) -> None:
     if xids:
         await broker.attempt(BILL, lease, xids[0], 1)
         outputs = [Output(DEAD, lease.partition, rows("x")), Output(RECENT, lease.partition, rows("x"))]
-        commit = Commit(lease, ORIGIN, xids[0], 1, xids[0], outputs)
+        commit = Commit(lease, 1, ORIGIN, xids[0], 1, xids[0], outputs)
         assert await broker.commit(BILL, [commit]) == [CommitOutcome.COMMITTED]
         await broker.commit_replicated(BILL, [commit], 1, 0.01)
-        unknown = Commit(lease, xids[0], xids[-1], -1, xids[-1])
+        unknown = Commit(lease, 2, xids[0], xids[-1], -1, xids[-1])
         await broker.commit(BILL, [unknown])
     if lease.partition:
         await broker.quarantine(BILL, lease, why(1))

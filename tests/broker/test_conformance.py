@@ -65,8 +65,10 @@ async def state(broker: Broker) -> LogState:
     return found
 
 
-async def commit(broker: Broker, lease: Lease, previous: bytes, last: bytes, count: int) -> CommitOutcome:
-    (outcome,) = await broker.commit(PROCESSOR, [Commit(lease, previous, last, count, last)])
+async def commit(
+    broker: Broker, lease: Lease, previous: bytes, last: bytes, count: int, number: int = 1
+) -> CommitOutcome:
+    (outcome,) = await broker.commit(PROCESSOR, [Commit(lease, number, previous, last, count, last)])
     return outcome
 
 
@@ -163,7 +165,7 @@ async def test_only_what_all_have_acknowledged_makes_room(broker: Broker) -> Non
     mine, theirs = await acquired(broker), await acquired(broker, "b", OTHER)
     await commit(broker, mine.lease, ORIGIN, places[4], 5)
     assert await broker.append(STREAM, {0: rows("g")}) == {0: 0}
-    await broker.commit(OTHER, [Commit(theirs.lease, ORIGIN, places[1], 2, places[1])])
+    await broker.commit(OTHER, [Commit(theirs.lease, 1, ORIGIN, places[1], 2, places[1])])
     assert await broker.append(STREAM, {0: rows(*"ghi")}) == {0: 2}
     assert values(await read(broker)) == list("cdefgh")
 

@@ -246,7 +246,7 @@ def output(*values: bytes, stream: StreamSpec = SINK) -> Output:
 async def test_a_commit_stores_its_outputs_once(broker: Broker) -> None:
     (xid,) = await sent(broker, b"one")
     granted = await acquired(broker)
-    commit = Commit(granted.lease, ORIGIN, xid, 1, xid, [output(b"x", b"y")])
+    commit = Commit(granted.lease, 1, ORIGIN, xid, 1, xid, [output(b"x", b"y")])
     for _ in range(2):
         assert await broker.commit(PROCESSOR, [commit]) == [CommitOutcome.COMMITTED]
     assert await stored(broker, SINK) == [b"x", b"y"]
@@ -260,7 +260,7 @@ async def test_a_refused_commit_stores_no_output(broker: Broker, refusal: Commit
     if refusal is CommitOutcome.FENCED:
         lease = attrs.evolve(lease, epoch=lease.epoch - 1)
     previous = first if refusal is CommitOutcome.REWOUND else ORIGIN
-    commit = Commit(lease, previous, second, 2, second, [output(b"x")])
+    commit = Commit(lease, 1, previous, second, 2, second, [output(b"x")])
     assert await broker.commit(PROCESSOR, [commit]) == [refusal]
     assert await stored(broker, SINK) == []
 
@@ -268,7 +268,7 @@ async def test_a_refused_commit_stores_no_output(broker: Broker, refusal: Commit
 async def test_a_commit_whose_output_has_no_room_does_nothing(broker: Broker) -> None:
     (xid,) = await sent(broker, b"one")
     granted = await acquired(broker)
-    commit = Commit(granted.lease, ORIGIN, xid, 1, xid, [output(b"x", b"y", b"z")])
+    commit = Commit(granted.lease, 1, ORIGIN, xid, 1, xid, [output(b"x", b"y", b"z")])
     assert await broker.commit(PROCESSOR, [commit]) == [CommitOutcome.FULL]
     assert await stored(broker, SINK) == []
     (state,) = await broker.examine(PROCESSOR, [0])
@@ -282,12 +282,12 @@ async def test_what_every_reader_of_an_output_has_passed_makes_room_for_more(bro
     reading = ProcessorSpec(stream=SINK, name="reader")
     (theirs,) = await broker.acquire(reading, "r", {0: None})
     assert isinstance(theirs, Acquired)
-    filling = Commit(lease, ORIGIN, first, 1, first, [output(b"x", b"y")])
+    filling = Commit(lease, 1, ORIGIN, first, 1, first, [output(b"x", b"y")])
     assert await broker.commit(PROCESSOR, [filling]) == [CommitOutcome.COMMITTED]
-    more = Commit(lease, first, second, 2, second, [output(b"z")])
+    more = Commit(lease, 2, first, second, 2, second, [output(b"z")])
     assert await broker.commit(PROCESSOR, [more]) == [CommitOutcome.FULL]
     (oldest, *_) = await broker.entries(SINK, 0, after=ORIGIN, count=1)
-    passed = Commit(theirs.lease, ORIGIN, oldest[0], 1, oldest[0])
+    passed = Commit(theirs.lease, 1, ORIGIN, oldest[0], 1, oldest[0])
     assert await broker.commit(reading, [passed]) == [CommitOutcome.COMMITTED]
     assert await broker.commit(PROCESSOR, [more]) == [CommitOutcome.COMMITTED]
     assert await stored(broker, SINK) == [b"y", b"z"]
@@ -296,7 +296,7 @@ async def test_what_every_reader_of_an_output_has_passed_makes_room_for_more(bro
 async def test_outputs_to_one_partition_are_judged_together(broker: Broker) -> None:
     (xid,) = await sent(broker, b"one")
     lease = (await acquired(broker)).lease
-    commit = Commit(lease, ORIGIN, xid, 1, xid, [output(b"x", b"y"), output(b"z")])
+    commit = Commit(lease, 1, ORIGIN, xid, 1, xid, [output(b"x", b"y"), output(b"z")])
     assert await broker.commit(PROCESSOR, [commit]) == [CommitOutcome.FULL]
     assert await stored(broker, SINK) == []
 
@@ -431,7 +431,7 @@ async def test_a_pause_holds_until_it_is_lifted_and_is_told(broker: Broker) -> N
 async def test_what_is_forgotten_begins_anew(broker: Broker) -> None:
     ids = await sent(broker, b"1", b"2")
     mine = await acquired(broker)
-    await broker.commit(PROCESSOR, [Commit(mine.lease, ORIGIN, ids[0], 1, ids[1])])
+    await broker.commit(PROCESSOR, [Commit(mine.lease, 1, ORIGIN, ids[0], 1, ids[1])])
     assert await broker.forget(PROCESSOR) == 1
     assert await broker.examine(PROCESSOR, [0]) == [None]
     assert (await broker.look(PROCESSOR)).members == ()

@@ -57,7 +57,7 @@ async def taken(broker: Broker, processor: ProcessorSpec = PRINTER, number: int 
 
 async def acknowledged(broker: Broker, lease: Lease, outputs: Sequence[Output] = ()) -> CommitOutcome:
     last = (await broker.entries(OLD, lease.partition))[-1][0]
-    (outcome,) = await broker.commit(PRINTER, [Commit(lease, ORIGIN, last, 1, last, outputs)])
+    (outcome,) = await broker.commit(PRINTER, [Commit(lease, 1, ORIGIN, last, 1, last, outputs)])
     return outcome
 
 
@@ -247,7 +247,7 @@ async def test_a_new_partition_keeps_what_a_processor_that_has_not_gone_over_nee
         await broker.append(new, {0: rows(*"abcdef")})
         lease = await taken(broker, quick)
         last = (await broker.entries(new, 0))[-1][0]
-        await broker.commit(quick, [Commit(lease, ORIGIN, last, 6, last)])
+        await broker.commit(quick, [Commit(lease, 1, ORIGIN, last, 6, last)])
     assert await stored(broker, new) == [*"abcdef"]
     assert await broker.append(new, {0: rows("g")}) == {0: 0}
 
@@ -320,11 +320,11 @@ async def test_what_left_a_log_after_its_group_was_destroyed_is_lost(broker: Bro
     await broker.append(OLD, {0: rows(*"abcd")})
     lease = await taken(broker)
     third = (await broker.entries(OLD, 0))[2][0]
-    await broker.commit(PRINTER, [Commit(lease, ORIGIN, third, 3, third)])
+    await broker.commit(PRINTER, [Commit(lease, 1, ORIGIN, third, 3, third)])
     assert await destroyed(broker, PRINTER)
     other = await taken(broker, quick)
     last = (await broker.entries(OLD, 0))[-1][0]
-    await broker.commit(quick, [Commit(other, ORIGIN, last, 4, last)])
+    await broker.commit(quick, [Commit(other, 1, ORIGIN, last, 4, last)])
     await broker.append(OLD, {0: rows(*"efg")})
     assert await stored(broker, OLD) == [*"efg"], "a to d made room"
     (granted,) = await broker.acquire(PRINTER, "a", {0: None})

@@ -49,8 +49,8 @@ class Server:
     def acquire(self, member: str, observed: tuple[str, str] = ("", "")) -> Any:
         return self.call("acquire", [LOG, LEASE, QUARANTINE], "g", member, *observed)
 
-    def commit(self, owner: str, epoch: str, previous: str, last: str, read: int) -> Any:
-        return self.call("commit", [LOG, LEASE], "g", owner, epoch, previous, last, read, last, 0)
+    def commit(self, owner: str, epoch: str, previous: str, last: str, read: int, number: int = 1) -> Any:
+        return self.call("commit", [LOG, LEASE], "g", owner, epoch, number, previous, last, read, last, 0)
 
     def stored(self) -> list[str]:
         return [fields["data"] for _, fields in self.client.xrange(LOG)]
@@ -191,7 +191,8 @@ async def test_a_late_commit_of_the_same_owner_does_not_move_the_cursor_back(ser
     server.send("a", "b")
     epoch = server.acquire("m")[1]
     first, second = server.ids()
-    assert server.commit("m", epoch, "0-0", second, 2) == "COMMITTED"
+    assert server.commit("m", epoch, "0-0", first, 1) == "COMMITTED"
+    assert server.commit("m", epoch, first, second, 2, number=2) == "COMMITTED"
     assert server.commit("m", epoch, "0-0", first, 1) == "REWOUND"
     assert server.group()["last-delivered-id"] == second
 

@@ -49,7 +49,7 @@ async def test_a_survey_says_where_each_processor_stands(broker: Broker) -> None
     await broker.acquire(two, "you", {1: None})
     entries = await broker.entries(stream, 1)
     lease: Any = mine.lease  # type: ignore[union-attr]
-    await broker.commit(one, [Commit(lease, b"0-0", entries[0][0], 1, entries[2][0])])
+    await broker.commit(one, [Commit(lease, 1, b"0-0", entries[0][0], 1, entries[2][0])])
     why = Quarantine(
         partition=1,
         first=entries[1][0],

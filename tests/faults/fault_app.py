@@ -33,9 +33,10 @@ from runnel_trio._broker._redis._broker import RedisBroker
 #: Guard → script, what stands in it, and what is put there when the guard is left out.
 MUTANTS = {
     "fence": ("commit", "if held[1] ~= ARGV[2] or held[2] ~= ARGV[3] then return 'FENCED' end\n", ""),
-    "compare": ("commit", "if cursor ~= ARGV[4] then return 'REWOUND' end\n", ""),
+    "compare": ("commit", "if group['last-delivered-id'] ~= ARGV[5] then return 'REWOUND' end\n", ""),
+    "number": ("commit", "if made ~= number - 1 then return 'REWOUND' end\n", ""),
     "history": ("commit", "if count < 0 or not read or not lag or read + lag < count then", "if false then"),
-    "done": ("commit", "if cursor == ARGV[5] then return 'COMMITTED' end\n", ""),
+    "done": ("commit", "if made == number then return 'COMMITTED' end\n", ""),
     "once": ("send", "if sequence == last then return tonumber(stored) end\n", ""),
     "stale": ("send", "if tonumber(sequence) < tonumber(last) then", "if false then"),
     "room": ("send", "take = math.max(0, math.min(offered, room))", "take = offered"),

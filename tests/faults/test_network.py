@@ -15,6 +15,9 @@ import trio
 from fault_bench import EXPIRY, MAX_UNACKED, PARTITIONS, Bench, kinds, pause
 from fault_proxy import calls
 
+from runnel_trio._broker._protocol import Acquired, Batch, Commit, CommitOutcome, Output, Place
+from runnel_trio._broker._redis._broker import open_redis
+
 Mutate = Callable[..., None]
 
 
@@ -41,7 +44,7 @@ async def test_a_commit_that_arrives_late_does_not_move_the_cursor_back(bench: B
 async def test_gate_without_comparison_a_late_commit_moves_the_cursor_back(
     bench: Bench, mutate: Mutate
 ) -> None:
-    mutate("compare")
+    mutate("compare", "number")
     assert "S" in kinds(await late_commit(bench))
 
 
@@ -67,6 +70,48 @@ async def test_gate_a_commit_that_is_not_known_again_makes_events_repeat(
     mutate("done")
     # Each time only if something was handled while the reply was on its way.
     assert "D" in kinds(await lost_commit_reply(bench, times=15))
+
+
+async def repeated_commits(bench: Bench, *, rewind: bool = False) -> tuple[list[CommitOutcome], int]:
+    """A commit that moves nothing and stores an entry elsewhere, sent twice; before the second, the cursor may be reset."""
+    app = bench.app(url=bench.server.url)
+    orders, spec = app.streams["orders"].spec, app.processors["note"].spec
+    entry = Batch(names=(b"data",), values=(b"{}",))
+    output = Output(app.stream("out", app.streams["orders"].record, partition_by="key").spec, 0, entry)
+    async with open_redis(Place(bench.server.url)) as broker:
+        await broker.append(orders, {0: Batch((b"data",), [b"{}"] * 2, [b"1-0", b"2-0"])})
+        (granted,) = await broker.acquire(spec, "me", {0: None})
+        assert isinstance(granted, Acquired)
+        first = Commit(granted.lease, 1, b"0-0", b"1-0", 1, b"2-0")
+        second = Commit(granted.lease, 2, b"1-0", b"1-0", 1, b"2-0", (output,))
+        outcomes = [*await broker.commit(spec, [first]), *await broker.commit(spec, [second])]
+        if rewind:
+            await broker.rewind(spec, {0: b"0-0"}, dry_run=False)
+            second = Commit(granted.lease, 3, b"1-0", b"2-0", 2, b"2-0")
+        outcomes += await broker.commit(spec, [second])
+        return outcomes, len(await broker.entries(output.stream, 0))
+
+
+async def test_a_commit_that_is_repeated_stores_its_outputs_once(bench: Bench) -> None:
+    assert await repeated_commits(bench) == ([CommitOutcome.COMMITTED] * 3, 1)
+
+
+async def test_gate_without_its_number_a_repeated_commit_stores_its_outputs_twice(
+    bench: Bench, mutate: Mutate
+) -> None:
+    mutate("done", "number")
+    assert await repeated_commits(bench) == ([CommitOutcome.COMMITTED] * 3, 2)
+
+
+async def test_a_commit_does_not_overwrite_what_an_operator_has_rewound(bench: Bench) -> None:
+    outcomes, _ = await repeated_commits(bench, rewind=True)
+    assert outcomes[-1] is CommitOutcome.REWOUND
+
+
+async def test_gate_without_comparison_a_rewind_is_overwritten(bench: Bench, mutate: Mutate) -> None:
+    mutate("compare")
+    outcomes, _ = await repeated_commits(bench, rewind=True)
+    assert outcomes[-1] is CommitOutcome.COMMITTED
 
 
 async def lost_send_reply(bench: Bench) -> list[str]:

@@ -64,7 +64,7 @@ async def commit_ten_with_outputs(bench: Bench, app: App) -> None:
         (granted,) = await broker.acquire(spec, "me", {0: None})
         cursor = b"0-0"
         for count, (xid, _) in enumerate(await broker.entries(orders, 0), start=1):
-            commit = Commit(granted.lease, cursor, xid, count, xid, (output,))
+            commit = Commit(granted.lease, count, cursor, xid, count, xid, (output,))
             assert await broker.commit(spec, [commit]) == [CommitOutcome.COMMITTED]
             cursor = xid
 
@@ -204,7 +204,7 @@ async def test_a_failover_that_loses_writes_skips_nothing_that_is_sent_after_it(
 
 
 async def test_gate_without_comparison_a_failover_skips(bench: Bench, tmp_path: Path, mutate: Mutate) -> None:
-    mutate("compare", "history")
+    mutate("compare", "number", "history")
     assert "L" in kinds(await lossy_failover(bench, tmp_path))
 
 

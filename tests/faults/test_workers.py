@@ -97,7 +97,7 @@ async def test_a_worker_that_is_frozen_at_any_point_for_longer_than_its_lease_do
 
 
 async def test_gate_without_fence_a_frozen_worker_commits_for_its_successor(bench: Bench) -> None:
-    assert "S" in kinds(await zombie(bench, "before_commit", "fence"))
+    assert "S" in kinds(await zombie(bench, "before_commit", "fence,number"))
 
 
 async def test_a_worker_whose_handler_holds_up_trio_beyond_the_stall_limit_is_replaced(bench: Bench) -> None:

@@ -219,7 +219,7 @@ async def everything(broker: Broker) -> None:
         lambda: broker.acquire(BILL, "w", {0: None, 1: None}),
         lambda: broker.examine(BILL, [0, 1]),
         lambda: broker.attempt(BILL, lease, b"1-1", 1),
-        lambda: broker.commit(BILL, [Commit(lease, ORIGIN, b"1-1", 1, b"1-1")]),
+        lambda: broker.commit(BILL, [Commit(lease, 1, ORIGIN, b"1-1", 1, b"1-1")]),
         lambda: broker.quarantined(BILL, [0]),
         lambda: broker.rewind(BILL, {0: ORIGIN}, dry_run=False),
         lambda: broker.leave(BILL, "w"),

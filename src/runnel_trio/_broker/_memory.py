@@ -37,7 +37,8 @@ from runnel_trio._broker._protocol import (
     Surveyed,
 )
 from runnel_trio._broker._store import Circle, Group, Log, Seat, Store
-from runnel_trio._rules._cursor import ORIGIN, LogState, is_behind_the_end, parse_id
+from runnel_trio._rules._commit import Stored, judge
+from runnel_trio._rules._cursor import ORIGIN, LogState, parse_id
 from runnel_trio._rules._lease import may_take, next_epoch
 from runnel_trio._rules._overflow import accepted
 from runnel_trio.constants import Overflow
@@ -154,6 +155,7 @@ class MemoryBroker(LayoutVerbs):
             return log.quarantines[processor.name]
         lease.clean = not lease.owner or (lease.owner == member and lease.clean)
         lease.owner = member
+        lease.commit = 0
         lease.epoch = next_epoch(lease.epoch, int(trio.current_time() * 1e6))
         granted = Lease(number, member, lease.epoch)
         return Acquired(
@@ -176,21 +178,29 @@ class MemoryBroker(LayoutVerbs):
     def _commit(self, processor: ProcessorSpec, commit: Commit) -> CommitOutcome:
         log = self._log(processor, commit.lease.partition)
         lease = log.lease(processor)
-        if not lease.is_held(commit.lease):
-            return CommitOutcome.FENCED
         group = log.groups.get(processor.name)
-        if group is None or group.cursor not in {commit.previous, commit.last}:
-            return CommitOutcome.REWOUND
-        if group.cursor != commit.last:
-            last_id = b"%d-%d" % log.last_id
-            if is_behind_the_end(commit.last, commit.entries_read, last_id, log.added):
-                return CommitOutcome.REWOUND
-            if refusal := self._put(commit.outputs):
-                return refusal
-            group.cursor = commit.last
-            group.entries_read = commit.entries_read
+        stored = Stored(
+            owner=lease.owner,
+            epoch=lease.epoch,
+            number=lease.commit,
+            cursor=None if group is None else group.cursor,
+            entries_added=log.added,
+            last_id=b"%d-%d" % log.last_id,
+        )
+        outcome = judge(
+            stored,
+            owner=commit.lease.owner,
+            epoch=commit.lease.epoch,
+            number=commit.number,
+            previous=commit.previous,
+            last=commit.last,
+            entries_read=commit.entries_read,
+        ) or self._put(commit.outputs)
+        if outcome is None and group is not None:
+            group.cursor, group.entries_read = commit.last, commit.entries_read
+            lease.commit = commit.number
             lease.read_to, lease.entries_read = commit.read_to, commit.entries_read
-        return CommitOutcome.COMMITTED
+        return outcome or CommitOutcome.COMMITTED
 
     def _put(self, outputs: Sequence[Output]) -> CommitOutcome | None:
         """Store them all, or none when one cannot be; then why."""

@@ -44,6 +44,7 @@ class Group:
 class Holding:
     owner: str = ""
     epoch: int = 0
+    commit: int = 0
     read_to: bytes = ORIGIN
     entries_read: int | None = None
     attempts: tuple[bytes, int] = (ORIGIN, 0)

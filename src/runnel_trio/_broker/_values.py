@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
 
 from runnel_trio._kinds import redacted
+from runnel_trio._rules._commit import CommitOutcome
 from runnel_trio._rules._cursor import LogState
 from runnel_trio.constants import Overflow
 
@@ -269,10 +269,12 @@ class Output:
 
 @attrs.frozen
 class Commit:
-    """Move a cursor from `previous` to `last`.
+    """Move a cursor from `previous` to `last`, and store what goes with it; see `_rules/_commit`.
 
     Attributes:
         lease: on whose strength.
+        number: of the commit within the lease's epoch, from 1. One that found no room is tried again with the
+            same number.
         previous: the cursor that this owner believes in.
         last: the new one.
         entries_read: how many entries stand at or before `last`; -1 when unknown.
@@ -281,26 +283,12 @@ class Commit:
     """
 
     lease: Lease
+    number: int
     previous: bytes
     last: bytes
     entries_read: int
     read_to: bytes
     outputs: Sequence[Output] = ()
-
-
-class CommitOutcome(enum.Enum):
-    """How a commit ended."""
-
-    #: The cursor is at `Commit.last`, by this call or by an earlier one whose answer was lost.
-    COMMITTED = "committed"
-    #: Another member owns the partition.
-    FENCED = "fenced"
-    #: The cursor is not where this owner left it: an operator moved it, or the server lost its last writes.
-    REWOUND = "rewound"
-    #: An output has no room; nothing was done. It may be tried again.
-    FULL = "full"
-    #: An output's stream has got other partitions; nothing was done. Ask `Broker.relearn` and send it there.
-    SEALED = "sealed"
 
 
 @attrs.frozen

@@ -397,7 +397,7 @@ def _commit(processor: ProcessorSpec, commit: Commit) -> Call:
     lease = commit.lease
     own = (
         processor.name, lease.owner, lease.epoch,
-        commit.previous, commit.last, commit.entries_read, commit.read_to,
+        commit.number, commit.previous, commit.last, commit.entries_read, commit.read_to,
     )  # fmt: skip
     return _with_outputs("commit", _places(processor, lease.partition), own, commit.outputs)
 

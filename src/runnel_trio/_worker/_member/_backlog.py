@@ -49,6 +49,7 @@ class Backlog:
         most_bytes: and about so many bytes, as far as the sizes of those before tell; one entry always may.
         position: id behind which to read next.
         committed: the cursor, as this owner knows it.
+        commits: how many commits were made with its lease.
         entries_read: how many entries stand at or before it; -1 when that is not known.
         lease: on whose strength it is committed.
         on_room: called when there is room for a chunk again.
@@ -74,6 +75,7 @@ class Backlog:
     entries_read: int = 0
     on_room: Callable[[], None] = _nothing
     on_lost: Callable[[], None] = _nothing
+    commits: int = attrs.field(default=0, init=False)
     closed: bool = attrs.field(default=False, init=False)
     lost: bool = attrs.field(default=False, init=False)
     marked: bool = attrs.field(default=False, init=False)
@@ -234,6 +236,7 @@ class Backlog:
         known = self.entries_read >= 0
         return Commit(
             self.lease,
+            self.commits + 1,
             self.committed,
             self.processed,
             self.entries_read + self.unacknowledged if known else -1,
@@ -243,7 +246,7 @@ class Backlog:
 
     def acknowledged(self, commit: Commit, count: int) -> None:
         """A commit that held ``count`` entries is on the server."""
-        self.committed = commit.last
+        self.committed, self.commits = commit.last, commit.number
         if self.entries_read >= 0:  # not the commit's: it may have been recounted since that left
             self.entries_read += count
         self.committed_to += count

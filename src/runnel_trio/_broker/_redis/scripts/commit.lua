@@ -1,37 +1,37 @@
 #!lua flags=allow-oom
--- Move a cursor, if the lease and the cursor are as the committer believes, and store what goes elsewhere with it. Both
--- guards are needed: a late commit of the same owner passes the first, a commit of an owner that was replaced can pass
--- the second. (allow-oom: the server would let XGROUP SETID pass and then what follows it; the flag says it outright.)
+-- Move a cursor, and store what goes with it: see _rules/_commit.py, which has the same rule and says what each guard is
+-- for. (allow-oom: the server would let XGROUP SETID pass and then what follows it; the flag says it outright.)
 -- KEYS log, lease, logs and producers of outputs
--- ARGV group, owner, epoch, previous, last, entries_read (-1 unknown), read_to, outputs (see _output.lua)
+-- ARGV group, owner, epoch, number, previous, last, entries_read (-1 unknown), read_to, outputs (see _output.lua)
 -- Answers COMMITTED (also when an earlier call did it), FENCED, REWOUND, FULL or SEALED.
-local log, lease = KEYS[1], KEYS[2]
-local held = redis.call('HMGET', lease, 'owner', 'epoch')
+local log, lease, number = KEYS[1], KEYS[2], tonumber(ARGV[4])
+local held = redis.call('HMGET', lease, 'owner', 'epoch', 'commit')
 if held[1] ~= ARGV[2] or held[2] ~= ARGV[3] then return 'FENCED' end
+local made = tonumber(held[3] or '0')
+if made == number then return 'COMMITTED' end
+if made ~= number - 1 then return 'REWOUND' end
 local groups = redis.pcall('XINFO', 'GROUPS', log)
 local group = not groups.err and group_in(groups, ARGV[1])
 if not group then return 'REWOUND' end
-local cursor = group['last-delivered-id']
-if cursor == ARGV[5] then return 'COMMITTED' end
-if cursor ~= ARGV[4] then return 'REWOUND' end
--- What the log never had was lost in a failover, and this commit with it: it must not pass over what was sent since.
--- (Read and lag make all that was ever added, where they are known. Where not, or that is too few, the log is asked.)
-local count, read, lag = tonumber(ARGV[6]), group['entries-read'], group['lag']
+if group['last-delivered-id'] ~= ARGV[5] then return 'REWOUND' end
+-- What the log never had was lost in a failover: read and lag make all that was ever added, where they are known. Where
+-- not, or that is too few, the log is asked.
+local count, read, lag = tonumber(ARGV[7]), group['entries-read'], group['lag']
 if count < 0 or not read or not lag or read + lag < count then
   local info = as_table(redis.call('XINFO', 'STREAM', log))
   if info['entries-added'] < count then return 'REWOUND' end
-  if count < 0 and id_before(info['last-generated-id'], ARGV[5]) then return 'REWOUND' end
+  if count < 0 and id_before(info['last-generated-id'], ARGV[6]) then return 'REWOUND' end
 end
-if ARGV[8] ~= '0' then
-  local outputs = outputs_from(8)
+if ARGV[9] ~= '0' then
+  local outputs = outputs_from(9)
   local refusal = refused(outputs)
   if refusal then return refusal end
   store(outputs)
 end
-if ARGV[6] == '-1' then
-  redis.call('XGROUP', 'SETID', log, ARGV[1], ARGV[5])
+if count < 0 then
+  redis.call('XGROUP', 'SETID', log, ARGV[1], ARGV[6])
 else
-  redis.call('XGROUP', 'SETID', log, ARGV[1], ARGV[5], 'ENTRIESREAD', ARGV[6])
+  redis.call('XGROUP', 'SETID', log, ARGV[1], ARGV[6], 'ENTRIESREAD', count)
 end
-redis.call('HSET', lease, 'read_to', ARGV[7], 'entries_read', ARGV[6])
+redis.call('HSET', lease, 'commit', ARGV[4], 'read_to', ARGV[8], 'entries_read', count)
 return 'COMMITTED'

@@ -1,0 +1,98 @@
+"""Whether a commit is made. The memory broker calls this rule; scripts/commit.lua is tested against it.
+
+    what the server holds                          a commit is
+    another owner or epoch than the commit's       FENCED
+    the number of this very commit                 COMMITTED: it was made, and its answer was lost
+    a number that is not the one before it         REWOUND
+    no group, or a cursor that is not where        REWOUND
+      its owner left it
+    a log that never had what it acknowledges      REWOUND
+    none of these                                  made, if there is room for what goes with it
+
+The commits of one epoch are numbered from 1, and the lease keeps the number of the last one that was made.
+A repeated commit is known by its number and by nothing else: that the cursor is where it was to be does not
+mean that everything which goes with it is stored, and a commit need not move the cursor at all.
+
+- **Without owner and epoch**, an owner that was replaced commits for its successor.
+- **Without the number**, a commit whose answer was lost stores its outputs twice.
+- **Without the cursor**, what an operator or a failover has set back is overwritten.
+- **Without a look at the end of the log**, a commit that a failover has lost together with its entries is
+  repeated over those that were sent since.
+"""
+
+from __future__ import annotations
+
+import enum
+
+import attrs
+
+from runnel_trio._rules._cursor import is_behind_the_end
+
+__all__ = ["CommitOutcome", "Stored", "judge"]
+
+
+class CommitOutcome(enum.Enum):
+    """How a commit ended."""
+
+    #: It is made, by this call or by an earlier one whose answer was lost.
+    COMMITTED = "committed"
+    #: Another member owns the partition.
+    FENCED = "fenced"
+    #: The cursor is not where this owner left it: an operator moved it, or the server lost its last writes.
+    REWOUND = "rewound"
+    #: An output has no room; nothing was done. It may be tried again.
+    FULL = "full"
+    #: An output's stream has got other partitions; nothing was done. Ask `Broker.relearn` and send it there.
+    SEALED = "sealed"
+
+
+@attrs.frozen(kw_only=True)
+class Stored:
+    """What the server holds of a partition and one of its processors.
+
+    Attributes:
+        owner, epoch: of the lease.
+        number: of the last commit that was made in this epoch, 0 for none.
+        cursor: None when there is no group.
+        entries_added: entries ever added to the log.
+        last_id: the highest id ever given there.
+    """
+
+    owner: str
+    epoch: int
+    number: int
+    cursor: bytes | None
+    entries_added: int
+    last_id: bytes
+
+
+def judge(
+    stored: Stored,
+    *,
+    owner: str,
+    epoch: int,
+    number: int,
+    previous: bytes,
+    last: bytes,
+    entries_read: int,
+) -> CommitOutcome | None:
+    """How a commit ends; None: it is to be made, if there is room for what goes with it.
+
+    Args:
+        stored: what the server holds.
+        owner: of the lease on whose strength it is made.
+        epoch: of the same.
+        number: of the commit.
+        previous: the cursor that its owner believes in.
+        last: the new one.
+        entries_read: how many entries stand at or before ``last``; -1 when unknown.
+    """
+    if (stored.owner, stored.epoch) != (owner, epoch):
+        return CommitOutcome.FENCED
+    if stored.number == number:
+        return CommitOutcome.COMMITTED
+    if stored.number != number - 1 or stored.cursor != previous:
+        return CommitOutcome.REWOUND
+    if is_behind_the_end(last, entries_read, stored.last_id, stored.entries_added):
+        return CommitOutcome.REWOUND
+    return None
