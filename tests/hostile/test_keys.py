@@ -22,6 +22,7 @@ from runnel_trio._broker._protocol import (
     Beat,
     Broker,
     Commit,
+    Ending,
     Lease,
     Party,
     Place,
@@ -32,8 +33,9 @@ from runnel_trio._broker._redis import _keys
 from runnel_trio._broker._redis._broker import open_redis
 from runnel_trio._broker._redis._server import start
 from runnel_trio._cli._board import board
+from runnel_trio._health import Limits, troubles
 from runnel_trio._names import checked_name
-from runnel_trio._overview import health, overview
+from runnel_trio._overview import overview
 from runnel_trio._rules._cursor import ORIGIN
 from runnel_trio.constants import Overflow
 from runnel_trio.exceptions import RunnelError
@@ -113,6 +115,7 @@ def keys_of(app: str, stream: str, processor: str, number: int) -> dict[str, str
         _keys.lease(own, number): f"{place}:lease:{processor}",
         _keys.quarantine(own, number): f"{place}:quarantine:{processor}",
         _keys.meta(spec): f"runnel:{{{app}}}:{stream}:meta",
+        _keys.endings(app): f"runnel:{{{app}}}:endings",
     }
     parties: list[tuple[Party, str]] = [(own, party), (AppSpec(app), f"runnel:{{{app}}}:leader")]
     for who, base in parties:
@@ -127,6 +130,7 @@ def keys_of(app: str, stream: str, processor: str, number: int) -> dict[str, str
 def test_every_maker_of_keys_is_looked_at() -> None:
     assert set(_keys.__all__) == {
         "control",
+        "endings",
         "lease",
         "log",
         "members",
@@ -153,7 +157,8 @@ def test_names_stay_in_their_keys_and_no_two_share_one(look: Look) -> None:
                 assert tag is not None
                 assert tag[1] in {app, f"{app}:{number}", f"{app}/{stream}/{processor}"}
                 kind = key.rpartition(":")[2] if ":lease:" not in key and ":quarantine:" not in key else key
-                named = (app,) if ":leader:" in key and tag[1] == app else (app, stream)
+                alone = ":leader:" in key or key.endswith("}:endings")
+                named = (app,) if alone and tag[1] == app else (app, stream)
                 whose.setdefault(key, set()).add((kind, *named))
         assert all(len(owners) == 1 for owners in whose.values())
         for one, other in combinations({app for app, *_ in places}, 2):
@@ -201,7 +206,7 @@ def put(admin: Any, key: str, kind: str, pairs: dict[Any, Any]) -> None:
 async def shown(broker: Broker) -> None:
     """As ``runnel-trio status`` does."""
     view = await overview(broker, "shop", [BILL])
-    lines = [*board(view, view), *health(view, most_lag=1, most_age=1).standing]
+    lines = [*board(view, view), *(x.line for x in troubles(view, Limits(1, 1)))]
     assert all(click.unstyle(line).isprintable() for line in lines)
 
 
@@ -222,6 +227,9 @@ async def everything(broker: Broker) -> None:
         lambda: broker.commit(BILL, [Commit(lease, ORIGIN, b"1-1", 1, b"1-1")]),
         lambda: broker.quarantined(BILL, [0]),
         lambda: broker.rewind(BILL, {0: ORIGIN}, dry_run=False),
+        lambda: broker.muster(BILL),
+        lambda: broker.muster(AppSpec("shop")),
+        lambda: broker.ended("shop", Ending(error="E", partition=0)),
         lambda: broker.leave(BILL, "w"),
         lambda: broker.forget(BILL),
     ]

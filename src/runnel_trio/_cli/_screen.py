@@ -14,9 +14,9 @@ from typing import TypeAlias
 
 import attrs
 
-from runnel_trio._cli._board import ago, size_of
+from runnel_trio._cli._board import size_of
 from runnel_trio._overview import MemberView, Overview, PartitionView, ProcessorView, StreamView
-from runnel_trio._words import counted
+from runnel_trio._words import ago, counted
 
 __all__ = ["STYLES", "History", "Line", "screen", "sparkline"]
 
