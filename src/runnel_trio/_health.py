@@ -171,9 +171,7 @@ def _of_app(view: Overview) -> Iterator[Trouble]:
         yield _standing(kind="unread", where=view.app, text=text)
     if view.led and view.leader is None:
         text = f"{counted(view.led, 'function waits', 'functions wait')} for a lead worker, and there is none"
-        yield _standing(
-            kind="no-leader", where=view.app, text=text, remedy="Start a worker."
-        )
+        yield _standing(kind="no-leader", where=view.app, text=text, remedy="Start a worker.")
 
 
 def _of_endings(view: Overview) -> Iterator[Trouble]:

@@ -13,7 +13,7 @@ import trio
 
 from runnel_trio._broker._protocol import Broker, Entry, Layouts, ProcessorSpec, StreamSpec
 from runnel_trio._cli._errors import Ended, Exit, concluded, tell
-from runnel_trio._cli._keys import key_of, number_of
+from runnel_trio._cli._partition_keys import key_of, number_of
 from runnel_trio._cli._look import looked_at, looking
 from runnel_trio._cli._options import Command, common
 from runnel_trio._cli._processor import with_zone

@@ -178,7 +178,7 @@ async def muster(ask: Ask, party: Party) -> Muster:
     return Muster(
         membership=members,
         overdue={member.id: ms / 1000 for member, ms in overdue if ms},
-        endings=[x for line in kept.splitlines() if (x := ending_of(line)) is not None],
+        endings=tuple(x for line in kept.splitlines() if (x := ending_of(line)) is not None),
         misfits=misfits,
     )
 
