@@ -16,7 +16,7 @@ from runnel_trio._overview import MemberView, Overview, PartitionView, Processor
 from runnel_trio._words import ago, counted, ranges
 from runnel_trio.constants import Overflow
 
-__all__ = ["Rates", "board", "size_of"]
+__all__ = ["Rates", "board", "grouped", "size_of"]
 
 #: Reasons for which partitions stand still, of which each has lines of its own, at most.
 _SHOWN = 8
@@ -154,7 +154,7 @@ def _processor(processor: ProcessorView, rates: Rates, typed: Typed) -> Iterator
         yield _member(member, rates.now.time)
     if not processor.members:
         yield click.style("  nobody runs it", fg="red" if processor.lag else None)
-    groups = _grouped(standing)
+    groups = grouped(standing)
     for alike in groups[:_SHOWN]:
         yield from _still(alike, processor, rates.now.time, typed)
     if more := sorted(x.number for alike in groups[_SHOWN:] for x in alike):
@@ -199,7 +199,7 @@ def _still(
     yield f"      {typed.resume(processor.name, numbers)}"
 
 
-def _grouped(standing: Sequence[PartitionView]) -> list[list[PartitionView]]:
+def grouped(standing: Sequence[PartitionView]) -> list[list[PartitionView]]:
     """By why they stand still, in the order of the first of each group."""
     groups: dict[tuple[str, ...], list[PartitionView]] = {}
     for partition in standing:

@@ -13,9 +13,9 @@ import trio
 
 from runnel_trio._broker._protocol import Broker, Entry, Layouts, ProcessorSpec, StreamSpec
 from runnel_trio._cli._errors import Ended, Exit, concluded, tell
-from runnel_trio._cli._partition_keys import key_of, number_of
 from runnel_trio._cli._look import looked_at, looking
 from runnel_trio._cli._options import Command, common
+from runnel_trio._cli._partition_keys import key_of, number_of
 from runnel_trio._cli._processor import with_zone
 from runnel_trio._event import Event, Origin, Partition
 from runnel_trio._kinds import legible

@@ -1,8 +1,8 @@
 """Keys out of what a terminal sends, however the bytes are dealt to reads.
 
-One key may be one byte or many, and a read may have half a key, or ten of them (key repeat, over SSH). A sequence is
-parsed to its end by its grammar (ECMA-48, and what xterm adds) before it is looked up, so that one which is not
-known here is one key that means nothing, and never the characters that it has in it.
+One key may be one byte or many, and a read may have half a key, or ten of them (key repeat, over SSH). A
+sequence is parsed to its end by its grammar (ECMA-48, and what xterm adds) before it is looked up, so that one
+which is not known here is one key that means nothing, and never the characters that it has in it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _WIDTHS = ((0xC2, 0xDF, 2), (0xE0, 0xEF, 3), (0xF0, 0xF4, 4))
 
 @attrs.define
 class Keys:
-    """What has been read and is no whole key yet.
+    r"""What has been read and is no whole key yet.
 
     Example:
         >>> keys = Keys()
