@@ -11,12 +11,13 @@ from datetime import UTC, datetime
 import attrs
 import click
 
+from runnel_trio._cli._alike import alike, reason
 from runnel_trio._health import TYPED, Typed
 from runnel_trio._overview import MemberView, Overview, PartitionView, ProcessorView, StreamView
 from runnel_trio._words import ago, counted, ranges
 from runnel_trio.constants import Overflow
 
-__all__ = ["Rates", "board", "grouped", "size_of"]
+__all__ = ["Rates", "board", "size_of"]
 
 #: Reasons for which partitions stand still, of which each has lines of its own, at most.
 _SHOWN = 8
@@ -154,10 +155,10 @@ def _processor(processor: ProcessorView, rates: Rates, typed: Typed) -> Iterator
         yield _member(member, rates.now.time)
     if not processor.members:
         yield click.style("  nobody runs it", fg="red" if processor.lag else None)
-    groups = grouped(standing)
-    for alike in groups[:_SHOWN]:
-        yield from _still(alike, processor, rates.now.time, typed)
-    if more := sorted(x.number for alike in groups[_SHOWN:] for x in alike):
+    groups = alike(standing, lambda x: reason(x.quarantine))
+    for group in groups[:_SHOWN]:
+        yield from _still(group, processor, rates.now.time, typed)
+    if more := sorted(x.number for group in groups[_SHOWN:] for x in group):
         yield click.style(f"  and {len(more)} more stand still: {ranges(more)}", fg="red")
     yield from _others(processor, standing)
 
@@ -197,16 +198,6 @@ def _still(
         yield click.style(f"{place} {verb} still for {since}: {why.error}", fg="red")
         yield f"      {at}, {events}; {behind} behind; on {', '.join(sorted({x.member for x in whys}))}"
     yield f"      {typed.resume(processor.name, numbers)}"
-
-
-def grouped(standing: Sequence[PartitionView]) -> list[list[PartitionView]]:
-    """By why they stand still, in the order of the first of each group."""
-    groups: dict[tuple[str, ...], list[PartitionView]] = {}
-    for partition in standing:
-        why = partition.quarantine
-        alike = () if why is None else (why.error, why.member, why.time) if why.is_pause else (why.error,)
-        groups.setdefault(alike, []).append(partition)
-    return list(groups.values())
 
 
 def _others(processor: ProcessorView, standing: Sequence[PartitionView]) -> Iterator[str]:

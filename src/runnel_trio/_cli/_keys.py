@@ -1,7 +1,7 @@
 """Keys out of what a terminal sends, however the bytes are dealt to reads.
 
 One key may be one byte or many, and a read may have half a key, or ten of them (key repeat, over SSH). A
-sequence is parsed to its end by its grammar (ECMA-48, and what xterm adds) before it is looked up, so that one
+sequence is parsed to its end by its grammar (ECMA-48, and what xterm adds) before it is looked up: so one
 which is not known here is one key that means nothing, and never the characters that it has in it.
 """
 

@@ -14,7 +14,8 @@ from typing import TypeAlias
 
 import attrs
 
-from runnel_trio._cli._board import grouped, size_of
+from runnel_trio._cli._alike import alike, reason
+from runnel_trio._cli._board import size_of
 from runnel_trio._health import LIMITS, Limits, Trouble, Weight, state, troubles
 from runnel_trio._overview import MemberView, Overview, PartitionView, ProcessorView, StreamView
 from runnel_trio._words import ago, counted, ranges
@@ -243,12 +244,12 @@ def _detail(
         yield [(f"{letters[member.id]}", "title"), (facts, "behind" if state else "")]
     if not processor.members:
         yield [("nobody runs it", "bad")]
-    for alike in grouped(processor.standing()):
-        why = alike[0].quarantine
+    for group in alike(processor.standing(), lambda x: reason(x.quarantine)):
+        why = group[0].quarantine
         said = "nobody owns it" if why is None else f"paused: {why.error}" if why.is_pause else why.error
-        lag = "?" if any(x.lag is None for x in alike) else f"{sum(x.lag or 0 for x in alike):,}"
-        style, oldest = "behind" if why and why.is_pause else "bad", ago(max(x.age for x in alike))
-        numbers = ranges(x.number for x in alike)
+        lag = "?" if any(x.lag is None for x in group) else f"{sum(x.lag or 0 for x in group):,}"
+        style, oldest = "behind" if why and why.is_pause else "bad", ago(max(x.age for x in group))
+        numbers = ranges(x.number for x in group)
         yield [(f"[{numbers}] ", style), (f"{said}  {lag} behind, oldest {oldest}", style)]
 
 

@@ -18,7 +18,7 @@ from runnel_trio._cli._board import board
 from runnel_trio._cli._errors import Ended, Exit, concluded, tell
 from runnel_trio._cli._load import discover, load, redirect
 from runnel_trio._cli._logging import configure
-from runnel_trio._cli._options import Command, F, common
+from runnel_trio._cli._options import Command, F, common, typed_server
 from runnel_trio._health import AGE, Limits, Trouble, Typed, Weight, state, troubles
 from runnel_trio._kinds import redacted
 from runnel_trio._overview import Overview, overview
@@ -100,7 +100,7 @@ def status(
         refuse_missing(embedded)
         redirect(app, redis_url=redis_url, embedded=embedded)
         configure(app.settings, tell)
-        typed = _typed(target, redis_url, embedded)
+        typed = Typed((target or "MODULE").partition(":")[0], typed_server(redis_url, embedded))
         look = _Look(app, typed, over, as_json=as_json, watch=watch, limits=Limits(max_age, max_lag))
         try:
             return trio.run(look.run)
@@ -109,14 +109,6 @@ def status(
             raise Ended(_UNREACHABLE, said) from error
 
     return concluded(command, show_all=show_all)
-
-
-def _typed(target: str | None, redis_url: str | None, embedded: str | None) -> Typed:
-    """How other commands are typed by who has typed this one; not with a password."""
-    server = f" --embedded={embedded}" if embedded else ""
-    if redis_url is not None and redacted(redis_url) == redis_url:
-        server = f" --redis-url {redis_url}"
-    return Typed((target or "MODULE").partition(":")[0], server)
 
 
 async def looked_over(app: App, broker: Broker) -> Overview:
