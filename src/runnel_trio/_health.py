@@ -164,7 +164,7 @@ def _of_app(view: Overview) -> Iterator[Trouble]:
         text = f"{len(view.misfits) - _TOLD} more keys are of another type"
         yield _standing(kind="misfit", where=view.app, text=text)
     if not view.streams:
-        text = f"the server knows no stream of app {view.app!r}: is that its name, and its server?"
+        text = f"the server knows no stream of app {view.app!r}: are name and server right?"
         yield _standing(kind="unknown", where=view.app, text=text)
     elif not view.processors and any(x.length and not x.holds_dead_letters for x in view.streams):
         text = "no processor has ever worked on what is stored"

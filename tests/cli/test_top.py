@@ -15,6 +15,7 @@ import trio
 from depot_views import MODULE, NOW, Item, partition, view, why
 
 from runnel_trio import App
+from runnel_trio._broker._protocol import Ending
 from runnel_trio._cli._screen import History, screen, sparkline
 from runnel_trio._overview import Overview
 from runnel_trio.testing import drained
@@ -173,6 +174,11 @@ def test_what_is_well_is_told_by_the_definition_of_status() -> None:
     old = shown(view([partition(0, lag=4466)]))
     assert old[1] == "orders/mailer: the oldest event waits for 30 s, more than 10 s"
     assert not any("well" in line for line in old)
+    told = "too long " * 60
+    long = attrs.evolve(view([partition(0)]), app="shop", endings=[Ending(error=told, time=NOW - 5)])
+    assert [len(line) <= 80 for line in shown(long)[1:4]] == [True] * 3
+    assert shown(long)[2].startswith("  long too long")
+    assert shown(long)[4] == ""
     many = shown(view([partition(n, lag=1, quarantine=why(n), owner="") for n in range(16)]))
     assert any(line.startswith("[0-15] ValueError: no  16 behind") for line in many)
 

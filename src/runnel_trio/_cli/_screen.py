@@ -7,6 +7,7 @@ parts, each a text and the name of what it is; `STYLES` says how that looks.
 from __future__ import annotations
 
 import string
+import textwrap
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -44,6 +45,8 @@ _BARS = " ▁▂▃▄▅▆▇█"
 _LETTERS = string.ascii_uppercase + string.ascii_lowercase
 #: Troubles that are told each.
 _TOLD = 3
+#: Lines of each, beside the first.
+_WRAPPED = 2
 _STYLE_OF = {Weight.NOTE: "behind", Weight.BEHIND: "behind", Weight.STANDING: "bad"}
 #: Without an owner; standing still; of one of more members than there are letters.
 _NOBODY, _STANDS, _MORE = "·", "!", "*"
@@ -158,7 +161,7 @@ def screen(
     title = f"{view.app}   {when}" + (f"   leader: {view.leader}" if view.leader else "")
     bottom: Line = [(asked, "behind")] if asked else [(_HELP, "help")]
     found = troubles(view, limits)
-    lines: list[Line] = [[(title, "title")], *_state(found), []]
+    lines: list[Line] = [[(title, "title")], *_state(found, width), []]
     lines += _streams(view, history, width)
     lines += [[], *_processors(view, history, chosen, width, found)]
     if view.processors:
@@ -172,10 +175,11 @@ def screen(
     return [*shown, *([_cut([(told, "")], width)] if told else []), _cut(bottom, width)]
 
 
-def _state(found: Sequence[Trouble]) -> Iterator[Line]:
+def _state(found: Sequence[Trouble], width: int) -> Iterator[Line]:
     """What is not well, the heaviest first; and that all else is."""
     for trouble in found[:_TOLD]:
-        yield [(trouble.line, _STYLE_OF[trouble.weight])]
+        first, *others = textwrap.wrap(trouble.line, width, subsequent_indent="  ") or [""]
+        yield from ([(x, _STYLE_OF[trouble.weight])] for x in (first, *others[:_WRAPPED]))
     if len(found) > _TOLD:
         yield [(f"and {len(found) - _TOLD} more: see `runnel-trio status`", "behind")]
     if state(found) is Weight.NOTE:
@@ -246,7 +250,9 @@ def _detail(
         yield [("nobody runs it", "bad")]
     for group in alike(processor.standing(), lambda x: reason(x.quarantine)):
         why = group[0].quarantine
-        said = "nobody owns it" if why is None else f"paused: {why.error}" if why.is_pause else why.error
+        said = "nobody owns it" if why is None else why.error
+        if why is not None and why.is_pause:
+            said = f"paused: {why.error}" if why.error else "paused"
         lag = "?" if any(x.lag is None for x in group) else f"{sum(x.lag or 0 for x in group):,}"
         style, oldest = "behind" if why and why.is_pause else "bad", ago(max(x.age for x in group))
         numbers = ranges(x.number for x in group)
