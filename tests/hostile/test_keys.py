@@ -12,6 +12,7 @@ import click
 import pytest
 import redis
 import trio
+from hostile_keys import BILL, SPEC, keys_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,10 +25,7 @@ from runnel_trio._broker._protocol import (
     Commit,
     Ending,
     Lease,
-    Party,
     Place,
-    ProcessorSpec,
-    StreamSpec,
 )
 from runnel_trio._broker._redis import _keys
 from runnel_trio._broker._redis._broker import open_redis
@@ -37,7 +35,6 @@ from runnel_trio._health import Limits, troubles
 from runnel_trio._names import checked_name
 from runnel_trio._overview import overview
 from runnel_trio._rules._cursor import ORIGIN
-from runnel_trio.constants import Overflow
 from runnel_trio.exceptions import RunnelError
 
 Look = Callable[[Any], None]
@@ -98,35 +95,6 @@ def test_a_name_that_could_leave_its_key_is_refused(name: str) -> None:
         App(name)
 
 
-def stream_of(app: str, name: str) -> StreamSpec:
-    return StreamSpec(
-        app=app, name=name, partition_count=2, record="Order", hasher="blake3", partition_size=9, overflow=Overflow.BLOCK
-    )  # fmt: skip
-
-
-def keys_of(app: str, stream: str, processor: str, number: int) -> dict[str, str]:
-    """Every key that is made of these names, and what it must look like."""
-    spec = stream_of(app, stream)
-    own = ProcessorSpec(stream=spec, name=processor)
-    place, party = f"runnel:{{{app}:{number}}}:{stream}", f"runnel:{{{app}/{stream}/{processor}}}"
-    made: dict[str, str] = {
-        _keys.log(spec, number): f"{place}:log",
-        _keys.producers(spec, number): f"{place}:producers",
-        _keys.lease(own, number): f"{place}:lease:{processor}",
-        _keys.quarantine(own, number): f"{place}:quarantine:{processor}",
-        _keys.meta(spec): f"runnel:{{{app}}}:{stream}:meta",
-        _keys.endings(app): f"runnel:{{{app}}}:endings",
-    }
-    parties: list[tuple[Party, str]] = [(own, party), (AppSpec(app), f"runnel:{{{app}}}:leader")]
-    for who, base in parties:
-        made |= {
-            _keys.members(who): f"{base}:members",
-            _keys.plan(who): f"{base}:assignment",
-            _keys.control(who): f"{base}:control",
-        }
-    return made
-
-
 def test_every_maker_of_keys_is_looked_at() -> None:
     assert set(_keys.__all__) == {
         "control",
@@ -175,8 +143,6 @@ def server() -> Iterator[str]:
     running.stop()
 
 
-SPEC = stream_of("shop", "orders")
-BILL = ProcessorSpec(stream=SPEC, name="bill")
 KEYS = sorted([*keys_of("shop", "orders", "bill", 0), "runnel:{shop}:\x1b[2J:meta", "runnel:{shop}:a:b:meta"])
 FIELDS = st.sampled_from(
     ["owner", "epoch", "read_to", "attempts", "partition_count", "overflow", "generation", "places", "m:w", "released", "paused", "data"]

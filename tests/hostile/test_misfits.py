@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 import pytest
 import redis
-from test_keys import BILL, SPEC, keys_of
+from hostile_keys import BILL, SPEC, keys_of
 
 from runnel_trio._broker._protocol import Acquired, Batch, Beat, Broker, Ending, Place
 from runnel_trio._broker._redis import _keys
