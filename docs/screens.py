@@ -25,6 +25,8 @@ from runnel_trio._cli._board import board
 from runnel_trio._cli._errors import fold
 from runnel_trio._cli._progress import WAITING, Progress
 from runnel_trio._cli._screen import STYLES, History, Line, screen
+from runnel_trio._cli._status import told
+from runnel_trio._health import Typed, troubles
 from runnel_trio._overview import MemberView, Overview, PartitionView, ProcessorView, StreamView
 from runnel_trio.constants import Overflow
 
@@ -154,8 +156,9 @@ def as_text(lines: Sequence[Line]) -> Text:
 def status() -> Picture:
     """An app with a partition that stands still."""
     before, now = overview(time=NOW - 1), overview(more=1_204)
-    lines = board(now, before, module="shop")
-    lines += ["", "\x1b[31morders/totals: 1 partition stands still: 11\x1b[0m"]
+    typed = Typed("shop")
+    lines = board(now, before, typed=typed)
+    lines += ["", *told(troubles(now, typed=typed), lines)]
     return Picture("status", "runnel-trio status shop:app", 80, Text.from_ansi("\n".join(lines)))
 
 

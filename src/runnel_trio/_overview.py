@@ -16,28 +16,30 @@ import attrs
 from runnel_trio._broker._protocol import (
     AppSpec,
     Broker,
+    Ending,
     Layouts,
     Member,
-    Membership,
+    Misfit,
+    Muster,
     ProcessorSpec,
     Quarantine,
     Standing,
     StreamSpec,
     Surveyed,
 )
+from runnel_trio._broker._seen import ENDINGS_KEPT
 from runnel_trio._kinds import legible
 from runnel_trio._operations import reads
 from runnel_trio._rules._cursor import ORIGIN, parse_id
 from runnel_trio._words import counted
+from runnel_trio.constants import Overflow
 
 __all__ = [
-    "Health",
     "MemberView",
     "Overview",
     "PartitionView",
     "ProcessorView",
     "StreamView",
-    "health",
     "overview",
 ]
 
@@ -64,6 +66,7 @@ class MemberView:
         lag: events that they are behind.
         beat: rises with each of its heartbeats.
         expiry: seconds without one after which it counts as dead.
+        overdue: seconds since it counts as dead; 0 as long as it does not.
     """
 
     id: str
@@ -76,6 +79,7 @@ class MemberView:
     lag: int
     beat: int = 0
     expiry: float = math.inf
+    overdue: float = 0.0
 
 
 @attrs.frozen(kw_only=True)
@@ -91,6 +95,7 @@ class PartitionView:
         age: seconds since the oldest of them was stored; 0 when there is none.
         quarantine: why it stands still, if it does.
         node: of a cluster, on which it is; else empty.
+        begun: whether it has a cursor: the consumer group is there.
     """
 
     number: int
@@ -101,6 +106,12 @@ class PartitionView:
     age: float
     quarantine: Quarantine | None
     node: str = ""
+    begun: bool = True
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether it stands still because somebody wants it to."""
+        return self.quarantine is not None and self.quarantine.is_pause
 
 
 @attrs.frozen(kw_only=True)
@@ -140,13 +151,23 @@ class ProcessorView:
         """How many partitions have an owner."""
         return sum(bool(x.owner) for x in self.partitions)
 
+    @property
+    def living(self) -> list[MemberView]:
+        """The members that do not count as dead."""
+        return [x for x in self.members if not x.overdue]
+
     def standing(self) -> list[PartitionView]:
-        """The partitions that stand still: in quarantine, or behind and without an owner for too long."""
+        """The partitions that stand still: in quarantine, paused, or behind and nobody's for too long."""
         return [x for x in self.partitions if x.quarantine or self._is_abandoned(x)]
 
+    def moving(self) -> list[PartitionView]:
+        """The others."""
+        still = {x.number for x in self.standing()}
+        return [x for x in self.partitions if x.number not in still]
+
     def _is_abandoned(self, partition: PartitionView) -> bool:
-        waits = bool(partition.lag) and not partition.owner
-        return waits and (not self.members or partition.age > _BETWEEN_OWNERS)
+        waits = bool(partition.lag) and partition.owner not in {x.id for x in self.living}
+        return waits and (not self.living or partition.age > _BETWEEN_OWNERS)
 
 
 @attrs.frozen(kw_only=True)
@@ -158,7 +179,10 @@ class StreamView:
         length: events that are stored.
         room: how many more fit, with ``overflow="block"`` or ``"error"``, before old ones must go; None where
             it is not known.
-        fullest: the share of its room that the fullest partition uses.
+        fullest: the share of its room that is taken, in the fullest partition, by events that have to stay,
+            because some processor has not acknowledged them.
+        full: the partitions without room: all that is in them has to stay.
+        losing: with ``overflow="trim"``, the partitions from which events went before they were acknowledged.
         size: about how many bytes of memory it takes in the server.
         added: events that were ever stored.
         former: its former partitions, while they still have events that somebody has to acknowledge.
@@ -172,6 +196,8 @@ class StreamView:
     size: int
     added: int
     former: StreamSpec | None = None
+    full: Sequence[int] = ()
+    losing: Sequence[int] = ()
     nodes: Mapping[str, int] = attrs.field(factory=dict)
 
     @property
@@ -197,6 +223,9 @@ class Overview:
         leader: id of the lead worker; None when there is none.
         streams: by name.
         processors: by stream and name.
+        endings: of workers that exceptions have ended within an hour, the last one first.
+        misfits: keys of the app in which somebody else keeps something.
+        led: how many functions only the lead worker runs, as far as the app's code is at hand.
     """
 
     app: str
@@ -204,49 +233,93 @@ class Overview:
     leader: str | None
     streams: Sequence[StreamView]
     processors: Sequence[ProcessorView]
+    endings: Sequence[Ending] = ()
+    misfits: Sequence[Misfit] = ()
+    led: int = 0
 
 
-async def overview(broker: Broker, app: str, known: Sequence[ProcessorSpec] = ()) -> Overview:
+async def overview(
+    broker: Broker, app: str, known: Sequence[ProcessorSpec] = (), *, led: int = 0
+) -> Overview:
     """What the server says of an app.
 
     Args:
         broker: to ask.
         app: the app's name.
         known: processors that may not have begun yet.
+        led: see `Overview`.
     """
     time = await broker.time()
-    leadership = await broker.look(AppSpec(app))
+    leadership = await broker.muster(AppSpec(app))
     streams: list[StreamView] = []
     processors: list[ProcessorView] = []
+    misfits = [*leadership.misfits]
     for spec in await broker.streams(app):
         layouts = await broker.layouts(spec) or Layouts(spec)
         surveyed = {x: await broker.survey(x) for x in layouts.all}
         streams.append(_stream(layouts, surveyed))
+        misfits += [misfit for found in surveyed.values() for x in found for misfit in x.misfits]
         begun = {name for found in surveyed.values() for x in found for name in x.processors}
         waiting = {x.name for x in known if x.stream.name == spec.name}
         for name in sorted(begun | waiting):
-            place, *later = await reads(broker, name, layouts)
-            view = await broker.look(place)
+            place, *later = await _reads(broker, name, layouts, surveyed)
+            view = await broker.muster(place)
+            misfits += view.misfits
             behind = sum(_lag(x, name) for y in later for x in surveyed[y.stream])
             processors.append(_processor(place, surveyed[place.stream], view, time, behind))
-    leader = leadership.members[0].id if leadership.members else None
-    return Overview(app=app, time=time, leader=leader, streams=streams, processors=processors)
+    living = [x for x in leadership.membership.members if x.id not in leadership.overdue]
+    return Overview(
+        app=app,
+        time=time,
+        leader=living[0].id if living else None,
+        streams=streams,
+        processors=processors,
+        endings=[_ending(x) for x in leadership.endings if time - x.time <= ENDINGS_KEPT],
+        misfits=sorted({attrs.evolve(x, key=legible(x.key)) for x in misfits}, key=lambda x: x.key),
+        led=led,
+    )
+
+
+async def _reads(
+    broker: Broker, name: str, layouts: Layouts, surveyed: Mapping[StreamSpec, Sequence[Surveyed]]
+) -> list[ProcessorSpec]:
+    """See `reads`; which asks for more keys than can be asked for where one of them is a misfit."""
+    if layouts.draining is None or any(x.misfits for x in surveyed[layouts.draining]):
+        return [ProcessorSpec(stream=x, name=name) for x in layouts.all]
+    return await reads(broker, name, layouts)
+
+
+def _ending(ending: Ending) -> Ending:
+    """As it can be shown: it has the text of an exception."""
+    names = ("error", "member", "host", "processor", "stream", "xid")
+    changes: dict[str, Any] = {name: legible(getattr(ending, name)) for name in names}
+    return attrs.evolve(ending, **changes)
 
 
 def _stream(layouts: Layouts, surveyed: Mapping[StreamSpec, Sequence[Surveyed]]) -> StreamView:
     spec = layouts.current
-    size, lengths = spec.partition_size, [x.length for x in surveyed[spec]]
+    size, current = spec.partition_size, surveyed[spec]
     everything = [x for found in surveyed.values() for x in found]
+    held = {x.number: _held(x) for x in current}
+    trims = spec.overflow is Overflow.TRIM
     return StreamView(
         spec=spec,
         length=sum(x.length for x in everything),
-        room=sum(max(0, size - length) for length in lengths) if size else None,
-        fullest=max(lengths, default=0) / size if size else 0.0,
+        room=sum(max(0, size - x.length) for x in current) if size else None,
+        fullest=max(held.values(), default=0) / size if size else 0.0,
         size=sum(x.size for x in everything),
         added=sum(x.entries_added for x in everything),
         former=layouts.draining,
-        nodes=dict(sorted(Counter(x.node for x in surveyed[spec] if x.node).items())),
+        full=[number for number, count in held.items() if size and count >= size and not trims],
+        losing=[x.number for x in current if trims and any(y.lag > x.length for y in x.processors.values())],
+        nodes=dict(sorted(Counter(x.node for x in current if x.node).items())),
     )
+
+
+def _held(partition: Surveyed) -> int:
+    """Its entries that have to stay: the slowest processor has not acknowledged them, or nobody reads."""
+    lags = [x.lag for x in partition.processors.values()]
+    return partition.length if not lags or min(lags) < 0 else min(partition.length, max(lags))
 
 
 def _lag(surveyed: Surveyed, name: str) -> int:
@@ -255,7 +328,7 @@ def _lag(surveyed: Surveyed, name: str) -> int:
 
 
 def _processor(
-    place: ProcessorSpec, surveyed: Sequence[Surveyed], view: Membership, time: float, waiting: int
+    place: ProcessorSpec, surveyed: Sequence[Surveyed], view: Muster, time: float, waiting: int
 ) -> ProcessorView:
     partitions = [_partition(x, x.processors.get(place.name), time) for x in surveyed]
     owned = Counter(x.owner for x in partitions)
@@ -265,7 +338,10 @@ def _processor(
     return ProcessorView(
         stream=place.stream.name,
         name=place.name,
-        members=[_member(x, owned[x.id], behind[x.id]) for x in view.members],
+        members=[
+            _member(x, owned[x.id], behind[x.id], view.overdue.get(x.id, 0.0))
+            for x in view.membership.members
+        ],
         partitions=partitions,
         acknowledged=sum(x.entries_added for x in surveyed) - sum(x.lag or 0 for x in partitions),
         layout=place.stream.layout,
@@ -284,6 +360,7 @@ def _partition(surveyed: Surveyed, standing: Standing | None, time: float) -> Pa
             age=_age(surveyed.first_id, time),
             quarantine=None,
             node=surveyed.node,
+            begun=False,
         )
     return PartitionView(
         number=surveyed.number,
@@ -307,7 +384,7 @@ def _age(xid: bytes, time: float) -> float:
     return 0.0 if xid == ORIGIN else max(0.0, time - parse_id(xid)[0] / 1000)
 
 
-def _member(member: Member, partitions: int, lag: int) -> MemberView:
+def _member(member: Member, partitions: int, lag: int, overdue: float) -> MemberView:
     about = _about(member.about)
     pid, since = about.get("pid"), about.get("since")
     return MemberView(
@@ -321,6 +398,7 @@ def _member(member: Member, partitions: int, lag: int) -> MemberView:
         lag=lag,
         beat=member.beat,
         expiry=member.expiry,
+        overdue=overdue,
     )
 
 
@@ -330,38 +408,3 @@ def _about(text: str) -> dict[str, Any]:
     except (ValueError, RecursionError):  # of another version, or somebody else's
         return {}
     return found if isinstance(found, dict) else {}
-
-
-@attrs.frozen
-class Health:
-    """How an app is.
-
-    Attributes:
-        standing: lines about what stands still.
-        behind: lines about what is further behind than it may be.
-    """
-
-    standing: Sequence[str]
-    behind: Sequence[str]
-
-
-def health(view: Overview, *, most_lag: int | None, most_age: float | None) -> Health:
-    """Whether anything stands still, or is further behind than it may be."""
-    standing, behind = [], []
-    if not view.streams:
-        standing.append(f"the server knows no stream of app {view.app!r}: is that its name, and its server?")
-    elif not view.processors and any(x.length and not x.holds_dead_letters for x in view.streams):
-        standing.append("no processor has ever worked on what is stored")
-    for processor in view.processors:
-        name = f"{processor.stream}/{processor.name}"
-        if still := processor.standing():
-            numbers = ", ".join(str(x.number) for x in still[:8]) + (", …" if len(still) > 8 else "")
-            stand = "stands" if len(still) == 1 else "stand"
-            standing.append(f"{name}: {counted(len(still), 'partition')} {stand} still: {numbers}")
-        if most_lag is not None and processor.lag > most_lag:
-            behind.append(f"{name}: {counted(processor.lag, 'event')} behind, more than {most_lag:,}")
-        if most_age is not None and processor.age > most_age:
-            behind.append(
-                f"{name}: the oldest event waits for {processor.age:,.0f} s, more than {most_age:g}"
-            )
-    return Health(standing, behind)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["counted"]
+from collections.abc import Iterable
+
+__all__ = ["ago", "counted", "numbered", "ranges"]
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:
@@ -13,3 +15,44 @@ def counted(number: int, noun: str, plural: str = "") -> str:
         ('1 event', '2,391 events', '2 histories')
     """
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def ago(seconds: float) -> str:
+    """A length of time, in the unit that fits.
+
+    Example:
+        >>> [ago(x) for x in (0.04, 7.26, 90, 5400, 200_000)]
+        ['0.0 s', '7.3 s', '90 s', '90 min', '56 h']
+    """
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    for unit, length, most in (("s", 1, 120), ("min", 60, 120), ("h", 3600, 96)):
+        if seconds < most * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds / 86_400:.0f} days"
+
+
+def ranges(numbers: Iterable[int], to: str = "-", between: str = ", ") -> str:
+    """Rising numbers, with runs written as such.
+
+    Example:
+        >>> ranges([1, 2, 3, 5, 9, 10]), ranges([1, 2, 3, 7], " to ")
+        ('1-3, 5, 9-10', '1 to 3, 7')
+    """
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1] = [runs[-1][0], number]
+        else:
+            runs.append([number])
+    return between.join(to.join(map(str, run)) for run in runs)
+
+
+def numbered(stream: str, numbers: Iterable[int]) -> str:
+    """Partitions of a stream, as they are written everywhere.
+
+    Example:
+        >>> numbered("orders", [3]), numbered("orders", range(16))
+        ('orders[3]', 'orders[0-15]')
+    """
+    return f"{stream}[{ranges(numbers)}]"

@@ -18,6 +18,7 @@ from runnel_trio._broker._protocol import (
     Broker,
     Commit,
     CommitOutcome,
+    Ending,
     Lease,
     Output,
     ProcessorSpec,
@@ -151,6 +152,8 @@ async def _handles(broker: Broker, lease: Lease, xids: list[bytes]) -> None:
 
 
 async def leaves(broker: Broker, admin: Any) -> None:
+    for _ in range(2):
+        await broker.ended("shop", Ending(error="ValueError: no"))
     await broker.leave(BILL, "w")
 
 
@@ -163,6 +166,10 @@ async def looks(broker: Broker, admin: Any) -> None:
     await broker.survey(ORDERS)
     await broker.look(BILL)
     await broker.look(AppSpec("shop"))
+    admin.hset(_keys.members(BILL), mapping={"m:gone": "1 1 1 1 0 x"})
+    assert (await broker.muster(BILL)).overdue
+    admin.set(_keys.endings("shop"), '1000 {"error": "x"}')
+    assert not (await broker.muster(AppSpec("shop"))).endings
     await broker.time()
     await broker.examine(BILL, [0, 1])
     assert len(await broker.entries(ORDERS, 0)) == 1

@@ -6,8 +6,20 @@ from collections.abc import Callable
 from typing import Any
 
 import attrs
+import trio
 
-from runnel_trio._broker._protocol import Batch, Broker, Commit, ProcessorSpec, Quarantine, StreamSpec
+from runnel_trio._broker._protocol import (
+    AppSpec,
+    Batch,
+    Beat,
+    Broker,
+    Commit,
+    Ending,
+    ProcessorSpec,
+    Quarantine,
+    StreamSpec,
+)
+from runnel_trio._broker._seen import ENDINGS
 from runnel_trio.constants import Overflow
 
 Opened = Callable[..., Any]
@@ -70,3 +82,30 @@ async def test_a_survey_says_where_each_processor_stands(broker: Broker) -> None
     other = surveyed.processors["two"]
     assert (other.cursor, other.lag, other.next_id) == (b"0-0", 3, entries[0][0])
     assert (other.owner, other.quarantine) == ("you", None)
+
+
+async def test_what_has_ended_workers_is_kept_the_last_first_and_no_more_than_a_few(broker: Broker) -> None:
+    app = AppSpec("a*pp")
+    assert (await broker.muster(app)).endings == ()
+    before = await broker.time()
+    for number in range(ENDINGS + 3):
+        await broker.ended(app.name, Ending(error=f"ValueError: {number}\nin ⛵", partition=number, pid=7))
+    found = (await broker.muster(app)).endings
+    assert [x.partition for x in found] == [*range(ENDINGS + 2, 2, -1)]
+    first, *_ = found
+    assert first == Ending(error="ValueError: 18\nin ⛵", partition=18, pid=7, time=first.time)
+    assert before - 0.001 <= first.time <= await broker.time()
+    assert (await broker.muster(AppSpec("other"))).endings == ()
+
+
+async def test_who_is_overdue_counts_as_dead_until_somebody_removes_it(broker: Broker) -> None:
+    party = ProcessorSpec(stream=spec(), name="one")
+    await broker.beat(Beat(party=party, member="well", expiry=600, about="{}"))
+    await broker.beat(Beat(party=party, member="dead", expiry=0.01, about="{}"))
+    with trio.fail_after(30):
+        while not (found := await broker.muster(party)).overdue:
+            await trio.sleep(0.01)
+    assert [x.id for x in found.membership.members] == ["well", "dead"]
+    assert set(found.overdue) == {"dead"}
+    assert found.overdue["dead"] > 0
+    assert found.membership == await broker.look(party)

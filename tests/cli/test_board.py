@@ -9,12 +9,13 @@ from depot_views import NOW, partition, view, why
 from runnel_trio import _overview
 from runnel_trio._broker._protocol import Standing, Surveyed
 from runnel_trio._cli._board import board
+from runnel_trio._health import Typed
 from runnel_trio._overview import Overview
 from runnel_trio.constants import Overflow
 
 
 def shown(now: Overview, before: Overview | None = None, width: int = 80) -> list[str]:
-    return [click.unstyle(line) for line in board(now, before, module="shop", width=width)]
+    return [click.unstyle(line) for line in board(now, before, typed=Typed("shop"), width=width)]
 
 
 def test_256_partitions_that_are_well_are_a_few_lines() -> None:
@@ -38,7 +39,12 @@ def test_what_is_not_well_is_named_and_the_rest_is_grouped() -> None:
 
 
 def test_many_that_stand_still_are_written_as_runs() -> None:
-    lines = shown(view([partition(n, lag=1, quarantine=why(n), owner="") for n in range(100)]))
+    alike = shown(view([partition(n, lag=1, quarantine=why(n), owner="") for n in range(100)]))
+    assert "  [0-99] stand still for 60 min: ValueError: no" in alike
+    assert "      runnel-trio processor resume shop:mailer --partition 0-99" in alike
+    assert len(alike) < 12
+    each = [attrs.evolve(why(n), error=f"ValueError: {n}") for n in range(100)]
+    lines = shown(view([partition(n, lag=1, quarantine=x, owner="") for n, x in enumerate(each)]))
     assert "  and 92 more stand still: 8-99" in lines
     assert len(lines) < 40
 

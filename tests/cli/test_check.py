@@ -103,3 +103,16 @@ def test_a_misspelt_variable_is_a_note(command: Any) -> None:
     done = command("run", "shop:app", "--check", "--embedded", RUNNEL_LOG_LEVL="debug")
     assert done.returncode == 0
     assert "note   the variable RUNNEL_LOG_LEVL is not a setting: did you mean" in done.stdout
+
+
+async def test_a_key_of_another_type_is_wrong(server: str, command: Any) -> None:
+    command("send", "shop:orders", '{"key": "a", "n": 1}', RUNNEL_REDIS_URL=server)
+    with Redis.from_url(server) as redis:
+        (log,) = redis.scan_iter("*:log")
+        redis.delete(log)
+        redis.set(log, "x")
+    done = command("run", "shop:app", "--check", RUNNEL_REDIS_URL=server)
+    assert done.returncode == 77
+    assert (
+        f"wrong  {log.decode()}: is a string, and must be a stream: somebody else has written" in done.stdout
+    )

@@ -161,14 +161,16 @@ def at_work(tmp_path: Path) -> str:
 def test_a_pause_is_made_shown_and_lifted(at_work: str, command: Callable[..., Any]) -> None:
     server = ("warehouse:count", "--redis-url", at_work)
     tried = command("processor", "pause", *server, "--dry-run")
-    assert tried.stderr == "Would pause for count: 2 partitions of items.\n"
+    assert tried.stderr == "Would pause for count: 2 partitions of items: 0-1.\n"
     done = command("processor", "pause", *server, "--partition", "1", "--reason", "moving house")
     assert done.returncode == 0
     assert done.stderr == (
-        "Paused for count: 1 partition of items.\nTo go on: runnel-trio processor resume warehouse:count\n"
+        "Paused for count: 1 partition of items: 1.\n"
+        f"To go on: runnel-trio processor resume warehouse:count --partition 1 --redis-url {at_work}\n"
     )
     status = command("status", "warehouse:app", "--redis-url", at_work, "--over", "0")
-    assert status.returncode == 2
+    assert status.returncode == 0, "somebody wants it so"
+    assert status.stdout.endswith("items/count: 1 partition is paused: 1\nAll else is well.\n")
     assert re.search(r"\[1\] paused for .* by \S+@\S+: moving house", status.stdout)
     shown = command("processor", "resume", *server)
     assert "items[1] was paused by" in shown.stderr
@@ -206,3 +208,28 @@ def test_seek_and_drop_ask_first(at_work: str, command: Callable[..., Any]) -> N
     assert dropped.stderr == "count is forgotten; it had a cursor in 2 partitions.\n"
     again = command("processor", "drop", "warehouse:count", *server, "--yes")
     assert "it had a cursor in 0 partitions" in again.stderr
+
+
+def test_what_is_the_same_of_many_partitions_is_told_once(at_work: str, command: Callable[..., Any]) -> None:
+    server = ("warehouse:count", "--redis-url", at_work)
+    assert command("processor", "pause", *server).stderr.splitlines()[0].endswith(" of items: 0-1.")
+    status = command("status", "warehouse:app", "--redis-url", at_work, "--over", "0").stdout
+    assert re.search(r"^  \[0-1\] paused for .* by \S+@\S+$", status, re.MULTILINE)
+    to_type = [line for line in status.splitlines() if "runnel-trio " in line]
+    assert to_type == [
+        f"      runnel-trio processor resume warehouse:count --partition 0-1 --redis-url {at_work}"
+    ]
+    dry = command("processor", "resume", *server, "--dry-run", "--partition", "0-1").stderr
+    assert re.fullmatch(r"items\[0-1\] were paused by \S+@\S+ at \S+\n", dry)
+    done = command("processor", "resume", *server, "--partition", "0,1").stderr
+    assert done == dry + "items[0-1] go on.\n"
+    for _ in range(2):
+        again = command("processor", "reset", *server, "--start", "1")
+    assert again.stdout == "items[0-1]  0-18446744073709551615 → 0-18446744073709551615  lag 3 → 3  each\n"
+
+
+@pytest.mark.parametrize("given", ["-1", "x", "1-", "2-1", "0-99999999999", "1,", "", "٣"])
+def test_what_names_no_partitions_is_refused(given: str, at_work: str, command: Callable[..., Any]) -> None:
+    done = command("processor", "pause", "warehouse:count", "--redis-url", at_work, f"--partition={given}")
+    assert done.returncode == 2
+    assert "'--partition'" in done.stderr

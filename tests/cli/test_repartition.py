@@ -17,6 +17,7 @@ from runnel_trio import App, Record, Stream
 from runnel_trio._broker._protocol import Layouts, Quarantine, StreamSpec
 from runnel_trio._cli._board import board
 from runnel_trio._cli._repartition import _Shown
+from runnel_trio._health import Typed
 from runnel_trio._overview import overview
 from runnel_trio._repartition import Progress, Waiting
 from runnel_trio.constants import Overflow
@@ -115,7 +116,7 @@ async def test_it_may_be_interrupted_and_others_show_how_far_it_is(there: Shop, 
     done = await there.run("inspect", "shop:orders", "--key", "late")
     assert [line.rpartition(": ")[2] for line in done.stdout.splitlines()] == ["20}", "21}"]
     async with there.app._shared.used() as broker:
-        lines = board(await overview(broker, "shop"), None, module="shop")
+        lines = board(await overview(broker, "shop"), None, typed=Typed("shop"))
     assert any("its 4 former partitions wait for printer" in line for line in lines)
     assert any("reads the former partitions first; 1 of these wait in the new ones" in line for line in lines)
     done = await there.run("processor", "resume", "shop:printer")
@@ -152,6 +153,23 @@ def test_what_it_waits_for_is_said_once(capsys: pytest.CaptureFixture[str]) -> N
             "runnel-trio processor resume shop:audit --partition 3"
         ),
         "1,234 events in the former partitions to be handled: book 1,200, audit 34",
+    ]
+
+
+def test_partitions_that_stand_still_alike_are_told_together(capsys: pytest.CaptureFixture[str]) -> None:
+    pause = attrs.evolve(WHY, count=0, error="", member="ops@desk")
+    standing = [attrs.evolve(pause, partition=n) for n in range(16)]
+    paused = attrs.evolve(BOOK, standing=[*standing, attrs.evolve(WHY, partition=17)])
+    told = shown(capsys, Progress(layouts=LAYOUTS, waiting=[paused])).splitlines()[:-1]
+    assert told == [
+        (
+            "book is waited for: orders[0-15] are paused by ops@desk. Let them go on: "
+            "runnel-trio processor resume shop:book --partition 0-15"
+        ),
+        (
+            "book is waited for: orders[17] stands still: ValueError: no. Let it go on: "
+            "runnel-trio processor resume shop:book --partition 17"
+        ),
     ]
 
 

@@ -75,7 +75,9 @@ def test_what_no_worker_has_begun_with_stands_still(url: str, status: Status) ->
     done = status()
     assert done.returncode == 2, done.stdout
     assert re.search(r"items/never_run +6 ", done.stdout)
-    assert "items/never_run: " in done.stdout.splitlines()[-1]
+    told = "items/never_run: no worker runs, and events wait in 2 partitions "
+    assert told in done.stdout.splitlines()[-2]
+    assert done.stdout.splitlines()[-1] == "  Start one."
 
 
 def test_a_quarantine_is_found_with_its_remedy(url: str, status: Status) -> None:
@@ -133,7 +135,7 @@ def test_dead_letters_are_counted(url: str, status: Status) -> None:
     [
         (["--max-lag", "5"], 1, r"items/count: 6 events behind, more than 5"),
         (["--max-lag", "6"], 0, "All is well"),
-        (["--max-age", "0"], 1, r"items/count: the oldest event waits for \d+ s, more than 0"),
+        (["--max-age", "0"], 1, r"items/count: the oldest event waits for [\d.]+ s, more than 0"),
         (["--max-age", "3600"], 0, "All is well"),
     ],
 )
@@ -207,3 +209,80 @@ def test_the_app_is_named_once(arguments: list[str], url: str, command: Callable
     done = command("status", *arguments)
     assert done.returncode == 2
     assert "name the app: MODULE:APP, or --app NAME" in done.stderr
+
+
+async def ends(url: str, times: int) -> None:
+    """A worker ends over the same event, again and again."""
+    for _ in range(times):
+        with pytest.raises(ValueError, match="no item 1"):
+            await handled(url, "a", fail_on=1, policy="halt")
+
+
+def test_a_crash_loop_is_not_well_and_what_ended_the_workers_is_told(url: str, status: Status) -> None:
+    trio.run(ends, url, 1)
+    done = status("--app", "depot", "--json", target="")
+    assert done.returncode == 2, "and no worker runs"
+    (once,) = [x for x in json.loads(done.stdout)["troubles"] if x["kind"] == "ended"]
+    assert (once["weight"], once["where"]) == ("behind", "items/count")
+    assert re.search(
+        r"a worker ended .* ago: ValueError: no item 1; in items\[\d\], event \d+-\d, ", once["text"]
+    )
+    assert 0 <= once["seconds"] < 300
+    trio.run(ends, url, 2)
+    done = status("--app", "depot", target="")
+    assert done.returncode == 2
+    assert re.search(
+        r"items/count: workers end again and again, 3 within .*ValueError: no item 1", done.stdout
+    )
+    assert "well" not in done.stdout
+
+
+def test_an_end_whose_event_was_handled_since_is_a_note(url: str, status: Status) -> None:
+    trio.run(ends, url, 3)
+    trio.run(handled, url, "a")
+    done = status("--app", "depot", target="")
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"items/count: a worker ended .* ago: ValueError: no item 1", done.stdout)
+    assert done.stdout.endswith("All else is well.\n")
+
+
+def test_the_default_of_what_may_wait_is_ten_seconds(url: str, status: Status) -> None:
+    async def stuck() -> Any:
+        app = App("depot", default_partition_count=4, redis_url=url)
+        items = app.stream("items", Item, partition_by="key")
+
+        @app.processor(items)
+        async def count(events: Any) -> None:
+            async for _ in events.records():
+                await trio.sleep_forever()
+
+        async with app.worker() as worker:
+            await items.send(Item(key="a", n=1), stream_ids=["1000-0"])
+            done = [
+                await trio.to_thread.run_sync(lambda x=x: status("--app", "depot", *x, target=""))
+                for x in ([], ["--max-age", "1e12"])
+            ]
+            worker.abort()
+            return done
+
+    old, young = trio.run(stuck)
+    assert (old.returncode, young.returncode) == (1, 1), "the worker was just born, and the event is not"
+    assert re.search(r"items/count: the oldest event waits for [\d,]+ days, more than 10 s", old.stdout)
+    assert "the oldest event" not in young.stdout
+    assert re.search(
+        r"items/count: no worker is up for longer than .* s, and an event waits for", young.stdout
+    )
+
+
+def test_functions_that_wait_for_a_leader_are_told(tmp_path: Path, url: str, status: Status) -> None:
+    (tmp_path / "led.py").write_text(
+        MODULE.replace("never_run", "count2")
+        + """
+@app.timer(interval=60, on_leader=True)
+async def tidy(): ...
+"""
+    )
+    trio.run(handled, url, "ab")
+    done = status(target="led:app")
+    assert done.returncode == 2
+    assert "depot: 1 function waits for a lead worker, and there is none" in done.stdout

@@ -15,6 +15,7 @@ import trio
 from depot_views import MODULE, NOW, Item, partition, view, why
 
 from runnel_trio import App
+from runnel_trio._broker._protocol import Ending
 from runnel_trio._cli._screen import History, screen, sparkline
 from runnel_trio._overview import Overview
 from runnel_trio.testing import drained
@@ -78,13 +79,51 @@ def test_keys_pause_and_resume_what_is_chosen(depot: str, terminal: Callable[...
     at.types("p")
     at.shows(r"Pause count\? y or n")
     at.types("y")
-    at.shows(r"Paused for count: 4 partitions of items")
+    at.shows(r"Paused for count: 4 partitions of items: 0-3")
+    at.shows("all else is well")
     at.types("r")
     at.shows(r"Resume what stands still of count\? y or n")
     at.types("y")
     at.shows(r"Resumed for count: 4 partitions of items")
     at.types("q")
     assert at.ends()[0] == 0
+
+
+#: What means nothing here, and has an ESC, a q or a p and a y in it.
+MEANINGLESS = [
+    "\x1b[H",
+    "\x1bOP",
+    "\x1b[1;5A",
+    "\x1b[3~",
+    "\x1bq",
+    "\x1b[200~pyq\x1b[201~",
+    "\x1b[<0;1;2M",
+    "é",
+]
+
+
+def test_keys_that_mean_nothing_do_nothing_and_many_in_one_read_are_as_many(
+    depot: str, terminal: Callable[..., Any]
+) -> None:
+    at = terminal("top", "depot:app", "--redis-url", depot, "--interval", "0.2")
+    assert "\x1b[?2004h" in at.shows("q quit")
+    at.shows("partitions of items/count")
+    at.types("".join(MEANINGLESS) + "\x1b[B")
+    at.shows("partitions of items/never_run")
+    for half in ("\x1b", "[", "A"):
+        at.types(half)
+    at.shows("partitions of items/count")
+    at.types("\x1b[B\x1b[B\x1b[B")
+    at.shows("partitions of items/never_run")
+    at.types("py")  # at once: nobody has seen the question
+    at.shows(r"Pause never_run\? y or n")
+    at.types("\x1b[Hn")
+    at.shows("q quit")
+    at.types("\x1b")
+    code, rest = at.ends()
+    assert code == 0
+    assert "\x1b[?2004l" in rest
+    assert "Paused" not in rest
 
 
 def test_without_a_terminal_it_says_what_to_use(depot: str, command: Callable[..., Any]) -> None:
@@ -124,6 +163,24 @@ def test_the_map_has_a_letter_for_each_partition() -> None:
     assert cells == "    0 AAA!·AAA AAAAAAAA AAAA"
     assert any(line.startswith("A  web-1.example.internal:4711  20 partitions") for line in lines)
     assert any(line.startswith("[3] ValueError: no  1 behind") for line in lines)
+    assert lines[1:3] == [
+        "orders/mailer: 1 partition stands still: 3",
+        "orders/mailer: nobody owns 1 partition (4)",
+    ]
+
+
+def test_what_is_well_is_told_by_the_definition_of_status() -> None:
+    assert shown(view([partition(0)]))[1] == "all is well"
+    old = shown(view([partition(0, lag=4466)]))
+    assert old[1] == "orders/mailer: the oldest event waits for 30 s, more than 10 s"
+    assert not any("well" in line for line in old)
+    told = "too long " * 60
+    long = attrs.evolve(view([partition(0)]), app="shop", endings=[Ending(error=told, time=NOW - 5)])
+    assert [len(line) <= 80 for line in shown(long)[1:4]] == [True] * 3
+    assert shown(long)[2].startswith("  long too long")
+    assert shown(long)[4] == ""
+    many = shown(view([partition(n, lag=1, quarantine=why(n), owner="") for n in range(16)]))
+    assert any(line.startswith("[0-15] ValueError: no  16 behind") for line in many)
 
 
 def with_members(*ids: str, beat: int, time: float) -> Overview:

@@ -12,6 +12,7 @@ import click
 import pytest
 import redis
 import trio
+from hostile_keys import BILL, SPEC, keys_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,20 +23,18 @@ from runnel_trio._broker._protocol import (
     Beat,
     Broker,
     Commit,
+    Ending,
     Lease,
-    Party,
     Place,
-    ProcessorSpec,
-    StreamSpec,
 )
 from runnel_trio._broker._redis import _keys
 from runnel_trio._broker._redis._broker import open_redis
 from runnel_trio._broker._redis._server import start
 from runnel_trio._cli._board import board
+from runnel_trio._health import Limits, troubles
 from runnel_trio._names import checked_name
-from runnel_trio._overview import health, overview
+from runnel_trio._overview import overview
 from runnel_trio._rules._cursor import ORIGIN
-from runnel_trio.constants import Overflow
 from runnel_trio.exceptions import RunnelError
 
 Look = Callable[[Any], None]
@@ -96,37 +95,10 @@ def test_a_name_that_could_leave_its_key_is_refused(name: str) -> None:
         App(name)
 
 
-def stream_of(app: str, name: str) -> StreamSpec:
-    return StreamSpec(
-        app=app, name=name, partition_count=2, record="Order", hasher="blake3", partition_size=9, overflow=Overflow.BLOCK
-    )  # fmt: skip
-
-
-def keys_of(app: str, stream: str, processor: str, number: int) -> dict[str, str]:
-    """Every key that is made of these names, and what it must look like."""
-    spec = stream_of(app, stream)
-    own = ProcessorSpec(stream=spec, name=processor)
-    place, party = f"runnel:{{{app}:{number}}}:{stream}", f"runnel:{{{app}/{stream}/{processor}}}"
-    made: dict[str, str] = {
-        _keys.log(spec, number): f"{place}:log",
-        _keys.producers(spec, number): f"{place}:producers",
-        _keys.lease(own, number): f"{place}:lease:{processor}",
-        _keys.quarantine(own, number): f"{place}:quarantine:{processor}",
-        _keys.meta(spec): f"runnel:{{{app}}}:{stream}:meta",
-    }
-    parties: list[tuple[Party, str]] = [(own, party), (AppSpec(app), f"runnel:{{{app}}}:leader")]
-    for who, base in parties:
-        made |= {
-            _keys.members(who): f"{base}:members",
-            _keys.plan(who): f"{base}:assignment",
-            _keys.control(who): f"{base}:control",
-        }
-    return made
-
-
 def test_every_maker_of_keys_is_looked_at() -> None:
     assert set(_keys.__all__) == {
         "control",
+        "endings",
         "lease",
         "log",
         "members",
@@ -153,7 +125,8 @@ def test_names_stay_in_their_keys_and_no_two_share_one(look: Look) -> None:
                 assert tag is not None
                 assert tag[1] in {app, f"{app}:{number}", f"{app}/{stream}/{processor}"}
                 kind = key.rpartition(":")[2] if ":lease:" not in key and ":quarantine:" not in key else key
-                named = (app,) if ":leader:" in key and tag[1] == app else (app, stream)
+                alone = ":leader:" in key or key.endswith("}:endings")
+                named = (app,) if alone and tag[1] == app else (app, stream)
                 whose.setdefault(key, set()).add((kind, *named))
         assert all(len(owners) == 1 for owners in whose.values())
         for one, other in combinations({app for app, *_ in places}, 2):
@@ -170,8 +143,6 @@ def server() -> Iterator[str]:
     running.stop()
 
 
-SPEC = stream_of("shop", "orders")
-BILL = ProcessorSpec(stream=SPEC, name="bill")
 KEYS = sorted([*keys_of("shop", "orders", "bill", 0), "runnel:{shop}:\x1b[2J:meta", "runnel:{shop}:a:b:meta"])
 FIELDS = st.sampled_from(
     ["owner", "epoch", "read_to", "attempts", "partition_count", "overflow", "generation", "places", "m:w", "released", "paused", "data"]
@@ -201,7 +172,7 @@ def put(admin: Any, key: str, kind: str, pairs: dict[Any, Any]) -> None:
 async def shown(broker: Broker) -> None:
     """As ``runnel-trio status`` does."""
     view = await overview(broker, "shop", [BILL])
-    lines = [*board(view, view), *health(view, most_lag=1, most_age=1).standing]
+    lines = [*board(view, view), *(x.line for x in troubles(view, Limits(1, 1)))]
     assert all(click.unstyle(line).isprintable() for line in lines)
 
 
@@ -222,6 +193,9 @@ async def everything(broker: Broker) -> None:
         lambda: broker.commit(BILL, [Commit(lease, 1, ORIGIN, b"1-1", 1, b"1-1")]),
         lambda: broker.quarantined(BILL, [0]),
         lambda: broker.rewind(BILL, {0: ORIGIN}, dry_run=False),
+        lambda: broker.muster(BILL),
+        lambda: broker.muster(AppSpec("shop")),
+        lambda: broker.ended("shop", Ending(error="E", partition=0)),
         lambda: broker.leave(BILL, "w"),
         lambda: broker.forget(BILL),
     ]

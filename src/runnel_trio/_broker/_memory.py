@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 import attrs
 import trio
 
-from runnel_trio._broker._memory_layouts import LayoutVerbs
+from runnel_trio._broker._memory_looking import LookingVerbs
 from runnel_trio._broker._memory_reader import MemoryReader
 from runnel_trio._broker._protocol import (
     SEALED,
@@ -34,9 +34,8 @@ from runnel_trio._broker._protocol import (
     Reader,
     Rewound,
     StreamSpec,
-    Surveyed,
 )
-from runnel_trio._broker._store import Circle, Group, Log, Seat, Store
+from runnel_trio._broker._store import Group, Log, Seat, Store
 from runnel_trio._rules._commit import Stored, judge
 from runnel_trio._rules._cursor import ORIGIN, LogState, parse_id
 from runnel_trio._rules._lease import may_take, next_epoch
@@ -61,7 +60,7 @@ async def open_memory(url: str) -> AsyncIterator[MemoryBroker]:
 
 
 @attrs.define(eq=False, kw_only=True)
-class MemoryBroker(LayoutVerbs):
+class MemoryBroker(LookingVerbs):
     """See `_protocol.Broker`."""
 
     url: str = "memory://"
@@ -236,7 +235,7 @@ class MemoryBroker(LayoutVerbs):
         self._tell(processor, b"released", [lease.partition for lease in leases])
 
     def _tell(self, processor: ProcessorSpec, what: bytes, partitions: Sequence[int]) -> None:
-        self._party(processor).tell(what, " ".join(map(str, partitions)).encode())
+        self.store.party(processor).tell(what, " ".join(map(str, partitions)).encode())
         self.store.announce()
 
     async def quarantine(self, processor: ProcessorSpec, lease: Lease, why: Quarantine) -> bool:
@@ -326,22 +325,6 @@ class MemoryBroker(LayoutVerbs):
         await trio.lowlevel.checkpoint()
         return self.store.log(self.log_key(stream, partition)).after(after, count)
 
-    async def time(self) -> float:
-        """See `_protocol.Broker`; ids are given by Trio's clock."""
-        await trio.lowlevel.checkpoint()
-        return trio.current_time()
-
-    async def streams(self, app: str) -> Sequence[StreamSpec]:
-        """See `_protocol.Broker`."""
-        await trio.lowlevel.checkpoint()
-        return [spec for (owner, _), spec in sorted(self.store.streams.items()) if owner == app]
-
-    async def survey(self, stream: StreamSpec) -> Sequence[Surveyed]:
-        """See `_protocol.Broker`."""
-        await trio.lowlevel.checkpoint()
-        numbers = range(stream.partition_count)
-        return [self.store.log(self.log_key(stream, number)).surveyed(number) for number in numbers]
-
     async def remove(self, stream: StreamSpec, partition: int, xids: Sequence[bytes]) -> int:
         """See `_protocol.Broker`."""
         await trio.lowlevel.checkpoint()
@@ -361,7 +344,7 @@ class MemoryBroker(LayoutVerbs):
     async def beat(self, beat: Beat) -> Membership:
         """See `_protocol.Broker`."""
         await trio.lowlevel.checkpoint()
-        party, now = self._party(beat.party), trio.current_time()
+        party, now = self.store.party(beat.party), trio.current_time()
         generation = party.generation
         for other, member in list(party.members.items()):
             suspected = beat.suspects.get(other) == member.seen.beat
@@ -384,17 +367,12 @@ class MemoryBroker(LayoutVerbs):
     def pulse(self) -> None:
         """See `_protocol.Broker`."""
 
-    async def look(self, party: Party) -> Membership:
-        """See `_protocol.Broker`."""
-        await trio.lowlevel.checkpoint()
-        return self._party(party).view("")
-
     async def plan(
         self, processor: ProcessorSpec, generation: int, plan: Mapping[str, Sequence[int]]
     ) -> None:
         """See `_protocol.Broker`."""
         await trio.lowlevel.checkpoint()
-        party = self._party(processor)
+        party = self.store.party(processor)
         if generation == party.generation != party.planned:
             party.planned = generation
             party.plan = {member: tuple(numbers) for member, numbers in plan.items()}
@@ -404,17 +382,14 @@ class MemoryBroker(LayoutVerbs):
     async def leave(self, party: Party, member: str) -> None:
         """See `_protocol.Broker`."""
         await trio.lowlevel.checkpoint()
-        there = self._party(party)
+        there = self.store.party(party)
         if there.members.pop(member, None) is not None:
             there.changed(b"left")
             self.store.announce()
 
     def control(self, party: Party, block: float) -> Reader:
         """See `_protocol.Broker`."""
-        return MemoryReader(lambda _: self._party(party).control, self.store, block)
-
-    def _party(self, party: Party) -> Circle:
-        return self.store.parties.setdefault(party, Circle())
+        return MemoryReader(lambda _: self.store.party(party).control, self.store, block)
 
 
 def _given_ids(stream: StreamSpec, number: int, log: Log, batch: Batch) -> Sequence[tuple[int, int] | None]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
+from runnel_trio._broker._seen import Ending, Misfit, Muster, Standing, Surveyed
 from runnel_trio._broker._values import (
     SEALED,
     Acquired,
@@ -30,9 +31,7 @@ from runnel_trio._broker._values import (
     ProcessorSpec,
     Quarantine,
     Rewound,
-    Standing,
     StreamSpec,
-    Surveyed,
 )
 from runnel_trio._rules._cursor import LogState
 
@@ -45,12 +44,15 @@ __all__ = [
     "Broker",
     "Commit",
     "CommitOutcome",
+    "Ending",
     "Entry",
     "Held",
     "Layouts",
     "Lease",
     "Member",
     "Membership",
+    "Misfit",
+    "Muster",
     "Output",
     "Party",
     "Place",
@@ -355,6 +357,14 @@ class Broker(Protocol):
 
     async def survey(self, stream: StreamSpec) -> Sequence[Surveyed]:
         """All partitions of a stream, for people who look; each as of a moment of its own."""
+        ...
+
+    async def muster(self, party: Party) -> Muster:
+        """As `look`, for people: who of them is overdue, what has ended workers, what is no key of ours."""
+        ...
+
+    async def ended(self, app: str, ending: Ending) -> None:
+        """Keep for people that a worker was ended, for a while, beside the last few others."""
         ...
 
     async def remove(self, stream: StreamSpec, partition: int, xids: Sequence[bytes]) -> int:

@@ -13,6 +13,7 @@ import attrs
 import trio
 
 from runnel_trio._broker._protocol import (
+    Ending,
     Entry,
     Lease,
     Member,
@@ -206,6 +207,7 @@ class Store:
     switched: dict[tuple[str, str, int], int] = attrs.field(factory=dict)
     logs: dict[str, Log] = attrs.field(factory=dict)
     parties: dict[Party, Circle] = attrs.field(factory=dict)
+    endings: dict[str, list[Ending]] = attrs.field(factory=dict)
     _appended: trio.Event = attrs.field(factory=trio.Event)
 
     def log(self, key: str) -> Log:
@@ -213,6 +215,10 @@ class Store:
         if key not in self.logs:
             self.logs[key] = Log()
         return self.logs[key]
+
+    def party(self, party: Party) -> Circle:
+        """A party, made when it is first asked for."""
+        return self.parties.setdefault(party, Circle())
 
     def time_of_day(self) -> float:
         """The time of day by Trio's clock, which was right when it was first asked for."""

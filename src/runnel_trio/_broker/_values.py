@@ -32,9 +32,7 @@ __all__ = [
     "ProcessorSpec",
     "Quarantine",
     "Rewound",
-    "Standing",
     "StreamSpec",
-    "Surveyed",
 ]
 
 #: What `Broker.append` says of a partition that takes entries for another layout than that of the sender.
@@ -206,52 +204,6 @@ class Quarantine:
     def is_pause(self) -> bool:
         """Whether nothing failed: an operator wanted it so, and ``error`` is the reason."""
         return self.count == 0
-
-
-@attrs.frozen(kw_only=True)
-class Standing:
-    """Where a processor stands in a partition.
-
-    Attributes:
-        cursor: id of the last acknowledged entry.
-        lag: how many entries are not acknowledged; -1 when the server does not know.
-        next_id: id of the first of them that is still there; ``b"0-0"`` when there is none.
-        owner: the member that holds the lease; empty when nobody does.
-        epoch: of the last lease.
-        quarantine: why it stands still, if it does.
-    """
-
-    cursor: bytes
-    lag: int
-    next_id: bytes
-    owner: str
-    epoch: int
-    quarantine: Quarantine | None
-
-
-@attrs.frozen(kw_only=True)
-class Surveyed:
-    """A partition as of one moment, for people who look.
-
-    Attributes:
-        number: which one.
-        length: entries now in the log.
-        entries_added: entries ever added.
-        first_id: id of the first entry still there; ``b"0-0"`` when there is none.
-        last_id: the highest id ever given.
-        size: about how many bytes of memory it takes in the server.
-        processors: by name, all that have a cursor in it.
-        node: of a cluster, on which it is; else empty.
-    """
-
-    number: int
-    length: int = 0
-    entries_added: int = 0
-    first_id: bytes = b"0-0"
-    last_id: bytes = b"0-0"
-    size: int = 0
-    processors: Mapping[str, Standing] = attrs.field(factory=dict)
-    node: str = ""
 
 
 @attrs.frozen

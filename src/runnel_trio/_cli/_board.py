@@ -11,13 +11,15 @@ from datetime import UTC, datetime
 import attrs
 import click
 
+from runnel_trio._cli._alike import alike, reason
+from runnel_trio._health import TYPED, Typed
 from runnel_trio._overview import MemberView, Overview, PartitionView, ProcessorView, StreamView
-from runnel_trio._words import counted
+from runnel_trio._words import ago, counted, ranges
 from runnel_trio.constants import Overflow
 
-__all__ = ["Rates", "ago", "board", "size_of"]
+__all__ = ["Rates", "board", "size_of"]
 
-#: Partitions that stand still, or are behind, of which each has its own lines, at most.
+#: Reasons for which partitions stand still, of which each has lines of its own, at most.
 _SHOWN = 8
 #: What becomes of what is sent to a partition without room.
 _FULL = {
@@ -55,21 +57,6 @@ class Rates:
         return f"{max(0, now - before) / (self.now.time - self.before.time):,.0f}"
 
 
-def ago(seconds: float) -> str:
-    """A length of time, in the unit that fits.
-
-    Example:
-        >>> [ago(x) for x in (0.04, 7.26, 90, 5400, 200_000)]
-        ['0.0 s', '7.3 s', '90 s', '90 min', '56 h']
-    """
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    for unit, length, most in (("s", 1, 120), ("min", 60, 120), ("h", 3600, 96)):
-        if seconds < most * length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{seconds / 86_400:.0f} days"
-
-
 def size_of(count: float) -> str:
     """Bytes, in the unit that fits.
 
@@ -85,15 +72,18 @@ def size_of(count: float) -> str:
 
 
 def board(
-    view: Overview, before: Overview | None, *, module: str = "MODULE", server: str = "", width: int = 80
+    view: Overview,
+    before: Overview | None,
+    *,
+    typed: Typed = TYPED,
+    width: int = 80,
 ) -> list[str]:
     """The lines.
 
     Args:
         view: what to show.
         before: an earlier look, for the rates.
-        module: of the app, for the commands that lines say.
-        server: options for the server, for these too.
+        typed: how the commands are typed that lines say.
         width: columns, at least 60.
     """
     rates = Rates(before, view)
@@ -104,7 +94,7 @@ def board(
     if view.processors:
         lines += ["", _row("PROCESSOR", "LAG", "OLDEST", "/S", "OWNED", "MEMBERS")]
     for processor in view.processors:
-        lines += _processor(processor, rates, module, server)
+        lines += _processor(processor, rates, typed)
     return [_cut(line, width) for line in lines]
 
 
@@ -149,7 +139,7 @@ def _row(name: str, *cells: str) -> str:
     return f"{name:<28}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
 
 
-def _processor(processor: ProcessorView, rates: Rates, module: str, server: str) -> Iterator[str]:
+def _processor(processor: ProcessorView, rates: Rates, typed: Typed) -> Iterator[str]:
     standing = processor.standing()
     line = _row(
         f"{processor.stream}/{processor.name}",
@@ -159,16 +149,17 @@ def _processor(processor: ProcessorView, rates: Rates, module: str, server: str)
         f"{processor.owned}/{len(processor.partitions)}",
         str(len(processor.members)),
     )
-    yield click.style(line, fg="red", bold=True) if standing else line
+    wanted = all(x.is_paused for x in standing)
+    yield click.style(line, fg="yellow" if wanted else "red", bold=True) if standing else line
     for member in processor.members:
         yield _member(member, rates.now.time)
     if not processor.members:
         yield click.style("  nobody runs it", fg="red" if processor.lag else None)
-    for partition in standing[:_SHOWN]:
-        yield from _still(processor, partition, rates.now.time, module, server)
-    if len(standing) > _SHOWN:
-        more = [x.number for x in standing[_SHOWN:]]
-        yield click.style(f"  and {len(more)} more stand still: {_numbers(more)}", fg="red")
+    groups = alike(standing, lambda x: reason(x.quarantine))
+    for group in groups[:_SHOWN]:
+        yield from _still(group, processor, rates.now.time, typed)
+    if more := sorted(x.number for group in groups[_SHOWN:] for x in group):
+        yield click.style(f"  and {len(more)} more stand still: {ranges(more)}", fg="red")
     yield from _others(processor, standing)
 
 
@@ -176,6 +167,8 @@ def _member(member: MemberView, now: float) -> str:
     name = f"{member.host}:{member.pid}" if member.host else member.id
     since = "" if member.since is None else f"  up {ago(max(0.0, now - member.since))}"
     leaving = "  is leaving" if member.leaving else ""
+    if member.overdue:
+        leaving = f"  no heartbeat: counts as dead for {ago(member.overdue)}"
     version = f"  {member.version}" if member.version else ""
     return (
         f"  {name}{version}{since}  {counted(member.partitions, 'partition')}  {member.lag:,} behind{leaving}"
@@ -183,30 +176,28 @@ def _member(member: MemberView, now: float) -> str:
 
 
 def _still(
-    processor: ProcessorView, partition: PartitionView, now: float, module: str, server: str
+    partitions: Sequence[PartitionView], processor: ProcessorView, now: float, typed: Typed
 ) -> Iterator[str]:
-    why = partition.quarantine
-    behind = "?" if partition.lag is None else f"{partition.lag:,}"
+    """Those that stand still for the same reason."""
+    numbers, (first, *others) = [x.number for x in partitions], partitions
+    place, why = f"  [{ranges(numbers)}]", first.quarantine
+    behind = "?" if any(x.lag is None for x in partitions) else f"{sum(x.lag or 0 for x in partitions):,}"
     if why is None:
-        yield click.style(
-            f"  [{partition.number}] nobody owns it: {behind} behind, oldest {ago(partition.age)}", fg="red"
-        )
+        oldest = ago(max(x.age for x in partitions))
+        whom = "them" if others else "it"
+        yield click.style(f"{place} nobody owns {whom}: {behind} behind, oldest {oldest}", fg="red")
         return
-    since = max(0.0, now - datetime.fromisoformat(why.time).timestamp())
+    whys = [x.quarantine for x in partitions if x.quarantine]
+    since = ago(max(0.0, now - min(datetime.fromisoformat(x.time).timestamp() for x in whys)))
     if why.is_pause:
         reason = f": {why.error}" if why.error else ""
-        yield click.style(f"  [{partition.number}] paused for {ago(since)} by {why.member}{reason}", fg="red")
-        yield _resume(processor, partition, module, server)
-        return
-    events = counted(why.count, "event")
-    yield click.style(f"  [{partition.number}] stands still for {ago(since)}: {why.error}", fg="red")
-    yield f"      at {why.first.decode()}, {events}; {behind} behind; on {why.member}"
-    yield _resume(processor, partition, module, server)
-
-
-def _resume(processor: ProcessorView, partition: PartitionView, module: str, server: str) -> str:
-    name, number = f"{module}:{processor.name}", partition.number
-    return f"      runnel-trio processor resume {name} --partition {number}{server}"
+        yield click.style(f"{place} paused for {since} by {why.member}{reason}", fg="yellow")
+    else:
+        events, verb = counted(sum(x.count for x in whys), "event"), "stand" if others else "stands"
+        at = f"at {why.first.decode()}" + (" and in the others" if others else "")
+        yield click.style(f"{place} {verb} still for {since}: {why.error}", fg="red")
+        yield f"      {at}, {events}; {behind} behind; on {', '.join(sorted({x.member for x in whys}))}"
+    yield f"      {typed.resume(processor.name, numbers)}"
 
 
 def _others(processor: ProcessorView, standing: Sequence[PartitionView]) -> Iterator[str]:
@@ -222,23 +213,7 @@ def _others(processor: ProcessorView, standing: Sequence[PartitionView]) -> Iter
         moving = len(processor.partitions) - len(still)
         yield f"  behind, of {moving} that move: {len(behind)}, the most {most}"
     if unknown:
-        yield f"  the server does not know how far behind: {_numbers(unknown)}"
-
-
-def _numbers(numbers: Sequence[int]) -> str:
-    """Of partitions, with runs written as such.
-
-    Example:
-        >>> _numbers([1, 2, 3, 5, 9, 10])
-        '1-3, 5, 9-10'
-    """
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and number == runs[-1][-1] + 1:
-            runs[-1] = [runs[-1][0], number]
-        else:
-            runs.append([number])
-    return ", ".join("-".join(map(str, run)) for run in runs)
+        yield f"  the server does not know how far behind: {ranges(unknown)}"
 
 
 def _cut(line: str, width: int) -> str:

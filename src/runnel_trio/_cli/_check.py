@@ -15,6 +15,8 @@ from runnel_trio._broker._shared import SharedBroker, place_of
 from runnel_trio._cli._errors import Ended, Exit, ended
 from runnel_trio._cli._load import discover, load, redirect
 from runnel_trio._cli._run import chosen
+from runnel_trio._cli._status import looked_over
+from runnel_trio._health import troubles
 from runnel_trio._kinds import redacted, redacted_text
 from runnel_trio._words import counted
 
@@ -89,6 +91,9 @@ async def _server(app: App, findings: _Findings) -> None:
                 layouts = await broker.layouts(stream.code)
                 former_counts = () if layouts is None else layouts.former_counts
                 _stream(stream.code, there.get(stream.name), former_counts, findings)
+            for trouble in troubles(await looked_over(app, broker)):
+                if trouble.kind == "misfit":
+                    findings.wrong(Exit.REFUSED, trouble.line)
     except Exception as error:
         found = ended(error)
         findings.wrong(found.code, found.text)

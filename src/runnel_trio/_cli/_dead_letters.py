@@ -11,6 +11,7 @@ import click
 from runnel_trio._app import App
 from runnel_trio._cli._errors import Ended, Exit, tell
 from runnel_trio._cli._options import Command, F, common
+from runnel_trio._cli._options import partitions as chosen_partitions
 from runnel_trio._cli._processor import operate
 from runnel_trio._kinds import legible
 from runnel_trio._processor import Processor
@@ -36,9 +37,7 @@ def _chosen(command: F) -> F:
 
 @dead_letters.command("list", cls=Command)
 @_target
-@click.option(
-    "--partition", "partitions", type=int, multiple=True, metavar="N", help="Only this one; repeatable."
-)
+@chosen_partitions
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most so many.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON document for each, with all that is known.")
 @common

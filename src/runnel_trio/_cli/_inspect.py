@@ -13,9 +13,10 @@ import trio
 
 from runnel_trio._broker._protocol import Broker, Entry, Layouts, ProcessorSpec, StreamSpec
 from runnel_trio._cli._errors import Ended, Exit, concluded, tell
-from runnel_trio._cli._keys import key_of, number_of
 from runnel_trio._cli._look import looked_at, looking
 from runnel_trio._cli._options import Command, common
+from runnel_trio._cli._options import partitions as chosen_partitions
+from runnel_trio._cli._partition_keys import key_of, number_of
 from runnel_trio._cli._processor import with_zone
 from runnel_trio._event import Event, Origin, Partition
 from runnel_trio._kinds import legible
@@ -36,9 +37,7 @@ _BLOCK = 1.0
 
 @click.command(cls=Command)
 @click.argument("target", metavar="MODULE:STREAM")
-@click.option(
-    "--partition", "partitions", type=int, multiple=True, metavar="N", help="Only this one; repeatable."
-)
+@chosen_partitions
 @click.option("--key", metavar="KEY", help="Only the events of this partition key.")
 @click.option(
     "--from",

@@ -1,55 +1,118 @@
-"""A partition key as it is written on a command line: read as the field's type, or as JSON, or as text."""
+"""Keys out of what a terminal sends, however the bytes are dealt to reads.
+
+One key may be one byte or many, and a read may have half a key, or ten of them (key repeat, over SSH). A
+sequence is parsed to its end by its grammar (ECMA-48, and what xterm adds) before it is looked up: so one
+which is not known here is one key that means nothing, and never the characters that it has in it.
+"""
 
 from __future__ import annotations
 
-import json
-from contextlib import suppress
-from typing import Any
+import re
 
-from runnel_trio._cli._errors import Ended, Exit
-from runnel_trio._stream import Stream
-from runnel_trio.exceptions import RunnelError
+import attrs
 
-__all__ = ["key_of", "number_of"]
+__all__ = ["ESCAPE", "Keys"]
+
+#: The key of that name, alone.
+ESCAPE = "escape"
+
+_ESC = 0x1B
+#: Sequences that mean something; with the forms that say "and no other key is held down".
+_NAMED = {"[A": "up", "OA": "up", "[1;1A": "up", "[B": "down", "OB": "down", "[1;1B": "down"}
+_PASTE, _PASTED = "[200~", b"\x1b[201~"
+#: Behind ESC: a sequence with parameters, its beginning; and those with a text up to a terminator.
+_CSI = re.compile(rb"\[(?:\[[ -~]|M[\x00-\xff]{3}|(?![M\[])[0-?]*[ -/]*[@-~])")
+_CSI_BEGUN = re.compile(rb"\[(?:\[|M[\x00-\xff]{0,2}|[0-?]*[ -/]*)")
+_SS3, _SS3_BEGUN = re.compile(rb"O[0-9;]*[@-~]"), re.compile(rb"O[0-9;]*")
+_TEXT = re.compile(rb"[P\]X^_][^\x07\x18\x1a\x1b]*(?:[\x07\x18\x1a]|\x1b\\)")
+_TEXT_BEGUN = re.compile(rb"[P\]X^_][^\x07\x18\x1a\x1b]*(?:\x1b\Z)?")
+#: How many bytes a character of UTF-8 has, by its first.
+_WIDTHS = ((0xC2, 0xDF, 2), (0xE0, 0xEF, 3), (0xF0, 0xF4, 4))
 
 
-def key_of(stream: Stream[Any], text: str) -> Any:
-    """The key that ``text`` means.
+@attrs.define
+class Keys:
+    r"""What has been read and is no whole key yet.
 
-    With ``partition_by="field"`` it is a value of that field's type. With a function it may be of any type:
-    JSON where it is such, else text.
-
-    Raises:
-        Ended: it is none of the field's.
+    Example:
+        >>> keys = Keys()
+        >>> keys.feed(b"q\x1b[A\x1b[A\x1b[H\x1b[1;"), keys.is_pending, keys.feed(b"5Bj")
+        (['q', 'up', 'up'], True, ['j'])
     """
-    if not isinstance(stream.partition_by, str):
-        return _json(text)
-    read = stream.codec.reader_of(stream.partition_by)
-    if read is None:  # a property of the record
-        return _json(text)
-    for form in (text, _json(text)):
-        with suppress(Exception):  # a user's hook may raise anything
-            return read(form)
-    raise Ended(
-        Exit.USAGE,
-        f"{text!r} is no {stream.partition_by} of {stream.record.__name__}: give it as it stands in JSON",
-    )
+
+    _rest: bytes = b""
+    _pasting: bool = False
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether the beginning of a key is there; if nothing follows soon, see `flush`."""
+        return bool(self._rest)
+
+    def feed(self, data: bytes) -> list[str]:
+        """The keys that are whole now: characters, names, and nothing for what has no meaning."""
+        self._rest += data
+        found = []
+        while (taken := self._take()) is not None:
+            size, key = taken
+            self._rest = self._rest[size:]
+            if key:
+                found.append(key)
+        return found
+
+    def flush(self) -> list[str]:
+        """Nothing more has come for a while: ESC alone was that key, and other beginnings were nothing."""
+        if self._pasting:
+            return []
+        alone = self._rest.strip(b"\x1b") == b"" != self._rest
+        self._rest = b""
+        return [ESCAPE] if alone else []
+
+    def _take(self) -> tuple[int, str] | None:
+        """Size and meaning of the first key; None while it is not whole."""
+        rest = self._rest
+        if self._pasting:
+            return self._pasted(rest)
+        if not rest:
+            return None
+        if rest[0] != _ESC:
+            return _character(rest)
+        escapes = len(rest) - len(rest.lstrip(b"\x1b"))
+        size = _sequence(rest[escapes:])
+        if size is None:
+            return None
+        text = rest[escapes : escapes + size].decode("latin-1")
+        self._pasting = text == _PASTE
+        return escapes + size, _NAMED.get(text, "") if escapes == 1 else ""
+
+    def _pasted(self, rest: bytes) -> tuple[int, str] | None:
+        """What is pasted is no keys; of its end, there may be a part."""
+        before, end, _ = rest.partition(_PASTED)
+        if end:
+            self._pasting = False
+            return len(before) + len(end), ""
+        kept = next(n for n in range(len(_PASTED) - 1, -1, -1) if rest.endswith(_PASTED[:n]))
+        return (len(rest) - kept, "") if len(rest) > kept else None
 
 
-def number_of(stream: Stream[Any], key: Any, count: int) -> int:
-    """The number of the partition of a key, of so many.
+def _sequence(rest: bytes) -> int | None:
+    """How long the sequence is whose ESC stood before; None while it is not whole."""
+    for whole, begun in ((_CSI, _CSI_BEGUN), (_SS3, _SS3_BEGUN), (_TEXT, _TEXT_BEGUN)):
+        if found := whole.match(rest):
+            return found.end()
+        if found := begun.match(rest):  # what cannot go on was cut off there
+            return None if found.end() == len(rest) else found.end()
+    character = _character(rest) if rest else None  # with Alt
+    return None if character is None else character[0]
 
-    Raises:
-        Ended: it cannot be hashed.
-    """
+
+def _character(rest: bytes) -> tuple[int, str] | None:
+    """Size and text of a character; of what is none, nothing, a byte at a time."""
+    width = next((width for least, most, width in _WIDTHS if least <= rest[0] <= most), 1)
+    text = rest[:width]
+    follows = all(0x80 <= x <= 0xBF for x in text[1:])
+    if follows and len(text) < width:
+        return None
     try:
-        return int(stream.hasher(key)) % count
-    except RunnelError as error:
-        raise Ended(Exit.USAGE, str(error)) from error
-
-
-def _json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
+        return width, text.decode()
+    except UnicodeDecodeError:
+        return 1, ""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import click
 
-__all__ = ["Command", "F", "common"]
+from runnel_trio._kinds import redacted
+from runnel_trio.settings import MOST_PARTITIONS
+
+__all__ = ["Command", "F", "common", "partitions", "typed_server"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -44,3 +47,35 @@ def common(command: F) -> F:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def _numbers(text: str) -> Iterator[int]:
+    """Of partitions, as ``3``, ``0-15`` or ``0-3,7``: as they are shown."""
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        ends = (first, last if dash else first)
+        if not all(x.isascii() and x.isdigit() for x in ends):
+            raise click.BadParameter(f"{text!r} is no number of a partition, and no range as 0-15 or 0-3,7")
+        least, most = map(int, ends)
+        if not least <= most <= MOST_PARTITIONS:
+            raise click.BadParameter(f"{text!r} is no range of partitions")
+        yield from range(least, most + 1)
+
+
+def partitions(command: F) -> F:
+    """The option that chooses partitions; together, whatever was given more than once."""
+    return click.option(
+        "--partition",
+        "partitions",
+        multiple=True,
+        metavar="N",
+        help="Only this one; repeatable, and 0-3,7 means several.",
+        callback=lambda _, __, given: tuple(sorted({x for text in given for x in _numbers(text)})),
+    )(command)
+
+
+def typed_server(redis_url: str | None, embedded: str | None) -> str:
+    """The options for the server as they were typed, for a command that is told; not with a password."""
+    if redis_url is not None and redacted(redis_url) == redis_url:
+        return f" --redis-url {redis_url}"
+    return f" --embedded={embedded}" if embedded else ""

@@ -8,27 +8,27 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
+import attrs
 import click
 import trio
 
 from runnel_trio._app import App
 from runnel_trio._broker._protocol import Broker, ProcessorSpec
+from runnel_trio._cli._alike import alike
 from runnel_trio._cli._errors import Ended, Exit, concluded, tell
 from runnel_trio._cli._load import app_of, load, redirect
 from runnel_trio._cli._logging import configure
-from runnel_trio._cli._options import Command, common
+from runnel_trio._cli._options import Command, common, typed_server
+from runnel_trio._cli._options import partitions as chosen_partitions
+from runnel_trio._cli._resuming import Resuming
 from runnel_trio._cli._status import refuse_missing
-from runnel_trio._kinds import redacted_text
-from runnel_trio._operations import PartitionReset, Quarantined, forget, numbers_of, stages, start_of
+from runnel_trio._health import Typed
+from runnel_trio._operations import PartitionReset, forget, numbers_of, stages, start_of
 from runnel_trio._processor import Processor
-from runnel_trio._words import counted
+from runnel_trio._words import counted, numbered, ranges
 from runnel_trio.exceptions import Misconfigured
 
 __all__ = ["operate", "processor", "with_zone"]
-
-_PARTITIONS = click.option(
-    "--partition", "partitions", type=int, multiple=True, metavar="N", help="Only this one; repeatable."
-)
 
 
 def operate(
@@ -75,7 +75,7 @@ def processor() -> None:
     metavar="0|$|ID|TIME",
     help="The first event to process: 0 for all, $ for those sent from now on, a stream id, or a time.",
 )
-@_PARTITIONS
+@chosen_partitions
 @click.option("--force", is_flag=True, help="Also while workers run.")
 @click.option("--dry-run", is_flag=True, help="Only say what would change.")
 @common
@@ -97,8 +97,8 @@ async def _reset(
     when = with_zone(start, app)
     await _check(app, processor, partitions, when)
     found = await processor.reset(when, partitions=partitions or None, force=force, dry_run=dry_run)
-    for change in found:
-        click.echo(_line(processor, change, found[0].layout))
+    for group in alike(found, lambda x: attrs.evolve(x, partition=0)):
+        click.echo(_line(processor, group, found[0].layout))
     before = sum(change.lag_before or 0 for change in found)
     after = sum(change.lag_after for change in found)
     told = f"{counted(after, 'event')} to be processed, {before:,} before."
@@ -129,17 +129,20 @@ def with_zone(start: str, app: App) -> str | datetime:
     return when if when.tzinfo is not None else when.replace(tzinfo=app.settings.timezone)
 
 
-def _line(processor: Processor[Any], change: PartitionReset, layout: int) -> str:
-    place = f"{processor.stream.name}[{change.partition}]"
+def _line(processor: Processor[Any], changes: Sequence[PartitionReset], layout: int) -> str:
+    """Of partitions where it is the same."""
+    change = changes[0]
+    place = numbered(processor.stream.name, (x.partition for x in changes))
     lag = "?" if change.lag_before is None else f"{change.lag_before:,}"
+    each = "  each" if len(changes) > 1 and change.lag_after + (change.lag_before or 0) else ""
     new = "  (of the new partitions)" if change.layout > layout else ""
-    return f"{place}  {change.before or 'new'} → {change.after}  lag {lag} → {change.lag_after:,}{new}"
+    return f"{place}  {change.before or 'new'} → {change.after}  lag {lag} → {change.lag_after:,}{each}{new}"
 
 
 @processor.command(cls=Command)
 @click.argument("target", metavar="MODULE:PROCESSOR")
 @click.argument("start", metavar="0|$|ID|TIME")
-@_PARTITIONS
+@chosen_partitions
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--dry-run", is_flag=True, help="Only say what would change.")
 @common
@@ -165,7 +168,7 @@ async def _seek(
 
 @processor.command(cls=Command)
 @click.argument("target", metavar="MODULE:PROCESSOR")
-@_PARTITIONS
+@chosen_partitions
 @click.option("--reason", default="", metavar="TEXT", help="Shown to whoever looks.")
 @click.option("--dry-run", is_flag=True, help="Only say which would be paused.")
 @common
@@ -180,9 +183,12 @@ def pause(target: str, partitions: Sequence[int], *, reason: str, dry_run: bool,
         else:
             numbers = await found.pause(partitions or None, reason=reason)
         what = "Would pause" if dry_run else "Paused"
-        tell(f"{what} for {found.name}: {counted(len(numbers), 'partition')} of {found.stream.name}.")
+        which = f": {ranges(numbers)}" if numbers else ""
+        tell(f"{what} for {found.name}: {counted(len(numbers), 'partition')} of {found.stream.name}{which}.")
         if not dry_run and numbers:
-            tell(f"To go on: runnel-trio processor resume {target}")
+            module, _, name = target.partition(":")
+            typed = Typed(module, typed_server(server["redis_url"], server["embedded"]))
+            tell(f"To go on: {typed.resume(name, numbers)}")
 
     return operate(target, work, looks=dry_run, **server)
 
@@ -285,7 +291,7 @@ def confirmed(question: str) -> None:
 
 @processor.command(cls=Command)
 @click.argument("target", metavar="MODULE:PROCESSOR")
-@_PARTITIONS
+@chosen_partitions
 @click.option("--skip", is_flag=True, help="Leave out what failed: it is not handled again.")
 @click.option("--dead-letter", is_flag=True, help="Make dead letters of what failed, and go on behind it.")
 @click.option("--dry-run", is_flag=True, help="Only show what stands still, and why.")
@@ -299,40 +305,10 @@ def resume(
     """
     if skip and dead_letter:
         raise click.UsageError("--skip leaves out what --dead-letter keeps: give one of them")
-    work = partial(_resume, partitions=partitions, skip=skip, dead_letter=dead_letter, dry_run=dry_run)
+
+    async def work(app: App, found: Processor[Any]) -> None:
+        await _check(app, found, partitions)
+        how = Resuming(found, skip=skip, dead_letter=dead_letter)
+        await how.run(await found.quarantined(partitions or None), dry_run=dry_run)
+
     return operate(target, work, looks=True, **server)
-
-
-async def _resume(
-    app: App,
-    processor: Processor[Any],
-    *,
-    partitions: Sequence[int],
-    skip: bool,
-    dead_letter: bool,
-    dry_run: bool,
-) -> None:
-    await _check(app, processor, partitions)
-    found = await processor.quarantined(partitions or None)
-    for why in found:
-        _show(processor, why)
-        if not dry_run:
-            done = await processor.resume([why], skip=skip, dead_letter=dead_letter)
-            place = f"{processor.stream.name}[{why.partition}]"
-            what = "it" if why.count == 1 else f"these {counted(why.count, 'event')}"
-            how = f", without {what}" if skip else f"; {what} can be found among the dead letters"
-            changed = f"{place} has changed meanwhile; nothing was done. Look again."
-            tell(f"{place} goes on{how if skip or dead_letter else ''}." if done else changed)
-    if not found:
-        tell("No partition stands still.")
-
-
-def _show(processor: Processor[Any], why: Quarantined) -> None:
-    if why.is_pause:
-        reason = f": {why.error}" if why.error else ""
-        tell(f"{processor.stream.name}[{why.partition}] was paused by {why.member} at {why.time}{reason}")
-        return
-    events = why.first if why.count == 1 else f"{counted(why.count, 'event')} from {why.first}"
-    place = f"{processor.stream.name}[{why.partition}]"
-    tell(redacted_text(f"{place} stands still at {events} since {why.time}: {why.error}"))
-    tell(redacted_text("".join(f"    {line}\n" for line in why.traceback.splitlines()).rstrip()))

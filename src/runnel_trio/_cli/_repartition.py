@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
 import attrs
@@ -13,17 +13,19 @@ import trio
 
 from runnel_trio._app import App
 from runnel_trio._broker._protocol import Broker, Quarantine
+from runnel_trio._cli._alike import alike, reason
 from runnel_trio._cli._errors import Exit, concluded, tell
 from runnel_trio._cli._load import app_of, load, redirect
 from runnel_trio._cli._logging import configure
-from runnel_trio._cli._options import Command, common
+from runnel_trio._cli._options import Command, common, typed_server
 from runnel_trio._cli._progress import ERASE
 from runnel_trio._cli._status import refuse_missing
+from runnel_trio._health import Typed
 from runnel_trio._kinds import redacted_text
 from runnel_trio._processor import refuse_far
 from runnel_trio._repartition import Progress, Repartition, Waiting
 from runnel_trio._stream import Stream
-from runnel_trio._words import counted
+from runnel_trio._words import counted, numbered
 
 __all__ = ["repartition"]
 
@@ -60,7 +62,7 @@ def repartition(
         refuse_missing(embedded)
         redirect(app, redis_url=redis_url, embedded=embedded)
         configure(app.settings, tell)
-        shown = _Shown(found.name, target.partition(":")[0], count)
+        shown = _Shown(found.name, target.partition(":")[0], count, server=typed_server(redis_url, embedded))
         return trio.run(_session, app, found, shown, _say if dry_run else _do)
 
     return concluded(command, show_all=show_all)
@@ -138,12 +140,14 @@ class _Shown:
         module: of its code, for the commands that lines say.
         count: of the partitions wanted.
         terminal: whether there is one to draw on.
+        server: options for the server, for the commands too.
     """
 
     name: str
     module: str
     count: int
     terminal: bool = attrs.field(factory=sys.stderr.isatty)
+    server: str = attrs.field(default="", kw_only=True)
     _told: set[str] = attrs.field(factory=set, init=False)
     _due: float = attrs.field(default=0.0, init=False)
 
@@ -191,20 +195,22 @@ class _Shown:
         for waiting in progress.waiting:
             if not waiting.members:
                 yield f"{waiting.name} is waited for, and no worker runs it."
-            for why in waiting.standing:
-                yield self._standing(waiting, why)
+            for group in alike(waiting.standing, reason):
+                yield self._standing(waiting, group)
         if progress.unread:
             yield (
                 f"No processor has ever read {_events(progress.unread)} that are stored: run one, or if "
                 "these are dead letters, replay or drop them (runnel-trio dead-letters)."
             )
 
-    def _standing(self, waiting: Waiting, why: Quarantine) -> str:
-        state = f"is paused by {why.member}" if why.is_pause else f"stands still: {why.error}"
-        resume = f"runnel-trio processor resume {self.module}:{waiting.name} --partition {why.partition}"
-        return redacted_text(
-            f"{waiting.name} is waited for: {self.name}[{why.partition}] {state}. Let it go on: {resume}"
-        )
+    def _standing(self, waiting: Waiting, group: Sequence[Quarantine]) -> str:
+        """Of partitions that stand still for the same reason."""
+        numbers, why = [x.partition for x in group], group[0]
+        be, still, it = ("is", "stands", "it") if len(group) == 1 else ("are", "stand", "them")
+        state = f"{be} paused by {why.member}" if why.is_pause else f"{still} still: {why.error}"
+        resume = Typed(self.module, self.server).resume(waiting.name, numbers)
+        place = numbered(self.name, numbers)
+        return redacted_text(f"{waiting.name} is waited for: {place} {state}. Let {it} go on: {resume}")
 
 
 def _events(count: int) -> str:

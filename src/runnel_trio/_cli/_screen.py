@@ -7,6 +7,7 @@ parts, each a text and the name of what it is; `STYLES` says how that looks.
 from __future__ import annotations
 
 import string
+import textwrap
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -14,9 +15,11 @@ from typing import TypeAlias
 
 import attrs
 
-from runnel_trio._cli._board import ago, size_of
+from runnel_trio._cli._alike import alike, reason
+from runnel_trio._cli._board import size_of
+from runnel_trio._health import LIMITS, Limits, Trouble, Weight, state, troubles
 from runnel_trio._overview import MemberView, Overview, PartitionView, ProcessorView, StreamView
-from runnel_trio._words import counted
+from runnel_trio._words import ago, counted, ranges
 
 __all__ = ["STYLES", "History", "Line", "screen", "sparkline"]
 
@@ -40,6 +43,11 @@ _KEPT = 120
 _BARS = " ▁▂▃▄▅▆▇█"
 #: Members are letters on the map.
 _LETTERS = string.ascii_uppercase + string.ascii_lowercase
+#: Troubles that are told each.
+_TOLD = 3
+#: Lines of each, beside the first.
+_WRAPPED = 2
+_STYLE_OF = {Weight.NOTE: "behind", Weight.BEHIND: "behind", Weight.STANDING: "bad"}
 #: Without an owner; standing still; of one of more members than there are letters.
 _NOBODY, _STANDS, _MORE = "·", "!", "*"
 
@@ -127,7 +135,15 @@ def sparkline(rates: Sequence[float], width: int) -> str:
 
 
 def screen(
-    view: Overview, history: History, *, chosen: int, width: int, height: int, asked: str = "", told: str = ""
+    view: Overview,
+    history: History,
+    *,
+    chosen: int,
+    width: int,
+    height: int,
+    asked: str = "",
+    told: str = "",
+    limits: Limits = LIMITS,
 ) -> list[Line]:
     """The lines of a screen, no more than fit.
 
@@ -139,22 +155,35 @@ def screen(
         height: lines, at least 12.
         asked: a question at the bottom, in place of the help.
         told: what has been done last.
+        limits: by which it is told what is not well.
     """
     when = datetime.fromtimestamp(view.time, UTC).strftime("%H:%M:%S UTC")
     title = f"{view.app}   {when}" + (f"   leader: {view.leader}" if view.leader else "")
     bottom: Line = [(asked, "behind")] if asked else [(_HELP, "help")]
-    lines: list[Line] = [[(title, "title")], []]
+    found = troubles(view, limits)
+    lines: list[Line] = [[(title, "title")], *_state(found, width), []]
     lines += _streams(view, history, width)
-    lines += [[], *_processors(view, history, chosen, width)]
+    lines += [[], *_processors(view, history, chosen, width, found)]
     if view.processors:
         one = view.processors[min(chosen, len(view.processors) - 1)]
-        lines += [[], *_detail(view, one, history, width)]
+        lines += [[], *_detail(view, one, history, width, limits)]
     room = height - 1 - bool(told)
     shown = [_cut(line, width) for line in lines[:room]]
     if len(lines) > room:
         shown[-1] = [("… a larger terminal shows more", "head")]
     shown += [[]] * (room - len(shown))
     return [*shown, *([_cut([(told, "")], width)] if told else []), _cut(bottom, width)]
+
+
+def _state(found: Sequence[Trouble], width: int) -> Iterator[Line]:
+    """What is not well, the heaviest first; and that all else is."""
+    for trouble in found[:_TOLD]:
+        first, *others = textwrap.wrap(trouble.line, width, subsequent_indent="  ") or [""]
+        yield from ([(x, _STYLE_OF[trouble.weight])] for x in (first, *others[:_WRAPPED]))
+    if len(found) > _TOLD:
+        yield [(f"and {len(found) - _TOLD} more: see `runnel-trio status`", "behind")]
+    if state(found) is Weight.NOTE:
+        yield [("all else is well" if found else "all is well", "well")]
 
 
 _HELP = "↑↓ choose   p pause   r resume   q quit"
@@ -181,15 +210,17 @@ def _streams(view: Overview, history: History, width: int) -> Iterator[Line]:
             yield [(f"  {counts} partitions: the former ones are not gone yet", "behind")]
 
 
-def _processors(view: Overview, history: History, chosen: int, width: int) -> Iterator[Line]:
+def _processors(
+    view: Overview, history: History, chosen: int, width: int, found: Sequence[Trouble]
+) -> Iterator[Line]:
     bars = _spark_width(width)
     yield [(f"{'PROCESSOR':<24}{'LAG':>12}{'OLDEST':>11}{'OWNED':>10}{'DONE/S':>9}  ", "head")]
     for place, processor in enumerate(view.processors):
         rates = history.of_processor(processor)
         name = _short(_name(processor), 23)
         owned = f"{processor.owned}/{len(processor.partitions)}"
-        standing = processor.standing()
-        style = "bad" if standing else "behind" if processor.lag and processor.age > 60 else ""
+        own = [x for x in found if x.where == _name(processor)]
+        style = _STYLE_OF[state(own)] if own else ""
         yield [
             (f"{name:<24}", "chosen" if place == chosen else style),
             (f"{processor.lag:>12,}{ago(processor.age):>11}{owned:>10}", style),
@@ -198,32 +229,39 @@ def _processors(view: Overview, history: History, chosen: int, width: int) -> It
         ]
 
 
-def _detail(view: Overview, processor: ProcessorView, history: History, width: int) -> Iterator[Line]:
+def _detail(
+    view: Overview, processor: ProcessorView, history: History, width: int, limits: Limits
+) -> Iterator[Line]:
     """Partitions by who owns them, who that is, and what stands still."""
     known = history.letters(processor)
     letters = {member.id: known.get(member.id, _MORE) for member in processor.members}
     yield [(f"partitions of {_name(processor)}", "head")]
-    yield from _map(processor.partitions, letters, width)
+    yield from _map(processor.partitions, letters, width, limits)
     for member in processor.members:
         name = f"{member.host}:{member.pid}" if member.host else member.id
         since = "" if member.since is None else f"  up {ago(max(0.0, view.time - member.since))}"
-        silent = history.silent(processor, member, view.time)
+        silent = max(
+            history.silent(processor, member, view.time), member.overdue and member.overdue + member.expiry
+        )
         state = f"  no heartbeat for {ago(silent)}" if silent else "  is leaving" if member.leaving else ""
         facts = f"  {name}  {counted(member.partitions, 'partition')}  {member.lag:,} behind{state}{since}"
         yield [(f"{letters[member.id]}", "title"), (facts, "behind" if state else "")]
     if not processor.members:
         yield [("nobody runs it", "bad")]
-    for partition in processor.standing():
-        why = partition.quarantine
-        said = "nobody owns it" if why is None else f"paused: {why.error}" if why.is_pause else why.error
-        lag = "?" if partition.lag is None else f"{partition.lag:,}"
-        yield [
-            (f"[{partition.number}] ", "bad"),
-            (f"{said}  {lag} behind, oldest {ago(partition.age)}", "bad"),
-        ]
+    for group in alike(processor.standing(), lambda x: reason(x.quarantine)):
+        why = group[0].quarantine
+        said = "nobody owns it" if why is None else why.error
+        if why is not None and why.is_pause:
+            said = f"paused: {why.error}" if why.error else "paused"
+        lag = "?" if any(x.lag is None for x in group) else f"{sum(x.lag or 0 for x in group):,}"
+        style, oldest = "behind" if why and why.is_pause else "bad", ago(max(x.age for x in group))
+        numbers = ranges(x.number for x in group)
+        yield [(f"[{numbers}] ", style), (f"{said}  {lag} behind, oldest {oldest}", style)]
 
 
-def _map(partitions: Sequence[PartitionView], letters: dict[str, str], width: int) -> Iterator[Line]:
+def _map(
+    partitions: Sequence[PartitionView], letters: dict[str, str], width: int, limits: Limits
+) -> Iterator[Line]:
     """A letter for each partition, in groups of eight, with the number of the first of each line."""
     per_line = max(8, (width - 7) // 9 * 8)
     for first in range(0, len(partitions), per_line):
@@ -231,17 +269,17 @@ def _map(partitions: Sequence[PartitionView], letters: dict[str, str], width: in
         for place, partition in enumerate(partitions[first : first + per_line]):
             if place and place % 8 == 0:
                 line.append((" ", ""))
-            line.append(_cell(partition, letters))
+            line.append(_cell(partition, letters, limits))
         yield line
 
 
-def _cell(partition: PartitionView, letters: dict[str, str]) -> tuple[str, str]:
+def _cell(partition: PartitionView, letters: dict[str, str], limits: Limits) -> tuple[str, str]:
     if partition.quarantine is not None:
-        return _STANDS, "bad"
+        return _STANDS, "behind" if partition.is_paused else "bad"
     letter = letters.get(partition.owner)
     if letter is None:
         return _NOBODY, "bad" if partition.lag else ""
-    return letter, "behind" if partition.lag and partition.age > 10 else "well"
+    return letter, "behind" if partition.lag and partition.age > limits.age else "well"
 
 
 def _spark_width(width: int) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
@@ -24,7 +24,7 @@ from runnel_trio._cli._send import BadRecord, parsed
 from runnel_trio._cli._signals import obeyed
 from runnel_trio._scopes import helpers
 from runnel_trio._stream import Stream
-from runnel_trio._words import counted
+from runnel_trio._words import counted, ranges
 from runnel_trio.exceptions import (
     BrokerRefused,
     BrokerUnavailable,
@@ -193,7 +193,7 @@ class Sending:
         except StreamFull as error:
             unsent = [numbers[place] for place in error.unsent]
             self.sent += len(numbers) - len(unsent)
-            self.doubt = f"Of lines {_ranges(numbers)}, these are not stored: {_ranges(unsent)}"
+            self.doubt = f"Of lines {ranges(numbers, ' to ')}, these are not stored: {ranges(unsent, ' to ')}"
             raise
         self.doubt = ""
         self.sent += len(numbers)
@@ -227,15 +227,4 @@ def _reason(error: Exception) -> str:
 def _doubtful(numbers: Sequence[int]) -> str:
     if len(numbers) == 1:
         return f"Line {numbers[0]} may be stored or not"
-    return f"Of lines {_ranges(numbers)}, any may be stored or not"
-
-
-def _ranges(numbers: Iterable[int]) -> str:
-    """Rising numbers, as in ``1 to 3, 7``."""
-    ranges: list[list[int]] = []
-    for number in numbers:
-        if ranges and ranges[-1][1] == number - 1:
-            ranges[-1][1] = number
-        else:
-            ranges.append([number, number])
-    return ", ".join(f"{a} to {b}" if a != b else str(a) for a, b in ranges)
+    return f"Of lines {ranges(numbers, ' to ')}, any may be stored or not"

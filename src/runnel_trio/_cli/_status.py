@@ -1,11 +1,10 @@
-"""``runnel-trio status``: what stands still, since when, and what to type; for people and for probes."""
+"""``runnel-trio status``: what is not well, since when, and what to type; for people and for probes."""
 
 from __future__ import annotations
 
-import enum
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,28 +13,28 @@ import click
 import trio
 
 from runnel_trio._app import App
-from runnel_trio._broker._protocol import ProcessorSpec
+from runnel_trio._broker._protocol import Broker
 from runnel_trio._cli._board import board
 from runnel_trio._cli._errors import Ended, Exit, concluded, tell
 from runnel_trio._cli._load import discover, load, redirect
 from runnel_trio._cli._logging import configure
-from runnel_trio._cli._options import Command, F, common
+from runnel_trio._cli._options import Command, F, common, typed_server
+from runnel_trio._health import AGE, Limits, Trouble, Typed, Weight, state, troubles
 from runnel_trio._kinds import redacted
-from runnel_trio._overview import Health, Overview, health, overview
+from runnel_trio._overview import Overview, overview
 
-__all__ = ["app_or_name", "of_app", "status"]
+__all__ = ["app_or_name", "looked_over", "max_age", "of_app", "refuse_missing", "status", "told"]
 
 #: Seconds for which the server may be silent.
 _PATIENCE = 10.0
 
 
-class State(enum.IntEnum):
-    """The exit codes of ``status``."""
-
-    WELL = 0
-    BEHIND = 1
-    STANDING = 2
-    UNREACHABLE = Exit.UNAVAILABLE
+#: What ends it with the code 3; the others are weights of troubles.
+_UNREACHABLE = Exit.UNAVAILABLE
+#: The same in words, as --json has them.
+_WORDS = {Weight.NOTE: "well", Weight.BEHIND: "behind", Weight.STANDING: "standing"}
+_WEIGHTS = {**_WORDS, Weight.NOTE: "note"}
+_COLOURS = {Weight.NOTE: "yellow", Weight.BEHIND: "yellow", Weight.STANDING: "red"}
 
 
 def of_app(command: F) -> F:
@@ -44,6 +43,18 @@ def of_app(command: F) -> F:
         "--app", "name", metavar="NAME", help="The app's name, where its code is not at hand."
     )
     return click.argument("target", metavar="[MODULE:APP]", required=False)(option(command))
+
+
+def max_age(command: F) -> F:
+    """How long an event may wait."""
+    return click.option(
+        "--max-age",
+        type=click.FloatRange(min=0),
+        default=AGE,
+        show_default=True,
+        metavar="SECONDS",
+        help="An app is not well in which an event waits for longer.",
+    )(command)
 
 
 @click.command(cls=Command)
@@ -61,18 +72,13 @@ def of_app(command: F) -> F:
 @click.option(
     "--max-lag", type=click.IntRange(min=0), metavar="N", help="Exit 1 if a processor is further behind."
 )
-@click.option(
-    "--max-age",
-    type=click.FloatRange(min=0),
-    metavar="SECONDS",
-    help="Exit 1 if an event waits for longer.",
-)
+@max_age
 @common
 def status(
     target: str | None,
     name: str | None,
     max_lag: int | None,
-    max_age: float | None,
+    max_age: float,
     over: float,
     *,
     as_json: bool,
@@ -85,8 +91,8 @@ def status(
 
     Streams, processors, members, what is behind, and what stands still.
 
-    The exit code is 0 when all is well, 1 when something is further behind than --max-lag or --max-age allow,
-    2 when something stands still, 3 when the server cannot be reached.
+    The exit code is 0 when all is well, 1 when something is further behind than it may be, or has just gone
+    wrong, 2 when something stands still, 3 when the server cannot be reached.
     """
 
     def command() -> int:
@@ -94,20 +100,22 @@ def status(
         refuse_missing(embedded)
         redirect(app, redis_url=redis_url, embedded=embedded)
         configure(app.settings, tell)
-        module = (target or "MODULE").partition(":")[0]
-        server = f" --embedded={embedded}" if embedded else ""
-        if redis_url is not None and redacted(redis_url) == redis_url:
-            server = f" --redis-url {redis_url}"
-        look = _Look(
-            app, module, server, over, as_json=as_json, watch=watch, max_lag=max_lag, max_age=max_age
-        )
+        typed = Typed((target or "MODULE").partition(":")[0], typed_server(redis_url, embedded))
+        look = _Look(app, typed, over, as_json=as_json, watch=watch, limits=Limits(max_age, max_lag))
         try:
             return trio.run(look.run)
         except trio.TooSlowError as error:
             said = f"the server at {redacted(app.settings.redis_url)} did not answer for {_PATIENCE:g} s"
-            raise Ended(State.UNREACHABLE, said) from error
+            raise Ended(_UNREACHABLE, said) from error
 
     return concluded(command, show_all=show_all)
+
+
+async def looked_over(app: App, broker: Broker) -> Overview:
+    """The app as it stands on the server, and what its code says of it."""
+    known = [x.spec for x in app.processors.values()]
+    led = sum(x.on_leader for x in app.background)
+    return await overview(broker, app.name, known, led=led)
 
 
 def app_or_name(target: str | None, name: str | None) -> App:
@@ -140,13 +148,11 @@ def refuse_missing(embedded: str | None) -> None:
 @attrs.frozen
 class _Look:
     app: App
-    module: str
-    server: str
+    typed: Typed
     over: float
     as_json: bool = attrs.field(kw_only=True)
     watch: bool = attrs.field(kw_only=True)
-    max_lag: int | None = attrs.field(kw_only=True)
-    max_age: float | None = attrs.field(kw_only=True)
+    limits: Limits = attrs.field(kw_only=True)
 
     async def run(self) -> int:
         """Look until there is nothing more to be shown; the exit code."""
@@ -160,40 +166,40 @@ class _Look:
                         scope.deadline = trio.current_time() + self.over + _PATIENCE
                         await trio.sleep(self.over if before is not None else 0)
                     view = await self._overview()
-                    found = health(view, most_lag=self.max_lag, most_age=self.max_age)
+                    found = troubles(view, self.limits, self.typed)
                     self._show(view, before, found)
                     if not self.watch:
-                        return _state(found)
+                        return state(found)
                     before = view
         raise trio.TooSlowError
 
     async def _overview(self) -> Overview:
-        known: Sequence[ProcessorSpec] = [x.spec for x in self.app.processors.values()]
         async with self.app._shared.used() as broker:
-            return await overview(broker, self.app.name, known)
+            return await looked_over(self.app, broker)
 
-    def _show(self, view: Overview, before: Overview | None, found: Health) -> None:
+    def _show(self, view: Overview, before: Overview | None, found: Sequence[Trouble]) -> None:
         if self.as_json:
             click.echo(json.dumps(_plain(view, before, found)))
             return
         width = max(60, shutil.get_terminal_size((80, 24)).columns)
-        lines = board(view, before, module=self.module, server=self.server, width=width)
-        lines += ["", *(click.style(line, fg="red") for line in found.standing)]
-        lines += [click.style(line, fg="yellow") for line in found.behind]
-        if _state(found) is State.WELL:
-            lines.append(click.style("All is well.", fg="green"))
+        lines = board(view, before, typed=self.typed, width=width)
+        lines += ["", *told(found, lines)]
+        if state(found) is Weight.NOTE:
+            lines.append(click.style("All else is well." if found else "All is well.", fg="green"))
         if self.watch:
             click.clear()
         click.echo("\n".join(lines))
 
 
-def _state(found: Health) -> State:
-    if found.standing:
-        return State.STANDING
-    return State.BEHIND if found.behind else State.WELL
+def told(found: Sequence[Trouble], shown: Sequence[str]) -> Iterator[str]:
+    """A line for each trouble, and what to do where that is not shown already."""
+    for trouble in found:
+        yield click.style(trouble.line, fg=_COLOURS[trouble.weight])
+        if trouble.remedy and not any(trouble.remedy in line for line in shown):
+            yield f"  {trouble.remedy}"
 
 
-def _plain(view: Overview, before: Overview | None, found: Health) -> dict[str, Any]:
+def _plain(view: Overview, before: Overview | None, found: Sequence[Trouble]) -> dict[str, Any]:
     """For JSON: what there is, and rates where there was an earlier look."""
 
     def plain(_: type[Any], __: Any, value: Any) -> Any:
@@ -206,6 +212,8 @@ def _plain(view: Overview, before: Overview | None, found: Health) -> dict[str, 
         shown |= {"lag": processor.lag, "age": processor.age, "owned": processor.owned}
         then = earlier.get((processor.stream, processor.name))
         shown["rate"] = (processor.acknowledged - then) / seconds if then is not None and seconds else None
-    document["state"] = _state(found).name.lower()
-    document["standing"], document["behind"] = list(found.standing), list(found.behind)
+    document["state"] = _WORDS[state(found)]
+    document["troubles"] = [attrs.asdict(x) | {"weight": _WEIGHTS[x.weight]} for x in found]
+    for weight in (Weight.STANDING, Weight.BEHIND):
+        document[_WORDS[weight]] = [x.line for x in found if x.weight is weight]
     return document

@@ -11,10 +11,10 @@ import click
 from runnel_trio._broker._protocol import Broker, Layouts, StreamSpec, Surveyed
 from runnel_trio._cli._board import size_of
 from runnel_trio._cli._errors import Exit, concluded
-from runnel_trio._cli._keys import key_of, number_of
 from runnel_trio._cli._load import load
 from runnel_trio._cli._look import looked_at, looking
 from runnel_trio._cli._options import Command, common
+from runnel_trio._cli._partition_keys import key_of, number_of
 from runnel_trio._cli._repartition import repartition
 from runnel_trio._stream import Stream
 from runnel_trio._words import counted

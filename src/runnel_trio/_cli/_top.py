@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
 import termios
 import tty
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import attrs
@@ -16,21 +17,29 @@ import click
 import trio
 
 from runnel_trio._app import App
-from runnel_trio._broker._protocol import ProcessorSpec
+from runnel_trio._broker._protocol import CommitOutcome, ProcessorSpec
 from runnel_trio._cli._errors import Ended, Exit, concluded
+from runnel_trio._cli._keys import ESCAPE, Keys
 from runnel_trio._cli._load import redirect
 from runnel_trio._cli._options import Command, common
 from runnel_trio._cli._screen import STYLES, History, Line, screen
-from runnel_trio._cli._status import app_or_name, of_app, refuse_missing
+from runnel_trio._cli._status import app_or_name, looked_over, max_age, of_app, refuse_missing
+from runnel_trio._health import LIMITS, Limits
 from runnel_trio._operations import pause, quarantined, stages
-from runnel_trio._overview import Overview, ProcessorView, overview
-from runnel_trio._words import counted
+from runnel_trio._overview import Overview, ProcessorView
+from runnel_trio._words import counted, ranges
 from runnel_trio.exceptions import Misconfigured
 
 __all__ = ["top"]
 
-#: Escape sequences of the arrow keys, and what they mean.
-_KEYS = {"\x1b[A": "up", "\x1bOA": "up", "k": "up", "\x1b[B": "down", "\x1bOB": "down", "j": "down"}
+#: Keys that mean the same as others.
+_ALIKE = {"k": "up", "j": "down"}
+#: Those that end it. Ctrl-C is a signal, but not at every terminal.
+_QUITS = {"q", ESCAPE, "\x03", "\x04"}
+#: Seconds until half a key is no more than that; over SSH its parts may come apart.
+_HALF = 0.2
+#: Have the terminal say what is pasted, and no more: a paste is no keys.
+_MARK_PASTES, _MARK_NONE = "\x1b[?2004h", "\x1b[?2004l"
 
 
 @click.command(cls=Command)
@@ -43,11 +52,13 @@ _KEYS = {"\x1b[A": "up", "\x1bOA": "up", "k": "up", "\x1b[B": "down", "\x1bOB": 
     metavar="SECONDS",
     help="Between two looks.",
 )
+@max_age
 @common
 def top(
     target: str | None,
     name: str | None,
     interval: float,
+    max_age: float,
     *,
     redis_url: str | None,
     embedded: str | None,
@@ -65,7 +76,7 @@ def top(
         app = app_or_name(target, name)
         refuse_missing(embedded)
         redirect(app, redis_url=redis_url, embedded=embedded)
-        return trio.run(_Top(app, interval, draw).run)
+        return trio.run(_Top(app, interval, draw, Limits(max_age)).run)
 
     return concluded(command, show_all=show_all)
 
@@ -86,6 +97,7 @@ class _Top:
     app: App
     interval: float
     draw: Callable[[], Any]
+    limits: Limits = LIMITS
     _history: History = attrs.field(factory=History, init=False)
     _chosen: int = attrs.field(default=0, init=False)
     _asked: str = attrs.field(default="", init=False)
@@ -116,8 +128,7 @@ class _Top:
             nursery.cancel_scope.cancel()
 
     async def _look(self) -> None:
-        known = [x.spec for x in self.app.processors.values()]
-        self._history.add(await overview(self._broker, self.app.name, known))
+        self._history.add(await looked_over(self.app, self._broker))
 
     async def _looks(self) -> None:
         while True:
@@ -136,10 +147,19 @@ class _Top:
                 self._quit.set()
 
     async def _keys(self) -> None:
+        keys = Keys()
         while True:
-            await trio.lowlevel.wait_readable(0)
-            text = os.read(0, 64).decode(errors="ignore")
-            await self._pressed(_KEYS.get(text, text[:1]))
+            with trio.move_on_after(_HALF if keys.is_pending else math.inf) as patience:
+                await trio.lowlevel.wait_readable(0)
+            data = b"" if patience.cancelled_caught else os.read(0, 1024)
+            if not data and not patience.cancelled_caught:  # the terminal has gone
+                self._quit.set()
+                return
+            for key in keys.feed(data) if data else keys.flush():
+                shown = self._asked
+                await self._pressed(_ALIKE.get(key, key))
+                if self._asked and not shown:
+                    break  # what was typed before the question was to be seen is no answer to it
             self._refresh()
 
     async def _pressed(self, key: str) -> None:
@@ -149,7 +169,7 @@ class _Top:
                 await (self._pause() if asked.startswith("Pause") else self._resume())
             return
         view, self._told = self._view, ""
-        if key in {"q", "\x1b", "\x03", "\x04", ""}:
+        if key in _QUITS:
             self._quit.set()
         elif key in {"up", "down"} and view.processors:
             self._chosen = (self._chosen + (1 if key == "down" else -1)) % len(view.processors)
@@ -164,18 +184,18 @@ class _Top:
         except Misconfigured as error:
             self._told = str(error)
         else:
-            number = counted(len(done), "partition")
-            self._told = f"Paused for {spec.name}: {number} of {spec.stream.name}."
+            self._told = f"Paused for {spec.name}: {_partitions(spec, done)}."
         await self._look()
 
     async def _resume(self) -> None:
         spec, broker = self._spec(), self._broker
-        count = 0
         place = (await stages(broker, spec))[0]
-        for found in await quarantined(broker, spec, None):
-            await broker.resume(place, found.stored, skip=False)
-            count += 1
-        self._told = f"Resumed for {spec.name}: {counted(count, 'partition')} of {spec.stream.name}."
+        done = [
+            found.partition
+            for found in await quarantined(broker, spec, None)
+            if await broker.resume(place, found.stored, skip=False) is CommitOutcome.COMMITTED
+        ]
+        self._told = f"Resumed for {spec.name}: {_partitions(spec, done)}."
         await self._look()
 
     @property
@@ -204,8 +224,14 @@ class _Top:
             height=max(12, height),
             asked=self._asked,
             told=self._told,
+            limits=self.limits,
         )
         self._live.update(_text(lines), refresh=True)
+
+
+def _partitions(spec: ProcessorSpec, numbers: list[int]) -> str:
+    which = f": {ranges(numbers)}" if numbers else ""
+    return f"{counted(len(numbers), 'partition')} of {spec.stream.name}{which}"
 
 
 def _text(lines: list[Line]) -> Any:
@@ -224,7 +250,10 @@ def _cbreak() -> Iterator[None]:
     """Keys come as they are pressed, and are not shown."""
     before = termios.tcgetattr(0)
     tty.setcbreak(0)
+    os.write(1, _MARK_PASTES.encode())
     try:
         yield
     finally:
+        with suppress(OSError):  # the terminal has gone
+            os.write(1, _MARK_NONE.encode())
         termios.tcsetattr(0, termios.TCSADRAIN, before)

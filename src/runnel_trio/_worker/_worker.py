@@ -24,7 +24,7 @@ from typing import Any, Protocol
 import attrs
 import trio
 
-from runnel_trio._broker._protocol import Broker, ProcessorSpec
+from runnel_trio._broker._protocol import Broker, Ending, ProcessorSpec
 from runnel_trio._operations import subscribe
 from runnel_trio._processor import Processor, refuse_far
 from runnel_trio._scopes import helpers, quitting
@@ -32,6 +32,7 @@ from runnel_trio._stream import Stream
 from runnel_trio._telemetry import Tally, report
 from runnel_trio._worker._background import Background, Backgrounds
 from runnel_trio._worker._heartbeat import Heartbeat
+from runnel_trio._worker._last_word import ending_by, leave_word
 from runnel_trio._worker._member._caution import Turn
 from runnel_trio._worker._member._meter import Meter
 from runnel_trio._worker._member._rebalancer import Rebalancer
@@ -89,6 +90,7 @@ class Worker:
     _heartbeat: Heartbeat = attrs.field(init=False)
     _members: list[Succession | Backgrounds] = attrs.field(factory=list, init=False)
     _halted: BaseException | None = attrs.field(default=None, init=False)
+    _ending: Ending | None = attrs.field(default=None, init=False)
     _failures: set[str] = attrs.field(factory=set, init=False)
     _ready: trio.Event = attrs.field(factory=trio.Event, init=False)
     _stopping: trio.Event = attrs.field(factory=trio.Event, init=False)
@@ -203,6 +205,7 @@ class Worker:
         """
         if self._halted is None:
             self._halted = error
+            self._ending = ending_by(error, self.member, self.processors)
         elif repr(error) not in self._failures:
             report(logging.ERROR, "failed-too", error=repr(error))
             self._halted.add_note(f"While the worker was stopping, this was raised too: {error!r}")
@@ -225,6 +228,7 @@ class Worker:
                 nursery.start_soon(self._tree)
                 try:
                     await self._until_stopped(task_status)
+                    nursery.start_soon(leave_word, self.broker, self.app, self._ending)
                 finally:
                     self.stop()
         except BaseException as error:
@@ -232,6 +236,8 @@ class Worker:
             if plain is not None:
                 raise plain from (error if plain is not error else None)
             if self._halted is None:
+                if isinstance(error, Exception):
+                    await leave_word(self.broker, self.app, ending_by(error, self.member, self.processors))
                 raise
         finally:
             self.ended.set()

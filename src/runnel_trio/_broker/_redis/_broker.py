@@ -16,11 +16,13 @@ from runnel_trio._broker._protocol import (
     Beat,
     Commit,
     CommitOutcome,
+    Ending,
     Entry,
     Held,
     Layouts,
     Lease,
     Membership,
+    Muster,
     Output,
     Party,
     Place,
@@ -247,9 +249,8 @@ class RedisBroker:
             Call("pause", [_keys.quarantine(processor, why.partition)], [quarantine_text(why)])
             for why in whys
         ]
-        numbers = [why.partition for why in whys]
         replies = await self._surely(calls)
-        await self._surely([_tell(processor, numbers, "paused")])
+        await self._surely([_tell(processor, [why.partition for why in whys], "paused")])
         return [bool(x) for x in replies]
 
     async def forget(self, processor: ProcessorSpec) -> int:
@@ -268,8 +269,7 @@ class RedisBroker:
         number = why.partition
         keys = [_keys.log(processor.stream, number), _keys.quarantine(processor, number)]
         own = (processor.name, quarantine_text(why), int(skip), why.first, why.last)
-        call = _with_outputs("resume", keys, own, outputs)
-        (reply,) = await self._surely([call])
+        (reply,) = await self._surely([_with_outputs("resume", keys, own, outputs)])
         await self._surely([_tell(processor, [number])])
         return outcome_of(reply)
 
@@ -313,8 +313,16 @@ class RedisBroker:
 
     async def survey(self, stream: StreamSpec) -> Sequence[Surveyed]:
         """See `_protocol.Broker`."""
-        found = await _survey.survey(self._surely, stream)
-        return [attrs.evolve(x, node=self.wire.node_of(_keys.log(stream, x.number))) for x in found]
+        node_of, found = self.wire.node_of, await _survey.survey(self._surely, stream)
+        return [attrs.evolve(x, node=node_of(_keys.log(stream, x.number))) for x in found]
+
+    async def muster(self, party: Party) -> Muster:
+        """See `_protocol.Broker`."""
+        return await _survey.muster(self._surely, party)
+
+    async def ended(self, app: str, ending: Ending) -> None:
+        """See `_protocol.Broker`."""
+        await _survey.ended(self._surely, app, ending)
 
     async def remove(self, stream: StreamSpec, partition: int, xids: Sequence[bytes]) -> int:
         """See `_protocol.Broker`."""

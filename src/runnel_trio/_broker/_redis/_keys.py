@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from runnel_trio._broker._protocol import AppSpec, Party, ProcessorSpec, StreamSpec
 
-__all__ = ["control", "lease", "log", "members", "meta", "plan", "producers", "quarantine"]
+__all__ = ["control", "endings", "lease", "log", "members", "meta", "plan", "producers", "quarantine"]
 
 
 def _name(stream: StreamSpec) -> str:
@@ -66,3 +66,8 @@ def plan(party: Party) -> str:
 def control(party: Party) -> str:
     """The small stream by which members hear of changes."""
     return f"{_party(party)}:control"
+
+
+def endings(app: str) -> str:
+    """What has ended the app's workers, of late."""
+    return f"runnel:{{{app}}}:endings"

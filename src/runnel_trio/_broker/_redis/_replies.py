@@ -13,6 +13,7 @@ import attrs
 from runnel_trio._broker._protocol import (
     Acquired,
     CommitOutcome,
+    Ending,
     Held,
     Lease,
     Member,
@@ -24,6 +25,8 @@ from runnel_trio.exceptions import BrokerRefused
 
 __all__ = [
     "as_written",
+    "ending_of",
+    "ending_text",
     "membership",
     "outcome_of",
     "quarantine_of",
@@ -129,3 +132,23 @@ def quarantine_of(stored: bytes | str) -> Quarantine:
     ids = {name: b"%d-%d" % parse_id(plain[name].encode()) for name in ("first", "last")}
     texts = {name: str(plain[name]) for name in ("error", "traceback", "member")}
     return Quarantine(**{**plain, **ids, **texts, "count": int(plain["count"])})
+
+
+def ending_text(ending: Ending) -> str:
+    """As it is stored, behind the time, which the server gives: a line of JSON."""
+    return json.dumps(attrs.asdict(ending, filter=lambda field, _: field.name != "time"))
+
+
+def ending_of(stored: bytes) -> Ending | None:
+    """What `ending_text` wrote; None where it is not so: it only tells, and must not hide the others."""
+    milliseconds, _, written = stored.partition(b" ")
+    try:
+        plain = json.loads(written)
+        return Ending(
+            time=int(milliseconds) / 1000,
+            pid=int(plain["pid"]),
+            partition=None if plain["partition"] is None else int(plain["partition"]),
+            **{name: str(plain[name]) for name in ("error", "member", "host", "processor", "stream", "xid")},
+        )
+    except (LookupError, TypeError, ValueError, OverflowError, RecursionError):
+        return None

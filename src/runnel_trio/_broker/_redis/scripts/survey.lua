@@ -1,10 +1,13 @@
 #!lua flags=allow-oom
--- A partition's log and the groups on it. KEYS log
--- Answers length, entries-added, first id, last id, bytes, then for each group: name, cursor, lag (-1: not known), next id.
-if type_of(KEYS[1]) ~= 'stream' then return {} end
+-- A partition's log and the groups on it. KEYS log, producers
+-- Answers the types of both; then, if there is a log, length, entries-added, first id, last id, bytes, and for each
+-- group: name, cursor, lag (-1: not known), next id.
+local kind, producers = type_of(KEYS[1]), type_of(KEYS[2])
+if kind ~= 'stream' then return { kind, producers } end
 local info = as_table(redis.call('XINFO', 'STREAM', KEYS[1]))
 local first = info['first-entry']
 local answer = {
+  kind, producers,
   info['length'], info['entries-added'], first and first[1] or '0-0', info['last-generated-id'],
   redis.call('MEMORY', 'USAGE', KEYS[1]) or 0,
 }

@@ -1,0 +1,55 @@
+"""A partition key as it is written on a command line: read as the field's type, or as JSON, or as text."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import Any
+
+from runnel_trio._cli._errors import Ended, Exit
+from runnel_trio._stream import Stream
+from runnel_trio.exceptions import RunnelError
+
+__all__ = ["key_of", "number_of"]
+
+
+def key_of(stream: Stream[Any], text: str) -> Any:
+    """The key that ``text`` means.
+
+    With ``partition_by="field"`` it is a value of that field's type. With a function it may be of any type:
+    JSON where it is such, else text.
+
+    Raises:
+        Ended: it is none of the field's.
+    """
+    if not isinstance(stream.partition_by, str):
+        return _json(text)
+    read = stream.codec.reader_of(stream.partition_by)
+    if read is None:  # a property of the record
+        return _json(text)
+    for form in (text, _json(text)):
+        with suppress(Exception):  # a user's hook may raise anything
+            return read(form)
+    raise Ended(
+        Exit.USAGE,
+        f"{text!r} is no {stream.partition_by} of {stream.record.__name__}: give it as it stands in JSON",
+    )
+
+
+def number_of(stream: Stream[Any], key: Any, count: int) -> int:
+    """The number of the partition of a key, of so many.
+
+    Raises:
+        Ended: it cannot be hashed.
+    """
+    try:
+        return int(stream.hasher(key)) % count
+    except RunnelError as error:
+        raise Ended(Exit.USAGE, str(error)) from error
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

@@ -1,0 +1,90 @@
+"""How partitions that stand still are shown, and let go on; those that are alike together."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import attrs
+
+from runnel_trio._cli._alike import alike, reason
+from runnel_trio._cli._errors import tell
+from runnel_trio._kinds import redacted_text
+from runnel_trio._operations import Quarantined
+from runnel_trio._processor import Processor
+from runnel_trio._words import counted, numbered
+
+__all__ = ["Resuming"]
+
+#: Events that are named each.
+_NAMED = 8
+
+
+@attrs.frozen
+class Resuming:
+    """One `resume`.
+
+    Attributes:
+        processor: whose partitions go on.
+        skip: without what failed.
+        dead_letter: which becomes dead letters.
+    """
+
+    processor: Processor[Any]
+    skip: bool = attrs.field(kw_only=True)
+    dead_letter: bool = attrs.field(kw_only=True)
+
+    async def run(self, found: Sequence[Quarantined], *, dry_run: bool) -> None:
+        """Show what stands still, and, unless it is a dry run, let it go on."""
+        for group in alike(found, _reason):
+            self._show(group)
+            if not dry_run:
+                await self._resume(group)
+        if not found:
+            tell("No partition stands still.")
+
+    async def _resume(self, group: Sequence[Quarantined]) -> None:
+        """Each by itself: that one of them has changed is no reason to leave the others."""
+        done: list[Quarantined] = []
+        changed: list[Quarantined] = []
+        try:
+            for why in group:
+                there = await self.processor.resume([why], skip=self.skip, dead_letter=self.dead_letter)
+                (done if there else changed).append(why)
+        finally:  # what was done is told, also when the server went away in the middle of it
+            if done:
+                tell(f"{self._place(done)} {'goes' if len(done) == 1 else 'go'} on{self._without(done)}.")
+            if changed:
+                verb = "has" if len(changed) == 1 else "have"
+                tell(f"{self._place(changed)} {verb} changed meanwhile; nothing was done. Look again.")
+
+    def _without(self, done: Sequence[Quarantined]) -> str:
+        count = sum(x.count for x in done)
+        what = "it" if count == 1 else f"these {counted(count, 'event')}"
+        if self.skip:
+            return f", without {what}"
+        return f"; {what} can be found among the dead letters" if self.dead_letter else ""
+
+    def _place(self, group: Sequence[Quarantined]) -> str:
+        return numbered(self.processor.stream.name, (x.partition for x in group))
+
+    def _show(self, group: Sequence[Quarantined]) -> None:
+        why, place = group[0], self._place(group)
+        if why.is_pause:
+            text = f": {why.error}" if why.error else ""
+            tell(f"{place} {'was' if len(group) == 1 else 'were'} paused by {why.member} at {why.time}{text}")
+            return
+        verb = "stands" if len(group) == 1 else "stand"
+        ids = ", ".join(map(_events, group[:_NAMED])) + (", …" if len(group) > _NAMED else "")
+        since = min(x.time for x in group)
+        tell(redacted_text(f"{place} {verb} still at {ids} since {since}: {why.error}"))
+        tell(redacted_text("".join(f"    {line}\n" for line in why.traceback.splitlines()).rstrip()))
+
+
+def _events(why: Quarantined) -> str:
+    return why.first if why.count == 1 else f"{counted(why.count, 'event')} from {why.first}"
+
+
+def _reason(why: Quarantined) -> Hashable:
+    """As `reason`, and by the same way through the code."""
+    return reason(why.stored), why.traceback

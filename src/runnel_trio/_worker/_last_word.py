@@ -1,0 +1,47 @@
+"""What a worker leaves behind that is ended by an exception: `status` shows it for an hour.
+
+It is written while the worker is being drained, in a second at most, and does not change how that ends: where
+the server is away, or refuses it, there is none.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+from runnel_trio._broker._protocol import Broker, Ending
+from runnel_trio._kinds import legible, redacted_text
+from runnel_trio._processor import Processor
+from runnel_trio._scopes import LAST_WORDS, shielded
+from runnel_trio._telemetry import Handling, handling
+from runnel_trio._traceback import said
+
+__all__ = ["ending_by", "leave_word"]
+
+#: Characters of an exception's text that are kept.
+_MOST = 300
+
+
+def ending_by(error: BaseException, member: str, processors: Sequence[Processor[Any]]) -> Ending | None:
+    """What is to be said of an exception, in the task that raised it; None of what cannot be described."""
+    with suppress(Exception):  # a user's exception, whose text may raise another
+        where: dict[str, Any] = {}
+        now = handling.get()
+        if isinstance(now, Handling):
+            stream = next((x.stream.name for x in processors if x.name == now.processor), "")
+            xid = (now.first_in_hand() or b"").decode()
+            where = {"processor": now.processor, "stream": stream, "partition": now.partition, "xid": xid}
+        text = legible(redacted_text(said(error)), _MOST)
+        return Ending(error=text, member=member, host=socket.gethostname(), pid=os.getpid(), **where)
+    return None
+
+
+async def leave_word(broker: Broker, app: str, ending: Ending | None) -> None:
+    """Have it kept by the server, if that can be done at once."""
+    if ending is None or not app:
+        return
+    with shielded(LAST_WORDS), suppress(Exception):  # it must not change how the worker ends
+        await broker.ended(app, ending)
