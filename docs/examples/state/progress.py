@@ -6,7 +6,7 @@ from runnel_trio import Partition
 
 TABLE = """
 CREATE TABLE IF NOT EXISTS progress (
-    processor TEXT, partition TEXT, epoch INTEGER, ms INTEGER, seq INTEGER, PRIMARY KEY (processor, partition)
+    processor TEXT, partition TEXT, epoch BIGINT, ms BIGINT, seq BIGINT, PRIMARY KEY (processor, partition)
 );
 """
 
@@ -23,7 +23,7 @@ def claim(db: sqlite3.Connection, processor: str, owner: Partition) -> tuple[int
     with db:
         db.execute(
             "INSERT INTO progress VALUES (?, ?, ?, 0, 0) ON CONFLICT (processor, partition)"
-            " DO UPDATE SET epoch = excluded.epoch WHERE excluded.epoch > epoch",
+            " DO UPDATE SET epoch = excluded.epoch WHERE excluded.epoch > progress.epoch",
             (*row, owner.epoch),
         )
         found = db.execute("SELECT ms, seq FROM progress WHERE processor = ? AND partition = ?", row)

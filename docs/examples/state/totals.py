@@ -32,7 +32,7 @@ def add(db: sqlite3.Connection, owner: Partition, some: list[tuple[bytes, Order]
         if is_mine:
             db.executemany(
                 "INSERT INTO spent VALUES (?, ?) ON CONFLICT (customer)"
-                " DO UPDATE SET amount = amount + excluded.amount",
+                " DO UPDATE SET amount = spent.amount + excluded.amount",
                 [(order.customer, order.amount) for _, order in some],
             )
     return is_mine
