@@ -239,7 +239,13 @@ async def test_of_a_list_that_fails_for_good_all_become_dead_letters(autojump_cl
 def test_the_statement_of_the_guide_refuses_owners_of_before() -> None:
     page = (DOCS / "guide" / "state.rst").read_text(encoding="utf-8")
     (statement,) = [x.text for x in blocks(page) if x.language == "sql"]
-    for stored, is_written in {(1, 99): True, (2, 16): True, (2, 17): True, (2, 18): False, (3, 1): False}.items():
+    for stored, is_written in {
+        (1, 99): True,
+        (2, 16): True,
+        (2, 17): True,
+        (2, 18): False,
+        (3, 1): False,
+    }.items():
         with closing(sqlite3.connect(":memory:")) as db:
             db.execute("CREATE TABLE orders (id INTEGER, status TEXT, epoch INTEGER, layout INTEGER)")
             db.execute("INSERT INTO orders VALUES (4711, 'new', ?, ?)", stored[::-1])

@@ -292,9 +292,9 @@ class App(Registry):
         """A client of redis-py for the server in use, for data of your own beside the streams.
 
         It is a ``redis.Redis``, also where Sentinels name the master, a ``redis.cluster.RedisCluster`` on a
-        cluster, or what ``redis_factory`` makes. **It blocks**, as this method may (a client of a cluster asks
-        for its nodes): call both by ``trio.to_thread.run_sync``, or everything in this worker waits for the
-        server. Several threads may share the client. It is yours to keep, and to close.
+        cluster, or what ``redis_factory`` makes. **It blocks**, as this method may (a client of a cluster
+        asks for its nodes): call both by ``trio.to_thread.run_sync``, or everything in this worker waits for
+        the server. Several threads may share the client. It is yours to keep, and to close.
 
         Raises:
             BrokerUnavailable: not connected, as for `server_url`.

@@ -159,7 +159,9 @@ class Stream(Generic[R]):
         """Store records, each in the partition of its key, in the order given.
 
         A retry after a lost connection stores nothing twice. In a processor it is not one step with the
-        acknowledgement of the event in hand: after a crash the event, and what it sends, comes again. When a partition is full, `overflow` decides:
+        acknowledgement of the event in hand: after a crash the event, and what it sends, comes again.
+
+        When a partition is full, `overflow` decides:
         ``"block"`` waits for room (bound it with a Trio timeout), ``"error"`` raises, ``"trim"`` lets the
         oldest events go.
 

@@ -10,7 +10,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +166,6 @@ class Shop:
     query: str = SPENT
     partitions: int = 4
     sent: list[dict[str, object]] = attrs.field(factory=list)
-    others: list[subprocess.Popen[bytes]] = attrs.field(factory=list)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -252,7 +251,9 @@ INVOICES = {"name": "invoices", "database": "invoices.db", "query": BOOKED}
 
 
 @pytest.mark.parametrize(
-    ("options", "count"), [({}, 4000), (CHARGES, 150), (INVOICES, 2000)], ids=["totals", "charges", "invoices"]
+    ("options", "count"),
+    [({}, 4000), (CHARGES, 150), (INVOICES, 2000)],
+    ids=["totals", "charges", "invoices"],
 )
 async def test_the_sums_are_exact_through_kills_and_a_repartition(
     shop: Any, options: dict[str, Any], count: int
@@ -275,14 +276,22 @@ async def test_the_sums_are_exact_through_kills_and_a_repartition(
 
 LATE = {
     "totals": ({}, "totals.py", "-> bool:\n    with db", "-> bool:\n    reached()\n    with db"),
-    "charges": (CHARGES, "charges.py", "def write() -> bool:\n", "def write() -> bool:\n            reached()\n"),
+    "charges": (
+        CHARGES,
+        "charges.py",
+        "def write() -> bool:\n",
+        "def write() -> bool:\n            reached()\n",
+    ),
 }
 
 
 async def wakes_up_late(shop: Any, name: str, mutation: Mutation) -> bool:
     """Whether the sums are right when a worker was frozen in the middle of a write and finds its partitions taken."""
     options, file, before, after = LATE[name]
-    told = [(before, after), ("import sqlite3\n", 'import sqlite3\n\ndef reached(): open("reached", "w").close()\n')]
+    told = [
+        (before, after),
+        ("import sqlite3\n", 'import sqlite3\n\ndef reached(): open("reached", "w").close()\n'),
+    ]
     it: Shop = shop({**mutation, file: told}, partitions=2, **options)
     late = it.worker()
     await it.send(80)
