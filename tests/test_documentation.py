@@ -11,7 +11,7 @@ import sqlite3
 import sys
 import types
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from tutorial import Block, blocks
 import runnel_trio
 from runnel_trio import App, Misconfigured, Record, exceptions, testing
 from runnel_trio._codec import DecodeError
-from runnel_trio.middleware import RetryMiddleware
+from runnel_trio.middleware import Dead, DeadLetterMiddleware, RetryMiddleware
 from runnel_trio.settings import describe
 
 ROOT = Path(__file__).parents[1]
@@ -112,14 +112,20 @@ class Order(Record):
     amount: int
 
 
-def run(page: Path) -> dict[str, Any]:
-    """What the programs of a page define, one after the other, as a reader would write them into one module."""
+def run(page: Path, mutation: tuple[str, str] = ("", "")) -> dict[str, Any]:
+    """What the programs of a page define, one after the other, as a reader would write them into one module.
+
+    A test may put something else in the place of a guard.
+    """
+    guard, other = mutation
+    assert guard in page.read_text(encoding="utf-8")
     app = App("shop", redis_url="memory://")
     orders = app.stream("orders", Order, partition_by="customer")
     names = dict(vars(runnel_trio)) | {"app": app, "orders": orders, "Order": Order, "trio": trio}
     names |= {"UTC": UTC, "datetime": datetime, "ZoneInfo": ZoneInfo, "__name__": "__docs__"}
     for block in python_of(page):
-        code = compile(block.text, f"{name_of(page)}:{block.line}", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        text = block.text.replace(guard, other) if guard else block.text
+        code = compile(text, f"{name_of(page)}:{block.line}", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
         waits = code.co_flags & 0x80  # CO_COROUTINE: a fragment, to be read only
         if block.caption not in OTHERS and not waits:
             own = {"orders"} if 'app.stream("orders"' in block.text else set()
@@ -136,8 +142,6 @@ def test_the_programs_of_the_book_run(page: Path, tmp_path: Path, monkeypatch: p
     for value in list(names.values()):
         if isinstance(value, types.FunctionType) and value.__name__.startswith("test_"):
             assert value.__code__.co_flags & 0x80
-        if isinstance(value, sqlite3.Connection):
-            value.close()
 
 
 def test_links_stand_in_one_order_everywhere() -> None:
@@ -154,23 +158,98 @@ def test_links_stand_in_one_order_everywhere() -> None:
     assert all(found.startswith("RetryMiddleware(") for found in lists if "Retry" in found)
 
 
-async def test_the_ledger_of_the_guide_counts_each_order_once() -> None:
-    names = run(DOCS / "guide" / "state.rst")
-    spent = lambda: dict(names["db"].execute("SELECT customer, amount FROM spent"))  # noqa: E731
-    async with names["totals"].test() as t:
-        sent = await t.send(*(Order(order_id=n, customer="Ada", amount=7) for n in range(3)))
-        assert spent() == {"Ada": 21}
-    ((place,),) = names["db"].execute("SELECT partition FROM progress")
-    for result in sent:  # as after a crash
-        names["apply"](place, 99, result.xid.encode(), result.record)
-    assert spent() == {"Ada": 21}
-    late = Order(order_id=9, customer="Ada", amount=1000)
-    names["db"].execute("UPDATE progress SET epoch = 99")
-    names["apply"](place, 98, b"9999999999999-0", late)
-    assert spent() == {"Ada": 21}, "an owner of before"
-    names["apply"](place, 99, b"9999999999999-0", late)
-    assert spent() == {"Ada": 1021}
-    names["db"].close()
+# What the guide says of lists and nurseries
+
+PROCESSORS = DOCS / "guide" / "processors.rst"
+#: Guards of the program, and what breaks it.
+A_TASK_FOR_EACH_EVENT = ("setdefault(order.customer, [])", "setdefault(str(order.order_id), [])")
+A_GROUP = ("raise errors[0]", 'raise ExceptionGroup("as a nursery has them", errors)')
+Handled = list[tuple[str, int]]
+
+
+def side_by_side(failures: dict[int, list[Exception]], mutation: tuple[str, str] = ("", "")) -> Any:
+    """The processor, with links that the page tells of, and what it has handled."""
+    names, handled = run(PROCESSORS, mutation), []
+
+    async def notify(order: Order) -> None:
+        await trio.sleep(order.amount)
+        if failures.get(order.order_id):
+            raise failures[order.order_id].pop()
+        handled.append((order.customer, order.order_id))
+
+    names["notify"] = notify
+    app, orders = names["app"], names["orders"]
+    sink = app.stream("not-notified", Dead, partition_by="xid", partition_count=orders.partition_count)
+    links = [RetryMiddleware(attempts=2, on=(ConnectionError,)), DeadLetterMiddleware(sink)]
+    processor = app.processor(orders, name="linked", middleware=links)(names["side_by_side"].function)
+    return processor, handled
+
+
+def in_order(handled: Handled) -> bool:
+    numbers = {who: [n for name, n in handled if name == who] for who, _ in handled}
+    return all(found == sorted(found) for found in numbers.values())
+
+
+#: The later ones of a customer take less time than the earlier ones.
+LISTED = [Order(order_id=n, customer="Ada" if n % 2 else "Bob", amount=20 - n) for n in range(20)]
+
+
+async def test_the_lists_of_the_guide_keep_the_order_of_each_key(autojump_clock: Any) -> None:
+    processor, handled = side_by_side({})
+    async with processor.test() as t:
+        began = trio.current_time()
+        await t.send(*LISTED)
+        assert trio.current_time() - began < sum(order.amount for order in LISTED), "side by side"
+    assert len(handled) == 20
+    assert in_order(handled)
+
+
+async def test_gate_with_a_task_for_each_event_they_do_not(autojump_clock: Any) -> None:
+    processor, handled = side_by_side({}, A_TASK_FOR_EACH_EVENT)
+    async with processor.test() as t:
+        await t.send(*LISTED)
+    assert not in_order(handled)
+
+
+async def test_a_list_of_the_guide_that_fails_is_tried_again_as_one(autojump_clock: Any) -> None:
+    processor, handled = side_by_side({4: [ConnectionError("gone")]})
+    async with processor.test() as t:
+        results = await t.send(*LISTED)
+    assert {x.outcome for x in results} == {testing.Outcome.ACKED}
+    bob = [n for who, n in handled if who == "Bob"]
+    assert bob == [0, 2, *range(0, 20, 2)], "nothing overtook the one that failed"
+
+
+async def test_gate_an_exception_in_a_group_is_not_tried_again(autojump_clock: Any) -> None:
+    processor, _ = side_by_side({4: [ConnectionError("gone")]}, A_GROUP)
+    async with processor.test() as t:
+        results = await t.send(*LISTED)
+    assert testing.Outcome.DEAD_LETTERED in {x.outcome for x in results}
+
+
+async def test_of_a_list_that_fails_for_good_all_become_dead_letters(autojump_clock: Any) -> None:
+    processor, handled = side_by_side({4: [ValueError("never")]})
+    both = [x for x in LISTED if x.customer == "Bob"]
+    async with processor.test() as t:
+        results = await t.send(*both)
+    assert {x.outcome for x in results} == {testing.Outcome.DEAD_LETTERED}
+    assert handled == [("Bob", 0), ("Bob", 2)], "which were handled, and are set aside all the same"
+
+
+def test_the_statement_of_the_guide_refuses_owners_of_before() -> None:
+    page = (DOCS / "guide" / "state.rst").read_text(encoding="utf-8")
+    (statement,) = [x.text for x in blocks(page) if x.language == "sql"]
+    for stored, is_written in {
+        (1, 99): True,
+        (2, 16): True,
+        (2, 17): True,
+        (2, 18): False,
+        (3, 1): False,
+    }.items():
+        with closing(sqlite3.connect(":memory:")) as db:
+            db.execute("CREATE TABLE orders (id INTEGER, status TEXT, epoch INTEGER, layout INTEGER)")
+            db.execute("INSERT INTO orders VALUES (4711, 'new', ?, ?)", stored[::-1])
+            assert db.execute(statement).rowcount == is_written, stored
 
 
 @contextmanager

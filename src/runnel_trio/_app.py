@@ -293,8 +293,9 @@ class App(Registry):
         """A client of redis-py for the server in use, for data of your own beside the streams.
 
         It is a ``redis.Redis``, also where Sentinels name the master, a ``redis.cluster.RedisCluster`` on a
-        cluster, or what ``redis_factory`` makes. It blocks: use it in ``trio.to_thread.run_sync``, by several
-        threads if you like. It is yours to keep, and to close.
+        cluster, or what ``redis_factory`` makes. **It blocks**, as this method may (a client of a cluster
+        asks for its nodes): call both by ``trio.to_thread.run_sync``, or everything in this worker waits for
+        the server. Several threads may share the client. It is yours to keep, and to close.
 
         Raises:
             BrokerUnavailable: not connected, as for `server_url`.
@@ -302,10 +303,12 @@ class App(Registry):
 
         Example:
             >>> app = App("shop", redis_url="embedded://")
+            >>> def count() -> int:  # in a thread
+            ...     with app.redis_client() as redis:
+            ...         return redis.incr("visits")
             >>> async def counted() -> int:
             ...     async with app.session():
-            ...         with app.redis_client() as redis:
-            ...             return await trio.to_thread.run_sync(redis.incr, "visits")
+            ...         return await trio.to_thread.run_sync(count)
             >>> trio.run(counted)
             1
         """

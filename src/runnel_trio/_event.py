@@ -17,11 +17,13 @@ class Partition:
     """One partition of a stream, as its present owner sees it.
 
     Attributes:
-        number: which one, from 0. When the stream's partitions were changed, a key may be in another than
-            before: what your code keeps by this number goes with ``layout``.
-        key: the Redis key of its log. Each layout has its own.
-        epoch: rises each time that the partition changes hands. Store it with what you write to your own
-            database and refuse a lower one there: a fencing token against owners that were thought dead.
+        number: which one, from 0. When the stream's partitions were changed, it is another one, and a key may
+            be in another than before: what your code keeps for a partition goes by ``key``.
+        key: the Redis key of its log, made of the names of app and stream, ``layout`` and ``number``. It
+            stays the same for as long as the partition is there: your own database can know it by this.
+        epoch: rises each time that the partition changes hands, for each processor by itself. Store it with
+            what you write to your own database and refuse a lower one there: a fencing token against owners
+            that were thought dead. Compare those of one processor and ``key`` only.
         layout: rises each time that the stream's partitions are changed (``runnel-trio stream repartition``),
             from 1.
     """

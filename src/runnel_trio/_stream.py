@@ -158,7 +158,10 @@ class Stream(Generic[R]):
     ) -> None:
         """Store records, each in the partition of its key, in the order given.
 
-        A retry after a lost connection stores nothing twice. When a partition is full, `overflow` decides:
+        A retry after a lost connection stores nothing twice. In a processor it is not one step with the
+        acknowledgement of the event in hand: after a crash the event, and what it sends, comes again.
+
+        When a partition is full, `overflow` decides:
         ``"block"`` waits for room (bound it with a Trio timeout), ``"error"`` raises, ``"trim"`` lets the
         oldest events go.
 
@@ -166,8 +169,9 @@ class Stream(Generic[R]):
             *records: instances of the stream's record class.
             stream_ids: ids for the records (``"<milliseconds>-<sequence>"``, rising within a partition, or
                 ``"*"``), as many as there are records. By default the server gives them.
-            wait_replicas: how many replicas must have the records too, before it returns: then they are
-                safe when the server dies and one of these takes its place.
+            wait_replicas: how many replicas must have the records too, before it returns. With all that may
+                take the server's place they are safe when it dies; with fewer, one that has not got them may
+                take it.
             within: seconds that they may take for it, once the records are stored.
 
         Raises:

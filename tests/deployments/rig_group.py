@@ -69,6 +69,11 @@ class Sentinel(Server):
         """The port of the master, as it knows it."""
         return int(self.client.sentinel_get_master_addr_by_name(SERVICE)[1])
 
+    def misses(self, replica: Server) -> bool:
+        """Whether a replica does not answer it."""
+        there = self.client.sentinel_slaves(SERVICE)
+        return any(x["port"] == replica.port and x["is_sdown"] for x in there)
+
     def sees(self, replicas: int, others: int) -> bool:
         """Whether it knows so many, all of them in order, and a master that is there."""
         found, there = self.known(), self.client.sentinel_slaves(SERVICE)

@@ -142,3 +142,39 @@ async def test_a_worker_that_is_killed_in_the_middle_leaves_every_history_right(
     start("run", f"{APP}:app", **settings)
     await until(lambda: planes(redis) == expected)
     await until(lambda: all(group["lag"] == 0 and group["pending"] == 0 for group in groups()))
+
+
+async def test_other_partitions_and_kills_leave_every_history_right(
+    tmp_path: Path, flights: Path, expected: dict[str, Any], redis: Redis, start: Any, until: Any
+) -> None:
+    settings = {
+        "RUNNEL_DEFAULT_LOCK_EXPIRY": "1",
+        "RUNNEL_DEFAULT_MAX_UNACKED": "100",
+        "RUNNEL_DEFAULT_MAX_ATTEMPTS": "10",
+        "RUNNEL_DEFAULT_PARTITION_COUNT": "4",
+    }
+    lines = gzip.decompress(flights.read_bytes()).splitlines(keepends=True)
+    total = sum(plane["flights"] for plane in expected.values())
+
+    async def done(*command: str) -> None:
+        process = start(*command, **settings)
+        assert await until(lambda: process.poll() is not None)
+        assert process.returncode == 0
+
+    async def send(name: str, some: list[bytes]) -> None:
+        (tmp_path / name).write_bytes(b"".join(some))
+        await done("sendmany", f"{APP}:flights", str(tmp_path / name))
+
+    def flown() -> int:
+        return sum(plane["flights"] for plane in planes(redis).values())
+
+    await send("first.jsonl", lines[: len(lines) // 2])
+    workers = [start("run", f"{APP}:app", **settings) for _ in range(2)]
+    await until(lambda: flown() > total // 10)
+    workers[0].kill()
+    workers.append(start("run", f"{APP}:app", **settings))
+    await done("stream", "repartition", f"{APP}:flights", "--to", "6")
+    await send("second.jsonl", lines[len(lines) // 2 :])
+    await until(lambda: flown() > total * 6 // 10)
+    workers[1].kill()
+    await until(lambda: planes(redis) == expected)

@@ -1,19 +1,18 @@
 import sqlite3
-import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
+from typing import TypeVar
 
 import trio
+from progress import TABLE, advance, claim, place_of
 
 from runnel_trio import App, Events, Partition, Record
 from runnel_trio.middleware import Dead, DeadLetterMiddleware, RetryMiddleware
 
 LIMIT = 1000
-TABLES = """
-CREATE TABLE IF NOT EXISTS owed (partition INTEGER, customer TEXT PRIMARY KEY, amount INTEGER);
-CREATE TABLE IF NOT EXISTS progress (partition INTEGER PRIMARY KEY, epoch INTEGER, ms INTEGER, seq INTEGER);
-"""
+OWED = "CREATE TABLE IF NOT EXISTS owed (customer TEXT PRIMARY KEY, amount INTEGER);"
+T = TypeVar("T")
 
 app = App("shop")
 
@@ -28,30 +27,34 @@ refused = DeadLetterMiddleware(app.stream("refused-orders", record=Dead, partiti
 
 
 class Ledger:
-    """What each customer owes, and how far that was counted. Its methods block: call them in a thread."""
+    """What each customer owes, and how far that was counted, over one connection for all partitions."""
 
     def __init__(self, db: sqlite3.Connection) -> None:
-        self._db, self._lock = db, threading.Lock()
-        db.executescript(TABLES)
+        self._db = db
+        self._turn = trio.CapacityLimiter(1)  # one transaction at a time: no other one gets into it
 
-    def load(self, partition: int) -> tuple[tuple[int, int], dict[str, int]]:
-        with self._lock:
-            at = self._db.execute("SELECT ms, seq FROM progress WHERE partition = ?", (partition,)).fetchone()
-            rows = self._db.execute("SELECT customer, amount FROM owed WHERE partition = ?", (partition,))
-            return at or (0, 0), dict(rows.fetchall())
+    async def _alone(self, work: Callable[[], T]) -> T:
+        return await trio.to_thread.run_sync(work, limiter=self._turn)
 
-    def store(self, owner: Partition, at: tuple[int, int], customer: str, amount: int) -> None:
-        with self._lock, self._db:  # one transaction: both or neither
-            mine = self._db.execute(
-                "INSERT INTO progress VALUES (?, ?, ?, ?) ON CONFLICT (partition) DO UPDATE"
-                " SET epoch = excluded.epoch, ms = excluded.ms, seq = excluded.seq"
-                " WHERE excluded.epoch >= epoch",
-                (owner.number, owner.epoch, *at),
-            )
-            if mine.rowcount:  # else the partition has a later owner, who handles this event too
-                self._db.execute(
-                    "INSERT OR REPLACE INTO owed VALUES (?, ?, ?)", (owner.number, customer, amount)
-                )
+    async def claim(self, owner: Partition) -> tuple[int, int]:
+        return await self._alone(lambda: claim(self._db, "charge", owner))
+
+    async def owed(self, customer: str) -> int:
+        def look() -> int:
+            row = self._db.execute("SELECT amount FROM owed WHERE customer = ?", (customer,)).fetchone()
+            return row[0] if row else 0
+
+        return await self._alone(look)
+
+    async def store(self, owner: Partition, xid: bytes, customer: str, amount: int) -> bool:
+        def write() -> bool:
+            with self._db:  # one transaction: both or neither
+                is_mine = advance(self._db, "charge", owner, xid)
+                if is_mine:
+                    self._db.execute("INSERT OR REPLACE INTO owed VALUES (?, ?)", (customer, amount))
+            return is_mine
+
+        return await self._alone(write)
 
 
 #: The ledger of this worker: each run of Trio has its own.
@@ -60,7 +63,8 @@ LEDGER: trio.lowlevel.RunVar[Ledger] = trio.lowlevel.RunVar("ledger")
 
 @asynccontextmanager
 async def ledger_at(path: Path) -> AsyncIterator[Ledger]:
-    with closing(sqlite3.connect(path, check_same_thread=False)) as db:
+    with closing(sqlite3.connect(path, timeout=60, check_same_thread=False)) as db:
+        await trio.to_thread.run_sync(db.executescript, OWED + TABLE)
         LEDGER.set(Ledger(db))
         yield LEDGER.get()
 
@@ -68,14 +72,17 @@ async def ledger_at(path: Path) -> AsyncIterator[Ledger]:
 @app.processor(orders, middleware=[RetryMiddleware(attempts=3, on=(sqlite3.OperationalError,)), refused])
 async def charge(events: Events[Order]) -> None:
     ledger, owner = LEDGER.get(), events.partition
-    counted, owed = await trio.to_thread.run_sync(ledger.load, owner.number)  # rebuilt at each call
+    counted = await ledger.claim(owner)
+    owed: dict[str, int] = {}  # of this call: what another call knew is loaded again
     async for event in events:
-        ms, seq = map(int, event.xid.split(b"-"))
-        if (ms, seq) <= counted:
+        if place_of(event.xid) <= counted:
             continue  # counted already; its worker ended before it was acknowledged
         order = event.record()
-        amount = owed.get(order.customer, 0) + order.amount
+        if order.customer not in owed:
+            owed[order.customer] = await ledger.owed(order.customer)
+        amount = owed[order.customer] + order.amount
         if amount > LIMIT:
             raise ValueError(f"{order.customer} would owe {amount}")
-        await trio.to_thread.run_sync(ledger.store, owner, (ms, seq), order.customer, amount)
+        if not await ledger.store(owner, event.xid, order.customer, amount):
+            await trio.sleep_forever()  # another worker has the partition, and this call is cancelled
         owed[order.customer] = amount  # now that it is stored

@@ -43,7 +43,7 @@ async def watch(events: Events[Payment]) -> None:
     async for batch in events.take(100, within=2).records():
         if any(payment.cents <= 0 for payment in batch):
             raise ValueError("a payment must be more than nothing")
-        await alerts.send(*alerts_for(batch))
+        await alerts.send(*alerts_for(batch))  # after a crash perhaps once more
 
 
 @app.crontab("0 6 * * *")

@@ -1,0 +1,99 @@
+"""What the guide prints, as a reader has it: copied into a directory, with a guard taken out where a test wants that."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+from pathlib import Path
+
+STATE = Path(__file__).parents[2] / "docs" / "examples" / "state"
+CUSTOMERS = 40
+#: A guard and what stands in its place, by file.
+Mutation = Mapping[str, Iterable[tuple[str, str]]]
+
+#: More transactions, with less in each. In one of them that is about to fail, there is time for another's commit.
+SLOW = """import sqlite3
+import time
+
+COMMITTED: list[int] = []
+
+
+def wait_for_another(some) -> None:
+    before, until = len(COMMITTED), time.monotonic() + 1
+    while any(x.customer == "c7" for _, x in some) and len(COMMITTED) == before and time.monotonic() < until:
+        time.sleep(0.001)
+
+"""
+MANY_TRANSACTIONS: Mutation = {
+    "totals.py": [
+        ("take(500", "take(5"),
+        ("import sqlite3\n", SLOW),
+        ("        if is_mine:\n", "        wait_for_another(some)\n        if is_mine:\n"),
+        ("    return is_mine\n", "    COMMITTED.append(1)\n    return is_mine\n"),
+    ],
+}
+WITHOUT_EPOCH: Mutation = {"progress.py": [("AND epoch = ?", "AND epoch <> -?")]}
+WITHOUT_PROGRESS: Mutation = {"totals.py": [("if place_of(event.xid) > applied", "")]}
+WITHOUT_TRANSACTION: Mutation = {
+    "totals.py": [("check_same_thread=False", "check_same_thread=False, isolation_level=None")],
+}
+ONE_CONNECTION: Mutation = {
+    "totals.py": [
+        *MANY_TRANSACTIONS["totals.py"],
+        ("def add(", "SHARED = connect()\n\n\ndef add("),
+        ("db = await trio.to_thread.run_sync(connect)", "db = SHARED"),
+        ("with closing(db):", "if True:"),
+        (", limiter=WRITING", ""),
+    ],
+}
+WITHOUT_KEY: Mutation = {
+    "invoices.py": [(", PRIMARY KEY (source, xid)", ""), (" ON CONFLICT (source, xid) DO NOTHING", "")],
+}
+
+
+def printed_in(directory: Path, mutation: Mutation | None = None) -> Path:
+    """The files, with that much changed in them."""
+    shutil.copytree(STATE, directory, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    for name, changes in (mutation or {}).items():
+        text = (directory / name).read_text()
+        for guard, other in changes:
+            assert guard in text, f"{name} has changed: {guard}"
+            text = text.replace(guard, other)
+        (directory / name).write_text(text)
+    return directory
+
+
+def some_orders(count: int, first: int = 0) -> list[dict[str, object]]:
+    """Orders of many customers, who differ in what they pay."""
+    return [{"customer": f"c{n % CUSTOMERS}", "amount": 1 + n % 3} for n in range(first, first + count)]
+
+
+def written(path: Path, orders: Iterable[object]) -> Path:
+    """A file for `sendmany`."""
+    path.write_text("".join(json.dumps(order) + "\n" for order in orders))
+    return path
+
+
+def recounted(orders: Iterable[Mapping[str, object]]) -> dict[str, int]:
+    """What each customer has paid, from what was sent."""
+    sums: Counter[str] = Counter()
+    for order in orders:
+        sums[str(order["customer"])] += int(str(order["amount"]))
+    return dict(sums)
+
+
+def in_database(path: Path, query: str) -> dict[str, int]:
+    """What it says of each customer; nothing where there is no such table yet."""
+    if not path.exists():
+        return {}
+    with closing(sqlite3.connect(path, timeout=30)) as db:
+        try:
+            return dict(db.execute(query).fetchall())
+        except sqlite3.OperationalError as error:
+            if "no such table" in str(error):
+                return {}
+            raise
