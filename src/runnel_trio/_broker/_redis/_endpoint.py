@@ -25,7 +25,7 @@ from redis.sentinel import MasterNotFoundError, Sentinel
 
 from runnel_trio._broker._protocol import Place
 from runnel_trio._broker._redis._errors import Demoted, mapped
-from runnel_trio._kinds import redacted
+from runnel_trio._kinds import number, redacted, whole
 from runnel_trio._urls import ServerURL, Unusable, server_url
 from runnel_trio.exceptions import BrokerRefused, BrokerUnavailable, Misconfigured, RunnelError
 
@@ -49,6 +49,12 @@ _OPTIONS = frozenset(
         *("socket_keepalive", "socket_read_size", "socket_timeout", "username"),
     }
 )
+#: What some of them are; that of others is redis-py's to say.
+_KINDS = {
+    "db": whole("the number of a database", least=0, most=10**9),
+    "socket_timeout": number("seconds, more than 0", above=True),
+    "socket_connect_timeout": number("seconds, more than 0", above=True),
+}
 #: In front of the options of connections to Sentinels.
 _SENTINEL = "sentinel_"
 
@@ -189,7 +195,9 @@ def _pool(place: Place, url: str) -> Any:
     own = {name: x for name, x in place.options.items() if not name.startswith(_SENTINEL)}
     if wrong := sorted(_NOT_OPTIONS & own.keys()):
         raise Misconfigured(f"redis_options cannot have {', '.join(wrong)}: the URL says it, or we decide it")
-    for name in parse_qs(urlsplit(url).query, keep_blank_values=True):
+    for name, given in parse_qs(urlsplit(url).query, keep_blank_values=True).items():
+        if len(given) > 1:
+            raise Misconfigured(f"redis_url {redacted(place.url)!r} cannot be read: it has {name!r} twice")
         if name not in _OPTIONS and not name.startswith(("ssl_", _SENTINEL)):
             raise Misconfigured(
                 f"redis_url {redacted(place.url)!r} cannot be read: it has no option {name!r}"
@@ -200,9 +208,17 @@ def _pool(place: Place, url: str) -> Any:
         pool: Any = redis.ConnectionPool.from_url(url, **own)
     except (ValueError, TypeError) as error:
         raise Misconfigured(f"redis_url {redacted(place.url)!r} cannot be read: {error}") from error
+    _refuse_values(pool.connection_kwargs)
     for name in [x for x in pool.connection_kwargs if x.startswith(_SENTINEL)]:
         del pool.connection_kwargs[name]
     return pool
+
+
+def _refuse_values(options: Mapping[str, Any]) -> None:
+    """Refuse what redis-py takes, and fails with later, or does something else."""
+    for name, kind in _KINDS.items():
+        if options.get(name) is not None:
+            kind.checked(f"the option {name}", options[name])
 
 
 def _watched_over(place: Place, url: ServerURL, pool: Any, timeout: float) -> Any:
