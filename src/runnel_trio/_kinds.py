@@ -51,6 +51,8 @@ HARMLESS = re.compile(
 )
 #: What values of these may look like, with what may follow a URL in a sentence.
 PLAIN = re.compile(r"[\w./~%:+*-]*[)\]}'\",.:;]*")
+#: An option that was dealt with already, or none.
+HIDDEN = re.compile(r"""(?:(?:[^\W\d]\w*=)?\*\*\*[)\]}'",.:;]*)?""")
 #: Rather too much than too little: a password that should have been quoted may have any character.
 BEFORE_HOST = re.compile(r"^((?:[\w+.-]*://)?(?:[^:@]*:)?).*(?=@)", re.DOTALL)
 SCHEME = re.compile(r"[\w+.-]*://")
@@ -65,6 +67,8 @@ DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*([.:][^\W\d]\w*)(\.[^\W\d]\w*)*")
 
 #: Schemes whose rest is a name that is taken as it stands.
 LITERAL = frozenset({"embedded", "memory"})
+#: Characters of a value that an error has, at most: the URL of a large cluster is not cut off.
+_TOLD = 1000
 #: A scheme whose colon, or second slash, was forgotten: it would be taken for a host.
 TORN = re.compile(rf"({'|'.join(map(re.escape, sorted(FORMS)))})(:?)/+", re.IGNORECASE)
 
@@ -99,11 +103,9 @@ def _may_have_at(option: str) -> bool:
 def _option(text: str) -> str:
     """One of a URL, as it may be shown."""
     name, given, value = text.partition("=")
-    if not text or (HARMLESS.fullmatch(name) and given and PLAIN.fullmatch(value)):
+    if HIDDEN.fullmatch(text) or (HARMLESS.fullmatch(name) and given and PLAIN.fullmatch(value)):
         return text
-    if not given or not name.isidentifier():
-        return "***"
-    return text if value.startswith("***") and PLAIN.fullmatch(value[3:]) else f"{name}=***"
+    return f"{name}=***" if given and name.isidentifier() else "***"
 
 
 def redacted_text(text: str) -> str:
@@ -171,10 +173,10 @@ class Kind:
             return self.accept(self.read(value.strip()) if text else value)
         except Unusable as error:
             told = f": {error}"
-        except (ValueError, TypeError, LookupError, OverflowError):
+        except (ValueError, TypeError, LookupError, OverflowError, RecursionError):
             pass
         try:
-            shown = self.show(value)
+            shown = legible(self.show(value), _TOLD)
         except ValueError:  # Python does not write numbers of very many digits
             shown = f"a very large {type(value).__name__}"
         raise Misconfigured(f"{name}={shown} cannot be used{told}: expected {self.expected}")

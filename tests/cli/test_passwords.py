@@ -37,6 +37,8 @@ URL = f"redis://me:{SECRET}@127.0.0.1:1/0"
         (f"redis://h/0?auth={SECRET}&db=1", "redis://h/0?auth=***&db=1"),
         (f"redis://h?password:{SECRET}", "redis://h?***"),
         (f"redis://h?{SECRET}", "redis://h?***"),
+        (f"redis://h?***{SECRET}", "redis://h?***"),
+        (f"redis://h?a=***{SECRET}", "redis://h?a=***"),
         (f"redis://h?db=1;password={SECRET}", "redis://h?db=***"),
         (f"redis://h?pasword=a@{SECRET}", "redis://***"),
         (f"redis+sentinel://a/m?sentinel_pasword={SECRET}", "redis+sentinel://a/m?sentinel_pasword=***"),
@@ -185,7 +187,12 @@ def test_passwords_in_lines_of_source_are_not_shown() -> None:
 
 
 def test_what_is_shown_once_can_be_shown_again() -> None:
-    for url in (f"redis://h?pasword={SECRET}", f"redis://{SECRET}@h", f"redis://h?a=@{SECRET}"):
+    for url in (
+        f"redis://h?pasword={SECRET}",
+        f"redis://{SECRET}@h",
+        f"redis://h?a=@{SECRET}",
+        "redis://h?x",
+    ):
         said = f"redis_url={redacted(url)!r} cannot be used: it is wrong"
         assert redacted_text(said) == said
 
