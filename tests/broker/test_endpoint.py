@@ -6,13 +6,20 @@ from typing import Any
 
 import pytest
 import redis
+import redis.asyncio
+import redis.asyncio.cluster
+import trio
 from redis.sentinel import Sentinel
 
-from runnel_trio import App, Misconfigured
+from runnel_trio import App, Misconfigured, Record
 from runnel_trio._broker._protocol import Place
 from runnel_trio._broker._redis._endpoint import Endpoint, Seeds, found
 from runnel_trio._broker._shared import place_of
 from runnel_trio.settings import Settings
+
+
+class Order(Record):
+    n: int
 
 
 def of(url: str, **options: Any) -> Any:
@@ -129,8 +136,46 @@ def test_a_factory_may_be_named_and_is_imported_when_it_is_needed() -> None:
 
 
 def test_what_is_no_client_is_refused() -> None:
-    with pytest.raises(Misconfigured, match="redis_factory made a dict: it has to make a client of redis-py"):
+    with pytest.raises(Misconfigured, match="redis_factory made a dict. It has to make a client of redis-py"):
         found(place_of(Settings(redis_factory=dict)))
+
+
+async def _coroutine() -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("factory", "why"),
+    [
+        (redis.asyncio.Redis, "an asyncio Redis: take the class of the same name from `redis`"),
+        (lambda: redis.asyncio.cluster.RedisCluster(host="h"), "an asyncio RedisCluster"),
+        (redis.asyncio.ConnectionPool, "an asyncio ConnectionPool"),
+        (lambda: None, r"made None \(is there a `return`\?\)"),
+        (redis.ConnectionPool, "made a ConnectionPool"),
+        (lambda: redis.Redis().pipeline(), "made a Pipeline"),
+        (lambda: redis.Redis, "made the class Redis: call it"),
+        (_coroutine, "a coroutine: write it with `def`"),
+    ],
+)
+def test_what_a_factory_makes_has_to_be_a_client(factory: Any, why: str) -> None:
+    with pytest.raises(Misconfigured, match=why):
+        found(place_of(Settings(redis_factory=factory)))
+
+
+def test_what_a_factory_raises_reaches_the_caller_as_it_is() -> None:
+    def made() -> redis.Redis:
+        raise LookupError("no such secret")
+
+    with pytest.raises(LookupError, match="no such secret"):
+        trio.run(App("shop", redis_factory=made).stream("s", Order, "n").send, Order(n=1))
+
+
+def test_options_of_tls_need_a_url_with_tls() -> None:
+    for url, options in (
+        ("redis://h?ssl_ca_certs=ca.pem", {}),
+        ("redis+cluster://h", {"ssl_certfile": "c.pem"}),
+    ):
+        with pytest.raises(Misconfigured, match="write rediss://"):
+            of(url, **options)
 
 
 def test_another_server_is_used_without_the_factory() -> None:
