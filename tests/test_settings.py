@@ -398,3 +398,44 @@ def test_the_page_of_settings_is_up_to_date(monkeypatch: pytest.MonkeyPatch) -> 
     table = importlib.import_module("settings_table")
     page = table.PAGE.read_text()
     assert page == table.written(page), "run: python docs/settings_table.py"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("redis_url", "redis://h:1/2", "redis://h:1/2"),
+        ("redis_url", "h:1", "redis://h:1"),
+        ("redis_options", '{"db": 1}', {"db": 1}),
+        ("redis_factory", "shop:client", "shop:client"),
+        ("log_level", "debug", "debug"),
+        ("autodiscover", "shop/*.py", "shop/*.py"),
+        ("timezone", "utc", UTC),
+        ("testing", "yes", True),
+        ("default_overflow", "trim", Overflow.TRIM),
+        ("default_pool_size", "3", 3),
+        ("default_lock_expiry", "3", 3.0),
+        ("default_hasher", "shop:hashed", "shop:hashed"),
+    ],
+)
+def test_blanks_around_a_text_mean_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, text: str, value: object
+) -> None:
+    monkeypatch.setenv(f"RUNNEL_{name.upper()}", f" {text}\r\n")
+    assert getattr(Settings(), name) == value
+    monkeypatch.delenv(f"RUNNEL_{name.upper()}")
+    (tmp_path / "runnel.toml").write_text(f"{name} = '  {text} '")
+    monkeypatch.chdir(tmp_path)
+    assert getattr(Settings(), name) == value
+
+
+@pytest.mark.parametrize(
+    "url", [" redis://h", "redis:// h", "redis://h ", "redis://h\n", "h :1", "redis://h\udce9"]
+)
+def test_a_url_has_no_blank_and_nothing_that_is_no_character(url: str) -> None:
+    with pytest.raises(Misconfigured, match="must not stand in it") as caught:
+        Settings(redis_url=url)
+    str(caught.value).encode()
+
+
+def test_the_path_of_a_socket_may_have_a_blank() -> None:
+    assert Settings(redis_url="unix:///run/my shop/s").redis_url == "unix:///run/my shop/s"

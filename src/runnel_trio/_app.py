@@ -17,7 +17,14 @@ from cattrs import Converter
 from runnel_trio._broker import redis_client
 from runnel_trio._broker._protocol import StreamSpec
 from runnel_trio._broker._shared import SharedBroker, place_of
-from runnel_trio._codec import Record, RecordCodec, blake3_hasher, default_serializer, make_converter
+from runnel_trio._codec import (
+    Record,
+    RecordCodec,
+    blake3_hasher,
+    check_record,
+    default_serializer,
+    make_converter,
+)
 from runnel_trio._discovery import import_all
 from runnel_trio._names import check_key, checked_name, free_name, name_of, named
 from runnel_trio._processor import Processor, chosen, refuse_foreign
@@ -128,6 +135,7 @@ class App(Registry):
             <Stream example.orders of Order, 4 partitions>
         """
         free_name(self.name, "stream", name, self.streams)
+        check_record(record)
         check_key(record, partition_by)
         resolve = self.settings.resolve
         stored = resolve("serializer", serializer) or default_serializer()
@@ -206,7 +214,9 @@ class App(Registry):
         links = tuple(middleware or ())
 
         def register(function: Callable[[Events[R]], Awaitable[None]]) -> Processor[R]:
-            own = free_name(self.name, "processor", name or name_of(function), self.processors)
+            own = free_name(
+                self.name, "processor", name_of(function) if name is None else name, self.processors
+            )
             self.processors[own] = declared = Processor(
                 stream=stream, function=function, name=own, middleware=links, alone=tested, **options
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 
+from runnel_trio._kinds import legible
 from runnel_trio.exceptions import Misconfigured
 
 __all__ = ["import_all"]
@@ -14,9 +15,18 @@ def import_all(pattern: str) -> None:
     """Import what a glob pattern names, below the current directory.
 
     Raises:
-        Misconfigured: it names nothing.
+        Misconfigured: it names nothing, or cannot be a pattern.
     """
-    found = sorted(path for path in Path().glob(pattern) if path.suffix == ".py")
+    try:
+        found = sorted(path for path in Path().glob(pattern) if path.suffix == ".py")
+    except (
+        OSError,
+        ValueError,
+    ) as error:  # too long for the name of a file, or of no form that a pattern has
+        reason = getattr(error, "strerror", None) or error
+        raise Misconfigured(
+            f"autodiscover={legible(pattern, 200)!r} cannot be looked for: {reason}"
+        ) from error
     if not found:
         raise Misconfigured(f"autodiscover={pattern!r} matches no module below {Path.cwd()}")
     for path in found:

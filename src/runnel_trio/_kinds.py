@@ -43,17 +43,32 @@ __all__ = [
 
 TRUE = frozenset({"1", "true", "yes", "on"})
 FALSE = frozenset({"0", "false", "no", "off"})
-#: Rather too much than too little: a password that should have been quoted may have any character. First
-#: those behind the question mark: an @ in them would be taken for the end of the one before the host.
-IN_QUERY = re.compile(r"([?&][^=&]*pass[^=&]*=)[^&]*", re.IGNORECASE)
-BEFORE_HOST = re.compile(r"^((?:[\w+.-]*://)?[^:@]*:).*(?=@)", re.DOTALL)
+#: Options whose values may be seen. Of all others nobody knows, and a password's name may be misspelt.
+HARMLESS = re.compile(
+    r"(?:sentinel_)?(?:db|username|client_name|host|port|path|protocol|timeout|max_connections|retry_on_timeout"
+    r"|health_check_interval|decode_responses|encoding|socket_(?:timeout|connect_timeout|keepalive|read_size)"
+    r"|ssl|ssl_(?:ca_certs|ca_path|certfile|keyfile|check_hostname|cert_reqs|min_version|ciphers))"
+)
+#: What values of these may look like, with what may follow a URL in a sentence.
+PLAIN = re.compile(r"[\w./~%:+*-]*[)\]}'\",.:;]*")
+#: An option that was dealt with already, or none.
+HIDDEN = re.compile(r"""(?:(?:[^\W\d]\w*=)?\*\*\*[)\]}'",.:;]*)?""")
+#: Rather too much than too little: a password that should have been quoted may have any character.
+BEFORE_HOST = re.compile(r"^((?:[\w+.-]*://)?(?:[^:@]*:)?).*(?=@)", re.DOTALL)
+SCHEME = re.compile(r"[\w+.-]*://")
+#: Options behind a host, as other kinds of clients have them: HOST:PORT,password=…
+BESIDE_HOST = re.compile(r"([,;/#\s]\s*[^\s=,;/]*=).*", re.DOTALL)
 #: A server's URL in the middle of a text.
-WITHIN = re.compile(r"\b(?:rediss?(?:\+\w+)?|unix|valkeys?)://\S+")
-#: Options whose values are nobody's business.
-SECRET = re.compile(r"pass|secret|token|credential|key_data", re.IGNORECASE)
+WITHIN = re.compile(r"\b(?:redis|valkey|unix)[\w+.-]*://\S+", re.IGNORECASE)
+#: A password in the middle of a line of somebody's source, or of an argument: password="…", "password": "…".
+WRITTEN = re.compile(r"""(\w*passw\w*["']?\s*[:=]\s*[bfr]?)(["'])(?:\\.|(?!\2).)*\2""", re.IGNORECASE)
 DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*([.:][^\W\d]\w*)(\.[^\W\d]\w*)*")
 
 
+#: Schemes whose rest is a name that is taken as it stands.
+LITERAL = frozenset({"embedded", "memory"})
+#: Characters of a value that an error has, at most: the URL of a large cluster is not cut off.
+_TOLD = 1000
 #: A scheme whose colon, or second slash, was forgotten: it would be taken for a host.
 TORN = re.compile(rf"({'|'.join(map(re.escape, sorted(FORMS)))})(:?)/+", re.IGNORECASE)
 
@@ -64,18 +79,45 @@ def refuse() -> Any:
 
 
 def redacted(url: object) -> str:
-    """A URL, or what was given for one, without its password."""
-    return BEFORE_HOST.sub(r"\1***", IN_QUERY.sub(r"\1***", str(url)))
+    """A URL, or what was given for one, without its password, and without what may be one.
+
+    Example:
+        >>> redacted("redis://me:secret@h:6379?db=1&pasword=secret"), redacted("h:6380,pwd=secret,ssl=True")
+        ('redis://me:***@h:6379?db=1&pasword=***', 'h:6380,pwd=***')
+    """
+    place, mark, query = str(url).partition("?")
+    options = query.split("&")
+    if any("@" in option and not _may_have_at(option) for option in options):
+        # A password with a question mark in it, or an option's value with an @: one cannot tell which.
+        scheme = SCHEME.match(place)
+        return f"{scheme[0] if scheme else ''}***"
+    place = BESIDE_HOST.sub(r"\1***", BEFORE_HOST.sub(r"\1***", place))
+    return place + mark + "&".join(map(_option, options))
+
+
+def _may_have_at(option: str) -> bool:
+    name = option.partition("=")[0]
+    return name.isidentifier() and ("pass" in name.lower() or HARMLESS.fullmatch(name) is not None)
+
+
+def _option(text: str) -> str:
+    """One of a URL, as it may be shown."""
+    name, given, value = text.partition("=")
+    if HIDDEN.fullmatch(text) or (HARMLESS.fullmatch(name) and given and PLAIN.fullmatch(value)):
+        return text
+    return f"{name}=***" if given and name.isidentifier() else "***"
 
 
 def redacted_text(text: str) -> str:
-    """A text, in which the servers' URLs are without their passwords."""
-    return WITHIN.sub(lambda found: redacted(found[0]), text) if "://" in text else text
+    """A text, without the passwords of servers' URLs in it, or of lines of source."""
+    if "://" in text:
+        text = WITHIN.sub(lambda found: redacted(found[0]), text)
+    return WRITTEN.sub(r"\1\2***\2", text) if "passw" in text.lower() else text
 
 
 def _unspoken(key: str, value: Any) -> Any:
     """An option's value, if it may be told."""
-    return "***" if SECRET.search(key) and value is not None else value
+    return value if value is None or HARMLESS.fullmatch(key) else "***"
 
 
 def legible(text: str, limit: int = 10_000) -> str:
@@ -113,7 +155,7 @@ class Kind:
     expected: str
     accept: Callable[[Any], Any]
     read: Callable[[str], Any] = lambda text: text
-    show: Callable[[Any], str] = repr
+    show: Callable[[Any], str] = lambda value: redacted_text(repr(value))
 
     def checked(self, name: str, value: Any, *, text: bool = False) -> Any:
         """The value to use.
@@ -121,20 +163,20 @@ class Kind:
         Args:
             name: the keyword argument, variable, or file and key that had it.
             value: what was given.
-            text: whether it is text of the environment or of a file.
+            text: whether it is text of the environment or of a file, where blanks around it mean nothing.
 
         Raises:
             Misconfigured: it cannot be used; the message has name, value and what is expected.
         """
         told = ""
         try:
-            return self.accept(self.read(value) if text else value)
+            return self.accept(self.read(value.strip()) if text else value)
         except Unusable as error:
             told = f": {error}"
-        except (ValueError, TypeError, LookupError, OverflowError):
+        except (ValueError, TypeError, LookupError, OverflowError, RecursionError):
             pass
         try:
-            shown = self.show(value)
+            shown = legible(self.show(value), _TOLD)
         except ValueError:  # Python does not write numbers of very many digits
             shown = f"a very large {type(value).__name__}"
         raise Misconfigured(f"{name}={shown} cannot be used{told}: expected {self.expected}")
@@ -218,11 +260,14 @@ def _with_scheme(value: str) -> str:
     parts = urlsplit(given)
     if parts.scheme not in FORMS or "\0" in given:
         raise ValueError
-    if parts.scheme.startswith("redis"):
+    if parts.scheme not in LITERAL:
+        socket = parts.scheme == "unix"
+        if not given.isprintable() or (" " in given and not socket):
+            raise Unusable("a blank, or what is no character, must not stand in it as it is (write %20)")
         if server_url(given).form == "server":
             _ = parts.port  # raises ValueError where it is none
         names = [part.partition("=")[0] for part in parts.query.split("&") if part]
-        if parts.fragment or "@" in parts.path or not all(map(str.isidentifier, names)):
+        if parts.fragment or ("@" in parts.path and not socket) or not all(map(str.isidentifier, names)):
             raise ValueError
     if (given != value and not parts.hostname) or (parts.scheme == "unix" and not parts.path):
         raise ValueError

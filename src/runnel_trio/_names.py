@@ -42,11 +42,13 @@ def checked_name(kind: str, name: Any) -> str:
         Misconfigured: it cannot.
     """
     if not isinstance(name, str) or not name:
-        raise Misconfigured(f"the name of a {kind} must be a text that is not empty, not {name!r}")
+        article = "an" if kind[0] in "aeiou" else "a"
+        raise Misconfigured(f"the name of {article} {kind} must be a text that is not empty, not {name!r}")
     wrong = sorted({c for c in name if c in _FORBIDDEN or c.isspace() or not c.isprintable()})
     if wrong:
         raise Misconfigured(
-            f"{kind} name {name!r}: {', '.join(map(repr, wrong))} cannot be part of a Redis key here"
+            f"{kind} name {name!r}: {', '.join(map(repr, wrong))} cannot be part of a Redis key here. "
+            f"Letters, digits and signs like - _ . can, {_LONGEST_NAME} bytes of them"
         )
     if len(name.encode()) > _LONGEST_NAME:
         raise Misconfigured(f"{kind} name {name[:20]!r}… is longer than {_LONGEST_NAME} bytes")

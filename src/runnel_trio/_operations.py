@@ -315,5 +315,5 @@ def _told(about: str) -> str:
     try:
         said = json.loads(about)
         return f"pid {said['pid']} on {said['host']}"
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return ""

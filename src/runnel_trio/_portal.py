@@ -9,7 +9,9 @@ from __future__ import annotations
 import atexit
 import os
 import queue
+import sys
 import threading
+import warnings
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -48,6 +50,7 @@ class Portal:
         """
         if trio.lowlevel.in_trio_task():
             raise Misconfigured("send_sync would block Trio: use `await stream.send(…)` here")
+        _warn_on_loop()
         try:
             trio.from_thread.check_cancelled()
         except RuntimeError:  # Trio knows nothing of this thread
@@ -86,3 +89,15 @@ class Portal:
     def _forget(self) -> None:
         """In a child that was forked: the thread is not in it, and the lock may be held for ever."""
         self._lock, self._thread, self._token = threading.Lock(), None, None
+
+
+def _warn_on_loop() -> None:
+    """In a thread that runs an asyncio loop, everything else in it stands still meanwhile."""
+    asyncio = sys.modules.get("asyncio")  # where nobody has imported it, nobody runs it
+    if asyncio is not None and asyncio._get_running_loop() is not None:  # noqa: SLF001  # documented for libraries
+        warnings.warn(
+            "send_sync is called in a task of asyncio and blocks its loop: use "
+            "`await asyncio.to_thread(stream.send_sync, …)` there",
+            RuntimeWarning,
+            stacklevel=4,  # the line that calls send_sync
+        )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import inspect
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -15,7 +14,7 @@ import trio
 
 from runnel_trio._broker._protocol import Broker, CommitOutcome, ProcessorSpec
 from runnel_trio._codec import Record
-from runnel_trio._names import name_of, place_of
+from runnel_trio._handlers import check_function
 from runnel_trio._operations import PartitionReset, Quarantined, forget, pause, quarantined, reset, stages
 from runnel_trio._stream import Stream
 from runnel_trio.constants import ExceptionPolicy
@@ -97,11 +96,7 @@ class Processor(Generic[R]):
     sinks: list[Stream[Any]] = attrs.field(factory=list, init=False)
 
     def __attrs_post_init__(self) -> None:
-        if not inspect.iscoroutinefunction(self.function):
-            raise Misconfigured(
-                f"processor {self.name!r} must be an async function: `async def "
-                f"{name_of(self.function)}(events):` ({place_of(self.function)})"
-            )
+        check_function(self.name, self.stream.record, self.function)
         for link in self.middleware:
             if not isinstance(link, Middleware):
                 raise Misconfigured(f"processor {self.name!r}: {link!r} is no Middleware")

@@ -24,7 +24,7 @@ import trio
 
 from runnel_trio._broker._protocol import SEALED, Batch, Broker, StreamSpec
 from runnel_trio._broker._shared import Connection, Declarable
-from runnel_trio._codec import DecodeError, Record, RecordCodec
+from runnel_trio._codec import DecodeError, Record, RecordCodec, foreign
 from runnel_trio._event import Event
 from runnel_trio._numbering import Numbering, key_function
 from runnel_trio._outgoing import (
@@ -141,9 +141,15 @@ class Stream(Generic[R]):
             True
 
         Raises:
-            Misconfigured: the partition key cannot be had, or not be hashed.
+            RecordInvalid: it is no record of the stream's class.
+            Misconfigured: the partition key cannot be hashed.
         """
-        return self._routing.numbering.one(record)
+        try:
+            return self._routing.numbering.one(record)
+        except AttributeError:
+            if isinstance(record, self.record):
+                raise
+            raise foreign(self.record, record) from None
 
     def key_of(self, record: R) -> Any:
         """The partition key of a record, as ``partition_by`` says."""

@@ -6,11 +6,12 @@ cluster, by some of its nodes. redis-py reads the first kind by itself, and has 
 
 from __future__ import annotations
 
-from urllib.parse import SplitResult, urlsplit
+import re
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 import attrs
 
-__all__ = ["FORMS", "ServerURL", "Unusable", "server_url"]
+__all__ = ["FORMS", "ServerURL", "Unusable", "database", "server_url"]
 
 #: Ports where a URL names none.
 _PORTS = {"sentinel": 26379, "cluster": 6379}
@@ -18,6 +19,12 @@ _PORTS = {"sentinel": 26379, "cluster": 6379}
 FORMS = frozenset({"redis", "rediss", "unix", "embedded", "memory"}) | {
     f"{scheme}+{form}" for scheme in ("redis", "rediss") for form in _PORTS
 }
+
+
+#: A database, as nothing but digits; no server has as many as ten of them can say.
+_NUMBER = re.compile(r"[0-9]{1,9}")
+#: Behind the host.
+_PATH = re.compile(rf"(?:/(?:({_NUMBER.pattern})/?)?)?")
 
 
 class Unusable(ValueError):
@@ -61,32 +68,68 @@ def server_url(url: str) -> ServerURL:
     """
     parts = urlsplit(url)
     scheme, _, form = parts.scheme.partition("+")
+    number = _number(parts, "" if scheme == "unix" else _behind_group(parts.path, form))
     if not form:
         return ServerURL("server", (), "", url)
     login, at, named = parts.netloc.rpartition("@")
     hosts = tuple(_host(text, _PORTS[form]) for text in named.split(","))
-    path = [part for part in parts.path.split("/") if part]
-    service = _service(path) if form == "sentinel" else ""
-    if len(path) > 1:
-        raise Unusable("behind the hosts there is more than a database")
-    if path and not path[0].isdecimal():
-        raise Unusable(f"behind the hosts, {path[0]!r} is no number of a database")
-    if form == "cluster" and path not in ([], ["0"]):
+    service = _group(parts.path) if form == "sentinel" else ""
+    if form == "cluster" and number:
         raise Unusable("a cluster has no databases but 0: leave the number out")
-    single = _single(parts, scheme, f"{login}{at}", hosts[0], path)
+    single = _single(parts, scheme, f"{login}{at}", hosts[0])
     return ServerURL(form, hosts, service, single)
 
 
-def _service(path: list[str]) -> str:
-    """Taken off the path."""
-    if not path:
+def database(url: str) -> int:
+    """The number of the database in the URL of one server.
+
+    Raises:
+        Unusable: there is none, or there are two.
+
+    Example:
+        >>> database("redis://h/2"), database("redis://h?db=3"), database("unix:///run/s"), database("redis://h/")
+        (2, 3, 0, 0)
+        >>> database("redis://h/1x")
+        Traceback (most recent call last):
+        ...
+        runnel_trio._urls.Unusable: what stands behind the host is no number of a database, as in …/1
+    """
+    parts = urlsplit(url)
+    return _number(parts, "" if parts.scheme == "unix" else parts.path)
+
+
+def _number(parts: SplitResult, path: str) -> int:
+    """That of the path or of ``?db=``: a path that redis-py cannot read is database 0 to it."""
+    found = _PATH.fullmatch(path)
+    if found is None:
+        raise Unusable("what stands behind the host is no number of a database, as in …/1")
+    options = [text for name, text in parse_qsl(parts.query, keep_blank_values=True) if name == "db"]
+    if not all(_NUMBER.fullmatch(text) for text in options):
+        raise Unusable("what stands behind db= is no number of a database, as in ?db=1")
+    numbers = options + ([found[1]] if found[1] else [])
+    if len(numbers) > 1:
+        raise Unusable("it names a database twice: leave one of the numbers out")
+    return int(numbers[0]) if numbers else 0
+
+
+def _behind_group(path: str, form: str) -> str:
+    """The path without the name of the group, where there is one."""
+    _, slash, rest = path.removeprefix("/").partition("/")
+    return slash + rest if form == "sentinel" else path
+
+
+def _group(path: str) -> str:
+    """The name that Sentinels know their servers by."""
+    name = path.removeprefix("/").partition("/")[0]
+    if not name:
         raise Unusable("it lacks the name of the group behind the hosts, as in …/mymaster")
-    return path.pop(0)
+    return name
 
 
-def _single(parts: SplitResult, scheme: str, login: str, host: tuple[str, int], path: list[str]) -> str:
+def _single(parts: SplitResult, scheme: str, login: str, host: tuple[str, int]) -> str:
     name = f"[{host[0]}]" if ":" in host[0] else host[0]
-    database = f"/{path[0]}" if path else ""
+    number = _behind_group(parts.path, parts.scheme.partition("+")[2]).strip("/")
+    database = f"/{number}" if number else ""
     query = f"?{parts.query}" if parts.query else ""
     return f"{scheme}://{login}{name}:{host[1]}{database}{query}"
 

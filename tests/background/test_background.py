@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 import trio
@@ -285,3 +286,28 @@ async def needs(what: int) -> None: ...
 
 
 async def plain() -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        ("45 17 * * *", "spec='45 17 * * *' first=2026-05-04T17:45:00+02:00"),
+        ("*/10 * * * * 0", "spec='*/10 * * * * 0' second=0 first=2026-05-04T11:10:00+02:00"),
+        # Meant as second 0 of minute 3, as others read six columns; this is each second of three o'clock.
+        ("0 3 * * * *", "spec='0 3 * * * *' second=* first=2026-05-05T03:00:00+02:00"),
+        ("@daily", "spec='@daily' first=2026-05-05T00:00:00+02:00"),
+    ],
+)
+async def test_it_is_told_how_a_crontab_is_read_and_when_it_runs_first(
+    caplog: pytest.LogCaptureFixture, autojump_clock: MockClock, spec: str, told: str
+) -> None:
+    caplog.set_level("INFO", "runnel_trio")
+    store = Store(began=NINE - trio.current_time())
+    worker = runner(store, Background(function=plain, spec=spec, timezone=ZoneInfo("Europe/Berlin")))
+    async with trio.open_nursery() as nursery:
+        await nursery.start(worker.run)
+        await trio.sleep(1)
+        worker.stop()
+    assert [x.getMessage() for x in caplog.records if getattr(x, "fact", "") == "scheduled"] == [
+        f"scheduled function=plain {told}"
+    ]

@@ -6,13 +6,20 @@ from typing import Any
 
 import pytest
 import redis
+import redis.asyncio
+import redis.asyncio.cluster
+import trio
 from redis.sentinel import Sentinel
 
-from runnel_trio import App, Misconfigured
+from runnel_trio import App, Misconfigured, Record
 from runnel_trio._broker._protocol import Place
 from runnel_trio._broker._redis._endpoint import Endpoint, Seeds, found
 from runnel_trio._broker._shared import place_of
 from runnel_trio.settings import Settings
+
+
+class Order(Record):
+    n: int
 
 
 def of(url: str, **options: Any) -> Any:
@@ -90,8 +97,8 @@ def test_a_cluster_is_known_by_some_of_its_nodes() -> None:
         ("redis+cluster://", "a host is missing"),
         ("redis+cluster://a:x", "a port is no number"),
         ("redis+sentinel://a:1,b:2", "lacks the name of the group"),
-        ("redis+sentinel://a/main/x", "'x' is no number of a database"),
-        ("redis+sentinel://a/main/1/2", "more than a database"),
+        ("redis+sentinel://a/main/x", "no number of a database"),
+        ("redis+sentinel://a/main/1/2", "no number of a database"),
         ("unix+cluster://a", "expected HOST:PORT"),
         ("redis+cluster://:se/cret@a", "a host is missing|a port is no number|write %40"),
     ],
@@ -129,8 +136,46 @@ def test_a_factory_may_be_named_and_is_imported_when_it_is_needed() -> None:
 
 
 def test_what_is_no_client_is_refused() -> None:
-    with pytest.raises(Misconfigured, match="redis_factory made a dict: it has to make a client of redis-py"):
+    with pytest.raises(Misconfigured, match="redis_factory made a dict. It has to make a client of redis-py"):
         found(place_of(Settings(redis_factory=dict)))
+
+
+async def _coroutine() -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("factory", "why"),
+    [
+        (redis.asyncio.Redis, "an asyncio Redis: take the class of the same name from `redis`"),
+        (lambda: redis.asyncio.cluster.RedisCluster(host="h"), "an asyncio RedisCluster"),
+        (redis.asyncio.ConnectionPool, "an asyncio ConnectionPool"),
+        (lambda: None, r"made None \(is there a `return`\?\)"),
+        (redis.ConnectionPool, "made a ConnectionPool"),
+        (lambda: redis.Redis().pipeline(), "made a Pipeline"),
+        (lambda: redis.Redis, "made the class Redis: call it"),
+        (_coroutine, "a coroutine: write it with `def`"),
+    ],
+)
+def test_what_a_factory_makes_has_to_be_a_client(factory: Any, why: str) -> None:
+    with pytest.raises(Misconfigured, match=why):
+        found(place_of(Settings(redis_factory=factory)))
+
+
+def test_what_a_factory_raises_reaches_the_caller_as_it_is() -> None:
+    def made() -> redis.Redis:
+        raise LookupError("no such secret")
+
+    with pytest.raises(LookupError, match="no such secret"):
+        trio.run(App("shop", redis_factory=made).stream("s", Order, "n").send, Order(n=1))
+
+
+def test_options_of_tls_need_a_url_with_tls() -> None:
+    for url, options in (
+        ("redis://h?ssl_ca_certs=ca.pem", {}),
+        ("redis+cluster://h", {"ssl_certfile": "c.pem"}),
+    ):
+        with pytest.raises(Misconfigured, match="write rediss://"):
+            of(url, **options)
 
 
 def test_another_server_is_used_without_the_factory() -> None:
@@ -158,3 +203,80 @@ def test_options_that_cannot_be_read_are_refused_without_being_shown(
     ) as caught:
         Settings()
     assert "cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "number"),
+    [
+        ("redis://h", 0),
+        ("redis://h/", 0),
+        ("h:1/4", 4),
+        ("redis://h/15", 15),
+        ("rediss://h/01/", 1),
+        ("redis://h?db=3", 3),
+        ("redis://h/?db=3", 3),
+        ("unix:///run/3", 0),
+        ("unix:///run/3?db=2", 2),
+        ("redis+sentinel://a/main", 0),
+        ("redis+sentinel://a/main/", 0),
+        ("redis+sentinel://a/main/3", 3),
+        ("redis+sentinel://a/main?db=3", 3),
+        ("redis+cluster://a/0", 0),
+        ("redis+cluster://a?db=0", 0),
+    ],
+)
+def test_the_database_is_the_number_that_the_url_names(url: str, number: int) -> None:
+    assert (of(url).pool.connection_kwargs.get("db") or 0) == number
+
+
+@pytest.mark.parametrize(
+    "host", ["redis://h", "rediss://h", "h:1", "redis+sentinel://a/main", "redis+cluster://a"]
+)
+@pytest.mark.parametrize(
+    "database",
+    ["/shop", "/1x", "/1/2", "//", "/ 1", "/1%20", "/%31", "/1.0", "/1e0", "/\N{ARABIC-INDIC DIGIT ONE}", "/-1",
+     "/+1", "/1_0", "/0#1", f"/{'9' * 10}", f"/{'9' * 5000}", "?db=x", "?db=", "?db=-1", "?db= 1", "?db=1%20",
+     "/1?db=2", "/1?db=1", "?db=1&db=2"],
+)  # fmt: skip
+def test_a_database_that_is_no_number_is_never_taken_for_another(host: str, database: str) -> None:
+    with pytest.raises(Misconfigured, match="database|blank|cannot be used"):
+        Settings(redis_url=host + database)
+
+
+@pytest.mark.parametrize(
+    "url", ["unix:///run/s?db=x", "unix:///run/s?db=", "unix:///run/s?db=-1", "unix:///s#1"]
+)
+def test_the_database_behind_a_socket_is_a_number_too(url: str) -> None:
+    with pytest.raises(Misconfigured, match="cannot be used"):
+        Settings(redis_url=url)
+
+
+@pytest.mark.parametrize("url", ["redis+cluster://a/1", "redis+cluster://a?db=1"])
+def test_a_cluster_has_no_other_database(url: str) -> None:
+    with pytest.raises(Misconfigured, match="no databases but 0"):
+        Settings(redis_url=url)
+
+
+@pytest.mark.parametrize("number", ["x", "", -1, 1.5, True, 10**10])
+def test_a_database_among_the_options_is_a_number_too(number: Any) -> None:
+    with pytest.raises(Misconfigured, match="option db="):
+        of("redis://h", db=number)
+
+
+def test_an_option_that_is_given_twice_is_refused() -> None:
+    with pytest.raises(Misconfigured, match="'client_name' twice"):
+        of("redis://h?client_name=a&client_name=b")
+
+
+@pytest.mark.parametrize(
+    "options", [{"socket_timeout": "secret"}, {"socket_timeout": "nan"}, {"socket_connect_timeout": []}]
+)
+def test_a_time_among_the_options_is_a_number(options: dict[str, Any]) -> None:
+    with pytest.raises(Misconfigured, match="option socket_"):
+        of("redis://h", **options)
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-1", "0", "x"])
+def test_a_time_in_a_url_is_one(value: str) -> None:
+    with pytest.raises(Misconfigured, match="socket_timeout"):
+        of(f"redis://h?socket_timeout={value}")

@@ -29,10 +29,25 @@ URL = f"redis://me:{SECRET}@127.0.0.1:1/0"
         (f"redis://a/b:{SECRET}@h", "redis://a/b:***@h"),
         (f"redis://:a\n{SECRET}@h", "redis://:***@h"),
         (f"redis://h:6379/0?password=a@{SECRET}", "redis://h:6379/0?password=***"),
-        (f"redis://h:6379/0?db=1&PASSWORD={SECRET}&x=1", "redis://h:6379/0?db=1&PASSWORD=***&x=1"),
+        (f"redis://h:6379/0?db=1&PASSWORD={SECRET}&x=1", "redis://h:6379/0?db=1&PASSWORD=***&x=***"),
         (f"rediss://h/?ssl_password={SECRET}", "rediss://h/?ssl_password=***"),
         (f"redis://u:{SECRET}@h/0?password={SECRET}@&db=1", "redis://u:***@h/0?password=***&db=1"),
         (f"unix:///run/s?password={SECRET}", "unix:///run/s?password=***"),
+        (f"redis://h?pasword={SECRET}", "redis://h?pasword=***"),
+        (f"redis://h/0?auth={SECRET}&db=1", "redis://h/0?auth=***&db=1"),
+        (f"redis://h?password:{SECRET}", "redis://h?***"),
+        (f"redis://h?{SECRET}", "redis://h?***"),
+        (f"redis://h?***{SECRET}", "redis://h?***"),
+        (f"redis://h?a=***{SECRET}", "redis://h?a=***"),
+        (f"redis://h?db=1;password={SECRET}", "redis://h?db=***"),
+        (f"redis://h?pasword=a@{SECRET}", "redis://***"),
+        (f"redis+sentinel://a/m?sentinel_pasword={SECRET}", "redis+sentinel://a/m?sentinel_pasword=***"),
+        (f"redis://{SECRET}@h", "redis://***@h"),
+        (f"h:6380,password={SECRET}=,ssl=True", "h:6380,password=***"),
+        (
+            "rediss://h?ssl_ca_certs=/etc/ca.pem&socket_timeout=3",
+            "rediss://h?ssl_ca_certs=/etc/ca.pem&socket_timeout=3",
+        ),
         ("redis://127.0.0.1:6379", "redis://127.0.0.1:6379"),
         ("unix:///run/redis.sock?db=1", "unix:///run/redis.sock?db=1"),
         ("embedded://some/dir", "embedded://some/dir"),
@@ -81,7 +96,7 @@ def test_passwords_that_are_quoted_are_taken() -> None:
 
 
 def test_an_option_of_a_url_that_there_is_not_is_told_without_the_password() -> None:
-    with pytest.raises(Misconfigured, match=r"redis://:\*\*\*@h\?colour=red' cannot be read: .*'colour'"):
+    with pytest.raises(Misconfigured, match=r"redis://:\*\*\*@h\?colour=\*\*\*' cannot be read: .*'colour'"):
         Endpoint.at(f"redis://:{SECRET}@h?colour=red").connect()
 
 
@@ -161,3 +176,58 @@ def test_lines_of_the_log_have_none_whoever_wrote_them(formatter: logging.Format
     assert "redis://me:***@127.0.0.1:1/0" in line
     if isinstance(formatter, JSONLines):
         assert json.loads(line)["count"] == 3
+
+
+def test_passwords_in_lines_of_source_are_not_shown() -> None:
+    line = (
+        f"""app = App("shop", redis_options={{"password": '{SECRET}', "db": 1}}, ssl_password="{SECRET}")"""
+    )
+    assert SECRET not in redacted_text(line)
+    assert '"db": 1' in redacted_text(line)
+
+
+def test_what_is_shown_once_can_be_shown_again() -> None:
+    for url in (
+        f"redis://h?pasword={SECRET}",
+        f"redis://{SECRET}@h",
+        f"redis://h?a=@{SECRET}",
+        "redis://h?x",
+    ):
+        said = f"redis_url={redacted(url)!r} cannot be used: it is wrong"
+        assert redacted_text(said) == said
+
+
+def test_of_options_only_those_are_shown_that_are_known_to_be_harmless() -> None:
+    options = {
+        "pasword": SECRET,
+        "auth": SECRET,
+        "Password": SECRET,
+        "ssl_ca_certs": "ca.pem",
+        "db": 1,
+        "x": None,
+    }
+    settings = Settings(redis_options=options)
+    assert SECRET not in repr(settings)
+    assert '"ssl_ca_certs": "ca.pem", "db": 1, "x": null' in repr(settings)
+
+
+@pytest.mark.parametrize("variable", ["RUNNEL_REDIS_FACTORY", "RUNNEL_LOG_LEVEL", "RUNNEL_DEFAULT_POOL_SIZE"])
+def test_a_url_in_the_variable_of_another_setting_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(variable, URL)
+    with pytest.raises(Misconfigured) as caught:
+        Settings()
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("query", ["pasword=", "auth=", "password:", "sentinel_pasword="])
+def test_the_value_of_an_option_that_there_is_not_is_not_shown(command: Any, query: str) -> None:
+    for arguments in (
+        ["settings", "shop:app"],
+        ["settings", "--json"],
+        ["status", "shop:app"],
+        ["run", "shop:app"],
+    ):
+        done = command(*arguments, "--redis-url", f"redis://127.0.0.1:1?{query}{SECRET}")
+        assert SECRET not in done.stdout + done.stderr

@@ -132,6 +132,19 @@ def test_what_is_no_cron_expression_is_refused_when_it_is_declared(spec: str, wh
         Crontab(spec, UTC)
 
 
+@pytest.mark.parametrize(
+    "spec",
+    ["R * * * *", "h h * * *", "* R(0-5) * * *", "r/10 * * * *", "1,R * * * *", "* * * * * R", "R-5 * * * *"],
+)
+def test_a_time_that_each_worker_would_draw_is_refused(spec: str) -> None:
+    with pytest.raises(Misconfigured, match="each worker would draw its own"):
+        Crontab(spec, UTC)
+
+
+def test_names_of_months_and_days_are_no_drawn_times() -> None:
+    Crontab("0 0 * mar,APR fri,thu", UTC)
+
+
 def test_a_day_that_never_comes_is_refused() -> None:
     with pytest.raises(Misconfigured, match="never comes"):
         Crontab("0 0 30 2 *", UTC)

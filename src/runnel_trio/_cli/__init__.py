@@ -172,6 +172,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
 
 
 def _status(args: Sequence[str] | None) -> int:
+    _show_everything()
     try:
         return int(cli.main(args, prog_name="runnel-trio", standalone_mode=False) or 0)
     except click.ClickException as error:
@@ -185,3 +186,10 @@ def _status(args: Sequence[str] | None) -> int:
         if group.subgroup(KeyboardInterrupt) is None:
             raise
         return Exit.INTERRUPTED
+
+
+def _show_everything() -> None:
+    """What a terminal or a pipe has no character for is escaped: names of files may be of any bytes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")

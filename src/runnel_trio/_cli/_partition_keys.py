@@ -27,9 +27,10 @@ def key_of(stream: Stream[Any], text: str) -> Any:
     read = stream.codec.reader_of(stream.partition_by)
     if read is None:  # a property of the record
         return _json(text)
-    for form in (text, _json(text)):
+    for form in (lambda: text, lambda: _json(text)):
+        given = form()
         with suppress(Exception):  # a user's hook may raise anything
-            return read(form)
+            return read(given)
     raise Ended(
         Exit.USAGE,
         f"{text!r} is no {stream.partition_by} of {stream.record.__name__}: give it as it stands in JSON",
@@ -46,6 +47,8 @@ def number_of(stream: Stream[Any], key: Any, count: int) -> int:
         return int(stream.hasher(key)) % count
     except RunnelError as error:
         raise Ended(Exit.USAGE, str(error)) from error
+    except RecursionError:
+        raise _too_deep() from None
 
 
 def _json(text: str) -> Any:
@@ -53,3 +56,9 @@ def _json(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return text
+    except RecursionError:
+        raise _too_deep() from None
+
+
+def _too_deep() -> Ended:
+    return Ended(Exit.USAGE, "the key is nested too deeply to be read as JSON, or to be hashed")

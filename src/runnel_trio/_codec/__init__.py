@@ -23,7 +23,9 @@ from runnel_trio._codec._converter import make_converter as make_converter
 from runnel_trio._codec._hashing import SIMPLE_KEYS as SIMPLE_KEYS
 from runnel_trio._codec._hashing import blake3_hasher as blake3_hasher
 from runnel_trio._codec._hashing import canonical_key as canonical_key
+from runnel_trio._codec._mismatch import foreign as foreign
 from runnel_trio._codec._record import Record as Record
+from runnel_trio._codec._record import check_record as check_record
 from runnel_trio._codec._record_codec import DecodeError as DecodeError
 from runnel_trio._codec._record_codec import RecordCodec as RecordCodec
 from runnel_trio._codec._serialization import FastJSONSerializer as FastJSONSerializer
@@ -41,7 +43,9 @@ __all__ = [
     "RecordCodec",
     "blake3_hasher",
     "canonical_key",
+    "check_record",
     "configure_converter",
     "default_serializer",
+    "foreign",
     "make_converter",
 ]

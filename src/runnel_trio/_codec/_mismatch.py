@@ -7,13 +7,14 @@ the same hooks and finds the part whose own hook fails.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from types import ModuleType
 from typing import Any, TypeAlias, TypeVar
 
 import attrs
 
 from runnel_trio._codec._sure import Sure
+from runnel_trio.exceptions import RecordInvalid
 
 __all__ = [
     "Hook",
@@ -22,6 +23,8 @@ __all__ = [
     "Traits",
     "Typed",
     "Unsupported",
+    "foreign",
+    "hinted",
     "locate",
     "refuse",
     "sure_of",
@@ -78,6 +81,27 @@ def shown(value: Any, limit: int = 60) -> str:
     except Exception:  # a message must not fail because of a user's repr
         text = "..."
     return f"{type(value).__name__} {text if len(text) <= limit else text[:limit] + '...'}"
+
+
+def hinted(record: type[Any], value: Any, where: tuple[str, str]) -> tuple[str, str]:
+    """Path and reason, with what to write where something else than a record was given for one."""
+    path, reason = where
+    if path or isinstance(value, record):
+        return where
+    name = record.__name__
+    if isinstance(value, Mapping):
+        return path, f"{reason}: make a record of it, as in {name}(**…)"
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes | type):
+        return path, f"{reason}: write a * before it, so that each of its records is an argument"
+    if value is record:
+        return path, f"{reason}: make a record of the class, as in {name}(…)"
+    return where
+
+
+def foreign(record: type[Any], value: Any) -> RecordInvalid:
+    """The error for something else than a record of a class."""
+    path, reason = hinted(record, value, ("", refuse(record.__name__, value).reason))
+    return RecordInvalid(record.__name__, path, reason)
 
 
 @attrs.frozen

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import types
 import typing
 from typing import Any
 
@@ -10,7 +11,15 @@ import attrs
 
 from runnel_trio.exceptions import Misconfigured
 
-__all__ = ["PRIMITIVES", "Record", "alias_of", "check_primitive", "resolve_annotations", "unwrapped"]
+__all__ = [
+    "PRIMITIVES",
+    "Record",
+    "alias_of",
+    "check_primitive",
+    "check_record",
+    "resolve_annotations",
+    "unwrapped",
+]
 
 PRIMITIVES = (int, float, bool, str, bytes)
 
@@ -65,6 +74,34 @@ class Record:
         # The locals of the class statement, for annotations that are strings and name local classes.
         if resolve_annotations(cls, sys._getframe(1).f_locals):
             check_primitive(cls)
+
+
+def check_record(record: Any) -> None:
+    """Refuse what is not the class of a record.
+
+    Raises:
+        Misconfigured: says what it is, and what to declare.
+    """
+    if isinstance(record, type) and issubclass(record, Record) and record is not Record:
+        return
+    if record is Record:
+        raise Misconfigured(
+            "Record has no fields: declare a class of your own, as in `class Order(Record):`."
+        )
+    if isinstance(record, Record):
+        name = type(record).__name__
+        raise Misconfigured(f"record={name}(…) is one record: give its class, {name}.")
+    if isinstance(record, str):
+        raise Misconfigured(f"record={record!r} is a text: give the class itself, without quotes.")
+    if typing.get_origin(record) in {typing.Union, types.UnionType}:
+        raise Misconfigured(
+            f"record={record}: a stream has records of one class, and no union. Declare a stream for each, "
+            "or one class with a field that says which it is."
+        )
+    if isinstance(record, type) and typing.get_origin(record) is None:
+        name = record.__name__
+        raise Misconfigured(f"{name} is not a Record: declare it as `class {name}(Record):`.")
+    raise Misconfigured(f"record={record!r} is no class of records: declare one as `class Order(Record):`.")
 
 
 def _refuse_mutable_defaults(cls: type[Any]) -> None:

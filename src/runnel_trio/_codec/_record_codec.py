@@ -19,13 +19,14 @@ from runnel_trio._codec._mismatch import (
     Hook,
     Mismatch,
     Unsupported,
+    hinted,
     locate,
     refuse,
     sure_of,
     traits_of,
 )
 from runnel_trio._codec._primitive import primitive_hooks
-from runnel_trio._codec._record import Record, check_primitive, resolve_annotations
+from runnel_trio._codec._record import Record, check_primitive, check_record, resolve_annotations
 from runnel_trio._codec._serialization import (
     FastJSONSerializer,
     JSONSerializer,
@@ -122,9 +123,8 @@ class RecordCodec(Generic[R]):
     _readers: dict[bool, Hook] = attrs.field(factory=dict, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        name = getattr(self.record, "__name__", repr(self.record))
-        if not isinstance(self.record, type) or not issubclass(self.record, Record):
-            raise Misconfigured(f"{name} is not a Record: declare it as `class {name}(Record):`.")
+        check_record(self.record)
+        name = self.record.__name__
         if not resolve_annotations(self.record):
             raise Misconfigured(f"{name}: {unresolved(self.record)}")
         check_primitive(self.record)
@@ -190,7 +190,8 @@ def _primitive(codec: RecordCodec[R]) -> _Functions[R]:
                 found += write(record)
         except Exception as error:
             failed = records[len(found) // len(names)]
-            raise RecordInvalid(name, *_located(write, failed, error)) from _foreign(error)
+            where = _located(write, failed, error)
+            raise RecordInvalid(name, *hinted(codec.record, failed, where)) from _foreign(error)
         if sum(map(len, found)) > most:  # all together: else none alone can be
             entries = zip(*[map(len, found)] * len(names), strict=True)
             _refuse_large(codec, map(sum, entries))
@@ -312,7 +313,7 @@ def _writing(codec: RecordCodec[R], write: Hook, dumps: Callable[[Any], bytes]) 
         for record in records:
             found = _located(write, record, None) or _unserializable(serializer, write(record), dumps)
             if found is not None:
-                return RecordInvalid(name, *found)
+                return RecordInvalid(name, *hinted(codec.record, record, found))
         return RecordInvalid(name, "", _described(error))
 
     return settled if gives_loose(codec.serializer) else values

@@ -161,7 +161,7 @@ def _departures(path: Path) -> Iterator[Flight]:
 def _flight(place: str, line: str) -> Flight:
     try:
         return flights.structure(json.loads(line))
-    except ValueError as error:  # no JSON, or no flight
+    except (ValueError, RecursionError) as error:  # no JSON, or no flight
         raise BadFile(f"{place}: {error}") from error
 
 
@@ -174,7 +174,13 @@ def _stored() -> Planes:
 def expected_of(path: Path) -> tuple[str, Planes | None]:
     """The name of the file that has the histories expected of a file of flights, and these if it is there."""
     beside = path.with_name(path.name.removesuffix(".gz").removesuffix(".jsonl") + ".expected.json")
-    return beside.name, json.loads(beside.read_text())["by_plane"] if beside.exists() else None
+    if not beside.exists():
+        return beside.name, None
+    try:
+        planes: Planes = json.loads(beside.read_bytes())["by_plane"]
+    except (OSError, ValueError, RecursionError, LookupError, TypeError) as error:
+        raise BadFile(f"{beside} has no histories that could be compared: {error}") from error
+    return beside.name, planes
 
 
 def differences(expected: Planes, found: Planes) -> list[str]:

@@ -16,6 +16,7 @@ clocks go back. The offsets are looked up here, by instants, which every kind of
 from __future__ import annotations
 
 import math
+import re
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cache
 from typing import Any
@@ -31,6 +32,8 @@ _EPOCH = datetime(1970, 1, 1)
 _LARGEST_JUMP = 4 * 3600
 #: How many runs that were left out are counted, at most: enough for a log line.
 _COUNTED = 10_000
+#: In a column: a number that croniter draws.
+_DRAWN = re.compile(r"(?:^|,)[hr](?:$|[,(/-])", re.IGNORECASE)
 #: Names of cron expressions.
 _NICKNAMES = "@hourly, @daily, @midnight, @weekly, @monthly, @yearly and @annually"
 
@@ -115,6 +118,11 @@ class Crontab:
             raise Misconfigured(
                 f"crontab: timezone={self.zone!r} is no tzinfo, such as zoneinfo.ZoneInfo('Europe/Berlin')"
             )
+        if isinstance(self.spec, str) and any(map(_DRAWN.search, self.spec.split())):
+            raise Misconfigured(
+                f"crontab: {self.spec!r} has H or R, a time that is drawn by chance: each worker would draw "
+                "its own, and each start another. Write the time that you want"
+            )
         library = _croniter()
         try:
             if (count := 5 if self.spec.startswith("@") else len(self.spec.split())) not in {5, 6}:
@@ -131,6 +139,12 @@ class Crontab:
             self._next(_EPOCH)
         except library.CroniterError:
             raise Misconfigured(f"crontab: {self.spec!r} never comes; there is no such day") from None
+
+    @property
+    def second(self) -> str:
+        """The sixth column, which is the second; empty where there is none."""
+        columns = self.spec.split()
+        return columns[5] if len(columns) > 5 else ""
 
     def after(self, moment: float) -> float:
         """The first time that it is due after a moment; both in seconds since 1970."""

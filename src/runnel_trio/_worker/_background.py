@@ -12,7 +12,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import tzinfo
+from datetime import datetime, tzinfo
 from functools import partial
 from typing import Any
 
@@ -155,6 +155,7 @@ class _Runner:
 
     async def _crontab(self, crontab: Crontab) -> None:
         settled = self.wall()
+        self._tell_of_first(crontab, crontab.after(settled))
         while not self._draining:
             due = crontab.after(settled)
             if await self._until(due):
@@ -174,6 +175,14 @@ class _Runner:
                 latest = max(latest, now)
                 await trio.sleep(min(_SLICE, due - now))
         return True
+
+    def _tell_of_first(self, crontab: Crontab, due: float) -> None:
+        """Which shows how it was read: others have the second in front."""
+        facts = {"function": self.work.name, "spec": repr(crontab.spec)}
+        if crontab.second:
+            facts["second"] = crontab.second
+        first = datetime.fromtimestamp(due, crontab.zone).isoformat(timespec="seconds")
+        report(logging.INFO, "scheduled", **facts, first=first)
 
     def _tell_of_skipped(self, count: int) -> None:
         if count:

@@ -11,6 +11,7 @@ import redis
 
 from runnel_trio._broker._redis._errors import mapped
 from runnel_trio._kinds import redacted
+from runnel_trio._urls import database
 from runnel_trio._words import counted
 from runnel_trio.exceptions import Misconfigured
 
@@ -22,15 +23,16 @@ def with_database(url: str, ahead: int) -> str:
 
     Example:
         >>> with_database("redis://localhost/2", 3)
-        'redis://localhost/2?db=5'
+        'redis://localhost?db=5'
         >>> with_database("unix:///run/valkey.sock?password=x", 1)
         'unix:///run/valkey.sock?password=x&db=1'
     """
     parts = urlsplit(url)
     query = dict(parse_qsl(parts.query))
-    path = parts.path.strip("/") if parts.scheme != "unix" else ""
-    number = int(query.get("db") or path or 0) + ahead
-    return f"{url.partition('?')[0]}?{urlencode({**query, 'db': str(number)}, safe='/')}"
+    path = parts.path if parts.scheme == "unix" else ""
+    number = database(url) + ahead
+    place = f"{parts.scheme}://{parts.netloc}{path}"
+    return f"{place}?{urlencode({**query, 'db': str(number)}, safe='/')}"
 
 
 @contextmanager

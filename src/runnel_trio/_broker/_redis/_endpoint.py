@@ -11,6 +11,7 @@ failover is to connect anew.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -25,11 +26,12 @@ from redis.sentinel import MasterNotFoundError, Sentinel
 
 from runnel_trio._broker._protocol import Place
 from runnel_trio._broker._redis._errors import Demoted, mapped
-from runnel_trio._kinds import redacted
+from runnel_trio._broker._redis._tls import fault
+from runnel_trio._kinds import number, redacted, whole
 from runnel_trio._urls import ServerURL, Unusable, server_url
 from runnel_trio.exceptions import BrokerRefused, BrokerUnavailable, Misconfigured, RunnelError
 
-__all__ = ["Endpoint", "Seeds", "client_of", "found"]
+__all__ = ["Endpoint", "Seeds", "check_files", "client_of", "found", "is_secure"]
 
 #: Seconds that one answer, and one connecting, may take where nothing else is said.
 _TIMEOUT = 5.0
@@ -49,6 +51,12 @@ _OPTIONS = frozenset(
         *("socket_keepalive", "socket_read_size", "socket_timeout", "username"),
     }
 )
+#: What some of them are; that of others is redis-py's to say.
+_KINDS = {
+    "db": whole("the number of a database", least=0, most=10**9),
+    "socket_timeout": number("seconds, more than 0", above=True),
+    "socket_connect_timeout": number("seconds, more than 0", above=True),
+}
 #: In front of the options of connections to Sentinels.
 _SENTINEL = "sentinel_"
 
@@ -110,9 +118,11 @@ class Endpoint:
         except BrokerUnavailable as error:
             if isinstance(error.__cause__, MasterNotFoundError):
                 raise _without_master(self.url, self.pool) from error.__cause__
-            if _is_secure(self.pool):
-                raise BrokerUnavailable(f"{error} {_hint(self.pool, error)}") from error.__cause__
-            raise
+            if not is_secure(self.pool):
+                raise
+            if wrong := fault(settings):
+                raise BrokerUnavailable(f"{redacted(self.url)}: {wrong}") from error.__cause__
+            raise BrokerUnavailable(f"{error} {_hint(self.pool, error)}") from error.__cause__
         return connection
 
     def is_doubtful(self, silence: float) -> bool:
@@ -166,6 +176,19 @@ def found(place: Place) -> Endpoint | Seeds:
     return Endpoint(url=place.url, pool=pool, timeout=timeout)
 
 
+def check_files(leads: Endpoint | Seeds) -> None:
+    """Refuse files for TLS that cannot be used. It blocks.
+
+    Raises:
+        Misconfigured: names the one, and what is wrong with it.
+    """
+    manager = getattr(leads.pool, "sentinel_manager", None)
+    asked = [x.connection_pool.connection_kwargs for x in manager.sentinels[:1]] if manager else []
+    for settings in (leads.pool.connection_kwargs, *asked):
+        if wrong := fault(settings):
+            raise Misconfigured(f"{redacted(leads.url)}: {wrong}")
+
+
 def client_of(place: Place) -> Any:
     """A client of redis-py that leads to a place, with its own ways of repeating and of keeping connections.
 
@@ -173,7 +196,9 @@ def client_of(place: Place) -> Any:
         Misconfigured: the place cannot be read.
     """
     if place.factory is not None:
-        return place.factory()
+        client = place.factory()
+        _refuse_made(client)
+        return client
     leads = found(place)
     if isinstance(leads, Endpoint):
         return redis.Redis(connection_pool=leads.pool)
@@ -189,20 +214,40 @@ def _pool(place: Place, url: str) -> Any:
     own = {name: x for name, x in place.options.items() if not name.startswith(_SENTINEL)}
     if wrong := sorted(_NOT_OPTIONS & own.keys()):
         raise Misconfigured(f"redis_options cannot have {', '.join(wrong)}: the URL says it, or we decide it")
-    for name in parse_qs(urlsplit(url).query, keep_blank_values=True):
+    for name, given in parse_qs(urlsplit(url).query, keep_blank_values=True).items():
+        if len(given) > 1:
+            raise Misconfigured(f"redis_url {redacted(place.url)!r} cannot be read: it has {name!r} twice")
         if name not in _OPTIONS and not name.startswith(("ssl_", _SENTINEL)):
             raise Misconfigured(
                 f"redis_url {redacted(place.url)!r} cannot be read: it has no option {name!r}"
             )
+    if url.startswith("redis:") and (names := _of_tls(url, own)):
+        raise Misconfigured(
+            f"redis_url {redacted(place.url)!r} is without TLS, and {', '.join(names)} is for TLS: write "
+            "rediss://, or leave it out"
+        )
     if url.startswith("unix:"):
         own = {name: x for name, x in own.items() if not name.startswith("ssl_")}
     try:
         pool: Any = redis.ConnectionPool.from_url(url, **own)
     except (ValueError, TypeError) as error:
         raise Misconfigured(f"redis_url {redacted(place.url)!r} cannot be read: {error}") from error
+    _refuse_values(pool.connection_kwargs)
     for name in [x for x in pool.connection_kwargs if x.startswith(_SENTINEL)]:
         del pool.connection_kwargs[name]
     return pool
+
+
+def _of_tls(url: str, options: Mapping[str, Any]) -> list[str]:
+    given = {*parse_qs(urlsplit(url).query), *options}
+    return sorted(name for name in given if name.startswith("ssl_"))
+
+
+def _refuse_values(options: Mapping[str, Any]) -> None:
+    """Refuse what redis-py takes, and fails with later, or does something else."""
+    for name, kind in _KINDS.items():
+        if options.get(name) is not None:
+            kind.checked(f"the option {name}", options[name])
 
 
 def _watched_over(place: Place, url: ServerURL, pool: Any, timeout: float) -> Any:
@@ -215,7 +260,7 @@ def _watched_over(place: Place, url: ServerURL, pool: Any, timeout: float) -> An
     told = {**place.options, **asked}
     own = {name: x for name, x in settings.items() if name.startswith(("ssl_", "socket_"))}
     own |= {name.removeprefix(_SENTINEL): x for name, x in told.items() if name.startswith(_SENTINEL)}
-    secure = _is_secure(pool)
+    secure = is_secure(pool)
     for gone in ("host", "port"):
         settings.pop(gone, None)
     try:
@@ -260,7 +305,8 @@ def _hint(pool: Any, error: Exception) -> str:
     return "" if pool.connection_kwargs.get("ssl_certfile") else "(does it want a certificate: ssl_certfile?)"
 
 
-def _is_secure(pool: Any) -> bool:
+def is_secure(pool: Any) -> bool:
+    """Whether its connections are by TLS."""
     return issubclass(pool.connection_class, redis.SSLConnection)
 
 
@@ -276,19 +322,38 @@ def _is_cluster(client: object) -> bool:  # no type guard: redis-py types its me
 def _made(factory: Callable[[], Any]) -> Endpoint | Seeds:
     """What a client leads to that somebody has made."""
     client: Any = factory()
+    _refuse_made(client)
     if _is_cluster(client):
         pool = client.get_redis_connection(client.get_default_node()).connection_pool
         nodes = tuple((node.host, int(node.port)) for node in client.get_nodes())
         url = f"redis+cluster://{','.join(f'{host}:{port}' for host, port in nodes)}"
         client.disconnect_connection_pools()  # to close it is not enough
         return Seeds(url=url, pool=pool, nodes=nodes, timeout=_timeout(pool))
-    pool = getattr(client, "connection_pool", None)
-    if pool is None:
-        raise Misconfigured(
-            f"redis_factory made a {type(client).__name__}: it has to make a client of redis-py, Redis or "
-            "RedisCluster"
-        )
+    pool = client.connection_pool
     return Endpoint(url=_told(pool), pool=pool, timeout=_timeout(pool))
+
+
+def _refuse_made(client: Any) -> None:
+    """Refuse what is no client, or one whose connections are made otherwise.
+
+    Raises:
+        Misconfigured: it is so.
+    """
+    if isinstance(client, redis.Redis | RedisCluster) and not isinstance(client, redis.client.Pipeline):
+        return
+    what, hint = f"a {type(client).__name__}", ""
+    if client is None:
+        what, hint = "None", " (is there a `return`?)"
+    elif inspect.iscoroutine(client):
+        client.close()
+        what, hint = "a coroutine", ": write it with `def` in the place of `async def`"
+    elif isinstance(client, type):
+        what, hint = f"the class {client.__name__}", ": call it"
+    elif type(client).__module__.startswith("redis.asyncio"):
+        what, hint = f"an asyncio {type(client).__name__}", ": take the class of the same name from `redis`"
+    raise Misconfigured(
+        f"redis_factory made {what}{hint}. It has to make a client of redis-py, Redis or RedisCluster"
+    )
 
 
 def _told(pool: Any) -> str:
@@ -298,7 +363,7 @@ def _told(pool: Any) -> str:
         return f"redis+sentinel:///{service}"
     if path := settings.get("path"):
         return f"unix://{path}"
-    scheme = "rediss" if _is_secure(pool) else "redis"
+    scheme = "rediss" if is_secure(pool) else "redis"
     return f"{scheme}://{settings.get('host', 'localhost')}:{settings.get('port', 6379)}"
 
 

@@ -54,7 +54,7 @@ def as_written(read: Callable[P, T]) -> Callable[P, T]:
     def checked(*arguments: P.args, **options: P.kwargs) -> T:
         try:
             return read(*arguments, **options)
-        except (AttributeError, LookupError, TypeError, ValueError) as error:
+        except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
             raise BrokerRefused(
                 "what the server keeps of this app is not as runnel-trio writes it, so somebody else has "
                 f"written to its keys, or a later version ({type(error).__name__}: {error})"

@@ -23,7 +23,7 @@ import trio
 from runnel_trio._broker._protocol import Batch, Place, StreamSpec
 from runnel_trio._broker._redis._connection import Hop, Line, Outage, Talker
 from runnel_trio._broker._redis._crowd import Crowd
-from runnel_trio._broker._redis._endpoint import Endpoint, Seeds, found
+from runnel_trio._broker._redis._endpoint import Endpoint, Seeds, check_files, found, is_secure
 from runnel_trio._broker._redis._gateway import Gateway
 from runnel_trio._broker._redis._reader import RedisReader, Source
 from runnel_trio._broker._redis._routing import ClusterLine, CommandLanes, SendLanes
@@ -238,6 +238,8 @@ async def wired(place: Place) -> AsyncIterator[Wire]:
         BrokerUnavailable, BrokerRefused: a cluster that nobody tells us about.
     """
     leads = found(place) if place.factory is None else await trio.to_thread.run_sync(found, place)
+    if is_secure(leads.pool):
+        await trio.to_thread.run_sync(check_files, leads)
     async with AsyncExitStack() as stack:
         nursery = await stack.enter_async_context(helpers())
         open_ = _Opener(Outage(url=leads.url), stack, nursery)

@@ -31,7 +31,7 @@ from runnel_trio._traceback import said, told
 from runnel_trio._worker._member._backlog import Backlog
 from runnel_trio._worker._member._caution import Caution
 from runnel_trio._worker._member._committer import Committer
-from runnel_trio._worker._member._events import Events
+from runnel_trio._worker._member._events import Events, explain
 from runnel_trio._worker._member._meter import Meter
 from runnel_trio._worker._member._source import Source
 from runnel_trio.constants import ExceptionPolicy
@@ -174,6 +174,7 @@ class PartitionExecutor:
             if not isinstance(error, Exception):
                 events.exception = self._reason(error)
                 raise
+            explain(error)
             events.exception = events.exception or error
         finally:
             events.retrying = self._is_retried(events)
@@ -286,7 +287,8 @@ class PartitionExecutor:
             self.halt(
                 Misconfigured(
                     f"processor {self.processor.name!r} returned without taking an event while events wait: "
-                    "it must iterate over `events`"
+                    "it is called for a partition, and must iterate over its events, as in `async for order "
+                    "in events.records():`"
                 )
             )
             backlog.close()
