@@ -28,9 +28,9 @@ async def test_it_names_exception_place_and_event(
             raise ValueError(f"no\nsuch redis://:secret@x/ {'y' * 1000}")
 
     async with app.session():
-        await orders.send(order(key="a", n=0))
         with pytest.raises(ValueError, match="such"):
             async with app.worker() as worker:
+                await orders.send(order(key="a", n=0))
                 await trio.sleep_forever()
         (found,) = await endings(app)
     assert found.error.startswith(r"ValueError: no\nsuch redis://:***@x/ yyy")
