@@ -29,7 +29,8 @@ def fault(settings: Mapping[str, Any]) -> str:
         if settings.get(name) is None:
             continue
         try:
-            with os.scandir(settings[name]) if name == _DIRECTORY else open(settings[name], "rb"):
+            path = os.fspath(settings[name])  # no number: that would be a file of ours, and be closed
+            with os.scandir(path) if name == _DIRECTORY else open(path, "rb"):
                 pass
         except OSError as error:
             return f"{name}={settings[name]!r} cannot be read: {error.strerror}"
