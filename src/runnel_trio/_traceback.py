@@ -8,11 +8,14 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import outcome
 import trio
 
-__all__ = ["said", "told", "users_frames"]
+from runnel_trio.exceptions import DeserializationError, Poisoned
+
+__all__ = ["said", "shown_at", "told", "users_frames"]
 
 #: Where the frames are that say nothing about a user's mistake.
 _OURS = (
@@ -29,9 +32,24 @@ _OURS = (
 _MOST = 2000
 
 
+def _elsewhere(error: Any, xid: str) -> str:
+    """The text of an error whose partition is told beside it, and whose event is, if it is that one."""
+    here = f"{error.stream}[{error.partition}] {error.xid}"
+    text = str(error).replace(here, error.xid, 1)
+    return text if error.xid != xid else text.replace(f" {xid}: ", ": ", 1).removeprefix(f"{xid}: ")
+
+
+def shown_at(error: BaseException, xid: str) -> str:
+    """As ``repr``, for a line that has the partition, and the event's id."""
+    if isinstance(error, DeserializationError | Poisoned):
+        return f"{type(error).__name__}({_elsewhere(error, xid)!r})"
+    return repr(error)
+
+
 def said(error: BaseException) -> str:
-    """An error in a line, as ``type: text``."""
-    text = f"{type(error).__name__}: {error}"
+    """An error in a line, as ``type: text``, for where the partition is told beside it."""
+    has_place = isinstance(error, DeserializationError | Poisoned)
+    text = f"{type(error).__name__}: {_elsewhere(error, '') if has_place else error}"
     return text if len(text) <= _MOST else f"{text[:_MOST]}…"
 
 

@@ -91,3 +91,20 @@ def test_nobody_there_is_unavailable() -> None:
 def test_an_url_of_another_kind_is_misconfigured() -> None:
     with pytest.raises(Misconfigured, match="http://h"):
         Endpoint.at("http://h").connect()
+
+
+@pytest.mark.parametrize(
+    ("url", "said", "told"),
+    [
+        ("redis://:x@h:1", "Timeout reading from h:1", "redis://:***@h:1: Timeout reading"),
+        ("redis://h:1", "Error while reading from h:1 : (104,)", "redis://h:1: Error while reading: (104,)"),
+        (
+            "unix:///run/s",
+            "Error while reading from /run/s: (32,)",
+            "unix:///run/s: Error while reading: (32,)",
+        ),
+        ("redis+cluster://a:1", "Timeout reading from b:2", "redis+cluster://a:1: Timeout reading from b:2"),
+    ],
+)
+def test_an_error_names_the_server_once(url: str, said: str, told: str) -> None:
+    assert str(translate(theirs.ConnectionError(said), url)) == told

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from runnel_trio._broker._redis._server import embedded_server
+from runnel_trio._demo._replay import BadFile, _departures
 
 GOOD = '{"key": "a", "n": 1}'
 
@@ -172,3 +173,20 @@ async def test_the_log_level_is_that_of_the_settings(server: str, command: Any) 
     first, second, *_ = done.stderr.splitlines()
     assert " ERROR   halted place=" in first
     assert second.startswith("Traceback ")
+
+
+def test_a_declaration_that_is_refused_names_its_line_once(command: Any, shop: Path) -> None:
+    text = (shop / "shop.py").read_text()
+    (shop / "shop.py").write_text(f"{text}\n@app.timer(interval=1)\ndef tick(): ...\n")
+    done = command("run", "shop:app")
+    assert done.returncode == 78
+    assert done.stderr.count("shop.py:") == 1
+    assert "tick must be an async function" in done.stderr
+    (shop / "shop.py").write_text(f'{text}\napp.stream("a b", Order, partition_by="key")\n')
+    assert command("run", "shop:app").stderr.startswith("Error: shop.py:")
+
+
+def test_a_file_of_flights_that_cannot_be_read_is_named_once(tmp_path: Path) -> None:
+    with pytest.raises(BadFile) as caught:
+        list(_departures(tmp_path))
+    assert str(caught.value) == f"{tmp_path} is damaged, or no text: Is a directory"

@@ -38,7 +38,7 @@ BROKEN: dict[str, tuple[Broken, str]] = {
     "authorities are missing": (lambda d, _: {"ssl_ca_certs": f"{d}/no.pem"}, "no.pem' cannot be read: No such file"),
     "authorities are a directory": (lambda d, _: {"ssl_ca_certs": str(d)}, "cannot be read: Is a directory"),
     "authorities are no PEM": (lambda d, _: {"ssl_ca_certs": f"{d}/text"}, "text' has no certificate in PEM"),
-    "authorities are a number": (lambda d, _: {"ssl_ca_certs": 1.5}, "ssl_ca_certs=1.5 is no path"),
+    "authorities are a number": (lambda d, _: {"ssl_ca_certs": 1}, "ssl_ca_certs=1 is no path"),
     "authorities are no text": (lambda d, _: {"ssl_ca_data": "x"}, "ssl_ca_data has no certificate in PEM"),
     "the directory is missing": (lambda d, _: {"ssl_ca_path": f"{d}/no"}, "ssl_ca_path=.*No such file"),
     "the directory is a file": (lambda d, _: {"ssl_ca_path": f"{d}/text"}, "ssl_ca_path=.*Not a directory"),

@@ -32,7 +32,7 @@ from runnel_trio.exceptions import (
     WorkersAlive,
 )
 
-__all__ = ["Ended", "Exit", "concluded", "ended", "fold", "folded", "place", "tell"]
+__all__ = ["Ended", "Exit", "concluded", "ended", "fold", "folded", "placed", "tell"]
 
 
 class Exit(enum.IntEnum):
@@ -137,10 +137,14 @@ def _report(text: str, trace: str) -> None:
     tell(folded(f"Error: {text}"))
 
 
-def place(error: BaseException) -> str:
-    """The last line of the user's that led to an error, as ``file:line: ``; empty if there is none."""
+def placed(error: BaseException) -> str:
+    """The text of an error behind the last line of the user's that led to it, as ``file:line: ``.
+
+    There may be none; and a text that names a line of that file, that of a function, says more.
+    """
     frames = users_frames(traceback.extract_tb(error.__traceback__))
     if not frames:
-        return ""
+        return str(error)
     path = os.path.relpath(frames[-1].filename)
-    return f"{frames[-1].filename if path.startswith(os.pardir) else path}:{frames[-1].lineno}: "
+    file = frames[-1].filename if path.startswith(os.pardir) else path
+    return str(error) if f"({file}:" in str(error) else f"{file}:{frames[-1].lineno}: {error}"

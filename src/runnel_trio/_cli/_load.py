@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from runnel_trio._app import App
-from runnel_trio._cli._errors import Ended, Exit, place
+from runnel_trio._cli._errors import Ended, Exit, placed
 from runnel_trio._kinds import redacted
 from runnel_trio._stream import Stream
 from runnel_trio.exceptions import Misconfigured
@@ -75,7 +75,7 @@ def _imported(name: str) -> ModuleType:
 def _broken(name: str, error: Exception) -> Ended:
     """A module that raises; a setting or declaration that is wrong needs no traceback but the place."""
     if isinstance(error, Misconfigured):
-        return Ended(Exit.CONFIG, f"{place(error)}{error}")
+        return Ended(Exit.CONFIG, placed(error))
     return Ended(Exit.USAGE, f"{name} cannot be imported: {type(error).__name__}: {error}", blamed=error)
 
 

@@ -155,7 +155,8 @@ def _departures(path: Path) -> Iterator[Flight]:
             for number, line in enumerate(lines, 1):
                 yield _flight(f"{path}, line {number}", line)
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise BadFile(f"{path} is damaged, or no text: {error}") from error
+        reason = getattr(error, "strerror", None) or error  # its own text has the path once more
+        raise BadFile(f"{path} is damaged, or no text: {reason}") from error
 
 
 def _flight(place: str, line: str) -> Flight:
@@ -179,7 +180,8 @@ def expected_of(path: Path) -> tuple[str, Planes | None]:
     try:
         planes: Planes = json.loads(beside.read_bytes())["by_plane"]
     except (OSError, ValueError, RecursionError, LookupError, TypeError) as error:
-        raise BadFile(f"{beside} has no histories that could be compared: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise BadFile(f"{beside} has no histories that could be compared: {reason}") from error
     return beside.name, planes
 
 

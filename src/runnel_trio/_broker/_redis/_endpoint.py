@@ -20,6 +20,7 @@ import attrs
 import redis
 from redis import exceptions as theirs
 from redis.backoff import NoBackoff
+from redis.client import Pipeline
 from redis.cluster import ClusterNode, RedisCluster
 from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel
@@ -339,7 +340,7 @@ def _refuse_made(client: Any) -> None:
     Raises:
         Misconfigured: it is so.
     """
-    if isinstance(client, redis.Redis | RedisCluster) and not isinstance(client, redis.client.Pipeline):
+    if isinstance(client, redis.Redis | RedisCluster) and not isinstance(client, Pipeline):
         return
     what, hint = f"a {type(client).__name__}", ""
     if client is None:

@@ -24,6 +24,8 @@ _PASSING_KINDS = (
 )
 #: What redis-py says of a connection that it could not make; the reason of the system stands at the end.
 _NO_CONNECTION = re.compile(r"(?:Error (?:-?\d+ )?connecting to .*?\. |Timeout (?=connecting to))(.*?)\.?")
+#: Where it says that something was read.
+_ADDRESS = re.compile(r" from (\S+:\d+|/[^\s:]+)(?=:| |$) ?")
 _REFUSALS = (theirs.AuthenticationError, theirs.AuthorizationError, theirs.NoPermissionError)
 _RULES = "Check user, password and permissions (docs/howto/acl)."
 #: Of a command in a script, it is no error of its own kind.
@@ -76,10 +78,16 @@ class Redirected(Moving):
         self.asking = asking
 
 
+def _once(said: str, place: str) -> str:
+    """What redis-py says of a connection, without the address that stands before it."""
+    found = _ADDRESS.search(said)
+    return said.replace(found[0], "", 1) if found and place.endswith(found[1]) else said
+
+
 def translate(error: Exception, url: str) -> RunnelError:
     """Our error for one of redis-py's."""
-    said = str(error) or type(error).__name__
     place = redacted(url)
+    said = _once(str(error), place) or type(error).__name__
     if isinstance(error, theirs.AskError):  # MovedError is one too
         kind = "ASK" if type(error) is theirs.AskError else "MOVED"
         text = f"{place}: {kind} {said}"

@@ -14,6 +14,8 @@ __all__ = ["fault"]
 
 #: Options that name a file.
 _FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
+#: The one that names a directory.
+_DIRECTORY = "ssl_ca_path"
 
 
 def fault(settings: Mapping[str, Any]) -> str:
@@ -23,18 +25,17 @@ def fault(settings: Mapping[str, Any]) -> str:
         >>> fault({"ssl_ca_certs": "/nowhere/ca.pem"})
         "ssl_ca_certs='/nowhere/ca.pem' cannot be read: No such file or directory"
     """
-    try:
-        for name in _FILES:
-            if settings.get(name) is not None:
-                with open(settings[name], "rb"):
-                    pass
-        if settings.get(name := "ssl_ca_path") is not None:
-            with os.scandir(settings[name]):
+    for name in (*_FILES, _DIRECTORY):
+        if settings.get(name) is None:
+            continue
+        try:
+            path = os.fspath(settings[name])  # no number: that would be a file of ours, and be closed
+            with os.scandir(path) if name == _DIRECTORY else open(path, "rb"):
                 pass
-    except OSError as error:
-        return f"{name}={settings[name]!r} cannot be read: {error.strerror}"
-    except (TypeError, ValueError):
-        return f"{name}={settings[name]!r} is no path"
+        except OSError as error:
+            return f"{name}={settings[name]!r} cannot be read: {error.strerror}"
+        except (TypeError, ValueError):
+            return f"{name}={settings[name]!r} is no path"
     return _fault_of_authorities(settings) or _fault_of_chain(settings)
 
 
