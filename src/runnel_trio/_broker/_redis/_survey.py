@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from runnel_trio._broker._layouts import lost
 from runnel_trio._broker._protocol import ProcessorSpec, Standing, StreamSpec, Surveyed
 from runnel_trio._broker._redis import _keys
 from runnel_trio._broker._redis._replies import as_written, quarantine_of, text
@@ -41,6 +42,8 @@ async def streams(ask: Ask, app: str) -> list[StreamSpec]:
 @as_written
 def _spec(app: str, name: str, reply: Sequence[bytes | None]) -> StreamSpec:
     count, record, hasher, size, overflow, layout = (text(value or b"") for value in reply)
+    if not count:
+        raise lost(app, name)
     if not 1 <= int(count) <= MOST_PARTITIONS:
         raise ValueError(f"{count} partitions of {name}")
     return StreamSpec(

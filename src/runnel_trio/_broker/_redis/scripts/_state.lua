@@ -5,12 +5,8 @@ local function as_table(flat)
   return t
 end
 local function type_of(key) return redis.call('TYPE', key).ok end
-local function wrong_type(key) return redis.error_reply('WRONGTYPE ' .. key .. ' is a ' .. type_of(key)) end
--- Of a call that failed: as a rule for another type, else for want of a permission, whose error may not say of what.
-local function refusal(failed, command, key)
-  if string.find(failed.err, 'WRONGTYPE', 1, true) then return wrong_type(key) end
-  return redis.error_reply(failed.err .. " ('" .. command .. "')")
-end
+-- Of a call that failed: where it is for want of a permission, the error may not say of what.
+local function refusal(failed, command) return redis.error_reply(failed.err .. " ('" .. command .. "')") end
 local function group_in(groups, name)
   for _, flat in ipairs(groups) do
     local group = as_table(flat)

@@ -4,11 +4,6 @@
 -- ARGV group, member, observed owner, observed epoch (both '' for none)
 -- Answers {0, owner, epoch}, {2, why it stands still}, or {1, epoch, read_to, clean (0/1), attempts, state…}
 local log, lease, group_name, member = KEYS[1], KEYS[2], ARGV[1], ARGV[2]
-local kind = type_of(log)
-if kind ~= 'stream' and kind ~= 'none' then return wrong_type(log) end
-kind = type_of(lease)
-if kind ~= 'hash' and kind ~= 'none' then return wrong_type(lease) end
-
 local held = redis.call('HMGET', lease, 'owner', 'epoch', 'read_to', 'attempts', 'unclean')
 local owner, epoch = held[1] or '', held[2] or '0'
 if owner ~= '' and owner ~= member and not (owner == ARGV[3] and epoch == ARGV[4]) then
@@ -19,9 +14,10 @@ if why then return {2, why} end
 local now = redis.call('TIME')
 epoch = string.format('%.0f', math.max(tonumber(epoch) + 1, now[1] * 1000000 + now[2]))
 
-if type_of(log) == 'none' or not group_of(log, group_name) then
+local kind = type_of(log)
+if kind == 'none' or not group_of(log, group_name) then
   local gone = 0
-  if type_of(log) == 'stream' then
+  if kind ~= 'none' then
     local info = as_table(redis.call('XINFO', 'STREAM', log))
     gone = info['entries-added'] - info['length']
   end

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- A partition's log and the groups on it. KEYS log
 -- Answers length, entries-added, first id, last id, bytes, then for each group: name, cursor, lag (-1: not known), next id.
-if type_of(KEYS[1]) ~= 'stream' then return {} end
+if type_of(KEYS[1]) == 'none' then return {} end
 local info = as_table(redis.call('XINFO', 'STREAM', KEYS[1]))
 local first = info['first-entry']
 local answer = {
