@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from configparser import ConfigParser
 from pathlib import Path
 
 import nox
@@ -38,6 +39,24 @@ def tests(session: nox.Session) -> None:
         *("python", "-X", "dev", "-m", "pytest", "-c", str(root / "setup.cfg")),
         *("--rootdir", str(root), str(root / "tests"), *session.posargs),
     )
+
+
+@nox.session(python=PYTHONS[0])
+def lowest(session: nox.Session) -> None:
+    """The suite with the oldest versions that are promised: the lower bounds of setup.cfg at their word."""
+    bounds = Path(session.create_tmp()).resolve() / "lowest.txt"
+    bounds.write_text("\n".join(_lowest(Path("setup.cfg"))))
+    session.install("-e", ".[test]", "-c", str(bounds))
+    session.run("python", "-X", "dev", "-m", "pytest", *session.posargs)
+
+
+def _lowest(setup: Path) -> list[str]:
+    """Constraints that pin what is required, and what extras bring, to its lower bound."""
+    found = ConfigParser()
+    found.read(setup)
+    required = [found["options"]["install_requires"], *found["options.extras_require"].values()]
+    lines = (line for text in required for line in text.splitlines() if ">=" in line)
+    return sorted({line.replace(">=", "==") for line in lines})
 
 
 @nox.session
