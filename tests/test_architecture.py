@@ -41,8 +41,6 @@ ROOMS = ("_rules", "_codec", "_broker", "middleware", "metrics", "testing", "_cl
 OF_USERS = ("_demo.flights",)
 #: What `pip install runnel-trio` alone does not bring.
 EXTRAS = {
-    "croniter",
-    "dateutil",
     "orjson",
     "msgspec",
     "hiredis",
@@ -53,6 +51,8 @@ EXTRAS = {
     "opentelemetry",
     "h11",
 }
+#: What few apps need, and takes long to import.
+SLOW = {"croniter", "dateutil"}
 
 
 def name_of(path: Path) -> str:
@@ -100,7 +100,9 @@ def test_libraries_stay_in_their_rooms(path: Path) -> None:
         assert library != "asyncio"
         assert library != "redis" or mine.startswith("_broker._redis") or mine in OF_USERS
         assert library != "click" or mine.startswith("_cli")
-        assert library not in EXTRAS or getattr(node, "col_offset", 0) > 0, f"{library} is an extra"
+        late = getattr(node, "col_offset", 0) > 0
+        assert late or library not in EXTRAS, f"{library} is an extra"
+        assert late or library not in SLOW, f"{library} is imported where it is needed"
         if mine.startswith("_rules"):
             assert library not in {"trio", "redis"}, "the rules are pure"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from configparser import ConfigParser
 from importlib import metadata
 from importlib.resources import files
@@ -26,23 +27,69 @@ def text(name: str) -> str:
     return (ROOT / name).read_text(encoding="utf-8")
 
 
+#: How packages are called whose modules have other names.
+CALLED = {
+    "dateutil": "python-dateutil",
+    "opentelemetry": "opentelemetry-api",
+    "prometheus_client": "prometheus-client",
+}
+#: Extras for users: what each brings, beside what it names of the others.
+FOR_USERS = {"fast", "embedded", "top", "reload", "prometheus", "otel"}
+
+
+def listed(lines: str) -> set[str]:
+    """The names of what is required, that of the extras of ours too."""
+    found: set[str] = set()
+    for requirement in map(Requirement, lines.strip().splitlines()):
+        if requirement.name == "runnel-trio":
+            found |= {name for extra in requirement.extras for name in requirements(extra)}
+        else:
+            found.add(canonicalize_name(requirement.name))
+    return found
+
+
 def requirements(extra: str) -> set[str]:
     """The names that an extra requires."""
-    lines = SETUP["options.extras_require"][extra].split()
-    return {re.split(r"[\[<>=]", line)[0] for line in lines}
+    return listed(SETUP["options.extras_require"][extra])
 
 
-def test_the_install_is_small() -> None:
-    wanted = SETUP["options"]["install_requires"].split()
-    found = {"runnel-trio"}
-    while wanted:
-        requirement = Requirement(wanted.pop())
-        name = canonicalize_name(requirement.name)
-        here = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
-        if here and name not in found:
-            found.add(name)
-            wanted += metadata.requires(name) or []
-    assert len(found) <= 12, sorted(found)
+def imported(source: str) -> set[str]:
+    """The packages that a file imports, by `import` or by their names."""
+    found = set(re.findall(r"^\s*(?:import|from) (\w+)", source, re.MULTILINE))
+    return found | set(re.findall(r"""imported\("(\w+)["\.]""", source))
+
+
+def test_what_is_imported_is_required() -> None:
+    """Also what another package brings along: it may cease to."""
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "src").rglob("*.py")]
+    modules = {name for source in sources for name in imported(source)}
+    names = {CALLED.get(name, name) for name in modules - sys.stdlib_module_names - {"runnel_trio"}}
+    core, extras = listed(SETUP["options"]["install_requires"]), requirements("all")
+    # pytest imports our plugin, and is there then.
+    assert {canonicalize_name(name) for name in names & _distributions()} - core - extras == {"pytest"}
+    assert {"outcome", "croniter", "python-dateutil"} <= core
+    assert not core & extras
+
+
+def _distributions() -> set[str]:
+    """Without words of docstrings that look like imports."""
+    return {canonicalize_name(x.metadata["Name"]) for x in metadata.distributions()}
+
+
+def test_all_extras_for_users_are_in_one_and_those_that_were_stay() -> None:
+    assert requirements("all") == {name for extra in FOR_USERS for name in requirements(extra)}
+    assert requirements("standard") == {
+        x for name in ("fast", "top", "prometheus") for x in requirements(name)
+    }
+    assert requirements("cron") == set()
+    assert {*SETUP["options.extras_require"]} == FOR_USERS | {
+        "all",
+        "standard",
+        "cron",
+        "test",
+        "docs",
+        "dev",
+    }
 
 
 DATA = [
@@ -108,7 +155,7 @@ def test_extras_that_are_named_exist() -> None:
 
 
 def test_the_tests_have_what_the_extras_bring() -> None:
-    assert requirements("fast") | requirements("embedded") | requirements("reload") < requirements("test")
+    assert requirements("all") < requirements("test")
 
 
 def test_ci_checks_with_the_tools_of_contributors() -> None:

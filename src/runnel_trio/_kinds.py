@@ -296,15 +296,15 @@ def zone() -> Kind:
 
 
 def _zone(name: str) -> tzinfo:
-    """The zone of a name; where the system has no zones, dateutil (of the extra ``cron``) brings them."""
+    """The zone of a name; where the system has no zones, dateutil brings them."""
     if not isinstance(name, str) or not name:
         raise TypeError
     if name.upper() == "UTC":
         return UTC
     with suppress(LookupError, OSError):  # OSError: too long for the name of a file
         return ZoneInfo(name)
-    with suppress(OSError, ImportError):
-        from dateutil import tz
+    with suppress(OSError):
+        from dateutil import tz  # here: most systems have zones
 
         found = tz.gettz(name)
         if found is not None:

@@ -94,8 +94,9 @@ class Repartition:
         found = await self.broker.layouts(self.stream)
         if found is None:
             raise Misconfigured(
-                f"the server does not know {where}: nothing was sent to it. Write partition_count={count} "
-                "where it is declared, that is all"
+                f"the server does not know {where}: nothing was sent to it, or a failover lost what it knew "
+                f"(then start a worker, which tells it again). Otherwise write partition_count={count} where "
+                "it is declared, that is all"
             )
         now = found.current.partition_count
         if found.draining is not None and now != count:

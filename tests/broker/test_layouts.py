@@ -27,8 +27,12 @@ from runnel_trio._broker._protocol import (
     Quarantine,
     StreamSpec,
 )
+from runnel_trio._broker._redis import _keys
+from runnel_trio._broker._redis._broker import RedisBroker
+from runnel_trio._broker._redis._scripts import Plain
 from runnel_trio._operations import subscribe
 from runnel_trio._rules._cursor import ORIGIN, lost
+from runnel_trio._rules._layout import Meta
 from runnel_trio.constants import Overflow
 from runnel_trio.exceptions import Misconfigured
 
@@ -64,6 +68,17 @@ async def acknowledged(broker: Broker, lease: Lease, outputs: Sequence[Output] =
 async def changed(broker: Broker, count: int = 6) -> Layouts:
     await broker.declare(OLD)
     return await broker.repartition(OLD, count)
+
+
+async def lose(broker: Broker, *fields: str) -> None:
+    """As a failover does to a replica that had only a part of what was written."""
+    if isinstance(broker, RedisBroker):
+        await broker.wire.commands.call([Plain(("HDEL", _keys.meta(OLD), *fields))])
+        return
+    assert isinstance(broker, MemoryBroker)
+    without = attrs.asdict(Meta())
+    metas, key = broker.store.metas, (OLD.app, OLD.name)
+    metas[key] = attrs.evolve(metas[key], **{field: without[field] for field in fields})
 
 
 async def test_a_stream_that_nobody_has_declared_has_no_layout(broker: Broker) -> None:
@@ -215,6 +230,70 @@ async def test_a_server_that_has_forgotten_everything_is_told_it_all(broker: Bro
     assert await broker.append(NEW, {4: rows("x")}) == {4: SEALED}
     assert await broker.relearn(NEW) == Layouts(NEW)
     assert await broker.append(NEW, {4: rows("x")}) == {4: 1}
+
+
+@pytest.mark.parametrize(
+    "fields", [["partition_count"], ["record"], ["hasher"], ["partition_count", "record", "hasher"]]
+)
+async def test_what_a_server_has_lost_of_a_stream_is_written_by_the_next_who_declares_it(
+    broker: Broker, fields: list[str]
+) -> None:
+    await broker.declare(OLD)
+    await lose(broker, *fields)
+    assert await broker.layouts(OLD) is None
+    assert await broker.declare(OLD, dry_run=True) == Layouts(OLD)
+    assert await broker.layouts(OLD) is None
+    assert await broker.declare(OLD) == Layouts(OLD)
+    assert await broker.layouts(OLD) == Layouts(OLD)
+    assert await broker.streams("app") == [OLD]
+    with pytest.raises(Misconfigured, match="was declared with"):
+        await broker.declare(attrs.evolve(OLD, partition_count=5, record="Other", hasher="md5"))
+
+
+async def test_of_many_who_write_what_was_lost_one_is_believed_by_all(broker: Broker) -> None:
+    await broker.declare(OLD)
+    await lose(broker, "partition_count")
+    believed: list[int] = []
+
+    async def declare(count: int) -> None:
+        try:
+            found = await broker.declare(attrs.evolve(OLD, partition_count=count))
+        except Misconfigured:
+            return
+        believed.append(found.current.partition_count)
+
+    async with trio.open_nursery() as nursery:
+        for count in (4, 5, 6) * 3:
+            nursery.start_soon(declare, count)
+    assert len(believed) == 3
+    assert len(set(believed)) == 1
+
+
+async def test_only_who_knows_the_layout_tells_how_many_partitions_it_has(broker: Broker) -> None:
+    await changed(broker)
+    await lose(broker, "partition_count")
+    for dry_run in (True, False):
+        with pytest.raises(
+            Misconfigured, match=r"has lost how many partitions.* HSET runnel:\{app}:orders:meta"
+        ):
+            await broker.declare(OLD, dry_run=dry_run)
+    assert await broker.declare(NEW) == Layouts(NEW, draining=OLD)
+    assert await broker.declare(OLD) == Layouts(NEW, draining=OLD)
+
+
+async def test_a_change_that_was_begun_before_the_loss_is_completed(broker: Broker) -> None:
+    await changed(broker)
+    await lose(broker, "partition_count", "layout", "draining", "former")
+    assert await broker.declare(NEW) == Layouts(NEW)
+    assert await broker.declare(attrs.evolve(OLD, partition_count=6)) == Layouts(NEW)
+
+
+async def test_where_the_count_is_lost_no_change_begins(broker: Broker) -> None:
+    await broker.declare(OLD)
+    await lose(broker, "partition_count")
+    with pytest.raises(Misconfigured, match="has lost how many partitions"):
+        await broker.repartition(OLD, 6)
+    assert await broker.declare(OLD) == Layouts(OLD)
 
 
 async def test_members_hear_of_a_change(broker: Broker) -> None:

@@ -236,7 +236,7 @@ async def test_what_is_known_of_a_stream_and_is_not_ours_is_refused_by_name() ->
     )  # fmt: skip
     async with embedded_server("embedded://") as url, open_broker(Place(url)) as broker:
         with redis.Redis.from_url(url, protocol=2) as client:
-            for field, value in (("partition_count", "many"), ("next", "2 lots"), ("record", "Order")):
+            for field, value in (("partition_count", "many"), ("next", "2 lots")):
                 client.delete("runnel:{app}:orders:meta")
                 client.hset("runnel:{app}:orders:meta", field, value)
                 with pytest.raises(Misconfigured, match=r"runnel:{app}:orders:meta is not as it was written"):

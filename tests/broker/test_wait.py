@@ -167,7 +167,7 @@ async def test_a_server_that_ends_in_the_middle_has_answered_nothing(
 
 
 async def test_a_refusal_says_of_what(serve: Serve) -> None:
-    wait = serve([[b"-WRONGTYPE it is no log\r\n"], [b"-LOADING it is not ready\r\n"], [LOG]])
+    wait = serve([[b"-ERR it is no log\r\n"], [b"-LOADING it is not ready\r\n"], [LOG]])
     with pytest.raises(BrokerRefused, match=r"it is no log \(one of log\)"):
         await wait.read({"log": b"0-0"}, 10, 1.0)
     with pytest.raises(BrokerUnavailable, match="not ready"):

@@ -6,13 +6,15 @@ import json
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
-from redis import Redis
+from redis import Redis, exceptions
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
@@ -46,7 +48,12 @@ class Server:
             stdout=subprocess.DEVNULL,
         )
         with self.client() as redis:
-            redis.ping()
+            for _ in range(3000):
+                with suppress(exceptions.ConnectionError):
+                    redis.ping()
+                    return
+                time.sleep(0.02)
+        raise AssertionError("the server does not answer")
 
     def kill(self) -> None:
         assert self.process is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import pairwise
 from zoneinfo import ZoneInfo
@@ -12,7 +11,6 @@ from dateutil import tz
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runnel_trio._rules import _schedule
 from runnel_trio._rules._schedule import Crontab, next_tick
 from runnel_trio.exceptions import Misconfigured
 
@@ -154,10 +152,3 @@ def test_a_zone_by_name_is_refused() -> None:
     name: object = "Europe/Berlin"
     with pytest.raises(Misconfigured, match="is no tzinfo"):
         Crontab("0 0 * * *", name)  # type: ignore[arg-type]  # that is what is refused
-
-
-def test_without_its_extra_a_crontab_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "croniter", None)
-    _schedule._croniter.cache_clear()
-    with pytest.raises(Misconfigured, match=r"pip install 'runnel-trio\[cron\]'"):
-        Crontab("45 17 * * *", UTC)

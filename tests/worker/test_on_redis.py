@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import trio
 
-from runnel_trio import App, BrokerRefused, Processor, Stream
+from runnel_trio import App, Processor, Stream
 
 KEYS = [f"key {n}" for n in range(10)]
 
@@ -350,37 +350,6 @@ async def test_a_second_worker_is_given_its_share_and_takes_over_the_rest_when_t
     assert theirs.count > mine.count
     joined = {key: mine.seen.get(key, []) + theirs.seen.get(key, []) for key in KEYS}
     assert joined == {key: list(range(at, 800, len(KEYS))) for at, key in enumerate(KEYS)}
-
-
-@pytest.mark.parametrize("key", ["runnel:{test:2}:orders:log", "runnel:{test}:orders:meta"])
-async def test_another_kind_of_value_at_a_key_of_ours_is_an_error_that_names_it(
-    server: Any, on_server: App, stream: Stream[Any], order: Any, collector: Collector, key: str
-) -> None:
-    collector()
-    server.client.set(key, "something else")
-    with pytest.raises(BrokerRefused) as caught:
-        await on_server.run()
-    assert f"WRONGTYPE {key} is a string" in str(caught.value)
-    with pytest.raises(BrokerRefused, match="WRONGTYPE"):
-        await stream.send(*records(order, 100))
-
-
-async def test_another_kind_of_value_put_there_during_work_ends_the_worker_with_a_plain_error(
-    server: Any, on_server: App, stream: Stream[Any], order: Any, collector: Collector
-) -> None:
-    collector(lock_expiry=1)
-    key = "runnel:{test:0}:orders:log"
-
-    def replace() -> None:
-        server.client.delete(key)
-        server.client.set(key, "something else")
-
-    with trio.fail_after(20):
-        with pytest.raises(BrokerRefused, match="WRONGTYPE") as caught:
-            async with on_server.worker():
-                await trio.to_thread.run_sync(replace)
-                await trio.sleep_forever()
-    assert key in str(caught.value)
 
 
 async def test_a_stall_limit_that_is_shorter_than_a_look_at_trio_stops_no_heartbeats(

@@ -26,10 +26,9 @@ class LayoutVerbs:
         key = stream.app, stream.name
         if dry_run:
             await trio.lowlevel.checkpoint()
-            there = self.store.metas.get(key) or meta_like(stream)
+            there = declared(self.store.metas.get(key, Meta()), meta_like(stream))
             return layouts_of(checked(stream, there), stream)
-        known = stream.partition_count, stream.layout
-        meta = await self._step(stream, lambda there: declared(there, *known))
+        meta = await self._step(stream, lambda there: declared(there, meta_like(stream)))
         layouts = layouts_of(checked(stream, await self._completed(stream, meta)), stream)
         self.store.streams[key] = layouts.current
         return layouts
@@ -51,8 +50,8 @@ class LayoutVerbs:
     async def layouts(self, stream: StreamSpec) -> Layouts | None:
         """See `_protocol.Broker`."""
         await trio.lowlevel.checkpoint()
-        meta = self.store.metas.get((stream.app, stream.name))
-        return None if meta is None else layouts_of(meta, stream)
+        meta = self.store.metas.get((stream.app, stream.name), Meta())
+        return layouts_of(meta, stream) if meta.whole else None
 
     async def relearn(self, stream: StreamSpec) -> Layouts:
         """See `_protocol.Broker`."""
@@ -87,7 +86,7 @@ class LayoutVerbs:
     async def _step(self, stream: StreamSpec, step: Callable[[Meta], Meta]) -> Meta:
         await trio.lowlevel.checkpoint()
         key = stream.app, stream.name
-        self.store.metas[key] = after = step(self.store.metas.get(key) or meta_like(stream))
+        self.store.metas[key] = after = step(self.store.metas.get(key, Meta()))
         return after
 
     async def remaining(self, processor: ProcessorSpec) -> Sequence[int]:

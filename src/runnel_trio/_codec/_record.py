@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import types
 import typing
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -132,7 +133,7 @@ def resolve_annotations(cls: type[Any], names: dict[str, Any] | None = None) -> 
     own = {**(names or {}), cls.__name__: cls}
     seen: set[str] = set()
     for base in cls.__mro__:
-        annotations = base.__dict__.get("__annotations__", {})
+        annotations = _own_annotations(base)
         fields = [x for x in attrs.fields(cls) if x.name in annotations and x.name not in seen]
         seen.update(annotations)
         if not fields or _is_resolved(base):
@@ -145,6 +146,16 @@ def resolve_annotations(cls: type[Any], names: dict[str, Any] | None = None) -> 
     # attrs' own mark: without it attrs and cattrs would look the names up again, without `names`.
     cls.__attrs_types_resolved__ = cls
     return True
+
+
+def _own_annotations(cls: type[Any]) -> Mapping[str, Any]:
+    """Those of this class and no base, as far as their names are known now."""
+    if sys.version_info >= (3, 14):  # PEP 649: made by a function of the class, and not always kept
+        import annotationlib
+
+        return annotationlib.get_annotations(cls, format=annotationlib.Format.FORWARDREF)
+    found: Mapping[str, Any] = cls.__dict__.get("__annotations__", {})
+    return found
 
 
 def _is_resolved(cls: type[Any]) -> bool:

@@ -14,6 +14,8 @@ A layout is a number, which only rises, and a count of partitions. Each has logs
   So what stands in the new one of a key was sent after everything that stands in the old one of it.
 - **Whoever meets a half-made change completes it**: each step is safe to repeat, so it does not matter who
   began, and whether that one still lives.
+- **What is lost is told again.** A failover may leave a part of what was known. Who declares the stream fills
+  that, and the first one holds; a count only who knows of the layout that it belongs to.
 - **The higher number holds.** Who knows of a layout that the server has forgotten (FLUSHALL, a failover that
   lost writes) makes it the next one again.
 - **There are two layouts at most.** The next change begins when the former layout is gone, and that goes when
@@ -32,29 +34,42 @@ class Meta:
     """What is known of a stream.
 
     Attributes:
-        partition_count: of the layout that takes entries.
-        record: the name of its record class.
-        hasher: the name of its hasher.
+        partition_count: of the layout that takes entries; 0: not known.
+        record: the name of its record class; empty: not known.
+        hasher: the name of its hasher; empty: not known.
         layout: the number of that layout.
         next: number and count of the layout that is about to be opened.
         draining: number and count of the former layout, while there is anything in it.
         former: counts that it had before.
     """
 
-    partition_count: int
-    record: str
-    hasher: str
+    partition_count: int = 0
+    record: str = ""
+    hasher: str = ""
     layout: int = 1
     next: tuple[int, int] | None = None
     draining: tuple[int, int] | None = None
     former: frozenset[int] = frozenset()
 
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is missing that was known once."""
+        return bool(self.partition_count and self.record and self.hasher)
 
-def declared(there: Meta, count: int, layout: int) -> Meta:
-    """What holds after somebody said in which layout the stream is, as far as that one knows."""
-    if layout > max(there.layout, there.next[0] if there.next else 0):
-        return attrs.evolve(there, next=(layout, count))
-    return there
+
+def declared(there: Meta, said: Meta) -> Meta:
+    """What holds after somebody said what the stream is, as far as that one knows."""
+    coming = there.next[0] if there.next else 0
+    if not there.partition_count:
+        if said.layout < max(there.layout, there.draining[0] + 1 if there.draining else 1):
+            return there  # it speaks of another layout's count
+        count, layout = said.partition_count, said.layout
+        there = attrs.evolve(
+            there, partition_count=count, layout=layout, next=there.next if coming > layout else None
+        )
+    elif said.layout > max(there.layout, coming):
+        there = attrs.evolve(there, next=(said.layout, said.partition_count))
+    return attrs.evolve(there, record=there.record or said.record, hasher=there.hasher or said.hasher)
 
 
 def disagreement(meta: Meta, count: int, record: str, hasher: str) -> tuple[str, object, object] | None:
@@ -69,14 +84,14 @@ def disagreement(meta: Meta, count: int, record: str, hasher: str) -> tuple[str,
 
 def begun(meta: Meta, layout: int, count: int) -> Meta:
     """A change to the next layout begins; nothing changes where that is not the next one, or too early."""
-    if meta.layout + 1 == layout and meta.next is None and meta.draining is None:
+    if meta.partition_count and meta.layout + 1 == layout and meta.next is None and meta.draining is None:
         return attrs.evolve(meta, next=(layout, count))
     return meta
 
 
 def opened(meta: Meta, layout: int) -> Meta:
     """Every partition is switched: the layout takes entries."""
-    if meta.next is None or meta.next[0] != layout:
+    if not meta.partition_count or meta.next is None or meta.next[0] != layout:
         return meta
     return attrs.evolve(
         meta,

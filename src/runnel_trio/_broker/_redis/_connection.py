@@ -17,7 +17,7 @@ from redis import exceptions as theirs
 
 from runnel_trio._broker._redis._endpoint import Endpoint
 from runnel_trio._broker._redis._errors import Demoted, Moving, mapped, translate
-from runnel_trio._broker._redis._scripts import Command, answers, by_digest, exchange, repeated
+from runnel_trio._broker._redis._scripts import Command, answers, by_digest, exchange, settled
 from runnel_trio._broker._redis._socket import Answers, arrived, can_look, written
 from runnel_trio._kinds import redacted
 from runnel_trio._telemetry import report
@@ -127,8 +127,8 @@ class Line:
             # rest holds up nobody.
             if missing and (not found or connection.can_read(timeout=0)):
                 replies += await hop(answers, connection, missing)
-        if any(isinstance(reply, theirs.NoScriptError) for reply in replies):
-            replies = await hop(repeated, connection, calls, replies)
+        if any(isinstance(reply, theirs.ResponseError) for reply in replies):
+            replies = await hop(settled, connection, calls, replies)
         return replies
 
     def _confirmed(self) -> list[Any]:

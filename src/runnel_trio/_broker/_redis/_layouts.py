@@ -14,7 +14,7 @@ from runnel_trio._broker._redis import _keys
 from runnel_trio._broker._redis._pulse import party_keys
 from runnel_trio._broker._redis._replies import text
 from runnel_trio._broker._redis._scripts import Ask, Call, Plain
-from runnel_trio._rules._layout import Meta
+from runnel_trio._rules._layout import Meta, declared
 from runnel_trio.exceptions import Misconfigured
 
 __all__ = ["create_groups", "declare", "discard", "layouts", "relearn", "remaining", "repartition"]
@@ -30,10 +30,10 @@ def meta_of(stream: StreamSpec, reply: Sequence[Any]) -> Meta:
         Misconfigured: somebody else has written it.
     """
     count, record, hasher, layout, coming, draining, former = (text(value or b"") for value in reply)
-    shown = (count if count.isprintable() else ascii(count)) or "nothing"
+    shown = count if count.isprintable() else ascii(count)
     try:
         return Meta(
-            partition_count=int(count),
+            partition_count=int(count or 0),
             record=record,
             hasher=hasher,
             layout=int(layout or 1),
@@ -57,7 +57,7 @@ async def declare(ask: Ask, stream: StreamSpec, *, dry_run: bool = False) -> Lay
     """See `Broker.declare`."""
     if dry_run:
         (there,) = await ask([Plain(("HMGET", _keys.meta(stream), *FIELDS))])
-        meta = meta_like(stream) if there[0] is None else meta_of(stream, there)
+        meta = declared(meta_of(stream, there), meta_like(stream))
         return layouts_of(checked(stream, meta), stream)
     arguments: list[str | int] = [stream.partition_count, stream.record, stream.hasher, stream.layout]
     arguments += [stream.partition_size, stream.overflow.value]
@@ -68,7 +68,8 @@ async def declare(ask: Ask, stream: StreamSpec, *, dry_run: bool = False) -> Lay
 async def layouts(ask: Ask, stream: StreamSpec) -> Layouts | None:
     """See `Broker.layouts`."""
     (reply,) = await ask([Plain(("HMGET", _keys.meta(stream), *FIELDS))])
-    return None if reply[0] is None else layouts_of(meta_of(stream, reply), stream)
+    meta = meta_of(stream, reply)
+    return layouts_of(meta, stream) if meta.whole else None
 
 
 async def relearn(ask: Ask, stream: StreamSpec) -> Layouts:
@@ -130,7 +131,7 @@ async def _switch(ask: Ask, stream: StreamSpec, numbers: Collection[int]) -> Non
 
 async def _step(ask: Ask, stream: StreamSpec, step: str, layout: int, count: int = 0) -> Meta:
     (reply,) = await ask([Call("layout", [_keys.meta(stream)], [step, layout, count])])
-    return meta_like(stream) if reply[0] is None else meta_of(stream, reply)
+    return meta_of(stream, reply)
 
 
 async def remaining(ask: Ask, processor: ProcessorSpec) -> list[int]:

@@ -10,12 +10,14 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from functools import cache
+from functools import cache, partial
 from importlib import resources
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import attrs
 from redis.exceptions import NoScriptError, ResponseError
+
+from runnel_trio._broker._redis._foreign import is_foreign, keys_in, named
 
 __all__ = [
     "Ask",
@@ -25,10 +27,11 @@ __all__ = [
     "Node",
     "Plain",
     "answers",
+    "asked",
     "by_digest",
     "commands_at",
     "exchange",
-    "repeated",
+    "settled",
 ]
 
 _T = TypeVar("_T")
@@ -241,15 +244,24 @@ def answers(connection: Any, count: int) -> list[Any]:
     return replies
 
 
-def repeated(connection: Any, calls: Sequence[Command], replies: list[Any]) -> list[Any]:
-    """The replies, after calls of scripts that the server has forgotten were repeated."""
+def settled(connection: Any, calls: Sequence[Command], replies: list[Any]) -> list[Any]:
+    """The replies, after calls of scripts that the server has forgotten were repeated.
+
+    What is refused for another type of value names the key.
+    """
     while unknown := [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]:
         again = [calls[i] for i in unknown]
-        for i, reply in zip(
-            unknown, _asked(connection, pieces(connection, _with_texts(again)), len(again)), strict=True
-        ):
+        for i, reply in zip(unknown, asked(connection, list(_with_texts(again))), strict=True):
             replies[i] = reply
+    for i, reply in enumerate(replies):
+        if is_foreign(reply):
+            replies[i] = named(partial(asked, connection), keys_in(calls[i].by_digest()))
     return replies
+
+
+def asked(connection: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """The replies to commands, or ResponseErrors in their place."""
+    return _asked(connection, pieces(connection, commands), len(commands))
 
 
 def _with_texts(calls: Sequence[Command]) -> Iterator[tuple[Any, ...]]:
@@ -282,4 +294,4 @@ def exchange(connection: Any, calls: Sequence[Command], text: Iterable[bytes] | 
         ConnectionError: the connection broke; which calls took effect is not known.
     """
     text = by_digest(connection, calls) if text is None else text
-    return repeated(connection, calls, _asked(connection, text, len(calls)))
+    return settled(connection, calls, _asked(connection, text, len(calls)))

@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 
+from runnel_trio._broker._layouts import lost
 from runnel_trio._broker._protocol import (
     AppSpec,
     Ending,
@@ -71,6 +72,8 @@ async def streams(ask: Ask, app: str) -> list[StreamSpec]:
 @as_written
 def _spec(app: str, name: str, reply: Sequence[bytes | None]) -> StreamSpec:
     count, record, hasher, size, overflow, layout = (text(value or b"") for value in reply)
+    if not count:
+        raise lost(app, name)
     if not 1 <= int(count) <= MOST_PARTITIONS:
         raise ValueError(f"{count} partitions of {name}")
     return StreamSpec(

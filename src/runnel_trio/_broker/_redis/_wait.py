@@ -12,7 +12,7 @@ in there), or leaving the read to itself (its reply would be taken for the next 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -22,9 +22,11 @@ from redis.exceptions import RedisError
 
 from runnel_trio._broker._protocol import Entry
 from runnel_trio._broker._redis._endpoint import Endpoint
-from runnel_trio._broker._redis._errors import Demoted, Redirected, mapped
+from runnel_trio._broker._redis._errors import Demoted, Redirected, mapped, translate
+from runnel_trio._broker._redis._foreign import is_foreign, named
+from runnel_trio._broker._redis._scripts import asked
 from runnel_trio._broker._redis._socket import Answers, arrived
-from runnel_trio.exceptions import BrokerRefused, BrokerUnavailable
+from runnel_trio.exceptions import BrokerRefused, BrokerUnavailable, RunnelError
 
 __all__ = ["Wait"]
 
@@ -142,6 +144,8 @@ class Wait:
             self.close()
             if isinstance(error, Demoted):
                 self.endpoint.moves += 1
+            if isinstance(error, BrokerRefused) and is_foreign(error.__cause__):
+                raise await self._hop(partial(self._named, positions)) from error.__cause__
             if isinstance(error, BrokerRefused):
                 raise BrokerRefused(f"{error} (one of {', '.join(positions)})") from error
             raise
@@ -225,6 +229,15 @@ class Wait:
             raise
         self._connection, self._moves = connection, moves
         self._answers = Answers.of(connection)
+
+    def _named(self, keys: Collection[str]) -> RunnelError:
+        """What stands where; over another connection, for on this one answers may still be on their way."""
+        connection = self.endpoint.connect()
+        try:
+            with mapped(self.endpoint.url):
+                return translate(named(partial(asked, connection), keys), self.endpoint.url)
+        finally:
+            connection.disconnect()
 
     def _receive(self, count: int) -> list[Any]:
         with mapped(self.endpoint.url):

@@ -19,7 +19,7 @@ end
 local function kinds_fit(members, plan, control)
   for key, kind in pairs({ [members] = 'hash', [plan] = 'hash', [control] = 'stream' }) do
     local there = redis.call('TYPE', key).ok
-    if there ~= kind and there ~= 'none' then return redis.error_reply('WRONGTYPE ' .. key .. ' is a ' .. there) end
+    if there ~= kind and there ~= 'none' then return redis.error_reply('WRONGTYPE') end
   end
 end
 -- What is told is short-lived: whoever missed it looks again with its next heartbeat.

@@ -1,11 +1,8 @@
 -- The hash of what is known of a stream; see _rules/_layout.py. `next` and `draining` are "<layout> <count>".
-local function unfit(meta)
-  local kind = redis.call('TYPE', meta).ok
-  if kind ~= 'hash' and kind ~= 'none' then return redis.error_reply('WRONGTYPE ' .. meta .. ' is a ' .. kind) end
-end
 local function view_of(meta)
   return redis.call('HMGET', meta, 'partition_count', 'record', 'hasher', 'layout', 'next', 'draining', 'former')
 end
+local function count_of(meta) return redis.call('HGET', meta, 'partition_count') or '' end
 local function layout_of(meta) return tonumber(redis.call('HGET', meta, 'layout') or '1') end
 local function next_of(meta)
   local layout, count = string.match(redis.call('HGET', meta, 'next') or '', '^(%d+) (%d+)$')

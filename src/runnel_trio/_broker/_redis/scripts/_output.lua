@@ -29,10 +29,7 @@ end
 local function refused(outputs)
   local wanted = {}
   for _, output in ipairs(outputs) do
-    local kind = redis.call('TYPE', output.key).ok
-    if kind ~= 'stream' and kind ~= 'none' then
-      return wrong_type(output.key)
-    end
+    redis.call('XLEN', output.key)  -- of another type it says so before anything is written
     if (redis.call('HGET', output.producers, 'layout') or '1') ~= output.layout then return 'SEALED' end
     if output.overflow ~= 'trim' then
       wanted[output.key] = (wanted[output.key] or 0) + #output.rows

@@ -1,7 +1,7 @@
 -- How many entries there is room for. When there seems to be less than wanted, what every group has passed goes first.
 local function room_in(log, size, wanted)
   local room = size - redis.call('XLEN', log)
-  if room >= wanted or type_of(log) ~= 'stream' then return room end
+  if room >= wanted or type_of(log) == 'none' then return room end
   local slowest
   for _, flat in ipairs(redis.call('XINFO', 'GROUPS', log)) do
     local id = as_table(flat)['last-delivered-id']

@@ -5,12 +5,8 @@ local function as_table(flat)
   return t
 end
 local function type_of(key) return redis.call('TYPE', key).ok end
-local function wrong_type(key) return redis.error_reply('WRONGTYPE ' .. key .. ' is a ' .. type_of(key)) end
--- Of a call that failed: as a rule for another type, else for want of a permission, whose error may not say of what.
-local function refusal(failed, command, key)
-  if string.find(failed.err, 'WRONGTYPE', 1, true) then return wrong_type(key) end
-  return redis.error_reply(failed.err .. " ('" .. command .. "')")
-end
+-- Of a call that failed: where it is for want of a permission, the error may not say of what.
+local function refusal(failed, command) return redis.error_reply(failed.err .. " ('" .. command .. "')") end
 local function group_in(groups, name)
   for _, flat in ipairs(groups) do
     local group = as_table(flat)
@@ -28,7 +24,7 @@ local function state_of(log, group)
 end
 -- How many entries ever left a log, by trimming or deletion.
 local function gone_from(log)
-  if type_of(log) ~= 'stream' then return 0 end
+  if type_of(log) == 'none' then return 0 end
   local info = as_table(redis.call('XINFO', 'STREAM', log))
   return info['entries-added'] - info['length']
 end
@@ -37,7 +33,7 @@ end
 -- them is lost, and stays in the lag until an owner tells it. -1: it is new here, what was before its time is not lost.
 -- Answers how many had left the log, -1 where the group was there.
 local function ensure_group(log, name, read)
-  if type_of(log) == 'stream' and group_of(log, name) then return -1 end
+  if type_of(log) ~= 'none' and group_of(log, name) then return -1 end
   local gone = gone_from(log)
   read = tonumber(read)
   read = read < 0 and gone or math.min(gone, read)

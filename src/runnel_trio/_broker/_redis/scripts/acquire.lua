@@ -5,11 +5,6 @@
 -- ARGV group, member, observed owner, observed epoch (both '' for none)
 -- Answers {0, owner, epoch}, {2, why it stands still}, or {1, epoch, read_to, clean (0/1), attempts, state…}
 local log, lease, group_name, member = KEYS[1], KEYS[2], ARGV[1], ARGV[2]
-local kind = type_of(log)
-if kind ~= 'stream' and kind ~= 'none' then return wrong_type(log) end
-kind = type_of(lease)
-if kind ~= 'hash' and kind ~= 'none' then return wrong_type(lease) end
-
 local held = redis.call('HMGET', lease, 'owner', 'epoch', 'read_to', 'attempts', 'unclean', 'entries_read')
 local owner, epoch = held[1] or '', held[2] or '0'
 if owner ~= '' and owner ~= member and not (owner == ARGV[3] and epoch == ARGV[4]) then

@@ -2,14 +2,9 @@
 -- Make groups at the start of a log, where it has them not: from then on nothing is trimmed that they have not passed.
 -- KEYS log, then a lease for each name; none in a layout that takes no entries yet ; ARGV names
 -- Answers for each how many entries had left the log before its time (0 if it has committed there); -1: it was there.
-local log = KEYS[1]
-local kind = type_of(log)
-if kind ~= 'stream' and kind ~= 'none' then return wrong_type(log) end
-local answer = {}
+local log, answer = KEYS[1], {}
 for i, name in ipairs(ARGV) do
   local lease = KEYS[i + 1]
-  kind = lease and type_of(lease) or 'none'
-  if kind ~= 'hash' and kind ~= 'none' then return wrong_type(lease) end
   local known = lease and redis.call('HGET', lease, 'entries_read')
   local gone = ensure_group(log, name, known or '-1')
   table.insert(answer, known and math.min(gone, 0) or gone)

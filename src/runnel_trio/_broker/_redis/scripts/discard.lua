@@ -6,7 +6,7 @@ if tonumber(redis.call('HGET', KEYS[2], 'layout') or '1') <= tonumber(ARGV[1]) t
 for i = 2, #ARGV do
   if redis.call('EXISTS', KEYS[2 * i - 1]) == 1 or is_behind(KEYS[1], ARGV[i]) then return 0 end
 end
-if type_of(KEYS[1]) == 'stream' then
+if type_of(KEYS[1]) ~= 'none' then
   local groups = redis.call('XINFO', 'GROUPS', KEYS[1])
   for _, flat in ipairs(groups) do
     if is_behind(KEYS[1], as_table(flat)['name']) then return 0 end

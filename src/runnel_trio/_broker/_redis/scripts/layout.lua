@@ -2,10 +2,8 @@
 -- Take a stream one step on to another layout, if that is the next step; answer what holds (view_of).
 -- KEYS meta ; ARGV begin, open or finish; the layout; its partition count
 local meta, step, layout = KEYS[1], ARGV[1], tonumber(ARGV[2])
-local refusal = unfit(meta)
-if refusal then return refusal end
 local now, coming, count = layout_of(meta), next_of(meta)
-if redis.call('TYPE', meta).ok == 'none' then return view_of(meta) end
+if count_of(meta) == '' then return view_of(meta) end  -- unknown, or lost
 if step == 'begin' then
   if now + 1 == layout and coming == 0 and not redis.call('HGET', meta, 'draining') then
     redis.call('HSET', meta, 'next', layout .. ' ' .. ARGV[3])

@@ -4,7 +4,7 @@
 local log = KEYS[1]
 if redis.call('GET', KEYS[2]) ~= ARGV[2] then return 'FENCED' end
 if ARGV[3] == '1' then
-  local group = type_of(log) == 'stream' and group_of(log, ARGV[1])
+  local group = type_of(log) ~= 'none' and group_of(log, ARGV[1])
   if not group then return 'REWOUND' end
   local cursor = group['last-delivered-id']
   local failed = redis.call('XRANGE', log, '(' .. cursor, ARGV[5])

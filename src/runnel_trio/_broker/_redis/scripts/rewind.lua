@@ -3,10 +3,11 @@
 -- KEYS log, lease, quarantine ; ARGV group, start ('$' for the end), dry run (0/1)
 -- Answers the cursor before ('' for none), the one now, lag before (-1 unknown), lag now.
 local log, group_name = KEYS[1], ARGV[1]
-local kind = type_of(log)
-if kind ~= 'stream' and kind ~= 'none' then return wrong_type(log) end
-local group = kind == 'stream' and group_of(log, group_name)
-local info = kind == 'stream' and as_table(redis.call('XINFO', 'STREAM', log))
+local is_there = type_of(log) ~= 'none'
+local group = is_there and group_of(log, group_name)
+redis.call('HGET', KEYS[2], 'attempts')  -- these two say so of another type, before anything is written
+redis.call('GET', KEYS[3])
+local info = is_there and as_table(redis.call('XINFO', 'STREAM', log))
 local added = info and info['entries-added'] or 0
 local start = ARGV[2]
 local last = info and info['last-generated-id'] or '0-0'

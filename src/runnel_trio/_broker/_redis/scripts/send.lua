@@ -9,8 +9,8 @@ local width = tonumber(ARGV[6])
 local explicit = ARGV[7 + width] == '1'
 -- Of a key of another type these two say so, before anything is written; asking TYPE first costs every send a tenth.
 local length, known = redis.pcall('XLEN', log), redis.pcall('HMGET', producers, producer, 'layout')
-if type(length) == 'table' then return refusal(length, 'xlen', log) end
-if known.err then return refusal(known, 'hmget', producers) end
+if type(length) == 'table' then return refusal(length, 'xlen') end
+if known.err then return refusal(known, 'hmget') end
 local done = known[1]
 if done then
   local last, stored = string.match(done, '^(%d+) (%d+)')
