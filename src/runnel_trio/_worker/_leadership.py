@@ -12,8 +12,8 @@ server's, everybody sees the same one, and the next leader is known before it is
 A leader's tasks are cancelled before its seat can be another's, because it gives up by its own clock
 before the server's lets others remove it. A process that was frozen meanwhile finds out when it wakes, and
 what was due in between is ready to run in the same moment: so before each run it is asked whether the term
-still lasts (`lasts`), and a run that is over before its first await is not begun either. What cancelling
-cannot end (a thread, a shielded scope), and what a freeze in the middle of a run leaves of it, is not covered:
+still lasts (`lasts`), for a run that has no await could not be cancelled any more. What cancelling cannot
+end (a thread, a shielded scope), and a run that was frozen in its middle, is not covered:
 tasks of a leader that must not overlap need a fence of their own where they write.
 """
 
