@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC
 from typing import Any
 
 import attrs
@@ -15,17 +16,23 @@ from runnel_trio import App, Worker
 from runnel_trio._broker._memory import MemoryBroker, Store
 from runnel_trio._broker._protocol import AppSpec
 from runnel_trio._worker._background import Background
+from runnel_trio._worker._member._seat import Seat
 from runnel_trio.settings import Settings
 
 EXPIRY = 4.0
 
 
 class Line:
-    """A client of the store whose verbs wait while the line is down."""
+    """A client of the store whose verbs wait while the line is down, on a machine that can be asleep."""
 
     def __init__(self, store: Store) -> None:
         self._inner, self._up = MemoryBroker(store=store), trio.Event()
         self._up.set()
+        self.slept = 0.0
+
+    def clock(self) -> float:
+        """As the real one: it goes on while the machine sleeps, and Trio's does not."""
+        return trio.current_time() + self.slept
 
     def down(self) -> None:
         self._up = trio.Event()
@@ -192,6 +199,52 @@ async def test_timers_of_the_leader_run_there_alone(app: App, autojump_clock: Mo
     async with app.worker(), app.worker(), app.worker():
         await trio.sleep(5.5)
     assert len(ticks) == 5
+
+
+@pytest.mark.parametrize("machine_slept", [True, False], ids=["asleep", "frozen"])
+@pytest.mark.parametrize("when", [{"interval": 1.0}, {"spec": "* * * * * *", "timezone": UTC}], ids=str)
+async def test_what_is_due_when_a_leader_wakes_up_is_not_begun_before_it_leads_again(
+    when: dict[str, Any],
+    machine_slept: bool,
+    cluster: Cluster,
+    autojump_clock: MockClock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    runs = []
+
+    async def tick() -> None:
+        runs.append(trio.current_time())  # and no await: nothing in it could be cancelled
+
+    line: Any = Line(cluster.store)
+    work = Background(function=tick, on_leader=True, **when)
+    settings = Settings(default_lock_expiry=EXPIRY)
+    worker = Worker(broker=line, app="test", functions=[work], settings=settings)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(worker.run)
+        for naps in range(1, 6):
+            await trio.sleep(2.6)
+            line.down()
+            before = len(runs)
+            if machine_slept:
+                line.slept += EXPIRY
+            else:
+                autojump_clock.jump(EXPIRY)
+            await trio.sleep(5)
+            assert len(runs) == before > 0
+            line.up()
+            await trio.sleep(2.6)
+            assert len(runs) > before, "it leads again"
+            assert [x.fact for x in caplog.records if hasattr(x, "fact")].count("leads-no-more") >= naps
+        worker.stop()
+
+
+async def test_an_answer_that_trio_hears_late_takes_no_trust_back(autojump_clock: MockClock) -> None:
+    seat = Seat(broker=MemoryBroker(), party=AppSpec("test"), member="A", expiry=EXPIRY, about="")
+    await seat.beat()
+    seat.answered(2.0, seat.view)  # to the thread, while Trio was held up
+    trusted = seat.trust.until
+    seat.heard(1.0, seat.view)
+    assert seat.trust.until == trusted
 
 
 async def test_leadership_on_a_server_passes_on_when_the_leader_leaves() -> None:

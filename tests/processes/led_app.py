@@ -1,8 +1,10 @@
-"""An app whose leader writes down that it leads."""
+"""An app whose leader writes down that it leads; it is frozen between two runs, when a file says so."""
 
 from __future__ import annotations
 
 import os
+import signal
+from pathlib import Path
 
 from runnel_trio import App
 
@@ -14,3 +16,11 @@ async def lead() -> None:
     log = os.open(os.environ["FLOWN_LOG"], os.O_WRONLY | os.O_APPEND)
     os.write(log, f"{os.getpid()}\n".encode())
     os.close(log)
+
+
+@app.timer(interval=0.03, on_leader=True)
+async def freeze() -> None:
+    wanted = Path(os.environ["FLOWN_LOG"] + ".freeze")
+    if wanted.exists():
+        wanted.unlink()
+        signal.raise_signal(signal.SIGSTOP)

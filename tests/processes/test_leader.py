@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
+from collections.abc import Callable
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import pytest
 from redis import Redis
 from warm import Forked
 
+Leaders = Callable[[], list[int]]
 
-async def test_a_leader_that_is_killed_is_followed_within_a_lock_period(
-    log: Path, redis: Redis, start: Any, until: Any
-) -> None:
-    def leaders() -> list[int]:
-        return [int(pid) for pid, _ in groupby(log.read_text().split())]
 
-    def workers() -> int:
+@pytest.fixture
+def leaders(log: Path) -> Leaders:
+    """Who has led, one after the other."""
+    return lambda: [int(pid) for pid, _ in groupby(log.read_text().split())]
+
+
+@pytest.fixture
+def workers(redis: Redis) -> Callable[[], int]:
+    """How many stand for it."""
+
+    def count() -> int:
         members: Any = [redis.hgetall(key) for key in redis.scan_iter("*{led}:leader:members")]
         return sum(field.startswith(b"m:") for found in members for field in found)
 
+    return count
+
+
+async def test_a_leader_that_is_killed_is_followed_within_a_lock_period(
+    leaders: Leaders, workers: Any, start: Any, until: Any
+) -> None:
     first: Forked = start("run", "led_app:app")
     await until(leaders)
     second: Forked = start("run", "led_app:app")
@@ -37,3 +53,21 @@ async def test_a_leader_that_is_killed_is_followed_within_a_lock_period(
     await until(lambda: len(leaders()) == 3)
     assert time.monotonic() - ended < 1, "at once"
     assert heir.wait() == 0
+
+
+async def test_a_leader_that_was_frozen_begins_no_run_while_the_next_one_leads(
+    leaders: Leaders, workers: Any, log: Path, start: Any, until: Any
+) -> None:
+    def no_more() -> int:
+        return sum(path.read_text().count("leads-no-more") for path in log.parent.glob("process-*.log"))
+
+    for _ in range(2):
+        start("run", "led_app:app")
+    await until(lambda: leaders() and workers() == 2)
+    for freezes in (1, 2):
+        frozen = leaders()[-1]
+        log.with_name("flown.freeze").touch()
+        await until(lambda frozen=frozen: leaders()[-1] != frozen)
+        os.kill(frozen, signal.SIGCONT)
+        await until(lambda freezes=freezes: no_more() >= freezes)
+        assert len(leaders()) == freezes + 1, "those that were due when it woke up"

@@ -109,15 +109,30 @@ class Background:
         return name_of(self.function)
 
 
+def _always() -> bool:
+    """What every worker runs may begin at any time."""
+    return True
+
+
 @attrs.define(eq=False, kw_only=True)
 class _Runner:
-    """Runs one function when it is due, from now until drained or cancelled."""
+    """Runs one function when it is due, from now until drained or cancelled.
+
+    Attributes:
+        work: the function.
+        member: this worker's id.
+        wall: the time of day.
+        grace_period: seconds that a run under way may take to end.
+        halt: told of what ends the worker.
+        may_begin: asked before each run.
+    """
 
     work: Background
     member: str
     wall: Callable[[], float]
     grace_period: float
     halt: Callable[[BaseException], None]
+    may_begin: Callable[[], bool]
     _draining: bool = attrs.field(default=False, init=False)
     _idle: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
     _busy: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
@@ -191,6 +206,9 @@ class _Runner:
     async def _call(self) -> None:
         """Run it once; what it raises is dealt with, also when it raises on its way out of a cancellation."""
         if self._draining:
+            return
+        if not self.may_begin():
+            await trio.lowlevel.checkpoint()  # where the term ends that is over
             return
         try:
             with trio.CancelScope() as self._busy:
@@ -275,11 +293,12 @@ class Backgrounds:
         """Until drained. Started when it is known who leads, if that matters."""
         async with trio.open_nursery() as nursery:
             if self._leadership is not None:
-                await nursery.start(self._leadership.run, partial(self._all, on_leader=True))
+                term = partial(self._all, on_leader=True, may_begin=self._leadership.lasts)
+                await nursery.start(self._leadership.run, term)
             task_status.started()
-            await self._all(on_leader=False)
+            await self._all(on_leader=False, may_begin=_always)
 
-    async def _all(self, *, on_leader: bool) -> None:
+    async def _all(self, *, on_leader: bool, may_begin: Callable[[], bool]) -> None:
         """Run those functions until the last one has ended."""
         runners = [
             _Runner(
@@ -288,6 +307,7 @@ class Backgrounds:
                 wall=self.broker.wall,
                 grace_period=self.settings.default_grace_period,
                 halt=self.halt,
+                may_begin=may_begin,
             )
             for work in self.functions
             if work.on_leader is on_leader

@@ -10,8 +10,11 @@ server's, everybody sees the same one, and the next leader is known before it is
                                               tasks are cancelled at once, and it is a FOLLOWER again
 
 A leader's tasks are cancelled before its seat can be another's, because it gives up by its own clock
-before the server's lets others remove it. What cancelling cannot end (a thread, a shielded scope) is not
-covered: tasks of a leader that must not overlap need a fence of their own where they write.
+before the server's lets others remove it. A process that was frozen meanwhile finds out when it wakes, and
+what was due in between is ready to run in the same moment: so before each run it is asked whether the term
+still lasts (`lasts`), for a run that has no await could not be cancelled any more. What cancelling cannot
+end (a thread, a shielded scope), and a run that was frozen in its middle, is not covered:
+tasks of a leader that must not overlap need a fence of their own where they write.
 """
 
 from __future__ import annotations
@@ -80,6 +83,15 @@ class Leadership:
         view = self._seat.view
         return bool(view.members) and view.members[0].id == self.member and not self._seat.lapsed
 
+    def lasts(self) -> bool:
+        """Whether the term is not over, by this machine's clock: to be asked before a run is begun.
+
+        A term that is over is cancelled, whoever finds it out first.
+        """
+        if not self.leads:
+            self._term.cancel()
+        return not self._term.cancel_called
+
     def end(self) -> None:
         """Lead no more, once the term that has begun is over."""
         self._ended = True
@@ -142,6 +154,8 @@ class Leadership:
         self._term.cancel()
 
     def _look_again(self) -> None:
+        if self._seat.lapsed:  # Trio's clock, by which `_doubt` sleeps, stands still while the machine does
+            self._term.cancel()
         self._changed.set()
 
     async def _listen(self) -> None:

@@ -13,7 +13,11 @@ import attrs
 from runnel_trio._event import Event
 from runnel_trio.interfaces import Middleware
 
-__all__ = ["Deliver", "Hand"]
+__all__ = ["Deliver", "Hand", "Interrupted"]
+
+
+class Interrupted(Exception):
+    """What the processor has in hand must not be acknowledged, though it asks for the next."""
 
 
 class Hand(Protocol):
@@ -24,7 +28,11 @@ class Hand(Protocol):
         ...
 
     def handled(self) -> None:
-        """It is through with it."""
+        """It is through with it.
+
+        Raises:
+            Interrupted: it is not, and gets no more.
+        """
         ...
 
     def broken(self, error: Exception) -> None:
@@ -55,6 +63,8 @@ class Deliver(Middleware):
                 else:
                     yield [decode(event) for event in item]
                 handled()
+        except Interrupted:
+            return
         except Exception as error:
             events.broken(error)
             raise

@@ -56,7 +56,8 @@ class Backlog:
         on_lost: called when the partition is no longer this owner's, or is not where it was left.
         closed: whether the source has ended: nothing is handed out any more.
         lost: whether it ended because the partition was lost: nothing is committed any more.
-        marked: whether the committer knows that something is done.
+        marked: whether the committer knows that something is done; never once it is closed: then it is looked
+            each time whether more may be done.
         outputs: to be stored elsewhere together with the next commit.
         full: whether the last commit found no room for them.
         taken_to: number of the entry that is handed out next.
@@ -280,6 +281,7 @@ class Backlog:
     def close(self) -> None:
         """End the source: what waits is left to the next owner."""
         self.closed = True
+        self.marked = False
         self.cleared = 0
         del self._entries[self.taken_to - self._base :]
         self.announce()

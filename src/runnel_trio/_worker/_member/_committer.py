@@ -63,7 +63,7 @@ class Committer:
     def mark(self, backlog: Backlog) -> None:
         """It has processed something: commit it with the next batch."""
         if not backlog.marked:
-            backlog.marked = True
+            backlog.marked = not backlog.closed
             self._dirty[backlog.number] = backlog
             if self._called is not None:
                 self._called.set()
@@ -72,7 +72,7 @@ class Committer:
         """Somebody waits for it: commit now."""
         if backlog.unacknowledged and not backlog.lost:
             self._urgent = True
-            backlog.marked = True
+            backlog.marked = not backlog.closed
             self._dirty[backlog.number] = backlog
             if self._called is not None:
                 self._called.set()

@@ -10,7 +10,7 @@ some time later.
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 import attrs
@@ -20,11 +20,16 @@ from runnel_trio._event import Event, Partition
 from runnel_trio._worker._member._source import Source
 from runnel_trio.exceptions import Misconfigured
 from runnel_trio.interfaces import Middleware
-from runnel_trio.middleware._deliver import Deliver
+from runnel_trio.middleware._deliver import Deliver, Interrupted
 
 __all__ = ["Batches", "Events", "explain"]
 
 R = TypeVar("R")
+
+
+def _never() -> bool:
+    """Nothing cancels it."""
+    return False
 
 
 class Batches(Protocol[R]):
@@ -69,6 +74,7 @@ class Events(Generic[R]):
     stream: str
     _tried: tuple[bytes, int] = attrs.field(default=(b"", 0), alias="tried")
     _grace_period: float = attrs.field(default=math.inf, alias="grace_period")
+    _interrupted: Callable[[], bool] = attrs.field(default=_never, alias="interrupted")
     exception: BaseException | None = attrs.field(default=None, init=False)
     _deserialize: bool = attrs.field(default=False, init=False)
     _links: list[Any] = attrs.field(factory=list, init=False)
@@ -167,18 +173,37 @@ class Events(Generic[R]):
             self._source.caution.check(event.xid for event in _listed(item))
 
     def handled(self) -> None:
-        """For the acknowledging link, and at the end: the function is through with what it was given."""
-        item, self._in_hand = self._in_hand, None
+        """For the acknowledging link: the function asks for the next, so it is through with what it has.
+
+        Raises:
+            Interrupted: it was cancelled meanwhile, and has kept that to itself.
+        """
+        item = self._in_hand
         if item is not None:
             backlog = self._source.backlog
-            backlog.done(item._number if isinstance(item, Event) else _last(item))
-            if not backlog.marked:
+            if not backlog.marked:  # so it costs no event anything until the partition is about to end
+                if self._interrupted():
+                    raise Interrupted
                 self._source.processed(backlog)
+            self._in_hand = None
+            backlog.done(item._number if isinstance(item, Event) else _last(item))
+
+    def finished(self) -> None:
+        """At the end of a call: the function is through with what it was given."""
+        item, self._in_hand = self._in_hand, None
+        if item is not None:
+            self._source.backlog.done(item._number if isinstance(item, Event) else _last(item))
+            self._source.processed(self._source.backlog)
+
+    @property
+    def has_in_hand(self) -> bool:
+        """Whether the function was given something that is not acknowledged."""
+        return self._in_hand is not None
 
     def ignored(self) -> None:
         """For the policy IGNORE: what failed counts as handled; if that was a link, all it was given does."""
-        if self._in_hand is not None:
-            self.handled()
+        if self.has_in_hand:
+            self.finished()
             return
         backlog = self._source.backlog
         backlog.all_done()

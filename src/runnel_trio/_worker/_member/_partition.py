@@ -8,7 +8,8 @@ What ends a call of the function, and what becomes of the event in hand:
     break, return, aclose      acknowledged; the function is called again for what follows
     it raises                  everything before is committed; then it is tried again (`RetryMiddleware`), set
                                aside (`DeadLetterMiddleware`), or the exception policy decides
-    cancelled from outside     not acknowledged: the next owner handles it again
+    cancelled from outside     not acknowledged: the next owner handles it again; whatever the function does
+                               with the cancellation
 """
 
 from __future__ import annotations
@@ -153,13 +154,14 @@ class PartitionExecutor:
                 stream=self.processor.stream.name,
                 tried=self._tried,
                 grace_period=self.grace_period,
+                interrupted=self._is_interrupted,
             )
             before = backlog.taken_to
             failure = await self._call(events)
             if failure is not None:
                 await self._failed(failure, events)
             else:
-                events.handled()
+                events.finished()
             backlog.give_back()
             if failure is None and backlog.taken_to == before:
                 self._refuse_idling(events)
@@ -170,6 +172,9 @@ class PartitionExecutor:
     async def _call(self, events: Events[Any]) -> BaseException | None:
         try:
             await self.function(events)
+            if events.has_in_hand and self._is_interrupted():
+                self._tell_of_interruption(events)
+                await trio.lowlevel.checkpoint()  # raises what the function has kept to itself
         except BaseException as error:
             if not isinstance(error, Exception):
                 events.exception = self._reason(error)
@@ -181,6 +186,20 @@ class PartitionExecutor:
             with self._shielded(self.grace_period):
                 await events.aclose()
         return events.exception
+
+    def _is_interrupted(self) -> bool:
+        """Whether what is in hand was cancelled: nobody can tell then how far the function got with it."""
+        return self.backlog.closed and self.scope.cancel_called
+
+    def _tell_of_interruption(self, events: Events[Any]) -> None:
+        """The function has swallowed its cancellation, or was too busy to see it."""
+        ids = events.failed_ids()
+        why = (
+            "lease-lost" if self.backlog.lost else "aborted" if self._last_words < math.inf else "grace-over"
+        )
+        place = f"{self.processor.stream.name}[{self.backlog.number}]"
+        facts = {"place": place, "xid": ids[0].decode(), "count": len(ids), "why": why}
+        report(logging.WARNING, "not-acknowledged", **facts)
 
     def _reason(self, error: BaseException) -> BaseException:
         """For middleware: why the function was cancelled."""

@@ -106,7 +106,8 @@ class Seat:
             name, members = self.party.name, len(view.members)
             report(logging.INFO, "joined", processor=name, member=self.member, members=members)
         if view.place:
-            self.trust.renew(trusted_until(started, self.expiry))
+            # Never back: while Trio was held up, the thread may have been answered to later ones already.
+            self.trust.renew(max(self.trust.until, trusted_until(started, self.expiry)))
         self._note_beats(view)
         if _outline(before) != _outline(view):
             self.on_changed()
