@@ -25,7 +25,7 @@ from runnel_trio._codec import (
     default_serializer,
     make_converter,
 )
-from runnel_trio._discovery import import_all
+from runnel_trio._discovery import import_all, refuse_while_importing
 from runnel_trio._names import check_key, checked_name, free_name, name_of, named
 from runnel_trio._processor import Processor, chosen, refuse_foreign
 from runnel_trio._registry import Registry
@@ -240,14 +240,15 @@ class App(Registry):
             task_status: told the `Worker` once it owns its partitions or stands by.
 
         Raises:
-            Misconfigured: nothing to run, an unknown name, a stream declared differently before, or a
-                server that will not do.
+            Misconfigured: nothing to run, an unknown name, a stream declared differently before, a server
+                that will not do, or a command imports the module that asks for it.
             BrokerUnavailable: the server cannot be reached at the start; later it is waited for.
             Exception: what a processor or a task raised under ``ExceptionPolicy.HALT``, as it is.
 
         Cancellation: graceful; every partition ends the event in hand, within ``grace_period``, and
             everything handled is committed.
         """
+        refuse_while_importing(self.name)
         given: dict[str, Any] = {
             "processors": self._chosen(processors), "declared": self.processors.values(),
             "functions": self.background,

@@ -1,14 +1,54 @@
-"""Modules that are found by a pattern: importing them declares what they hold."""
+"""Importing a user's modules declares what they hold, and must not run it.
+
+A module that ends with ``trio.run(app.run)`` is a program of its own. A command that imports it to find the
+app would be that program, and never come to what it was asked for. So while a command imports, running an app
+is refused.
+"""
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 from runnel_trio._kinds import legible
 from runnel_trio.exceptions import Misconfigured
 
-__all__ = ["import_all"]
+__all__ = ["import_all", "importing", "refuse_while_importing"]
+
+#: What was refused while a command imports. A context variable: Trio runs and threads of Trio that the import
+#: waits for inherit it. A thread that a module starts for itself does not; it holds up no import.
+_refused: ContextVar[list[Misconfigured] | None] = ContextVar("runnel_trio_refused", default=None)
+
+
+@contextmanager
+def importing() -> Iterator[list[Misconfigured]]:
+    """While the block imports modules, no app may be run; gives what was refused, should a module hide it."""
+    refused: list[Misconfigured] = []
+    token = _refused.set(refused)
+    try:
+        yield refused
+    finally:
+        _refused.reset(token)
+
+
+def refuse_while_importing(app: str) -> None:
+    """Refuse to run an app of this name in the middle of an import.
+
+    Raises:
+        Misconfigured: a command imports the module that asks for it.
+    """
+    refused = _refused.get()
+    if refused is not None:
+        refused.append(
+            Misconfigured(
+                f"app {app!r} is run while its module is imported, before the command that imports it can do "
+                'its work: put the line that runs it under `if __name__ == "__main__":`'
+            )
+        )
+        raise refused[-1]
 
 
 def import_all(pattern: str) -> None:

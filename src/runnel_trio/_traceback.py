@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
@@ -24,6 +25,7 @@ _OURS = (
         for module in (sys.modules["runnel_trio"], trio, outcome, sys.modules.get("click"), importlib)
         if module is not None and module.__file__
     ),
+    contextlib.__file__,
     "<frozen importlib",
     "<attrs generated",
 )

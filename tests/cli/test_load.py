@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -116,3 +117,92 @@ def test_files_of_autodiscover_are_imported(started: Any, command: Any, shop: Pa
     assert frames(done.stderr)[0] == f'  File "{shop}/more/extra.py", line 4, in <module>'
     nothing = command("run", "shop:app", RUNNEL_AUTODISCOVER="none/*.py")
     assert nothing.returncode == 78
+
+
+RUNS = {
+    "as it is": "trio.run(app.run)",
+    "by a function of its own": "async def main():\n    async with app.worker():\n        pass\ntrio.run(main)",
+    "in a nursery": (
+        "async def main():\n    async with trio.open_nursery() as nursery:\n"
+        "        await nursery.start(app.run)\ntrio.run(main)"
+    ),
+    "in a thread that it waits for": (
+        "async def main():\n    await trio.to_thread.run_sync(trio.run, app.run)\ntrio.run(main)"
+    ),
+    "whatever it raises": "try:\n    trio.run(app.run)\nexcept BaseException:\n    pass",
+    "to its exit code": "try:\n    trio.run(app.run)\nexcept Exception:\n    raise SystemExit(1)",
+    "as a program": "import runpy\nrunpy.run_path('program.py', run_name='__main__')",
+    "by the command line": "from runnel_trio.__main__ import main\nmain(['run', 'shop:app', '--embedded'])",
+}
+
+
+@pytest.mark.parametrize("how", RUNS)
+def test_a_module_that_runs_its_app_when_it_is_imported_is_told_to_guard_it(
+    how: str, command: Any, shop: Path
+) -> None:
+    (shop / "program.py").write_text("import trio\nfrom shop import app\ntrio.run(app.run)\n")
+    (shop / "runs.py").write_text(f"import trio\nfrom shop import app, orders\n{RUNS[how]}\n")
+    done = command("run", "runs:app", "--embedded=data")
+    assert done.returncode == 78, done.stderr
+    places = {"as a program": "program.py:3: ", "by the command line": ""}
+    assert re.search(
+        f"{places.get(how, r'runs.py:[0-9]+: ')}app 'shop' is run while its module is imported", done.stderr
+    )
+    assert 'under `if __name__ == "__main__":`' in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "running" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["send", "runs:orders", "{}"],
+        ["status", "runs:app"],
+        ["processor", "resume", "runs:quiet"],
+        ["run", "runs:app", "--check"],
+    ],
+    ids=" ".join,
+)
+def test_whichever_command_imports_it(arguments: list[str], command: Any, shop: Path) -> None:
+    (shop / "runs.py").write_text("import trio\nfrom shop import app, orders, quiet\ntrio.run(app.run)\n")
+    done = command(*arguments)
+    assert done.returncode == 78, done.stderr
+    assert "runs.py:3: app 'shop' is run while its module is imported" in done.stdout + done.stderr
+
+
+def test_a_file_of_autodiscover_that_runs_its_app_is_told_so_too(command: Any, shop: Path) -> None:
+    (shop / "more").mkdir()
+    (shop / "more" / "extra.py").write_text("import trio\nfrom shop import app\ntrio.run(app.run)\n")
+    done = command("run", "shop:app", "--embedded=data", RUNNEL_AUTODISCOVER="more/*.py")
+    assert done.returncode == 78, done.stderr
+    assert re.match(r"Error: more/extra.py:3: app 'shop' is run while its module is imported", done.stderr)
+
+
+def test_several_workers_of_such_a_module_end_with_the_same_line_once(command: Any, shop: Path) -> None:
+    (shop / "runs.py").write_text("import trio\nfrom shop import app\ntrio.run(app.run)\n")
+    done = command("run", "runs:app", "--workers", "2", "--embedded=data")
+    assert done.returncode == 78, done.stderr
+    assert done.stderr.count("is run while its module is imported") == 1
+
+
+def test_what_else_a_module_does_with_trio_when_it_is_imported_is_its_own_affair(
+    command: Any, shop: Path
+) -> None:
+    (shop / "sends.py").write_text(
+        "import trio\nfrom shop import app, orders, Order\n"
+        "async def main():\n    async with app.session():\n        await orders.send(Order(key='a', n=1))\n"
+        "trio.run(main)\n"
+    )
+    done = command("send", "sends:orders", '{"key": "a", "n": 2}', RUNNEL_REDIS_URL="embedded://data")
+    assert done.returncode == 0, done.stderr
+    seen = command("inspect", "shop:orders", "--embedded=data")
+    assert re.findall(r'"n": (\d)', seen.stdout) == ["1", "2"], seen.stderr
+
+
+def test_an_app_that_is_run_later_by_what_a_worker_runs_is_run(started: Any, reads: Any, shop: Path) -> None:
+    (shop / "outer.py").write_text(
+        "import shop\nfrom runnel_trio import App\n\napp = App('outer', redis_url='embedded://data')\n"
+        "shop.app.use_server('embedded://data')\n\n"
+        "@app.task\nasync def inner():\n    await shop.app.run(processors=['quiet'])\n"
+    )
+    reads(started("run", "outer:app"), "joined processor=quiet")

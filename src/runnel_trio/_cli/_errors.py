@@ -19,7 +19,7 @@ from collections.abc import Callable
 
 import click
 
-from runnel_trio._cli._logging import as_json
+from runnel_trio._cli._logging import told_to_machines
 from runnel_trio._kinds import legible, redacted_text
 from runnel_trio._traceback import told, users_frames
 from runnel_trio.exceptions import (
@@ -128,9 +128,7 @@ def ended(error: Exception) -> Ended:
 
 
 def _report(text: str, trace: str) -> None:
-    if as_json():
-        facts = {"exception": trace} if trace else {}
-        logging.getLogger("runnel_trio").critical("%s", text, extra={"facts": facts})
+    if told_to_machines(logging.CRITICAL, text, **({"exception": trace} if trace else {})):
         return
     if trace:
         tell(redacted_text(trace.rstrip()))

@@ -6,11 +6,14 @@ import importlib
 import os
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any, TypeVar
 
 from runnel_trio._app import App
 from runnel_trio._cli._errors import Ended, Exit, placed
+from runnel_trio._discovery import importing
 from runnel_trio._kinds import redacted
 from runnel_trio._stream import Stream
 from runnel_trio.exceptions import Misconfigured
@@ -63,13 +66,29 @@ def _imported(name: str) -> ModuleType:
     if here not in sys.path:
         sys.path.insert(0, here)
     try:
-        return importlib.import_module(name)
+        with _only_declared():
+            return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and f"{name}.".startswith(f"{error.name}."):
             raise _unusable(f"there is no module {error.name!r}, neither installed nor in {here}") from error
         raise _broken(name, error) from error
     except Exception as error:
         raise _broken(name, error) from error
+
+
+@contextmanager
+def _only_declared() -> Iterator[None]:
+    """The block imports; a module that runs an app meanwhile is told so, also where it hides the error.
+
+    Raises:
+        Misconfigured: it runs an app.
+    """
+    with importing() as refused:
+        try:
+            yield
+        finally:
+            if refused:
+                raise refused[0]
 
 
 def _broken(name: str, error: Exception) -> Ended:
@@ -138,6 +157,7 @@ def discover(app: App) -> None:
         Ended: there is none, or one cannot be imported.
     """
     try:
-        app.discover()
+        with _only_declared():
+            app.discover()
     except Exception as error:
         raise _broken(f"a file of autodiscover={app.settings.autodiscover!r}", error) from error

@@ -1,18 +1,24 @@
-"""The log of the command line, on stderr. Only here are handlers configured: a library has none."""
+"""The log of the command line, on stderr. Only here are handlers configured: a library has none.
+
+What the user's own modules configure holds instead: their handlers, and their levels. What nobody wishes is a
+silent worker. `logging.config` disables every logger that it does not name, unless it is told not to, and a
+`logging.NullHandler` counts as a handler; neither silences us. Where a configuration still leaves lines out
+that the settings ask for, ``run`` says so once.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 from runnel_trio._kinds import redacted_text
-from runnel_trio._telemetry import NAMES, LogContext
+from runnel_trio._telemetry import NAMES, LogContext, logger
 from runnel_trio.settings import Settings
 
-__all__ = ["Console", "JSONLines", "as_json", "configure"]
+__all__ = ["Console", "JSONLines", "configure", "told_to_machines"]
 
 
 class Console(logging.Formatter):
@@ -80,6 +86,19 @@ class _Handler(logging.Handler):
             self.handleError(record)
 
 
+class _Enabled(logging.Logger):
+    """A logger that ``disable_existing_loggers``, which is on by default, never disables."""
+
+    @property
+    def disabled(self) -> bool:
+        """Never: a level silences, and so does a handler that takes nothing."""
+        return False
+
+    @disabled.setter
+    def disabled(self, value: bool) -> None:
+        pass
+
+
 def configure(
     settings: Settings,
     write: Callable[[str], None],
@@ -87,6 +106,7 @@ def configure(
     log_format: str | None = None,
     log_level: str | None = None,
     worker: int = 0,
+    remarks: bool = False,
 ) -> None:
     """Log as the settings say, unless the user's own modules have configured logging.
 
@@ -96,20 +116,70 @@ def configure(
         log_format: wins over the settings.
         log_level: as that.
         worker: the number of this one among several, for `Console`.
+        remarks: tell what of this the user's configuration leaves out.
     """
+    logger.__class__ = _Enabled
+    wanted = (log_level or settings.log_level).upper()
     root = logging.getLogger()
-    if any(not isinstance(handler, _Handler) for handler in root.handlers):
-        if log_format or log_level:
+    if any(map(_is_theirs, root.handlers)) or (logger.propagate and any(map(_is_theirs, logger.handlers))):
+        if remarks and (log_format or log_level):
             write("--log-format and --log-level change nothing: the app's modules have configured logging")
-        return
-    handler = _Handler(write)
-    json_lines = (log_format or settings.log_format) == "json"
-    handler.setFormatter(JSONLines() if json_lines else Console(worker))
-    handler.addFilter(LogContext())
-    root.handlers[:] = [handler]
-    root.setLevel((log_level or settings.log_level).upper())
+    else:
+        handler = _Handler(write)
+        json_lines = (log_format or settings.log_format) == "json"
+        handler.setFormatter(JSONLines() if json_lines else Console(worker))
+        handler.addFilter(LogContext())
+        root.handlers[:] = [handler]
+        root.setLevel(wanted)
+    remark = _left_out(logging.getLevelNamesMapping()[wanted]) if remarks else ""
+    if remark and not told_to_machines(logging.WARNING, remark):
+        write(remark)
 
 
-def as_json() -> bool:
-    """Whether the log is for machines, so that nothing else should come between its lines."""
-    return any(isinstance(handler.formatter, JSONLines) for handler in logging.getLogger().handlers)
+def _is_theirs(handler: logging.Handler) -> bool:
+    return not isinstance(handler, _Handler) and type(handler) is not logging.NullHandler
+
+
+def _reached() -> Iterator[logging.Handler]:
+    """The handlers that our lines come to."""
+    place: logging.Logger | None = logger
+    while place is not None:
+        yield from (x for x in place.handlers if type(x) is not logging.NullHandler)
+        place = place.parent if place.propagate else None
+
+
+def _left_out(wanted: int) -> str:
+    """What is not shown from this level on, and how to have it; empty where a level is ours by name."""
+    levels = [handler.level for handler in _reached()]
+    if not levels:
+        return (
+            "the app's modules have configured logging so that no line of runnel-trio is shown: "
+            "give the logger 'runnel_trio' a handler, or let it propagate"
+        )
+    if logger.manager.disable >= wanted:
+        disabled = logging.getLevelName(logger.manager.disable)
+        return (
+            f"the app's modules call logging.disable({disabled}): no line of that level or below is shown. "
+            "logging.disable(logging.NOTSET) ends that"
+        )
+    lowest = max(logger.getEffectiveLevel(), min(levels))
+    if lowest <= wanted or lowest == logger.level:
+        return ""
+    name = logging.getLevelName(wanted)
+    more = f"logging.getLogger('runnel_trio').setLevel({name!r}) shows more"
+    if min(levels) > logger.getEffectiveLevel():
+        more = f"a handler of level {name} shows more"
+    level = logging.getLevelName(lowest)
+    return f"the app's modules have configured logging so that runnel-trio is shown from {level} on: {more}"
+
+
+def told_to_machines(level: int, text: str, **facts: Any) -> bool:
+    """Write a line, whatever level the loggers have, if the log is for machines; whether it is.
+
+    Then nothing else should come between its lines.
+    """
+    own = [x for x in logging.getLogger().handlers if isinstance(x.formatter, JSONLines)]
+    for handler in own:
+        extra = {"facts": facts}
+        handler.handle(logger.makeRecord(logger.name, level, "", 0, text, (), None, extra=extra))
+    return bool(own)

@@ -109,6 +109,7 @@ def _worked(given: _Given) -> int:
         log_format=given.log_format,
         log_level=given.log_level,
         worker=leash.number if leash is not None and numbered else 0,
+        remarks=leash is None or leash.number == 1,
     )
     if leash is not None:
         _run.shared_server(app, leash)
