@@ -145,7 +145,9 @@ def test_a_module_that_runs_its_app_when_it_is_imported_is_told_to_guard_it(
     done = command("run", "runs:app", "--embedded=data")
     assert done.returncode == 78, done.stderr
     places = {"as a program": "program.py:3: ", "by the command line": ""}
-    assert re.search(f"{places.get(how, r'runs.py:[0-9]+: ')}app 'shop' is run while its module is imported", done.stderr)
+    assert re.search(
+        f"{places.get(how, r'runs.py:[0-9]+: ')}app 'shop' is run while its module is imported", done.stderr
+    )
     assert 'under `if __name__ == "__main__":`' in done.stderr
     assert "Traceback" not in done.stderr
     assert "running" not in done.stderr
