@@ -29,6 +29,7 @@ Rooms, from the bottom; imports only go down:
 
 from __future__ import annotations
 
+from runnel_trio import _early as _early  # before all that takes time
 from runnel_trio._app import App as App
 from runnel_trio._codec import LZ4 as LZ4
 from runnel_trio._codec import FastJSONSerializer as FastJSONSerializer

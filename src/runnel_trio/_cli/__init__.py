@@ -31,6 +31,7 @@ from typing import Any, NoReturn
 import click
 import trio
 
+from runnel_trio import _early as early
 from runnel_trio._app import App
 from runnel_trio._cli import _send
 from runnel_trio._cli._completion import completion
@@ -168,7 +169,11 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     Args:
         args: the arguments, without the name of the program; None takes those of the process.
     """
-    sys.exit(_status(args))
+    early.begun()
+    code = _status(args)
+    if args is None:
+        early.stand_by()
+    sys.exit(code)
 
 
 def _status(args: Sequence[str] | None) -> int:

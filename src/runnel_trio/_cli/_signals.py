@@ -1,8 +1,11 @@
 """SIGINT and SIGTERM: the first asks for a graceful end, the second for one at once, the third kills.
 
-SIGHUP is for a supervisor: have new workers, or, from a terminal that was closed, no workers any more.
+SIGHUP comes from a terminal that was closed, maybe twice: the first is a first signal, others are nothing
+more. A supervisor takes it for a wish to have new workers, unless its terminal was closed. Under nohup it is
+nothing.
 
-Only the command line listens; a worker that is embedded in a program leaves signals to it.
+Only the command line listens; a worker that is embedded in a program leaves signals to it. Before and after,
+`_early` has them.
 
 The handlers are not those of `trio.open_signal_receiver`: it takes signals until a task has looked at
 them, and while a user's function blocks Trio no task does. The third one must work then, too, and while an
@@ -19,6 +22,8 @@ from types import FrameType
 
 import trio
 
+from runnel_trio._early import ending
+
 __all__ = ["hangups", "obeyed"]
 
 
@@ -29,13 +34,17 @@ def obeyed(*each: Callable[[int], None]) -> Iterator[None]:
     actions = list(each)
 
     def heard(number: int, _: FrameType | None) -> None:
+        if number == signal.SIGHUP and len(actions) < len(each):
+            return
         if actions:
             soon(actions.pop(0), number)
         if not actions:
-            for one in before:
-                signal.signal(one, signal.SIG_DFL)
+            for one in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(one, ending())
 
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {x: signal.getsignal(x) for x in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    if before[signal.SIGHUP] is signal.SIG_IGN:
+        del before[signal.SIGHUP]
     for number in before:
         signal.signal(number, heard)
     try:
