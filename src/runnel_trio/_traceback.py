@@ -7,12 +7,15 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import outcome
 import trio
 
-__all__ = ["said", "told", "users_frames"]
+from runnel_trio._words import encodable, said
+
+__all__ = ["note", "told", "users_frames"]
 
 #: Where the frames are that say nothing about a user's mistake.
 _OURS = (
@@ -25,25 +28,36 @@ _OURS = (
     "<attrs generated",
 )
 
-#: Characters of an exception's text that are kept: some have a whole document in it.
-_MOST = 2000
+#: Characters of a traceback that are kept: it has the texts of all errors, and is stored with a quarantine.
+_MOST = 100_000
 
 
-def said(error: BaseException) -> str:
-    """An error in a line, as ``type: text``."""
-    text = f"{type(error).__name__}: {error}"
-    return text if len(text) <= _MOST else f"{text[:_MOST]}…"
+def note(error: BaseException, text: str) -> None:
+    """As `BaseException.add_note`, of an error whose class may refuse that, as a frozen one does."""
+    with suppress(Exception):
+        error.add_note(text)
 
 
 def told(error: BaseException, *, whole: bool = False) -> str:
-    """The traceback of an error, as text.
+    """The traceback of an error, as text that can be stored, whatever its class does.
 
     An error that was raised by this library alone keeps its frames: there is nothing else to look at.
+
+    Args:
+        error: what was raised.
+        whole: with every frame, however long it gets.
     """
-    found = traceback.TracebackException.from_exception(error)
-    if not whole:
-        _trim(found)
-    return "".join(found.format())
+    try:
+        found = traceback.TracebackException.from_exception(error)
+        if not whole:
+            _trim(found)
+        text = "".join(found.format())
+    except Exception as fault:  # a property or a hook of a class of the user's
+        text = f"{said(error)}\n(its traceback cannot be shown: {said(fault)})\n"
+    if len(text) > _MOST and not whole:
+        half = _MOST // 2
+        text = f"{text[:half]}\n… {len(text) - 2 * half:,} characters left out …\n{text[-half:]}"
+    return encodable(text)
 
 
 def users_frames(stack: Sequence[traceback.FrameSummary]) -> list[traceback.FrameSummary]:
@@ -51,11 +65,14 @@ def users_frames(stack: Sequence[traceback.FrameSummary]) -> list[traceback.Fram
     return [frame for frame in stack if not frame.filename.startswith(_OURS)]
 
 
-def _trim(found: traceback.TracebackException | None) -> None:
-    if found is None:
-        return
-    theirs = users_frames(found.stack)
-    if theirs or hasattr(found, "filename"):  # a SyntaxError says by itself where it is
-        found.stack = traceback.StackSummary.from_list(theirs)
-    for other in (found.__cause__, found.__context__, *(found.exceptions or ())):
-        _trim(other)
+def _trim(found: traceback.TracebackException) -> None:
+    """Of all that it came from, too: thousands, where each try of a loop has raised over the last."""
+    left: list[traceback.TracebackException | None] = [found]
+    while left:
+        one = left.pop()
+        if one is None:
+            continue
+        theirs = users_frames(one.stack)
+        if theirs or hasattr(one, "filename"):  # a SyntaxError says by itself where it is
+            one.stack = traceback.StackSummary.from_list(theirs)
+        left += (one.__cause__, one.__context__, *(one.exceptions or ()))

@@ -31,7 +31,8 @@ from runnel_trio._operations import Quarantined, predecessor
 from runnel_trio._rules._cursor import ORIGIN, parse_id
 from runnel_trio._stream import Stream
 from runnel_trio._telemetry import report
-from runnel_trio._traceback import said, told
+from runnel_trio._traceback import note, told
+from runnel_trio._words import said
 from runnel_trio.constants import Overflow
 from runnel_trio.exceptions import LeaseLost, Misconfigured, RecordInvalid, StreamFull
 from runnel_trio.interfaces import Middleware
@@ -160,7 +161,7 @@ class DeadLetterMiddleware(Middleware):
         except (RecordInvalid, StreamFull) as fault:
             place = f"{events.stream}[{failed[0].partition.number}]"
             report(logging.ERROR, "not-set-aside", place=place, sink=self.sink.name, reason=fault)
-            error.add_note(f"It could not be stored in the dead-letter stream {self.sink.name!r}: {fault}")
+            note(error, f"It could not be stored in the dead-letter stream {self.sink.name!r}: {fault}")
         else:
             events.set_aside(outputs)
 

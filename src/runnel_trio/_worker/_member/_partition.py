@@ -28,7 +28,8 @@ from runnel_trio._broker._protocol import Broker, ProcessorSpec, Quarantine
 from runnel_trio._rules._cursor import after
 from runnel_trio._scopes import LAST_WORDS, shielded
 from runnel_trio._telemetry import Handling, Tally, handling, report
-from runnel_trio._traceback import said, told
+from runnel_trio._traceback import told
+from runnel_trio._words import described, said
 from runnel_trio._worker._member._backlog import Backlog
 from runnel_trio._worker._member._caution import Caution
 from runnel_trio._worker._member._committer import Committer
@@ -221,7 +222,7 @@ class PartitionExecutor:
         else:
             # Raised on the way out of a cancellation: the event has not failed, the next owner handles it.
             place = f"{self.processor.stream.name}[{self.backlog.number}]"
-            report(logging.ERROR, "failed-when-cancelled", place=place, error=repr(failure))
+            report(logging.ERROR, "failed-when-cancelled", place=place, error=described(failure))
 
     async def _apply_policy(self, failure: BaseException, events: Events[Any]) -> None:
         if not isinstance(failure, Exception) or not self.backlog.in_hand:
@@ -264,7 +265,7 @@ class PartitionExecutor:
         self._tried = (backlog.first or b"", attempt)
         pause = rule.pause(attempt)
         place = f"{self.processor.stream.name}[{backlog.number}]"
-        facts = {"place": place, "attempt": attempt, "seconds": round(pause, 3), "error": repr(failure)}
+        facts = {"place": place, "attempt": attempt, "seconds": round(pause, 3), "error": described(failure)}
         report(logging.WARNING, "retry", **facts)
         with trio.move_on_after(pause):
             while not backlog.closed:
@@ -295,7 +296,7 @@ class PartitionExecutor:
         self.counts[self.processor.name, fact] += len(ids)
         self._measure(fact.replace("-", "_"), events)
         place = f"{self.processor.stream.name}[{self.backlog.number}]"
-        facts = {"place": place, "xid": ids[0].decode(), "count": len(ids), "error": repr(failure)}
+        facts = {"place": place, "xid": ids[0].decode(), "count": len(ids), "error": described(failure)}
         report(logging.ERROR, fact, **facts, **more)
 
     def _refuse_idling(self, events: Events[Any]) -> None:
