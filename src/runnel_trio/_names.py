@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast
 
 import attrs
 
+from runnel_trio._words import described
 from runnel_trio.exceptions import Misconfigured
 
 __all__ = [
@@ -43,7 +44,9 @@ def checked_name(kind: str, name: Any) -> str:
     """
     if not isinstance(name, str) or not name:
         article = "an" if kind[0] in "aeiou" else "a"
-        raise Misconfigured(f"the name of {article} {kind} must be a text that is not empty, not {name!r}")
+        raise Misconfigured(
+            f"the name of {article} {kind} must be a text that is not empty, not {described(name)}"
+        )
     wrong = sorted({c for c in name if c in _FORBIDDEN or c.isspace() or not c.isprintable()})
     if wrong:
         raise Misconfigured(
@@ -109,7 +112,9 @@ def check_key(record: Any, partition_by: Any) -> None:
     if callable(partition_by):
         return
     if not isinstance(partition_by, str):
-        raise Misconfigured(f"partition_by must be a field's name or a function, not {partition_by!r}")
+        raise Misconfigured(
+            f"partition_by must be a field's name or a function, not {described(partition_by)}"
+        )
     if attrs.has(record) and not hasattr(record, partition_by):
         fields = [field.name for field in attrs.fields(record)]
         if partition_by not in fields:

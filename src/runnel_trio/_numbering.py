@@ -14,6 +14,7 @@ from typing import Any
 import attrs
 
 from runnel_trio._codec import SIMPLE_KEYS, blake3_hasher
+from runnel_trio._words import described
 from runnel_trio.exceptions import Misconfigured
 
 __all__ = ["Numbering", "key_function"]
@@ -92,7 +93,7 @@ class Numbering:
         hashed = self.hasher(key)
         if not isinstance(hashed, int):
             raise Misconfigured(
-                f"stream {self.stream!r}: its hasher must give a whole number, not {hashed!r}"
+                f"stream {self.stream!r}: its hasher must give a whole number, not {described(hashed)}"
             )
         return hashed % self.count
 

@@ -17,6 +17,7 @@ from runnel_trio._codec import Record
 from runnel_trio._handlers import check_function
 from runnel_trio._operations import PartitionReset, Quarantined, forget, pause, quarantined, reset, stages
 from runnel_trio._stream import Stream
+from runnel_trio._words import described
 from runnel_trio.constants import ExceptionPolicy
 from runnel_trio.exceptions import Misconfigured
 from runnel_trio.interfaces import Middleware
@@ -99,7 +100,7 @@ class Processor(Generic[R]):
         check_function(self.name, self.stream.record, self.function)
         for link in self.middleware:
             if not isinstance(link, Middleware):
-                raise Misconfigured(f"processor {self.name!r}: {link!r} is no Middleware")
+                raise Misconfigured(f"processor {self.name!r}: {described(link)} is no Middleware")
             self.sinks.extend(link.declared(self.stream))
 
     @asynccontextmanager
@@ -349,7 +350,7 @@ def refuse_foreign(app: str, streams: Mapping[str, Stream[Any]], stream: Any) ->
         Misconfigured: it is no stream, or another app's.
     """
     if not isinstance(stream, Stream):
-        raise Misconfigured(f"a processor needs a stream of `app.stream(…)`, not {stream!r}")
+        raise Misconfigured(f"a processor needs a stream of `app.stream(…)`, not {described(stream)}")
     if streams.get(stream.name) is not stream:
         raise Misconfigured(
             f"{stream!r} is a stream of another app: processors of app {app!r} need one of its own"

@@ -14,6 +14,8 @@ from typing import Any
 
 import attrs
 
+from runnel_trio._words import described
+
 __all__ = [
     "NAMES",
     "Handling",
@@ -29,6 +31,9 @@ __all__ = [
 #: By processor and fact (``ignored``, ``set-aside``, ``quarantined``, ``events-lost``): how many events.
 Tally = Counter[tuple[str, str]]
 
+#: Characters of a value that stand in a line: a traceback has many.
+_MOST = 1 << 17
+
 logger = logging.getLogger("runnel_trio")
 logger.addHandler(logging.NullHandler())
 
@@ -39,7 +44,7 @@ def report(level: int, fact: str, **values: Any) -> None:
     Never called once per event: the hot path is silent.
     """
     if logger.isEnabledFor(level):
-        told = " ".join(f"{name}={value}" for name, value in values.items())
+        told = " ".join(f"{name}={described(value, str, _MOST)}" for name, value in values.items())
         logger.log(level, "%s", f"{fact} {told}".rstrip(), extra={"fact": fact, "facts": values})
 
 

@@ -8,15 +8,17 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import outcome
 import trio
 
+from runnel_trio._words import described, encodable, said
 from runnel_trio.exceptions import DeserializationError, Poisoned
 
-__all__ = ["said", "shown_at", "told", "users_frames"]
+__all__ = ["note", "said_elsewhere", "shown_at", "told", "users_frames"]
 
 #: Where the frames are that say nothing about a user's mistake.
 _OURS = (
@@ -30,14 +32,14 @@ _OURS = (
     "<attrs generated",
 )
 
-#: Characters of an exception's text that are kept: some have a whole document in it.
-_MOST = 2000
+#: Characters of a traceback that are kept: it has the texts of all errors, and is stored with a quarantine.
+_MOST = 100_000
 
 
 def _elsewhere(error: Any, xid: str) -> str:
     """The text of an error whose partition is told beside it, and whose event is, if it is that one."""
     here = f"{error.stream}[{error.partition}] {error.xid}"
-    text = str(error).replace(here, error.xid, 1)
+    text = described(error, str).replace(here, error.xid, 1)
     return text if error.xid != xid else text.replace(f" {xid}: ", ": ", 1).removeprefix(f"{xid}: ")
 
 
@@ -45,25 +47,42 @@ def shown_at(error: BaseException, xid: str) -> str:
     """As ``repr``, for a line that has the partition, and the event's id."""
     if isinstance(error, DeserializationError | Poisoned):
         return f"{type(error).__name__}({_elsewhere(error, xid)!r})"
-    return repr(error)
+    return described(error)
 
 
-def said(error: BaseException) -> str:
-    """An error in a line, as ``type: text``, for where the partition is told beside it."""
-    has_place = isinstance(error, DeserializationError | Poisoned)
-    text = f"{type(error).__name__}: {_elsewhere(error, '') if has_place else error}"
-    return text if len(text) <= _MOST else f"{text[:_MOST]}…"
+def said_elsewhere(error: BaseException) -> str:
+    """As `said`, for where the partition is told beside it."""
+    if isinstance(error, DeserializationError | Poisoned):
+        return f"{type(error).__name__}: {_elsewhere(error, '')}"
+    return said(error)
+
+
+def note(error: BaseException, text: str) -> None:
+    """As `BaseException.add_note`, of an error whose class may refuse that, as a frozen one does."""
+    with suppress(Exception):
+        error.add_note(text)
 
 
 def told(error: BaseException, *, whole: bool = False) -> str:
-    """The traceback of an error, as text.
+    """The traceback of an error, as text that can be stored, whatever its class does.
 
     An error that was raised by this library alone keeps its frames: there is nothing else to look at.
+
+    Args:
+        error: what was raised.
+        whole: with every frame, however long it gets.
     """
-    found = traceback.TracebackException.from_exception(error)
-    if not whole:
-        _trim(found)
-    return "".join(found.format())
+    try:
+        found = traceback.TracebackException.from_exception(error)
+        if not whole:
+            _trim(found)
+        text = "".join(found.format())
+    except Exception as fault:  # a property or a hook of a class of the user's
+        text = f"{said(error)}\n(its traceback cannot be shown: {said(fault)})\n"
+    if len(text) > _MOST and not whole:
+        half = _MOST // 2
+        text = f"{text[:half]}\n… {len(text) - 2 * half:,} characters left out …\n{text[-half:]}"
+    return encodable(text)
 
 
 def users_frames(stack: Sequence[traceback.FrameSummary]) -> list[traceback.FrameSummary]:
@@ -71,11 +90,14 @@ def users_frames(stack: Sequence[traceback.FrameSummary]) -> list[traceback.Fram
     return [frame for frame in stack if not frame.filename.startswith(_OURS)]
 
 
-def _trim(found: traceback.TracebackException | None) -> None:
-    if found is None:
-        return
-    theirs = users_frames(found.stack)
-    if theirs or hasattr(found, "filename"):  # a SyntaxError says by itself where it is
-        found.stack = traceback.StackSummary.from_list(theirs)
-    for other in (found.__cause__, found.__context__, *(found.exceptions or ())):
-        _trim(other)
+def _trim(found: traceback.TracebackException) -> None:
+    """Of all that it came from, too: thousands, where each try of a loop has raised over the last."""
+    left: list[traceback.TracebackException | None] = [found]
+    while left:
+        one = left.pop()
+        if one is None:
+            continue
+        theirs = users_frames(one.stack)
+        if theirs or hasattr(one, "filename"):  # a SyntaxError says by itself where it is
+            one.stack = traceback.StackSummary.from_list(theirs)
+        left += (one.__cause__, one.__context__, *(one.exceptions or ()))

@@ -24,7 +24,7 @@ from runnel_trio._event import Event, Origin, Partition
 from runnel_trio._rules._cursor import ORIGIN, is_after
 from runnel_trio._stream import Stream
 from runnel_trio._traceback import users_frames
-from runnel_trio._words import counted
+from runnel_trio._words import counted, described
 from runnel_trio.constants import ExceptionPolicy
 from runnel_trio.exceptions import DeserializationError, LeaseLost, Misconfigured
 from runnel_trio.interfaces import Middleware
@@ -273,8 +273,8 @@ class Trial(Generic[R]):
             raise error
         if error is not None:
             raise Misconfigured(
-                f"processor {self._spec.name!r} has ended the worker with {error!r}, as its exception policy "
-                "says: it handles nothing more. Test what comes after in a test of its own"
+                f"processor {self._spec.name!r} has ended the worker with {described(error)}, as its "
+                "exception policy says: it handles nothing more. Test what comes after in a test of its own"
             ) from error
 
     async def _waited(self, limit: float) -> list[tuple[int, int]]:

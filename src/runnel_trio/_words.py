@@ -1,10 +1,14 @@
-"""Numbers in sentences."""
+"""Numbers in sentences, and what objects of users say of themselves."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
-__all__ = ["ago", "counted", "numbered", "ranges"]
+__all__ = ["ago", "counted", "described", "encodable", "numbered", "ranges", "said"]
+
+#: Characters of a description that are kept: some have a whole document in it.
+_MOST = 2000
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:
@@ -56,3 +60,38 @@ def numbered(stream: str, numbers: Iterable[int]) -> str:
         ('orders[3]', 'orders[0-15]')
     """
     return f"{stream}[{ranges(numbers)}]"
+
+
+def described(thing: object, form: Callable[[Any], str] = repr, most: int = _MOST) -> str:
+    r"""What an object says of itself, as can be logged, stored and shown, whatever its class does.
+
+    The ``__str__`` and ``__repr__`` of a user's class can raise, and what they return need not be text, or
+    not one that has bytes. Whoever handles a failure must not fail at describing it.
+
+    Args:
+        thing: anything, mostly an exception.
+        form: ``repr`` or ``str``.
+        most: characters that are kept.
+
+    Example:
+        >>> class Odd(Exception):
+        ...     def __str__(self):
+        ...         raise RuntimeError
+        >>> described(Odd(1)), described(Odd(1), str), described(ValueError("\ud800"), str)
+        ('Odd(1)', '<Odd whose str() raises RuntimeError>', '\\ud800')
+    """
+    try:
+        text = str.__str__(form(thing))  # and not that of a subclass
+    except Exception as error:
+        text = f"<{type(thing).__name__} whose {form.__name__}() raises {type(error).__name__}>"
+    return encodable(text if len(text) <= most else f"{text[:most]}…")
+
+
+def said(error: BaseException) -> str:
+    """An error in a line, as ``type: text``."""
+    return f"{type(error).__name__}: {described(error, str)}"
+
+
+def encodable(text: str) -> str:
+    r"""A text of which UTF-8 can be made: halves of surrogate pairs are written as ``\udc80``."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()

@@ -37,6 +37,7 @@ from runnel_trio._kinds import (
     zone,
 )
 from runnel_trio._sources import Origins, nearest, unknown, variable, warn_of_near_misses
+from runnel_trio._words import said
 from runnel_trio.constants import ExceptionPolicy, Overflow
 from runnel_trio.exceptions import Misconfigured
 from runnel_trio.interfaces import Serializer
@@ -349,8 +350,7 @@ def _imported(name: str, text: str, kind: Kind) -> Any:
         if isinstance(found, type) and issubclass(found, Serializer):
             found = found()
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise Misconfigured(f"{name}={text!r} cannot be imported ({reason})") from error
+        raise Misconfigured(f"{name}={text!r} cannot be imported ({said(error)})") from error
     if isinstance(found, str):
         raise Misconfigured(f"{name}={text!r} names a text: expected {kind.expected}")
     return kind.checked(f"{name}={text!r}: what it names,", found)

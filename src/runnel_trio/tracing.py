@@ -22,6 +22,8 @@ from runnel_trio._event import Event
 from runnel_trio._names import TRACE_FIELD
 from runnel_trio._processor import Processor
 from runnel_trio._sending import Connect, Watched, measured, stored_in
+from runnel_trio._traceback import told
+from runnel_trio._words import described, said
 from runnel_trio.exceptions import Misconfigured
 from runnel_trio.interfaces import Middleware
 from runnel_trio.metrics import Metrics
@@ -177,8 +179,16 @@ def _end(span: Any, error: BaseException | None) -> None:
     from opentelemetry import trace
 
     if isinstance(error, Exception):
-        span.record_exception(error)
-        span.set_status(trace.Status(trace.StatusCode.ERROR, f"{type(error).__name__}: {error}"))
+        kind, module = type(error).__qualname__, type(error).__module__
+        # What `record_exception` would write, which fails with an error that cannot be described.
+        facts = {
+            "exception.type": kind if module in {None, "builtins"} else f"{module}.{kind}",
+            "exception.message": described(error, str),
+            "exception.stacktrace": told(error, whole=True),
+            "exception.escaped": "False",
+        }
+        span.add_event("exception", facts)
+        span.set_status(trace.Status(trace.StatusCode.ERROR, said(error)))
     span.end()
 
 

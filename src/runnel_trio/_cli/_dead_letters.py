@@ -15,7 +15,7 @@ from runnel_trio._cli._options import partitions as chosen_partitions
 from runnel_trio._cli._processor import operate
 from runnel_trio._kinds import legible
 from runnel_trio._processor import Processor
-from runnel_trio._words import counted
+from runnel_trio._words import counted, described
 from runnel_trio.middleware import Dead, DeadLetterMiddleware, Letter
 
 __all__ = ["dead_letters"]
@@ -150,7 +150,7 @@ def _line(letter: Letter) -> str:
         place, when = f"{record.stream}[{record.partition}]", record.time.isoformat(timespec="seconds")
         said = " ".join(record.error.split())
         return legible(f"{_id(letter)}  {when}  {place} {record.xid}  {said}")
-    return f"{_id(letter)}  {_fields(letter) if record is None else record!r}"
+    return f"{_id(letter)}  {_fields(letter) if record is None else described(record)}"
 
 
 def _fields(letter: Letter) -> dict[str, str]:

@@ -22,6 +22,7 @@ import click
 from runnel_trio._cli._logging import told_to_machines
 from runnel_trio._kinds import legible, redacted_text
 from runnel_trio._traceback import told, users_frames
+from runnel_trio._words import said
 from runnel_trio.exceptions import (
     BrokerRefused,
     BrokerUnavailable,
@@ -121,10 +122,9 @@ def ended(error: Exception) -> Ended:
     code = next((code for kind, code in _CODES.items() if isinstance(error, kind)), None)
     if code is not None:
         return Ended(code, str(error))
-    said = f"{type(error).__name__}: {error}"
     if isinstance(error, InternalError):
-        return Ended(Exit.SOFTWARE, f"{said}. Please report this with the traceback.", blamed=error)
-    return Ended(Exit.FAILED, f"stopped by {said}", blamed=error)
+        return Ended(Exit.SOFTWARE, f"{said(error)}. Please report this with the traceback.", blamed=error)
+    return Ended(Exit.FAILED, f"stopped by {said(error)}", blamed=error)
 
 
 def _report(text: str, trace: str) -> None:

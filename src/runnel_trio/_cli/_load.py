@@ -16,6 +16,7 @@ from runnel_trio._cli._errors import Ended, Exit, placed
 from runnel_trio._discovery import importing
 from runnel_trio._kinds import redacted
 from runnel_trio._stream import Stream
+from runnel_trio._words import said
 from runnel_trio.exceptions import Misconfigured
 
 __all__ = ["app_of", "discover", "load", "redirect", "server_of"]
@@ -95,7 +96,7 @@ def _broken(name: str, error: Exception) -> Ended:
     """A module that raises; a setting or declaration that is wrong needs no traceback but the place."""
     if isinstance(error, Misconfigured):
         return Ended(Exit.CONFIG, placed(error))
-    return Ended(Exit.USAGE, f"{name} cannot be imported: {type(error).__name__}: {error}", blamed=error)
+    return Ended(Exit.USAGE, f"{name} cannot be imported: {said(error)}", blamed=error)
 
 
 def _candidates(module: ModuleType, kind: type[Any]) -> str:

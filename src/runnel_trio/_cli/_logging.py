@@ -16,6 +16,7 @@ from typing import Any
 
 from runnel_trio._kinds import redacted_text
 from runnel_trio._telemetry import NAMES, LogContext, logger
+from runnel_trio._words import described, encodable
 from runnel_trio.settings import Settings
 
 __all__ = ["Console", "JSONLines", "configure", "told_to_machines"]
@@ -42,7 +43,7 @@ class Console(logging.Formatter):
                 xid = getattr(record, "xid", None)
                 where = f" {processor}[{getattr(record, 'partition', None)}] {xid or '-'}"
             record.place = f"{record.name}{where}: "
-        return redacted_text(super().format(record))
+        return encodable(redacted_text(super().format(record)))
 
 
 class JSONLines(logging.Formatter):
@@ -64,11 +65,11 @@ class JSONLines(logging.Formatter):
             values["exception"] = self.formatException(record.exc_info)
         line.update({f"{name}_" if name in line else name: value for name, value in values.items()})
         shown = {name: _shown(value) if isinstance(value, str) else value for name, value in line.items()}
-        return json.dumps(shown, default=_shown, ensure_ascii=False)
+        return encodable(json.dumps(shown, default=_shown, ensure_ascii=False))
 
 
 def _shown(value: Any) -> str:
-    return redacted_text(str(value))
+    return redacted_text(described(value, str))
 
 
 class _Handler(logging.Handler):

@@ -16,6 +16,7 @@ import trio
 
 from runnel_trio._cli._errors import Ended, Exit
 from runnel_trio._telemetry import report
+from runnel_trio._words import described
 
 __all__ = ["Answer", "Pages", "check_extra", "listening"]
 
@@ -95,7 +96,7 @@ class Pages:
         except (trio.BrokenResourceError, trio.ClosedResourceError, _h11().ProtocolError):
             pass  # the other side left, or speaks something else
         except Exception as error:  # a collector of the user's may raise anything: the worker goes on
-            report(logging.ERROR, "page-failed", error=repr(error))
+            report(logging.ERROR, "page-failed", error=described(error))
         finally:
             self._active -= 1
 

@@ -24,7 +24,7 @@ from runnel_trio._cli._send import BadRecord, parsed
 from runnel_trio._cli._signals import obeyed
 from runnel_trio._scopes import helpers
 from runnel_trio._stream import Stream
-from runnel_trio._words import counted, ranges
+from runnel_trio._words import counted, ranges, said
 from runnel_trio.exceptions import (
     BrokerRefused,
     BrokerUnavailable,
@@ -220,8 +220,8 @@ class Sending:
 
 def _reason(error: Exception) -> str:
     """What is wrong with a line, in a line; what the user's own functions raise needs its type."""
-    said = str(error) if isinstance(error, BadRecord | RunnelError) else f"{type(error).__name__}: {error}"
-    return " ".join(said.split())
+    text = str(error) if isinstance(error, BadRecord | RunnelError) else said(error)
+    return " ".join(text.split())
 
 
 def _doubtful(numbers: Sequence[int]) -> str:

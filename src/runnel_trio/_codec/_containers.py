@@ -28,6 +28,7 @@ from runnel_trio._codec._mismatch import (
 )
 from runnel_trio._codec._numbers import plain_strs
 from runnel_trio._codec._sure import Direct, Sure, Unsure, each
+from runnel_trio._words import described
 
 __all__ = ["dict_reader", "dict_writer", "sequence_reader", "sequence_writer", "tuple_reader", "tuple_writer"]
 
@@ -218,8 +219,8 @@ def dict_writer(annotation: Any, converter: Converter) -> Hook:
 def _dict_parts(key_hook: Hook, hook: Hook) -> Callable[[Any], Iterator[Part]]:
     def parts(value: Any) -> Iterator[Part]:
         for k, v in value.items() if isinstance(value, dict) else ():
-            yield f"[{k!r} as key]", k, key_hook
-            yield f"[{k!r}]", v, hook
+            yield f"[{described(k)} as key]", k, key_hook
+            yield f"[{described(k)}]", v, hook
 
     return parts
 

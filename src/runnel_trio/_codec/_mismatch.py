@@ -14,6 +14,7 @@ from typing import Any, TypeAlias, TypeVar
 import attrs
 
 from runnel_trio._codec._sure import Sure
+from runnel_trio._words import described, said
 from runnel_trio.exceptions import RecordInvalid
 
 __all__ = [
@@ -76,10 +77,7 @@ def shown(value: Any, limit: int = 60) -> str:
     """Type and (shortened) text of a value."""
     if value is None:
         return "None"
-    try:
-        text = repr(value)
-    except Exception:  # a message must not fail because of a user's repr
-        text = "..."
+    text = described(value)
     return f"{type(value).__name__} {text if len(text) <= limit else text[:limit] + '...'}"
 
 
@@ -202,4 +200,4 @@ def _here(error: Exception, path: str) -> tuple[str, str]:
         return path + error.step, error.reason
     if isinstance(error, RecursionError):
         return "", "nested too deeply, or contains itself"
-    return path, f"{type(error).__name__}: {error}"
+    return path, said(error)

@@ -10,6 +10,7 @@ from typing import Any
 
 import attrs
 
+from runnel_trio._words import described
 from runnel_trio.exceptions import Misconfigured
 
 __all__ = [
@@ -111,9 +112,9 @@ def _refuse_mutable_defaults(cls: type[Any]) -> None:
         if field.inherited or default is attrs.NOTHING or type(default).__hash__ is not None:
             continue
         empty = default in ([], {}, set())
-        factory = type(default).__name__ if empty else f"lambda: {default!r}"
+        factory = type(default).__name__ if empty else f"lambda: {described(default)}"
         raise Misconfigured(
-            f"{cls.__name__}.{field.name}: the default {default!r} would be shared by all records; "
+            f"{cls.__name__}.{field.name}: the default {described(default)} would be shared by all records; "
             f"write attrs.field(factory={factory})."
         )
 

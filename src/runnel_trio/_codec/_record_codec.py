@@ -37,6 +37,7 @@ from runnel_trio._codec._serialization import (
 from runnel_trio._codec._sure import AllSure, Sure
 from runnel_trio._codec._typed import quick_decoder, typed_reader
 from runnel_trio._kinds import legible
+from runnel_trio._words import said
 from runnel_trio.exceptions import Misconfigured, RecordInvalid
 from runnel_trio.interfaces import Serializer
 
@@ -382,7 +383,7 @@ def _unserializable(serializer: str, plain: Any, dumps: Callable[[Any], bytes]) 
 
 
 def _described(error: Exception) -> str:
-    return error.reason if isinstance(error, Mismatch) else legible(f"{type(error).__name__}: {error}", _TOLD)
+    return error.reason if isinstance(error, Mismatch) else legible(said(error), _TOLD)
 
 
 def _foreign(error: Exception) -> Exception | None:

@@ -32,6 +32,7 @@ from runnel_trio._codec._mismatch import (
 )
 from runnel_trio._codec._numbers import NATIVE, write_str
 from runnel_trio._codec._sure import Direct, Sure
+from runnel_trio._words import described
 
 __all__ = ["TAG", "is_union", "read_any", "union_reader", "union_writer", "write_any"]
 
@@ -220,7 +221,7 @@ def _any_parts(value: Any) -> Iterator[Part]:
     if isinstance(value, dict):
         for k, v in value.items():
             if not isinstance(k, str):
-                raise Mismatch(f"expected a str as key, got {k!r}")
+                raise Mismatch(f"expected a str as key, got {described(k)}")
             yield f"[{k!r}]", v, write_any
     elif isinstance(value, list):
         for position, x in enumerate(value):

@@ -21,6 +21,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 
 import attrs
 
+from runnel_trio._words import described
 from runnel_trio.exceptions import Misconfigured
 
 __all__ = ["Crontab", "checked_interval", "next_tick"]
@@ -43,7 +44,7 @@ def checked_interval(seconds: float) -> float:
         Misconfigured: it is no time that passes.
     """
     if not 0 < seconds < math.inf:
-        raise Misconfigured(f"timer: interval={seconds!r} must be more than 0 seconds")
+        raise Misconfigured(f"timer: interval={described(seconds)} must be more than 0 seconds")
     return float(seconds)
 
 
@@ -97,8 +98,9 @@ class Crontab:
 
     def __attrs_post_init__(self) -> None:
         if not isinstance(self.zone, tzinfo):
+            given = described(self.zone)
             raise Misconfigured(
-                f"crontab: timezone={self.zone!r} is no tzinfo, such as zoneinfo.ZoneInfo('Europe/Berlin')"
+                f"crontab: timezone={given} is no tzinfo, such as zoneinfo.ZoneInfo('Europe/Berlin')"
             )
         if isinstance(self.spec, str) and any(map(_DRAWN.search, self.spec.split())):
             raise Misconfigured(

@@ -25,6 +25,7 @@ from runnel_trio._rules._schedule import Crontab, next_tick
 from runnel_trio._scopes import quitting
 from runnel_trio._telemetry import Running, handling, report
 from runnel_trio._traceback import told
+from runnel_trio._words import described
 from runnel_trio._worker._heartbeat import Heartbeat
 from runnel_trio._worker._leadership import Leadership
 from runnel_trio.constants import ExceptionPolicy
@@ -231,7 +232,7 @@ class _Runner:
         if self.work.exception_policy is ExceptionPolicy.HALT:
             self.halt(error)
         else:
-            facts = {"function": self.work.name, "error": repr(error), "traceback": f"\n{told(error)}"}
+            facts = {"function": self.work.name, "error": described(error), "traceback": f"\n{told(error)}"}
             report(logging.ERROR, "background-failed", **facts)
 
 

@@ -17,7 +17,7 @@ from runnel_trio._kinds import legible, redacted_text
 from runnel_trio._processor import Processor
 from runnel_trio._scopes import LAST_WORDS, shielded
 from runnel_trio._telemetry import Handling, handling
-from runnel_trio._traceback import said
+from runnel_trio._traceback import said_elsewhere
 
 __all__ = ["ending_by", "leave_word"]
 
@@ -34,7 +34,7 @@ def ending_by(error: BaseException, member: str, processors: Sequence[Processor[
             stream = next((x.stream.name for x in processors if x.name == now.processor), "")
             xid = (now.first_in_hand() or b"").decode()
             where = {"processor": now.processor, "stream": stream, "partition": now.partition, "xid": xid}
-        text = legible(redacted_text(said(error)), _MOST)
+        text = legible(redacted_text(said_elsewhere(error)), _MOST)
         return Ending(error=text, member=member, host=socket.gethostname(), pid=os.getpid(), **where)
     return None
 

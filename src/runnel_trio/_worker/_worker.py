@@ -30,6 +30,8 @@ from runnel_trio._processor import Processor, refuse_far
 from runnel_trio._scopes import helpers, quitting
 from runnel_trio._stream import Stream
 from runnel_trio._telemetry import Tally, report
+from runnel_trio._traceback import note
+from runnel_trio._words import described
 from runnel_trio._worker._background import Background, Backgrounds
 from runnel_trio._worker._heartbeat import Heartbeat
 from runnel_trio._worker._last_word import ending_by, leave_word
@@ -206,10 +208,10 @@ class Worker:
         if self._halted is None:
             self._halted = error
             self._ending = ending_by(error, self.member, self.processors)
-        elif repr(error) not in self._failures:
-            report(logging.ERROR, "failed-too", error=repr(error))
-            self._halted.add_note(f"While the worker was stopping, this was raised too: {error!r}")
-        self._failures.add(repr(error))
+        elif described(error) not in self._failures:
+            report(logging.ERROR, "failed-too", error=described(error))
+            note(self._halted, f"While the worker was stopping, this was raised too: {described(error)}")
+        self._failures.add(described(error))
         self._stopping.set()
 
     async def run(self, *, task_status: trio.TaskStatus[Worker] = trio.TASK_STATUS_IGNORED) -> None:
@@ -310,7 +312,7 @@ async def beside(run: _Run) -> AsyncIterator[Worker]:
         if not failed:
             raise
         if not isinstance(error, trio.Cancelled):
-            error.add_note(f"While the worker was stopping, this was raised too: {failed[0]!r}")
+            note(error, f"While the worker was stopping, this was raised too: {described(failed[0])}")
             raise
     if failed:
         raise failed[0]

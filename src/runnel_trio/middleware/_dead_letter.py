@@ -31,7 +31,7 @@ from runnel_trio._operations import Quarantined, predecessor
 from runnel_trio._rules._cursor import ORIGIN, parse_id
 from runnel_trio._stream import Stream
 from runnel_trio._telemetry import report
-from runnel_trio._traceback import said, told
+from runnel_trio._traceback import note, said_elsewhere, told
 from runnel_trio.constants import Overflow
 from runnel_trio.exceptions import LeaseLost, Misconfigured, RecordInvalid, StreamFull
 from runnel_trio.interfaces import Middleware
@@ -156,11 +156,13 @@ class DeadLetterMiddleware(Middleware):
         if not failed:
             return
         try:
-            outputs = self._outputs(events.stream, failed, said(error), told(error), datetime.now(UTC))
+            outputs = self._outputs(
+                events.stream, failed, said_elsewhere(error), told(error), datetime.now(UTC)
+            )
         except (RecordInvalid, StreamFull) as fault:
             place = f"{events.stream}[{failed[0].partition.number}]"
             report(logging.ERROR, "not-set-aside", place=place, sink=self.sink.name, reason=fault)
-            error.add_note(f"It could not be stored in the dead-letter stream {self.sink.name!r}: {fault}")
+            note(error, f"It could not be stored in the dead-letter stream {self.sink.name!r}: {fault}")
         else:
             events.set_aside(outputs)
 

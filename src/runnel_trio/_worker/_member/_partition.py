@@ -28,7 +28,7 @@ from runnel_trio._broker._protocol import Broker, ProcessorSpec, Quarantine
 from runnel_trio._rules._cursor import after
 from runnel_trio._scopes import LAST_WORDS, shielded
 from runnel_trio._telemetry import Handling, Tally, handling, report
-from runnel_trio._traceback import said, shown_at, told
+from runnel_trio._traceback import said_elsewhere, shown_at, told
 from runnel_trio._worker._member._backlog import Backlog
 from runnel_trio._worker._member._caution import Caution
 from runnel_trio._worker._member._committer import Committer
@@ -284,7 +284,7 @@ class PartitionExecutor:
             first=ids[0],
             last=ids[-1],
             count=len(ids),
-            error=said(failure),
+            error=said_elsewhere(failure),
             traceback=told(failure),
             time=datetime.now(UTC).isoformat(timespec="milliseconds"),
             member=self.backlog.lease.owner,
