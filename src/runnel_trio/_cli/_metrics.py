@@ -102,7 +102,7 @@ def _registry(app: App) -> Any:
 
 
 async def _metrics(registry: Any, limiter: trio.CapacityLimiter) -> Answer:
-    """In a thread: a user's own collectors may take their time. Those of the user's functions are left alone."""
+    """In a thread, for a user's own collectors may take their time; the users' functions keep theirs."""
     from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
     body = await trio.to_thread.run_sync(generate_latest, registry, abandon_on_cancel=True, limiter=limiter)

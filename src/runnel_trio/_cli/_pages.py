@@ -3,8 +3,8 @@
 h11 reads and writes HTTP; what is left is to bound all that a stranger could make large: the size of a
 request, its time, and how many are under way. A connection is for one request.
 
-A probe must be answered while others say nothing, or do not read: whether a connection is a probe's is known only when
-its request has come. So it is always the new connection that is taken, and an old one that makes room.
+A probe must be answered while others say nothing, or do not read. Whether a connection is a probe's is known
+only when its request has come: so it is always the new one that is taken, and an old one that makes room.
 """
 
 from __future__ import annotations
@@ -80,9 +80,8 @@ class Pages:
     """
 
     pages: Mapping[str, Callable[[], Awaitable[Answer]]]
-    _open: dict[trio.CancelScope, bool] = attrs.field(
-        factory=dict, init=False
-    )  # whether its answer is being made
+    #: The connections, the oldest first; whether their answers are being made.
+    _open: dict[trio.CancelScope, bool] = attrs.field(factory=dict, init=False)
 
     async def serve(self, listeners: Sequence[trio.SocketListener]) -> None:
         """Until cancelled."""
