@@ -246,7 +246,7 @@ def test_a_worker_that_serves_metrics_stops_as_any_other(started: Any, command: 
     worker = started("run", "shop:app", "--embedded=data", "--metrics-port=0")
     assert worker.stdout.readline() == "begin 7\n"
     worker.send_signal(signal.SIGINT)
-    _, log = worker.communicate(timeout=20)
+    _, log = worker.communicate(timeout=60)
     assert worker.returncode == 0
     assert "serving-metrics host=127.0.0.1" in log
     assert "Traceback" not in log
