@@ -52,7 +52,7 @@ def worker(home: Path) -> Iterator[subprocess.Popen[str]]:
     )
     yield process
     process.terminate()
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
 
 
 async def test_the_twenty_lines_work_when_pasted(home: Path, worker: subprocess.Popen[str]) -> None:

@@ -22,7 +22,7 @@ NEVER = {"config", "keys", "flushall", "flushdb", "script", "monitor", "acl", "d
 
 
 async def done(role: str, url: str, admin: Any) -> None:
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         async with open_redis(Place(url)) as broker:
             for step in STEPS[role]:
                 await step(broker, admin)

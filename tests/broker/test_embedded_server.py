@@ -111,7 +111,7 @@ async def another_user(url: str) -> AsyncIterator[User]:
         [sys.executable, str(USER), url], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     try:
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             user = User(process)
             user.url = await user.answer()
             yield user
@@ -135,7 +135,7 @@ def runtime(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     monkeypatch.setenv("TMPDIR", str(base))
     monkeypatch.setattr(tempfile, "tempdir", None)
     yield base
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while left_behind(base):
         assert time.monotonic() < deadline, left_behind(base)
         time.sleep(0.01)

@@ -299,7 +299,7 @@ async def test_where_the_count_is_lost_no_change_begins(broker: Broker) -> None:
 async def test_members_hear_of_a_change(broker: Broker) -> None:
     reader = broker.control(PRINTER, 5)
     await broker.news(PRINTER)
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         ((_, fields),) = (await reader.read({0: ORIGIN}, 10))[0]
     assert fields[0] == b"layout"
     await reader.aclose()

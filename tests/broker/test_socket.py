@@ -98,7 +98,7 @@ def secured(server: socket.socket, client: socket.socket) -> tuple[socket.socket
     shaking = threading.Thread(target=lambda: ends.append(theirs_.wrap_socket(server, server_side=True)))
     shaking.start()
     secure = ours.wrap_socket(client, server_hostname="server.test")
-    shaking.join(10)
+    shaking.join(60)
     return ends[0], secure
 
 
@@ -167,7 +167,7 @@ def test_an_answer_of_any_size_comes_in_pieces(parsed: tuple[socket.socket, Any]
     while len(found) < len(texts):
         assert readable(connection._sock)
         looks += answers.take(found, len(texts))
-    sending.join(10)
+    sending.join(60)
     assert found == texts
     assert looks >= 9, "1.1 MB in pieces of 128 KiB"
 
@@ -242,7 +242,7 @@ def test_only_what_the_system_takes_at_once_is_written(parsed: tuple[socket.sock
     reading.start()
     for piece in pieces:
         connection._sock.sendall(piece)  # as redis-py goes on with it, in a thread
-    reading.join(10)
+    reading.join(60)
     assert got == wire
 
 

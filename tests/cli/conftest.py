@@ -57,7 +57,7 @@ async def quiet(events):
 """
 
 #: Seconds that a command may take.
-DEADLINE = 30.0
+DEADLINE = 120.0
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 Started = Callable[..., "subprocess.Popen[str]"]

@@ -18,7 +18,7 @@ def test_the_script_is_one_that_the_shell_reads(shell: str, command: Any, shop: 
     assert done.returncode == 0
     assert "_RUNNEL_TRIO_COMPLETE" in done.stdout
     if shutil.which(shell):
-        subprocess.run([shell, "-n"], input=done.stdout, text=True, check=True, timeout=10)
+        subprocess.run([shell, "-n"], input=done.stdout, text=True, check=True, timeout=60)
 
 
 @pytest.mark.parametrize("shell", SHELLS)

@@ -75,7 +75,7 @@ def test_what_kubernetes_starts_answers_its_probes(started: Any, reads: Any) -> 
     probes = re.findall(r"(\w+)Probe:\s+httpGet:\s+path: (/\w+)\s+port: metrics$", WORKER, re.MULTILINE)
     assert probes == [("readiness", "/readyz"), ("liveness", "/healthz")]
     for path in [path for _, path in probes] + [value(WORKER, "prometheus.io/path")]:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=60) as answer:
             assert answer.status == 200
 
 
@@ -96,7 +96,7 @@ def test_systemd_starts_rolls_and_stops_a_supervisor(started: Any, reads: Any) -
         (name,) = re.findall(r"(?:SIG|-)([A-Z]+)(?: \$MAINPID)?$", value(UNIT, key))
         run.send_signal(signal.Signals[f"SIG{name}"])
         reads(run, said)
-    assert run.wait(20) == 0
+    assert run.wait(60) == 0
     assert value(UNIT, "KillMode") == "mixed", "the signal is for the supervisor alone"
 
 

@@ -56,7 +56,7 @@ def url(tmp_path: Path) -> str:
     async def stand_still() -> None:
         async with app.worker():
             await items.send(Item(key="a", n=7))
-            with trio.fail_after(20):
+            with trio.fail_after(60):
                 while not await count.quarantined():
                     await trio.sleep(0.01)
 

@@ -154,7 +154,7 @@ def test_it_follows_what_comes(filled: str, url: str, started: Callable[..., Any
                     await trio.sleep(0.05)
 
     trio.run(send_until_it_ends)
-    said, _ = process.communicate(timeout=20)
+    said, _ = process.communicate(timeout=60)
     first, second = map(int, re.findall(r'"n": (\d+)', said))
     assert second == first + 1 >= 101
 

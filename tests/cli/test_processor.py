@@ -50,7 +50,7 @@ def quarantined(tmp_path: Path) -> str:
     async def stand_still() -> None:
         async with app.worker(), app._shared.used() as broker:
             await items.send(Item(key="a", n=7))
-            with trio.fail_after(20):
+            with trio.fail_after(60):
                 while not any(await broker.quarantined(count.spec, [0, 1])):
                     await trio.sleep(0.01)
 
@@ -152,7 +152,7 @@ def at_work(tmp_path: Path) -> str:
     async def work() -> None:
         async with app.worker():
             await items.send(*(Item(key="ab"[n % 2], n=n) for n in range(6)))
-            await drained(count, within=20)
+            await drained(count, within=60)
 
     trio.run(work)
     return url

@@ -33,7 +33,7 @@ def test_an_event_that_is_sent_by_one_command_is_handled_by_another(started: Any
     assert (sent.returncode, sent.stderr) == (0, "Sent 1 event to orders.\n")
     assert [line(worker), line(worker)] == ["begin 7", "end 7"]
     worker.send_signal(signal.SIGINT)
-    _, log = worker.communicate(timeout=20)
+    _, log = worker.communicate(timeout=60)
     assert worker.returncode == 0
     assert "SIGINT: stopping gracefully; once more to stop at once" in log
     assert "Traceback" not in log
@@ -46,7 +46,7 @@ def test_a_signal_lets_the_event_in_hand_end(number: signal.Signals, started: An
     assert line(worker) == "begin 1"
     worker.send_signal(number)
     assert [line(worker), line(worker)] == ["end 1", ""]
-    worker.communicate(timeout=20)
+    worker.communicate(timeout=60)
     assert worker.returncode == 0
     again = started("run", "shop:app", "--embedded=data")
     assert line(again) == "begin 2"

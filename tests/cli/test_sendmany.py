@@ -171,11 +171,11 @@ async def test_a_pipe_is_sent_as_it_comes_and_a_signal_ends_it_with_an_account(
     assert process.stdin is not None
     process.stdin.write(GOOD[: GOOD.index("\n") + 1].encode())
     process.stdin.flush()
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         while await trio.to_thread.run_sync(stored) != [0]:
             await trio.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         _, said = await trio.to_thread.run_sync(process.communicate)
     assert process.returncode == 130
     assert b"1 event sent to orders" in said

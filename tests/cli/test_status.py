@@ -53,11 +53,11 @@ async def handled(
     async with app.worker(), app._shared.used() as broker:
         await items.send(*(Item(key=key, n=n) for key in keys for n in range(3)))
         if fail_on >= 0 and not dead:
-            with trio.fail_after(20):
+            with trio.fail_after(60):
                 while not any(await broker.quarantined(count.spec, range(4))):
                     await trio.sleep(0.01)
         else:
-            await drained(app, within=20)
+            await drained(app, within=60)
 
 
 def test_an_app_that_has_nothing_behind_is_well(url: str, status: Status) -> None:

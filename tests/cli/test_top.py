@@ -37,7 +37,7 @@ def depot(tmp_path: Path) -> str:
     async def work() -> None:
         async with app.worker():
             await items.send(*(Item(key=key, n=n) for key in "ab" for n in range(3)))
-            await drained(app, within=20)
+            await drained(app, within=60)
 
     trio.run(work)
     return url

@@ -41,7 +41,7 @@ async def works(store: Store, made: Any) -> None:
     sent = [Order(key=key, n=n) for n in range(5) for key in "abcdefgh"]
     async with app.worker():
         await orders.send(*sent)
-        await drained(app, within=20)
+        await drained(app, within=60)
         assert app.redis_client() is made
     made.close()
     sweep()

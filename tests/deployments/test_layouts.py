@@ -50,7 +50,7 @@ async def test_partitions_change_on_a_cluster_under_load(cluster: Cluster) -> No
                 while not await change.finish(await change.look()):
                     await trio.sleep(0.05)
         async with app.worker():
-            await drained(handle, within=20)
+            await drained(handle, within=60)
         assert len(await letters.letters()) == 4 * 12
     assert seen == {key: list(range(200)) for key in range(12)}
     assert layouts == {1, 2, 3}

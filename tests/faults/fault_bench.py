@@ -123,7 +123,7 @@ class Child:
 
     async def frozen(self) -> None:
         """Until it has come to its point."""
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             while not self._stopped():
                 assert self.process.poll() is None, self.log.read_text()
                 await trio.sleep(0.005)

@@ -78,7 +78,7 @@ class Server(Store):
             [_binary(), *self.arguments, *again], stdin=subprocess.DEVNULL,
             env={**os.environ, **self.environment}, restore_signals=False,
         )  # fmt: skip
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             while ready and not await trio.to_thread.run_sync(self._answers):
                 assert self._process.poll() is None, (self.directory / "log").read_text()
                 await trio.sleep(0.01)

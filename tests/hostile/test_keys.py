@@ -200,7 +200,7 @@ async def everything(broker: Broker) -> None:
         lambda: broker.forget(BILL),
     ]
     for verb in verbs:
-        with suppress(RunnelError), trio.fail_after(10):
+        with suppress(RunnelError), trio.fail_after(60):
             await verb()
 
 

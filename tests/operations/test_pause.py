@@ -52,7 +52,7 @@ async def test_a_paused_partition_stands_still_and_the_others_go_on(
     count = counting(orders, seen)
     async with app.worker():
         await send(orders, order, 0)
-        await drained(count, within=20)
+        await drained(count, within=60)
         assert await count.pause([1, 2], reason="moving house", by="ops") == [1, 2]
         await until_given_up(count, {1, 2})
         await send(orders, order, 20)
@@ -64,7 +64,7 @@ async def test_a_paused_partition_stands_still_and_the_others_go_on(
             (1, True, "moving house", "ops"), (2, True, "moving house", "ops"),
         ]  # fmt: skip
         assert [x.partition for x in await count.resume()] == [1, 2]
-        await drained(count, within=20)
+        await drained(count, within=60)
     for number in range(4):
         mine = [n for there, n in seen if there == number]
         assert mine == sorted(set(mine))
@@ -72,7 +72,7 @@ async def test_a_paused_partition_stands_still_and_the_others_go_on(
 
 
 async def until_given_up(processor: Processor[Any], numbers: set[int]) -> None:
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         while True:
             async with processor.stream.connect(processor.stream) as broker:
                 surveyed = await broker.survey(processor.stream.spec)
@@ -96,7 +96,7 @@ async def test_a_pause_survives_a_restart_and_may_come_before_the_first_start(
         assert seen == []
         await count.resume()
         async with app.worker():
-            await drained(count, within=20)
+            await drained(count, within=60)
     assert len(seen) == 20
 
 
@@ -132,7 +132,7 @@ async def test_what_is_in_quarantine_is_not_paused_and_a_pause_is_not_skipped(
     number = orders.partition_of(order(key="a", n=0))
     async with app.worker():
         await orders.send(order(key="a", n=0))
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             while not await fails.quarantined():
                 await trio.sleep(0.02)
         assert number not in await fails.pause()
@@ -148,13 +148,13 @@ async def test_a_processor_is_forgotten_and_begins_anew(app: App, orders: Stream
     async with app.session():
         async with app.worker():
             await send(orders, order, 0)
-            await drained(count, within=20)
+            await drained(count, within=60)
             with pytest.raises(WorkersAlive):
                 await count.forget()
         assert await count.forget() == 4
         assert await count.forget() == 0
         async with app.worker():
-            await drained(count, within=20)
+            await drained(count, within=60)
     assert sorted(n for _, n in seen) == sorted([*range(20)] * 2)
 
 

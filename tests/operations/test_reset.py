@@ -56,7 +56,7 @@ async def sent(app: App, items: Stream[Item]) -> AsyncIterator[None]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         while not condition():
             await trio.sleep(0.005)
 
@@ -142,7 +142,7 @@ async def test_a_reset_lifts_quarantines(
     await items.send(Item(key="a", n=-1))
     async with app.worker():
         await until(lambda: -1 in seen)
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             while not await count.quarantined():
                 await trio.sleep(0.01)
     await count.reset("0")

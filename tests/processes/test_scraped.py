@@ -55,7 +55,7 @@ def held_at(stack: ExitStack, port: int) -> int:
 def get(port: int, page: str) -> tuple[int, str]:
     """Status and text; 0 where nobody listens yet."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/{page}", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/{page}", timeout=60) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:

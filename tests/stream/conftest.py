@@ -28,7 +28,7 @@ def stored() -> Stored:
     """Ids and records of every partition that has any."""
 
     async def read(stream: Stream[Any]) -> dict[int, list[tuple[bytes, Any]]]:
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             async with stream.connect(stream) as broker:
                 reader = broker.reader(ProcessorSpec(stream=stream.spec, name="look"), 0.02)
                 everywhere = dict.fromkeys(range(stream.partition_count), ORIGIN)

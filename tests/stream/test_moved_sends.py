@@ -70,7 +70,7 @@ async def test_tasks_that_send_meanwhile_keep_their_order(app: App) -> None:
     async with trio.open_nursery() as nursery:
         for key in "abcdefgh":
             nursery.start_soon(send, key)
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             async with orders.connect(orders) as broker:
                 while len((await by_key(broker, former)).get("a", ())) < 5:
                     await trio.lowlevel.checkpoint()
@@ -84,7 +84,7 @@ async def test_what_waits_for_room_goes_to_the_new_partitions(app: App) -> None:
     former = orders.spec
     async with trio.open_nursery() as nursery:
         nursery.start_soon(orders.send, *(Order(key=f"k{n % 5}", n=n) for n in range(45)))
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             async with orders.connect(orders) as broker:
                 while not await broker.entries(former, 0):
                     await trio.lowlevel.checkpoint()

@@ -39,7 +39,7 @@ def test_the_first_send_opens_and_the_end_of_the_run_closes(tmp_path: Path) -> N
 
     async def work() -> None:
         async with app.worker():
-            with trio.fail_after(20):
+            with trio.fail_after(60):
                 while len(seen) < 3:
                     await trio.sleep(0.01)
 
@@ -91,7 +91,7 @@ async def test_a_send_under_way_outlives_the_session_of_another_task(url: str) -
         async for _ in events:
             pass
 
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             async with app.session():
                 nursery.start_soon(blocked)

@@ -36,7 +36,7 @@ class OwnServer:
         }  # fmt: skip
         arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
         self._process = subprocess.Popen([_binary(), *arguments], stdin=subprocess.DEVNULL)
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             while not await trio.to_thread.run_sync(self._answers):
                 await trio.sleep(0.02)
 

@@ -35,7 +35,7 @@ def declared(name: str, seen: list[int], url: str = "memory://") -> tuple[App, A
 
 
 async def until(seen: list[int], count: int) -> None:
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         while len(seen) < count:
             await trio.sleep(0.005)
 

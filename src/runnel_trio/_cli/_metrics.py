@@ -24,6 +24,8 @@ __all__ = ["Place", "served"]
 
 #: Seconds until a port that another process has is asked for again.
 _BUSY = 0.2
+#: Threads in which figures are written out.
+_SCRAPES = 2
 
 
 @attrs.frozen
@@ -58,7 +60,7 @@ async def served(app: App, place: Place | None, worker: Callable[[], Worker | No
         app.use_metrics(PrometheusMetrics())
     pages = Pages(
         {
-            "/metrics": partial(_metrics, _registry(app)),
+            "/metrics": partial(_metrics, _registry(app), trio.CapacityLimiter(_SCRAPES)),
             "/healthz": partial(_health, worker),
             "/readyz": partial(_readiness, worker),
         }
@@ -99,11 +101,11 @@ def _registry(app: App) -> Any:
     return REGISTRY
 
 
-async def _metrics(registry: Any) -> Answer:
-    """In a thread: a user's own collectors may take their time."""
+async def _metrics(registry: Any, limiter: trio.CapacityLimiter) -> Answer:
+    """In a thread, for a user's own collectors may take their time; the users' functions keep theirs."""
     from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-    body = await trio.to_thread.run_sync(generate_latest, registry, abandon_on_cancel=True)
+    body = await trio.to_thread.run_sync(generate_latest, registry, abandon_on_cancel=True, limiter=limiter)
     return Answer(200, body, CONTENT_TYPE_LATEST)
 
 

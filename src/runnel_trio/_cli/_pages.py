@@ -2,6 +2,9 @@
 
 h11 reads and writes HTTP; what is left is to bound all that a stranger could make large: the size of a
 request, its time, and how many are under way. A connection is for one request.
+
+A probe must be answered while others say nothing, or do not read. Whether a connection is a probe's is known
+only when its request has come: so it is always the new one that is taken, and an old one that makes room.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ __all__ = ["Answer", "Pages", "check_extra", "listening"]
 _LARGEST = 8192
 #: Seconds for a request and its answer.
 _LONGEST = 10.0
-#: Connections at a time; more are closed.
+#: Connections at a time; with one more, the oldest is closed, if possible one that waits for its other side.
 _MOST = 32
 
 
@@ -78,29 +81,36 @@ class Pages:
     """
 
     pages: Mapping[str, Callable[[], Awaitable[Answer]]]
-    _active: int = attrs.field(default=0, init=False)
+    #: The connections, the oldest first; whether their answers are being made.
+    _open: dict[trio.CancelScope, bool] = attrs.field(factory=dict, init=False)
 
     async def serve(self, listeners: Sequence[trio.SocketListener]) -> None:
         """Until cancelled."""
         await trio.serve_listeners(self._connected, list(listeners))
 
     async def _connected(self, stream: trio.SocketStream) -> None:
-        if self._active >= _MOST:
-            await trio.aclose_forcefully(stream)
-            return
-        self._active += 1
+        self._make_room()
+        scope = trio.CancelScope(deadline=trio.current_time() + _LONGEST)
+        self._open[scope] = False
         try:
-            with trio.move_on_after(_LONGEST):
+            with scope:
                 async with stream:
-                    await self._exchange(stream)
+                    await self._exchange(stream, scope)
         except (trio.BrokenResourceError, trio.ClosedResourceError, _h11().ProtocolError):
             pass  # the other side left, or speaks something else
         except Exception as error:  # a collector of the user's may raise anything: the worker goes on
             report(logging.ERROR, "page-failed", error=described(error))
         finally:
-            self._active -= 1
+            self._open.pop(scope, None)
 
-    async def _exchange(self, stream: trio.SocketStream) -> None:
+    def _make_room(self) -> None:
+        if len(self._open) >= _MOST:
+            oldest = next(iter(self._open))
+            scope = next((scope for scope, answering in self._open.items() if not answering), oldest)
+            del self._open[scope]
+            scope.cancel()
+
+    async def _exchange(self, stream: trio.SocketStream, scope: trio.CancelScope) -> None:
         h11 = _h11()
         connection = h11.Connection(h11.SERVER, max_incomplete_event_size=_LARGEST)
         try:
@@ -110,7 +120,9 @@ class Pages:
             return
         if request is None:
             return
+        self._open[scope] = True
         answer = await self._answer(request)
+        self._open[scope] = False
         await _send(connection, stream, answer, head_only=request.method == b"HEAD")
 
     async def _answer(self, request: Any) -> Answer:
