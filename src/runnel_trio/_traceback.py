@@ -15,7 +15,7 @@ import trio
 
 from runnel_trio._words import encodable, said
 
-__all__ = ["note", "told", "users_frames"]
+__all__ = ["is_from_terminal", "note", "told", "users_frames"]
 
 #: Where the frames are that say nothing about a user's mistake.
 _OURS = (
@@ -28,8 +28,16 @@ _OURS = (
     "<attrs generated",
 )
 
+#: Where Trio turns the signal into an exception.
+_KI = str(Path(trio.__file__).parent / "_core" / "_ki.py")
 #: Characters of a traceback that are kept: it has the texts of all errors, and is stored with a quarantine.
 _MOST = 100_000
+
+
+def is_from_terminal(error: BaseException) -> bool:
+    """Whether it is the KeyboardInterrupt that Trio makes of Ctrl-C, and none that code has raised."""
+    frames = traceback.extract_tb(error.__traceback__)[-1:]
+    return isinstance(error, KeyboardInterrupt) and any(x.filename == _KI for x in frames)
 
 
 def note(error: BaseException, text: str) -> None:

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 import attrs
+import trio
 
 from runnel_trio._broker._protocol import Output
 from runnel_trio._event import Event, Partition
@@ -160,7 +161,9 @@ class Events(Generic[R]):
             link = self._links.pop()
             try:
                 await link.aclose()
-            except Exception as error:
+            except trio.Cancelled:
+                raise
+            except BaseException as error:
                 self.broken(error)
 
     def hold(self, item: Event | list[Event]) -> None:
@@ -239,7 +242,7 @@ class Events(Generic[R]):
         self._source.backlog.outputs.extend(self._aside or ())
         self.ignored()
 
-    def broken(self, error: Exception) -> None:
+    def broken(self, error: BaseException) -> None:
         """For the links: what failed here was not the function."""
         if self.exception is None:
             self.exception = error
