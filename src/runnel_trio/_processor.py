@@ -45,7 +45,7 @@ class Alone(Protocol):
         ...
 
     @property
-    def error(self) -> Exception | None:
+    def error(self) -> BaseException | None:
         """What has ended the worker."""
         ...
 

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 import trio
 
-__all__ = ["LAST_WORDS", "helpers", "quitting", "shielded"]
+__all__ = ["LAST_WORDS", "helpers", "holds_cancellation", "quitting", "shielded", "unwrapped"]
 
 #: Seconds that commits and farewells get at least, however little grace user code is given.
 LAST_WORDS = 1.0
@@ -40,6 +40,22 @@ async def helpers() -> AsyncIterator[trio.Nursery]:
         nursery.cancel_scope.cancel()
     if carried is not None:
         raise carried
+
+
+def holds_cancellation(error: BaseException) -> bool:
+    """Whether it is Trio's Cancelled, or a group with one: then it must go on to the scope that it is for."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.subgroup(trio.Cancelled) is not None
+    return isinstance(error, trio.Cancelled)
+
+
+def unwrapped(error: BaseException) -> BaseException:
+    """The KeyboardInterrupt or SystemExit that an error is or holds, caused by it; others as they are."""
+    plain = quitting(error)
+    if plain is None or plain is error:
+        return error
+    plain.__cause__ = error
+    return plain
 
 
 def quitting(error: BaseException) -> BaseException | None:

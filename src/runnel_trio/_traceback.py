@@ -18,7 +18,7 @@ import trio
 from runnel_trio._words import described, encodable, said
 from runnel_trio.exceptions import DeserializationError, Poisoned
 
-__all__ = ["note", "said_elsewhere", "shown_at", "told", "users_frames"]
+__all__ = ["is_from_terminal", "note", "said_elsewhere", "shown_at", "told", "users_frames"]
 
 #: Where the frames are that say nothing about a user's mistake.
 _OURS = (
@@ -32,6 +32,8 @@ _OURS = (
     "<attrs generated",
 )
 
+#: Where Trio turns the signal into an exception.
+_KI = str(Path(trio.__file__).parent / "_core" / "_ki.py")
 #: Characters of a traceback that are kept: it has the texts of all errors, and is stored with a quarantine.
 _MOST = 100_000
 
@@ -55,6 +57,12 @@ def said_elsewhere(error: BaseException) -> str:
     if isinstance(error, DeserializationError | Poisoned):
         return f"{type(error).__name__}: {_elsewhere(error, '')}"
     return said(error)
+
+
+def is_from_terminal(error: BaseException) -> bool:
+    """Whether it is the KeyboardInterrupt that Trio makes of Ctrl-C, and none that code has raised."""
+    frames = traceback.extract_tb(error.__traceback__)[-1:]
+    return isinstance(error, KeyboardInterrupt) and any(x.filename == _KI for x in frames)
 
 
 def note(error: BaseException, text: str) -> None:

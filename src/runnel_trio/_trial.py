@@ -159,7 +159,7 @@ class Trial(Generic[R]):
     _probe: Probe = attrs.field(alias="probe")
     _streams: Mapping[str, Stream[Any]] = attrs.field(alias="streams")
     _letters: Sequence[DeadLetterMiddleware] = attrs.field(alias="letters")
-    _halted: Callable[[], Exception | None] = attrs.field(alias="halted")
+    _halted: Callable[[], BaseException | None] = attrs.field(alias="halted")
     acked: list[R] = attrs.field(factory=list, init=False)
     results: list[Result[R]] = attrs.field(factory=list, init=False)
     sent: dict[Stream[Any], list[Any]] = attrs.field(factory=dict, init=False)

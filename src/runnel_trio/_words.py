@@ -88,8 +88,9 @@ def described(thing: object, form: Callable[[Any], str] = repr, most: int = _MOS
 
 
 def said(error: BaseException) -> str:
-    """An error in a line, as ``type: text``."""
-    return f"{type(error).__name__}: {described(error, str)}"
+    """An error in a line, as ``type: text``, or its type where it has no text."""
+    name, text = type(error).__name__, described(error, str)
+    return f"{name}: {text}" if text else name
 
 
 def encodable(text: str) -> str:

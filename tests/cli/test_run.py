@@ -202,6 +202,28 @@ def test_a_module_that_raises_shows_the_users_part(command: Any, shop: Path) -> 
     assert done.stderr.endswith("Error: bad cannot be imported: ZeroDivisionError: division by zero\n")
 
 
+@pytest.mark.parametrize(("given", "code"), [("", 1), ("0", 1), ("256", 1), ("'bye'", 1), ("3", 3)])
+def test_an_exit_that_the_users_code_asks_for_is_told_and_never_success(
+    given: str, code: int, command: Any, shop: Path
+) -> None:
+    called = f"sys.exit({given})"
+    text = f"import sys\nfrom shop import app\n@app.task\nasync def leave():\n    {called}\n"
+    (shop / "left.py").write_text(text)
+    done = command("run", "left:app", "--embedded=data")
+    assert done.returncode == code
+    assert "ERROR   halted function=leave error=SystemExit(" in done.stderr
+    assert called in done.stderr
+    assert "Error: stopped by SystemExit" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("options", [[], ["--workers=2"], ["--check"]])
+def test_an_exit_at_import_is_told_and_never_success(options: Any, command: Any, shop: Path) -> None:
+    (shop / "left.py").write_text("import sys\n\nsys.exit(0)\n")
+    done = command("run", "left:app", "--embedded=data", *options)
+    assert done.returncode == 2
+    assert "left cannot be imported: SystemExit: 0" in done.stdout + done.stderr
+
+
 def test_two_servers_are_one_too_many(command: Any) -> None:
     done = command("run", "shop:app", "--embedded", "--redis-url", "redis://localhost")
     assert done.returncode == 2

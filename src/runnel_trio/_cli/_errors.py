@@ -21,6 +21,7 @@ import click
 
 from runnel_trio._cli._logging import told_to_machines
 from runnel_trio._kinds import legible, redacted_text
+from runnel_trio._scopes import quitting
 from runnel_trio._traceback import told, users_frames
 from runnel_trio._words import said
 from runnel_trio.exceptions import (
@@ -105,9 +106,11 @@ def concluded(command: Callable[[], int], *, show_all: bool) -> int:
     """
     try:
         return command()
-    except (click.ClickException, click.Abort):
+    except (click.ClickException, click.Abort, KeyboardInterrupt):
         raise
-    except Exception as error:
+    except BaseException as error:
+        if isinstance(quitting(error), KeyboardInterrupt):
+            raise
         end = error if isinstance(error, Ended) else ended(error)
         blamed = end.blamed
         if show_all:
@@ -117,14 +120,16 @@ def concluded(command: Callable[[], int], *, show_all: bool) -> int:
         return end.code
 
 
-def ended(error: Exception) -> Ended:
-    """The line and the exit code of any error."""
+def ended(error: BaseException) -> Ended:
+    """The line and the exit code of any error; 0 is for no error, whoever asks for it."""
     code = next((code for kind, code in _CODES.items() if isinstance(error, kind)), None)
     if code is not None:
         return Ended(code, str(error))
     if isinstance(error, InternalError):
         return Ended(Exit.SOFTWARE, f"{said(error)}. Please report this with the traceback.", blamed=error)
-    return Ended(Exit.FAILED, f"stopped by {said(error)}", blamed=error)
+    asked = error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 0
+    failed = asked & 0xFF or Exit.FAILED  # as the system would cut it
+    return Ended(failed, f"stopped by {said(error)}", blamed=error)
 
 
 def _report(text: str, trace: str) -> None:

@@ -73,7 +73,9 @@ def _imported(name: str) -> ModuleType:
         if error.name is not None and f"{name}.".startswith(f"{error.name}."):
             raise _unusable(f"there is no module {error.name!r}, neither installed nor in {here}") from error
         raise _broken(name, error) from error
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # `sys.exit()` in a module is no end of the command
         raise _broken(name, error) from error
 
 
@@ -92,7 +94,7 @@ def _only_declared() -> Iterator[None]:
                 raise refused[0]
 
 
-def _broken(name: str, error: Exception) -> Ended:
+def _broken(name: str, error: BaseException) -> Ended:
     """A module that raises; a setting or declaration that is wrong needs no traceback but the place."""
     if isinstance(error, Misconfigured):
         return Ended(Exit.CONFIG, placed(error))
@@ -160,5 +162,7 @@ def discover(app: App) -> None:
     try:
         with _only_declared():
             app.discover()
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise _broken(f"a file of autodiscover={app.settings.autodiscover!r}", error) from error

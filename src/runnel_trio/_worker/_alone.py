@@ -13,7 +13,7 @@ import trio
 from runnel_trio._broker._protocol import Broker
 from runnel_trio._broker._shared import SharedBroker
 from runnel_trio._processor import Processor
-from runnel_trio._scopes import helpers
+from runnel_trio._scopes import helpers, holds_cancellation
 from runnel_trio._stream import Stream
 from runnel_trio._worker._worker import Worker
 from runnel_trio.settings import Settings
@@ -33,7 +33,7 @@ class Alone:
 
     _worker: Worker
     streams: dict[str, Stream[Any]]
-    error: Exception | None = attrs.field(default=None, init=False)
+    error: BaseException | None = attrs.field(default=None, init=False)
     ready: trio.Event = attrs.field(factory=trio.Event, init=False)
 
     @property
@@ -49,7 +49,9 @@ class Alone:
         """Until stopped."""
         try:
             await self._worker.run(task_status=self)
-        except Exception as error:
+        except BaseException as error:
+            if holds_cancellation(error) or isinstance(error, KeyboardInterrupt):
+                raise
             self.error = error
         finally:
             self.ready.set()

@@ -22,9 +22,9 @@ import trio
 from runnel_trio._broker._protocol import Broker
 from runnel_trio._names import name_of, place_of
 from runnel_trio._rules._schedule import Crontab, next_tick
-from runnel_trio._scopes import quitting
+from runnel_trio._scopes import holds_cancellation, unwrapped
 from runnel_trio._telemetry import Running, handling, report
-from runnel_trio._traceback import told
+from runnel_trio._traceback import is_from_terminal, told
 from runnel_trio._words import described
 from runnel_trio._worker._heartbeat import Heartbeat
 from runnel_trio._worker._leadership import Leadership
@@ -216,20 +216,25 @@ class _Runner:
                 try:
                     await self.work.function()
                 except BaseExceptionGroup as group:
-                    if quitting(group) is not None:
-                        raise
                     cancelled, errors = group.split(trio.Cancelled)
                     if cancelled is None or errors is None:
                         raise
                     self._failed(errors)
                     raise cancelled from None
-        except Exception as error:
+        except BaseException as error:
+            if holds_cancellation(error):
+                raise
             self._failed(error)
         if self._busy.cancelled_caught and not self.work.is_task:
             report(logging.WARNING, "run-cancelled", function=self.work.name)
 
     def _failed(self, error: BaseException) -> None:
-        if self.work.exception_policy is ExceptionPolicy.HALT:
+        if not isinstance(error, Exception):  # `SystemExit` and the like are for no policy
+            error = unwrapped(error)
+            if not is_from_terminal(error):
+                report(logging.ERROR, "halted", function=self.work.name, error=described(error))
+            self.halt(error)
+        elif self.work.exception_policy is ExceptionPolicy.HALT:
             self.halt(error)
         else:
             facts = {"function": self.work.name, "error": described(error), "traceback": f"\n{told(error)}"}

@@ -27,7 +27,7 @@ import trio
 from runnel_trio._broker._protocol import Broker, Ending, ProcessorSpec
 from runnel_trio._operations import subscribe
 from runnel_trio._processor import Processor, refuse_far
-from runnel_trio._scopes import helpers, quitting
+from runnel_trio._scopes import helpers, holds_cancellation, quitting
 from runnel_trio._stream import Stream
 from runnel_trio._telemetry import Tally, report
 from runnel_trio._traceback import note
@@ -203,8 +203,13 @@ class Worker:
     def halt(self, error: BaseException) -> None:
         """Stop, and raise this at the end. Another failure is logged and noted on it, once.
 
-        What all partitions fail with, as when a database is away, is one failure.
+        What all partitions fail with, as when a database is away, is one failure. A KeyboardInterrupt does
+        not wait for the events in hand, and no failure stands before it.
         """
+        if isinstance(error, KeyboardInterrupt):
+            self._halted = error
+            self.abort()
+            return
         if self._halted is None:
             self._halted = error
             self._ending = ending_by(error, self.member, self.processors)
@@ -219,8 +224,9 @@ class Worker:
 
         Raises:
             Misconfigured: a stream was declared differently before.
-            Exception: whatever a processor function raised under HALT.
-            KeyboardInterrupt, SystemExit: as they are too, at once.
+            BaseException: whatever a processor function raised under HALT; `SystemExit` and the like, which
+                are for no policy, always.
+            KeyboardInterrupt: as it is too, at once.
 
         Cancellation: drains as `stop` does, then goes on.
         """
@@ -294,8 +300,8 @@ async def beside(run: _Run) -> AsyncIterator[Worker]:
     async def supervised(task_status: trio.TaskStatus[Worker]) -> None:
         try:
             await run(task_status=task_status)
-        except (Exception, KeyboardInterrupt, SystemExit) as error:
-            if not begun:
+        except BaseException as error:
+            if not begun or holds_cancellation(error):
                 raise
             failed.append(error)
         body.cancel()

@@ -14,9 +14,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 import attrs
+import trio
 
 from runnel_trio._broker._protocol import Output
 from runnel_trio._event import Event, Partition
+from runnel_trio._words import described
 from runnel_trio._worker._member._source import Source
 from runnel_trio.exceptions import Misconfigured
 from runnel_trio.interfaces import Middleware
@@ -159,7 +161,9 @@ class Events(Generic[R]):
             link = self._links.pop()
             try:
                 await link.aclose()
-            except Exception as error:
+            except trio.Cancelled:
+                raise
+            except BaseException as error:
                 self.broken(error)
 
     def hold(self, item: Event | list[Event]) -> None:
@@ -238,7 +242,7 @@ class Events(Generic[R]):
         self._source.backlog.outputs.extend(self._aside or ())
         self.ignored()
 
-    def broken(self, error: Exception) -> None:
+    def broken(self, error: BaseException) -> None:
         """For the links: what failed here was not the function."""
         if self.exception is None:
             self.exception = error
@@ -294,8 +298,9 @@ def explain(error: BaseException) -> None:
         )
     else:
         return
-    if hint not in str(error):
-        error.args = (f"{error}: {hint}",)
+    text = described(error, str)
+    if hint not in text:
+        error.args = (f"{text}: {hint}",)
 
 
 async def _nothing() -> AsyncIterator[Any]:

@@ -26,9 +26,9 @@ import trio
 
 from runnel_trio._broker._protocol import Broker, ProcessorSpec, Quarantine
 from runnel_trio._rules._cursor import after
-from runnel_trio._scopes import LAST_WORDS, shielded
+from runnel_trio._scopes import LAST_WORDS, holds_cancellation, shielded, unwrapped
 from runnel_trio._telemetry import Handling, Tally, handling, report
-from runnel_trio._traceback import said_elsewhere, shown_at, told
+from runnel_trio._traceback import is_from_terminal, said_elsewhere, shown_at, told
 from runnel_trio._worker._member._backlog import Backlog
 from runnel_trio._worker._member._caution import Caution
 from runnel_trio._worker._member._committer import Committer
@@ -111,8 +111,10 @@ class PartitionExecutor:
         try:
             with self.scope:
                 await self._supervise()
-        except Exception as error:  # raised while it was being cancelled
-            self.halt(error)
+        except BaseException as error:  # raised while it was being cancelled
+            if holds_cancellation(error):
+                raise
+            self._leave(unwrapped(error))
         finally:
             self.backlog.close()
             with self._shielded(self._time_left()):
@@ -176,11 +178,12 @@ class PartitionExecutor:
                 self._tell_of_interruption(events)
                 await trio.lowlevel.checkpoint()  # raises what the function has kept to itself
         except BaseException as error:
-            if not isinstance(error, Exception):
+            if holds_cancellation(error):
                 events.exception = self._reason(error)
                 raise
             explain(error)
-            events.exception = events.exception or error
+            if events.exception is None or not isinstance(error, Exception):
+                events.exception = unwrapped(error)
         finally:
             events.retrying = self._is_retried(events)
             with self._shielded(self.grace_period):
@@ -214,7 +217,9 @@ class PartitionExecutor:
         return self._retry.wants(error, events.attempt)
 
     async def _failed(self, failure: BaseException, events: Events[Any]) -> None:
-        if not self.scope.cancel_called:
+        if not isinstance(failure, Exception):
+            self._leave(failure, events.failed_ids())
+        elif not self.scope.cancel_called:
             await self.committer.settle(self.backlog)
             await self._apply_policy(failure, events)
         elif self.policy is ExceptionPolicy.HALT and not (events.retrying or events.is_set_aside):
@@ -224,40 +229,54 @@ class PartitionExecutor:
             place = f"{self.processor.stream.name}[{self.backlog.number}]"
             report(logging.ERROR, "failed-when-cancelled", place=place, error=shown_at(failure, ""))
 
-    async def _apply_policy(self, failure: BaseException, events: Events[Any]) -> None:
-        if not isinstance(failure, Exception) or not self.backlog.in_hand:
-            self._halt(failure, events)
+    async def _apply_policy(self, failure: Exception, events: Events[Any]) -> None:
+        if not self.backlog.in_hand:
+            self._measure("halted", events.failed_ids())
+            self._halt(failure)
         elif events.retrying and self._retry is not None:
-            self._measure("retried", events)
+            self._measure("retried", events.failed_ids())
             await self._wait_to_retry(self._retry, failure, events.attempt)
         elif events.is_set_aside:
-            self._report("set-aside", failure, events)
+            self._report("set-aside", failure, events.failed_ids())
             events.handled_aside()
             await self.committer.settle(self.backlog)
         elif self.policy is ExceptionPolicy.IGNORE:
-            self._report("ignored", failure, events)
+            self._report("ignored", failure, events.failed_ids())
             events.ignored()
         elif self.policy is ExceptionPolicy.QUARANTINE:
             await self._quarantine(failure, events)
         else:
             ids = events.failed_ids()
-            behind = b"%d-%d" % after(ids[-1])
-            self._report("halted", failure, events, leave_out=self._command(f"seek {{}} {behind.decode()}"))
-            self._halt(failure, events)
+            self._report("halted", failure, ids, leave_out=self._leave_out(ids))
+            self._halt(failure)
+
+    def _leave_out(self, ids: Sequence[bytes]) -> str:
+        behind = b"%d-%d" % after(ids[-1])
+        return self._command(f"seek {{}} {behind.decode()}")
 
     def _command(self, what: str) -> str:
         """What an operator would type about this partition."""
         name = f"{self.function.__module__}:{self.processor.name}"
         return f"`runnel-trio processor {what.format(name)} --partition {self.backlog.number}`"
 
-    def _halt(self, failure: BaseException, events: Events[Any]) -> None:
-        self._measure("halted", events)
+    def _halt(self, failure: BaseException) -> None:
         self.halt(failure)
         self.backlog.close()
 
-    def _measure(self, then: str, events: Events[Any]) -> None:
+    def _leave(self, failure: BaseException, ids: Sequence[bytes] = ()) -> None:
+        """End the worker over what no policy is for: `SystemExit` and the like say what is to end."""
+        if isinstance(failure, Exception) or is_from_terminal(failure):
+            pass
+        elif ids:
+            self._report("halted", failure, ids, leave_out=self._leave_out(ids))
+        else:
+            place = f"{self.processor.stream.name}[{self.backlog.number}]"
+            report(logging.ERROR, "halted", place=place, count=0, error=shown_at(failure, ""))
+        self._halt(failure)
+
+    def _measure(self, then: str, ids: Sequence[bytes]) -> None:
         if self.meter is not None:
-            self.meter.failed(self.backlog, then, len(events.failed_ids()))
+            self.meter.failed(self.backlog, then, len(ids))
 
     async def _wait_to_retry(self, rule: RetryMiddleware, failure: Exception, attempt: int) -> None:
         """The partition waits, so that order is kept; an end of it cuts this short."""
@@ -289,17 +308,16 @@ class PartitionExecutor:
             time=datetime.now(UTC).isoformat(timespec="milliseconds"),
             member=self.backlog.lease.owner,
         )
-        self._report("quarantined", failure, events, resume=self._command("resume {}"))
+        self._report("quarantined", failure, ids, resume=self._command("resume {}"))
         if await self.broker.quarantine(self.processor, self.backlog.lease, why):
             self.released = True
             self.backlog.close()
         else:
             self.backlog.lose()
 
-    def _report(self, fact: str, failure: Exception, events: Events[Any], **more: str) -> None:
-        ids = events.failed_ids()
+    def _report(self, fact: str, failure: BaseException, ids: Sequence[bytes], **more: str) -> None:
         self.counts[self.processor.name, fact] += len(ids)
-        self._measure(fact.replace("-", "_"), events)
+        self._measure(fact.replace("-", "_"), ids)
         place = f"{self.processor.stream.name}[{self.backlog.number}]"
         xid = ids[0].decode()
         facts = {"place": place, "xid": xid, "count": len(ids), "error": shown_at(failure, xid)}
