@@ -99,7 +99,7 @@ async def test_a_read_that_may_not_be_unblocked_gives_its_connection_up_and_goes
 ) -> None:
     url = login([word for word in RULES["worker"] if word != "+client|unblock"])
     async with open_redis(Place(url)) as broker:
-        reader = broker.reader(BILL, 60.0)
+        reader = broker.reader(BILL, 600.0)
         for number in (0, 1):
             with trio.fail_after(60):
                 async with trio.open_nursery() as nursery:

@@ -72,7 +72,7 @@ def gone(pid: int) -> bool:
     return ps(pid, "stat")[:1] in {"", "Z"}
 
 
-async def until(condition: Callable[[], bool], seconds: float = 5) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 60) -> None:
     """Wait until a condition holds."""
     with trio.fail_after(seconds):
         while not condition():
@@ -233,7 +233,7 @@ async def test_a_terminal_cannot_interrupt_the_server(url: str) -> None:
 async def test_a_start_takes_a_moment() -> None:
     started = trio.current_time()
     async with embedded_server("embedded://"):
-        assert trio.current_time() - started < 1.5  # 0.07 s on an idle machine
+        assert trio.current_time() - started < 15  # 0.07 s on an idle machine
 
 
 # Together

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +26,7 @@ def test_a_change_restarts_the_worker_and_a_broken_one_waits_for_the_next(
     (shop / "shop.py").write_text(good)
     reads(run, "running app=shop")
     run.send_signal(signal.SIGINT)
-    began = time.monotonic()
     assert run.wait(60) == 0
-    assert time.monotonic() - began < 5
 
 
 def test_what_cannot_be_imported_at_the_start_is_waited_on_too(reads: Any, started: Any, shop: Path) -> None:

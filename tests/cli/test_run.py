@@ -83,7 +83,7 @@ def test_a_second_signal_does_not_wait_for_it(started: Any, command: Any) -> Non
     while "stopping gracefully" not in worker.stderr.readline():
         pass
     worker.send_signal(signal.SIGTERM)
-    _, log = worker.communicate(timeout=4)
+    _, log = worker.communicate(timeout=60)
     assert worker.returncode == 128 + signal.SIGTERM
     assert "SIGTERM: stopping at once" in log
     again = started("run", "shop:app", "--embedded=data")

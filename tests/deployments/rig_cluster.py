@@ -16,7 +16,7 @@ from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 NODE_TIMEOUT = 1.0
 
 
-async def until(condition: Callable[[], Any], seconds: float = 20) -> Any:
+async def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
     """Wait for it; what made it true."""
     with trio.fail_after(seconds):
         while not (found := await trio.to_thread.run_sync(condition)):

@@ -17,9 +17,9 @@ from runnel_trio import BrokerRefused, Misconfigured
 
 Benches = Callable[[Any], Bench]
 #: Seconds from the death of a master to the first event from the new one; the Sentinels alone need about two.
-RECOVERY = 10.0
+RECOVERY = 30.0
 #: Seconds that a lease lasts where nobody is to lose one over what happens, however slow the machine is.
-LONG = 3 * RECOVERY
+LONG = RECOVERY
 
 
 @pytest.fixture

@@ -158,7 +158,7 @@ async def test_records_that_fill_many_tls_records(
     async with bench.producer(url) as producer, bench.app(url=url, prefetch_count=500).worker():
         for batch in (1, 10, 100, 1000):
             await producer.send(batch, batch=batch)
-            await bench.until(lambda: bench.diary.count() == len(producer.acked), 5)
+            await bench.until(lambda: bench.diary.count() == len(producer.acked))
         await bench.drained()
     assert await bench.verdict() == []
 

@@ -9,7 +9,7 @@ import trio
 from trio.testing import MockClock
 
 from runnel_trio import App, DeserializationError, Poisoned, Record, Stream
-from runnel_trio._traceback import said, shown_at
+from runnel_trio._traceback import said_elsewhere, shown_at
 
 
 class Wide(Record):
@@ -60,5 +60,5 @@ def test_the_id_is_left_out_only_where_it_is_told() -> None:
     assert shown_at(error, "16-0") == "DeserializationError('cannot read entry 17-0: no JSON')"
     assert shown_at(poison, "17-0").startswith("Poisoned('3 workers ended")
     assert shown_at(poison, "16-0").startswith("Poisoned('17-0: 3 workers ended")
-    assert said(error) == "DeserializationError: cannot read entry 17-0: no JSON"
-    assert said(ValueError("s[1] 17-0: mine")) == "ValueError: s[1] 17-0: mine"
+    assert said_elsewhere(error) == "DeserializationError: cannot read entry 17-0: no JSON"
+    assert said_elsewhere(ValueError("s[1] 17-0: mine")) == "ValueError: s[1] 17-0: mine"

@@ -63,8 +63,8 @@ def mutated(mutants: Sequence[str]) -> Callable[[str], str]:
 def mutate(mutants: Sequence[str], put: Callable[[Any, str, Any], Any] = setattr) -> None:
     """Have this process call the scripts without those guards; ``put`` as `pytest.MonkeyPatch.setattr`."""
     if "noscript" in mutants:
-        put(_scripts, "repeated", lambda connection, calls, replies: replies)
-        put(_connection, "repeated", lambda connection, calls, replies: replies)
+        put(_scripts, "settled", lambda connection, calls, replies: replies)
+        put(_connection, "settled", lambda connection, calls, replies: replies)
     source = mutated([mutant for mutant in mutants if mutant != "noscript"])
 
     @cache

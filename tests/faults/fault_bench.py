@@ -132,7 +132,7 @@ class Child:
         """To the process."""
         self.process.send_signal(number)
 
-    async def ended(self, seconds: float = 20) -> int:
+    async def ended(self, seconds: float = 60) -> int:
         """Its exit code."""
         with trio.fail_after(seconds):
             while (code := self.process.poll()) is None:
@@ -220,7 +220,7 @@ class Bench:
         self.children.append(child)
         return child
 
-    async def until(self, condition: Callable[[], Any], seconds: float = 20) -> Any:
+    async def until(self, condition: Callable[[], Any], seconds: float = 60) -> Any:
         """Wait for it; what made it true."""
         with trio.fail_after(seconds):
             while not (found := await trio.to_thread.run_sync(condition)):
@@ -235,7 +235,7 @@ class Bench:
         """Whether everything is acknowledged."""
         return len(self.server.logs()) == PARTITIONS and self.server.lag() == 0
 
-    async def drained(self, seconds: float = 10) -> None:
+    async def drained(self, seconds: float = 20) -> None:
         """Until everything is acknowledged, or for so long: the verdict is to tell."""
         with trio.move_on_after(seconds):
             while not await trio.to_thread.run_sync(self.done):
@@ -271,7 +271,7 @@ class Bench:
         """T: no connection and no thread outlives those who used it."""
         for child in self.children:
             child.kill()
-        with trio.move_on_after(2):
+        with trio.move_on_after(30):
             while self.server.guests() or threads() - self._threads:
                 await trio.sleep(0.01)
         left = [f"T connection left: {guest}" for guest in self.server.guests()]

@@ -70,12 +70,12 @@ async def test_a_worker_that_the_server_refuses_ends_without_waiting_for_what_ca
     began = trio.current_time()
     async with bench.producer() as producer:
         with pytest.raises(BrokerRefused):
-            async with bench.app(work=pause(0.002), grace_period=3).worker():
+            async with bench.app(work=pause(0.002), grace_period=30).worker():
                 await producer.send(100)
                 await bench.handled(20)
                 bench.server.client.acl_setuser("default", enabled=True, commands=["-evalsha", "-eval"])
                 await trio.sleep_forever()
-    assert trio.current_time() - began < 2.5
+    assert trio.current_time() - began < 25
 
 
 async def test_a_commit_whose_answer_is_late_is_not_taken_for_an_operators_doing(

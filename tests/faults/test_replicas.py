@@ -37,7 +37,7 @@ def some(count: int) -> list[Order]:
 
 async def test_a_send_returns_when_replicas_have_it(bench: Bench, replica: Server) -> None:
     orders = orders_of(App("faults", redis_url=bench.server.url, default_partition_count=4))
-    await orders.send(*some(50), wait_replicas=1, within=10)
+    await orders.send(*some(50), wait_replicas=1, within=60)
     assert sum(replica.client.xlen(key) for key in replica.logs().values()) == 50
 
 
@@ -45,7 +45,7 @@ async def test_a_send_that_replicas_do_not_have_in_time_says_so_and_is_stored(
     bench: Bench, replica: Server
 ) -> None:
     orders = orders_of(App("faults", redis_url=bench.server.url, default_partition_count=4))
-    await orders.send(*some(10), wait_replicas=1, within=10)
+    await orders.send(*some(10), wait_replicas=1, within=60)
     replica.freeze()
     with pytest.raises(
         NotReplicated, match=r"orders: the records are stored, but only 0 of 1 replica"
@@ -54,7 +54,7 @@ async def test_a_send_that_replicas_do_not_have_in_time_says_so_and_is_stored(
     assert (caught.value.wanted, caught.value.reached) == (1, 0)
     assert sum(map(len, bench.server.stored().values())) == 20
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(lambda: orders.send(*some(1), wait_replicas=1, within=10))
+        nursery.start_soon(lambda: orders.send(*some(1), wait_replicas=1, within=60))
         await trio.testing.wait_all_tasks_blocked(0.05)
         await orders.send(*some(5))  # others are not held up
         assert sum(map(len, bench.server.stored().values())) == 26

@@ -109,7 +109,7 @@ async def test_sends_that_wait_and_sends_that_are_refused_are_told(
 def test_sends_from_threads_are_told_too(prometheus: PrometheusMetrics, page: Any, order: Any) -> None:
     app = app_with(prometheus)
     orders = app.stream("orders", order, partition_by="key")
-    orders.send_sync(*[order(key="a")] * 3, within=10)
+    orders.send_sync(*[order(key="a")] * 3, within=60)
     assert page("runnel_sent_events_total", stream="orders") == 3
 
 
