@@ -46,7 +46,7 @@ async def test_after_three_workers_the_partition_is_quarantined_and_the_others_a
     survivor: Forked = start("run", "poison_app:app")
     (key,) = await until(lambda: set(redis.scan_iter("*:quarantine:swallow")))
     why = json.loads(redis.get(key))
-    assert why["error"].startswith("Poisoned: doses[")
+    assert why["error"].startswith("Poisoned: ")
     assert "3 workers" in why["error"]
     together = {name for name in KEYS if handled(log).get(name, [0])[-1] != 99}
     await until(lambda: {name for name in KEYS if handled(log)[name][-1] == 99} >= set(KEYS) - together)

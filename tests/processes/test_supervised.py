@@ -45,9 +45,9 @@ async def test_a_worker_that_is_killed_is_back_and_every_event_is_handled_in_ord
     await until(lambda: count(log) > total // 10)
     killed = min(before)
     os.kill(killed, signal.SIGKILL)
+    assert not done(groups), "in the middle of it"
     after = await until(lambda: settled(redis, killed))
     assert len(after & before) == 3
-    assert not done(groups), "in the middle of it"
     await until(lambda: done(groups))
     await stopped(supervisor, until)
     assert check(log, expected) <= 4 * MAX_UNACKED, "what one of them can have left unacknowledged"
