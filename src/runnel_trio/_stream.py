@@ -186,7 +186,8 @@ class Stream(Generic[R]):
                 sent. Of 64 records or more those for other partitions may have been, where one is too large.
             StreamFull: no room, with ``overflow="error"``; says which records were not stored.
             Misconfigured: bad ``stream_ids``, or the stream never had so many partitions.
-            BrokerUnavailable: no answer for a while; the records may have been stored or not.
+            BrokerUnavailable: no answer for a while; the records may have been stored or not. With
+                ``wait_replicas`` also: another master has taken over, and has not got them.
 
         Cancellation: what is under way to the server is waited for; records of the same call that had not
         left are not sent, those stored before stay.

@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 STATE = Path(__file__).parents[2] / "docs" / "examples" / "state"
-CUSTOMERS = 40
+CUSTOMERS = 20
 #: A guard and what stands in its place, by file.
 Mutation = Mapping[str, Iterable[tuple[str, str]]]
 
