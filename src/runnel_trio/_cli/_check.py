@@ -12,7 +12,7 @@ import trio
 from runnel_trio._app import App
 from runnel_trio._broker._protocol import StreamSpec
 from runnel_trio._broker._shared import SharedBroker, place_of
-from runnel_trio._cli._errors import Ended, Exit, ended
+from runnel_trio._cli._errors import Ended, Exit, Unwritable, ended, print_out
 from runnel_trio._cli._load import discover, load, redirect
 from runnel_trio._cli._run import chosen
 from runnel_trio._kinds import redacted, redacted_text
@@ -38,7 +38,7 @@ class _Findings:
         self.code = self.code or code
 
     def _say(self, text: str) -> None:
-        click.echo(redacted_text(text))
+        print_out(redacted_text(text))
 
 
 def check(target: str, processors: str | None, *, redis_url: str | None, embedded: str | None) -> int:
@@ -89,6 +89,8 @@ async def _server(app: App, findings: _Findings) -> None:
                 layouts = await broker.layouts(stream.code)
                 former_counts = () if layouts is None else layouts.former_counts
                 _stream(stream.code, there.get(stream.name), former_counts, findings)
+    except Unwritable:
+        raise
     except Exception as error:
         found = ended(error)
         findings.wrong(found.code, found.text)

@@ -19,6 +19,7 @@ from runnel_trio._cli._logging import configure
 from runnel_trio._cli._options import Command, common
 from runnel_trio._cli._progress import ERASE
 from runnel_trio._cli._status import refuse_missing
+from runnel_trio._cli._streams import draw, is_terminal
 from runnel_trio._kinds import redacted_text
 from runnel_trio._processor import refuse_far
 from runnel_trio._repartition import Progress, Repartition, Waiting
@@ -144,7 +145,7 @@ class _Shown:
     name: str
     module: str
     count: int
-    terminal: bool = attrs.field(factory=sys.stderr.isatty)
+    terminal: bool = attrs.field(factory=lambda: is_terminal(sys.stderr))
     _told: set[str] = attrs.field(factory=set, init=False)
     _due: float = attrs.field(default=0.0, init=False)
 
@@ -158,8 +159,7 @@ class _Shown:
         line = self._far(progress)
         if self.terminal:
             width = shutil.get_terminal_size().columns - 1
-            sys.stderr.write(ERASE + line[:width])
-            sys.stderr.flush()
+            draw(ERASE + line[:width])
         elif trio.current_time() >= self._due:
             self._due = trio.current_time() + _LINE
             tell(line)
@@ -167,8 +167,7 @@ class _Shown:
     def erase(self) -> None:
         """Make room for a line that stays."""
         if self.terminal:
-            sys.stderr.write(ERASE)
-            sys.stderr.flush()
+            draw(ERASE)
 
     def lines(self, progress: Progress) -> Iterator[str]:
         """What it would wait for."""
