@@ -15,8 +15,8 @@
     completion    for shells            _completion
 
 What commands have in common: `_options` are those for the server, `_load` finds what ``module:name`` means,
-`_signals` hears SIGINT and SIGTERM, `_errors` turns whatever goes wrong into a line and an exit code,
-`_logging` writes the log. A worker and its supervisor are tied by `_leash`.
+`_signals` hears SIGINT and SIGTERM, `_errors` writes, and turns whatever goes wrong into a line and an exit
+code, `_streams` is what it writes to, `_logging` writes the log. A worker and its supervisor are tied by `_leash`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from runnel_trio._cli import _send
 from runnel_trio._cli._completion import completion
 from runnel_trio._cli._dead_letters import dead_letters
 from runnel_trio._cli._demo import demo
-from runnel_trio._cli._errors import Exit, concluded, tell
+from runnel_trio._cli._errors import Exit, Unwritable, concluded, flushed, tell, unwritten, written
 from runnel_trio._cli._init import init
 from runnel_trio._cli._inspect import inspect
 from runnel_trio._cli._lines import Lines
@@ -51,6 +51,7 @@ from runnel_trio._cli._sendmany import Sending
 from runnel_trio._cli._settings import settings
 from runnel_trio._cli._status import status
 from runnel_trio._cli._stream import stream as stream_group
+from runnel_trio._cli._streams import prepare
 from runnel_trio._cli._top import top
 from runnel_trio._kinds import redacted_text
 from runnel_trio._stream import Stream
@@ -65,7 +66,19 @@ _ALLOW_UNKNOWN = click.option(
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Written(click.Group):
+    """What click prints itself, ``--help`` for one, ends as what commands print: by `Unwritable`."""
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        with written():
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with written():
+            return super().invoke(ctx)
+
+
+@click.group(cls=_Written, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="runnel-trio", message="%(version)s")
 def cli() -> None:
     """Distributed, partitioned, strictly ordered event processing on Redis Streams."""
@@ -170,7 +183,8 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
         args: the arguments, without the name of the program; None takes those of the process.
     """
     early.begun()
-    code = _status(args)
+    prepare()
+    code = flushed(_status(args))
     if args is None:
         early.stand_by()
     sys.exit(code)
@@ -187,6 +201,10 @@ def _status(args: Sequence[str] | None) -> int:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return Exit.INTERRUPTED
+    except OSError:  # the line that click ends after a ^C
+        return Exit.INTERRUPTED
+    except Unwritable as end:
+        return unwritten(end)
     except BaseExceptionGroup as group:
         if group.subgroup(KeyboardInterrupt) is None:
             raise

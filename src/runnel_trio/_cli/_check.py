@@ -12,7 +12,7 @@ import trio
 from runnel_trio._app import App
 from runnel_trio._broker._protocol import StreamSpec
 from runnel_trio._broker._shared import SharedBroker, place_of
-from runnel_trio._cli._errors import Ended, Exit, ended
+from runnel_trio._cli._errors import Ended, Exit, Unwritable, ended, print_out
 from runnel_trio._cli._load import discover, load, redirect
 from runnel_trio._cli._run import chosen
 from runnel_trio._cli._status import looked_over
@@ -40,7 +40,7 @@ class _Findings:
         self.code = self.code or code
 
     def _say(self, text: str) -> None:
-        click.echo(redacted_text(text))
+        print_out(redacted_text(text))
 
 
 def check(target: str, processors: str | None, *, redis_url: str | None, embedded: str | None) -> int:
@@ -94,6 +94,8 @@ async def _server(app: App, findings: _Findings) -> None:
             for trouble in troubles(await looked_over(app, broker)):
                 if trouble.kind == "misfit":
                     findings.wrong(Exit.REFUSED, trouble.line)
+    except Unwritable:
+        raise
     except Exception as error:
         found = ended(error)
         findings.wrong(found.code, found.text)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
+from runnel_trio._cli._errors import print_out
+
 __all__ = ["completion"]
 
 #: By which the script asks us; click makes it of the program's name.
@@ -33,4 +35,4 @@ def completion(shell: str) -> None:
     script = get_completion_class(shell)
     if script is None:  # click has all three, in every version that we take
         raise click.UsageError(f"this click has no completion for {shell}")
-    click.echo(script(click.Group(), {}, "runnel-trio", VARIABLE).source())
+    print_out(script(click.Group(), {}, "runnel-trio", VARIABLE).source())

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from runnel_trio._app import App
-from runnel_trio._cli._errors import Ended, Exit, tell
+from runnel_trio._cli._errors import Ended, Exit, print_out, tell
 from runnel_trio._cli._options import Command, F, common
 from runnel_trio._cli._options import partitions as chosen_partitions
 from runnel_trio._cli._processor import operate
@@ -47,7 +48,7 @@ def list_(target: str, partitions: Sequence[int], *, limit: int | None, as_json:
     async def work(_: App, processor: Processor[Any]) -> None:
         found = await _letters_of(processor).letters(partitions=partitions or None, limit=limit)
         for letter in found:
-            click.echo(json.dumps(_document(letter)) if as_json else _line(letter))
+            print_out(json.dumps(_document(letter)) if as_json else _line(letter))
         if not found:
             tell("There are no dead letters.")
 
@@ -63,7 +64,7 @@ def show(target: str, ids: Sequence[str], **server: Any) -> int:
 
     async def work(_: App, processor: Processor[Any]) -> None:
         for letter in await _found(_letters_of(processor), ids, every=False):
-            click.echo(_whole(letter))
+            print_out(_whole(letter))
 
     return operate(target, work, looks=True, **server)
 
@@ -101,6 +102,8 @@ def drop(target: str, ids: Sequence[str], *, every: bool, yes: bool, **server: A
         link = _letters_of(processor)
         letters = await _found(link, ids, every=every)
         if letters and every and not yes:
+            if sys.stdin is None:
+                raise Ended(Exit.USAGE, "standard input is closed: give --yes to drop all of them")
             click.confirm(
                 f"Drop {_count(len(letters))} of {link.sink.name} for good?",
                 abort=True,

@@ -12,9 +12,10 @@ import attrs
 import click
 import trio
 
-from runnel_trio._cli._errors import Ended, Exit, concluded
+from runnel_trio._cli._errors import Ended, Exit, concluded, print_out
 from runnel_trio._cli._progress import ERASE
 from runnel_trio._cli._signals import obeyed
+from runnel_trio._cli._streams import is_terminal
 from runnel_trio._scopes import helpers
 from runnel_trio._words import counted
 
@@ -65,7 +66,7 @@ class _Demo:
     """
 
     replay: Replay
-    terminal: bool = attrs.field(factory=sys.stdout.isatty)
+    terminal: bool = attrs.field(factory=lambda: is_terminal(sys.stdout))
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     _ready: trio.Event = attrs.field(factory=trio.Event)
     _signal: int = 0
@@ -93,15 +94,15 @@ class _Demo:
 
     async def _live(self) -> None:
         """Counts, while they grow."""
-        click.echo(f"Starting {'a server and ' if self._embedded else ''}two workers …")
+        print_out(f"Starting {'a server and ' if self._embedded else ''}two workers …")
         await self._ready.wait()
-        click.echo(f"They share the flights of {self.replay.path.name}: each aircraft's in order.")
+        print_out(f"They share the flights of {self.replay.path.name}: each aircraft's in order.")
         while True:
             await trio.sleep(DRAWINGS if self.terminal else LINES)
             if self.terminal:
                 self._draw()
             else:
-                click.echo(self._counts())
+                print_out(self._counts())
 
     def _counts(self) -> str:
         replay = self.replay
@@ -112,12 +113,12 @@ class _Demo:
 
     def _draw(self) -> None:
         width = shutil.get_terminal_size().columns - 1
-        click.echo(ERASE + self._counts()[:width], nl=False)
+        print_out(ERASE + self._counts()[:width], nl=False)
         self._drawn = True
 
     def _say(self, text: str) -> None:
         """A line that stays."""
-        click.echo((ERASE if self._drawn else "") + text)
+        print_out((ERASE if self._drawn else "") + text)
         self._drawn = False
 
     def _concluded(self) -> int:
@@ -125,19 +126,19 @@ class _Demo:
 
         replay = self.replay
         self._say(self._counts())
-        click.echo(_table(replay))
+        print_out(_table(replay))
         name, expected = expected_of(replay.path)
         if expected is None:
-            click.echo(f"Not checked: there is no {name} beside the file.")
+            print_out(f"Not checked: there is no {name} beside the file.")
             return Exit.OK
         wrong = differences(expected, replay.planes)
         if not wrong:
-            click.echo(f"Right: all {len(replay.planes):,} histories equal {name},")
-            click.echo("so every flight was counted once, and each aircraft's in their order.")
+            print_out(f"Right: all {len(replay.planes):,} histories equal {name},")
+            print_out("so every flight was counted once, and each aircraft's in their order.")
             return Exit.OK
         first = wrong[0]
-        click.echo(f"WRONG, unlike {name}: {counted(len(wrong), 'history', 'histories')}. One is {first}'s:")
-        click.echo(f"expected  {_row(expected.get(first))}\nfound     {_row(replay.planes.get(first))}")
+        print_out(f"WRONG, unlike {name}: {counted(len(wrong), 'history', 'histories')}. One is {first}'s:")
+        print_out(f"expected  {_row(expected.get(first))}\nfound     {_row(replay.planes.get(first))}")
         return Exit.FAILED
 
 

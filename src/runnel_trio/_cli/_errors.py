@@ -15,11 +15,13 @@ import shutil
 import sys
 import textwrap
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 import click
 
 from runnel_trio._cli._logging import told_to_machines
+from runnel_trio._cli._streams import is_terminal, silence
 from runnel_trio._kinds import legible, redacted_text
 from runnel_trio._scopes import quitting
 from runnel_trio._traceback import told, users_frames
@@ -34,7 +36,21 @@ from runnel_trio.exceptions import (
     WorkersAlive,
 )
 
-__all__ = ["Ended", "Exit", "concluded", "ended", "fold", "folded", "placed", "tell"]
+__all__ = [
+    "Ended",
+    "Exit",
+    "Unwritable",
+    "concluded",
+    "ended",
+    "flushed",
+    "fold",
+    "folded",
+    "placed",
+    "print_out",
+    "tell",
+    "unwritten",
+    "written",
+]
 
 
 class Exit(enum.IntEnum):
@@ -51,6 +67,7 @@ class Exit(enum.IntEnum):
     REFUSED = 77
     CONFIG = 78
     INTERRUPTED = 130
+    UNREAD = 141
 
 
 #: The codes of errors whose text says it all.
@@ -80,14 +97,80 @@ class Ended(Exception):
         self.blamed = blamed
 
 
+class Unwritable(Ended):
+    """Standard output takes nothing more: a full disk, say; or nobody reads it, which needs no word."""
+
+    def __init__(self, error: OSError) -> None:
+        unread = isinstance(error, BrokenPipeError)
+        code = Exit.UNREAD if unread else Exit.IO
+        super().__init__(code, "" if unread else f"standard output cannot be written: {error.strerror}")
+        silence(sys.stdout)
+
+
+def print_out(text: object, *, nl: bool = True) -> None:
+    """What was asked for, on standard output.
+
+    Raises:
+        Unwritable: it takes nothing more.
+    """
+    with written():
+        click.echo(text, nl=nl)
+
+
+@contextmanager
+def written() -> Iterator[None]:
+    """The block writes to standard output, and does nothing else with the system.
+
+    Raises:
+        Unwritable: it takes nothing more.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise Unwritable(error) from None
+
+
 def tell(text: str) -> None:
-    """A line for the person at the terminal."""
-    click.echo(text, err=True)
+    """A line for the person at the terminal, if there is one still."""
+    with suppress(OSError):
+        click.echo(text, err=True)
+
+
+def flushed(code: int) -> int:
+    """Write out what is left, before Python does, and complains; the exit code then, if it was ``code``."""
+    try:
+        with suppress(ValueError):  # the user's code has closed it
+            sys.stdout.flush()
+    except OSError as error:
+        code = code or unwritten(Unwritable(error))
+    try:
+        with suppress(ValueError):
+            sys.stderr.flush()
+    except OSError:
+        silence(sys.stderr)
+    return code
+
+
+def _unwritable(error: BaseException) -> Unwritable | None:
+    """What an error is, or holds: a task beside the work may be the one that writes."""
+    while isinstance(error, BaseExceptionGroup):
+        found = error.subgroup(Unwritable)
+        if found is None:
+            return None
+        error = found.exceptions[0]
+    return error if isinstance(error, Unwritable) else None
+
+
+def unwritten(end: Unwritable) -> int:
+    """Tell that standard output takes nothing more; the exit code."""
+    if end.text:
+        _report(end.text, "")
+    return end.code
 
 
 def folded(text: str) -> str:
     """As `fold`, as wide as the terminal; a line stays one where there is none."""
-    return fold(text, shutil.get_terminal_size().columns) if sys.stderr.isatty() else text
+    return fold(text, shutil.get_terminal_size().columns) if is_terminal(sys.stderr) else text
 
 
 def fold(text: str, width: int) -> str:
@@ -111,6 +194,8 @@ def concluded(command: Callable[[], int], *, show_all: bool) -> int:
     except BaseException as error:
         if isinstance(quitting(error), KeyboardInterrupt):
             raise
+        if (unwritable := _unwritable(error)) is not None:
+            return unwritten(unwritable)
         end = error if isinstance(error, Ended) else ended(error)
         blamed = end.blamed
         if show_all:

@@ -17,7 +17,7 @@ from urllib.request import url2pathname
 
 import click
 
-from runnel_trio._cli._errors import Ended, Exit, concluded, tell
+from runnel_trio._cli._errors import Ended, Exit, concluded, print_out, tell
 
 __all__ = ["init"]
 
@@ -51,7 +51,7 @@ def init(directory: str) -> int:
         names = _written(path, module)
         tell(f"Wrote {directory}: {', '.join(names)}")
         steps = "\n".join(f"    {line}" for line in _next(directory, module))
-        click.echo(f"\nNext:\n\n{steps}\n\n{path / 'README.md'} says what these do.")
+        print_out(f"\nNext:\n\n{steps}\n\n{path / 'README.md'} says what these do.")
         return Exit.OK
 
     return concluded(command, show_all=False)

@@ -12,7 +12,7 @@ import click
 import trio
 
 from runnel_trio._broker._protocol import Broker, Entry, Layouts, ProcessorSpec, StreamSpec
-from runnel_trio._cli._errors import Ended, Exit, concluded, tell
+from runnel_trio._cli._errors import Ended, Exit, concluded, print_out, tell
 from runnel_trio._cli._look import looked_at, looking
 from runnel_trio._cli._options import Command, common
 from runnel_trio._cli._options import partitions as chosen_partitions
@@ -201,7 +201,7 @@ class _Look:
         if record is not None and self.key is not None and self.stream.key_of(record) != self._meant:
             return
         self._count += 1
-        click.echo(self.shown.line(self.stream, event, record, fault))
+        print_out(self.shown.line(self.stream, event, record, fault))
 
 
 def _in_order(found: Mapping[int, Sequence[Entry]]) -> Iterator[tuple[int, bytes, Sequence[bytes]]]:

@@ -15,13 +15,14 @@ import trio
 from runnel_trio._app import App
 from runnel_trio._broker._protocol import Broker, ProcessorSpec
 from runnel_trio._cli._alike import alike
-from runnel_trio._cli._errors import Ended, Exit, concluded, tell
+from runnel_trio._cli._errors import Ended, Exit, concluded, print_out, tell
 from runnel_trio._cli._load import app_of, load, redirect
 from runnel_trio._cli._logging import configure
 from runnel_trio._cli._options import Command, common, typed_server
 from runnel_trio._cli._options import partitions as chosen_partitions
 from runnel_trio._cli._resuming import Resuming
 from runnel_trio._cli._status import refuse_missing
+from runnel_trio._cli._streams import is_terminal
 from runnel_trio._health import Typed
 from runnel_trio._operations import PartitionReset, forget, numbers_of, stages, start_of
 from runnel_trio._processor import Processor
@@ -98,7 +99,7 @@ async def _reset(
     await _check(app, processor, partitions, when)
     found = await processor.reset(when, partitions=partitions or None, force=force, dry_run=dry_run)
     for group in alike(found, lambda x: attrs.evolve(x, partition=0)):
-        click.echo(_line(processor, group, found[0].layout))
+        print_out(_line(processor, group, found[0].layout))
     before = sum(change.lag_before or 0 for change in found)
     after = sum(change.lag_after for change in found)
     told = f"{counted(after, 'event')} to be processed, {before:,} before."
@@ -284,7 +285,7 @@ def confirmed(question: str) -> None:
         Ended: there is no terminal, and no --yes.
         Abort: the answer is no.
     """
-    if not sys.stdin.isatty():
+    if not is_terminal(sys.stdin):
         raise Ended(Exit.USAGE, f"{question} There is no terminal to ask at: give --yes to do it.")
     click.confirm(question, abort=True, err=True)
 

@@ -12,6 +12,7 @@ import trio
 
 from runnel_trio._cli._errors import tell
 from runnel_trio._cli._lines import Lines
+from runnel_trio._cli._streams import draw, is_terminal
 from runnel_trio._words import counted
 
 __all__ = ["Progress", "rate"]
@@ -40,7 +41,7 @@ class Progress:
     """
 
     lines: Lines
-    terminal: bool = attrs.field(factory=sys.stderr.isatty)
+    terminal: bool = attrs.field(factory=lambda: is_terminal(sys.stderr))
     began: float = attrs.field(factory=time.monotonic)
     _drawn: bool = False
 
@@ -71,17 +72,13 @@ class Progress:
     def _draw(self, sent: int, seconds: float, *, waiting: bool) -> None:
         width = shutil.get_terminal_size().columns - 1
         line = self._line(sent, seconds, width - len(WAITING)) + (WAITING if waiting else "")
-        self._write(ERASE + line[:width])
+        draw(ERASE + line[:width])
         self._drawn = True
 
     def _erase(self) -> None:
         if self._drawn:
             self._drawn = False
-            self._write(ERASE)
-
-    def _write(self, text: str) -> None:
-        sys.stderr.write(text)
-        sys.stderr.flush()
+            draw(ERASE)
 
     def _line(self, sent: int, seconds: float, width: int) -> str:
         said = f" {counted(sent, 'event')}, {rate(sent, seconds)}"

@@ -20,6 +20,7 @@ from runnel_trio._cli._logging import configure
 from runnel_trio._cli._options import Command, common, typed_server
 from runnel_trio._cli._progress import ERASE
 from runnel_trio._cli._status import refuse_missing
+from runnel_trio._cli._streams import draw, is_terminal
 from runnel_trio._health import Typed
 from runnel_trio._kinds import redacted_text
 from runnel_trio._processor import refuse_far
@@ -146,7 +147,7 @@ class _Shown:
     name: str
     module: str
     count: int
-    terminal: bool = attrs.field(factory=sys.stderr.isatty)
+    terminal: bool = attrs.field(factory=lambda: is_terminal(sys.stderr))
     server: str = attrs.field(default="", kw_only=True)
     _told: set[str] = attrs.field(factory=set, init=False)
     _due: float = attrs.field(default=0.0, init=False)
@@ -161,8 +162,7 @@ class _Shown:
         line = self._far(progress)
         if self.terminal:
             width = shutil.get_terminal_size().columns - 1
-            sys.stderr.write(ERASE + line[:width])
-            sys.stderr.flush()
+            draw(ERASE + line[:width])
         elif trio.current_time() >= self._due:
             self._due = trio.current_time() + _LINE
             tell(line)
@@ -170,8 +170,7 @@ class _Shown:
     def erase(self) -> None:
         """Make room for a line that stays."""
         if self.terminal:
-            sys.stderr.write(ERASE)
-            sys.stderr.flush()
+            draw(ERASE)
 
     def lines(self, progress: Progress) -> Iterator[str]:
         """What it would wait for."""

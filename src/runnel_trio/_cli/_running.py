@@ -19,6 +19,7 @@ from runnel_trio._cli._logging import configure
 from runnel_trio._cli._metrics import Place
 from runnel_trio._cli._options import Command, common
 from runnel_trio._cli._reload import check_extra
+from runnel_trio._cli._streams import is_terminal
 from runnel_trio._cli._supervisor import Supervisor
 from runnel_trio.settings import Settings
 
@@ -102,7 +103,7 @@ def _worked(given: _Given) -> int:
     discover(app)
     chosen = _run.chosen(app, given.processors)
     redirect(app, redis_url=given.redis_url, embedded=given.embedded)
-    numbered = leash is not None and leash.of > 1 and sys.stderr.isatty()
+    numbered = leash is not None and leash.of > 1 and is_terminal(sys.stderr)
     configure(
         app.settings,
         tell,

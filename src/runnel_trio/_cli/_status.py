@@ -15,7 +15,7 @@ import trio
 from runnel_trio._app import App
 from runnel_trio._broker._protocol import Broker
 from runnel_trio._cli._board import board
-from runnel_trio._cli._errors import Ended, Exit, concluded, tell
+from runnel_trio._cli._errors import Ended, Exit, concluded, print_out, tell
 from runnel_trio._cli._load import discover, load, redirect
 from runnel_trio._cli._logging import configure
 from runnel_trio._cli._options import Command, F, common, typed_server
@@ -179,7 +179,7 @@ class _Look:
 
     def _show(self, view: Overview, before: Overview | None, found: Sequence[Trouble]) -> None:
         if self.as_json:
-            click.echo(json.dumps(_plain(view, before, found)))
+            print_out(json.dumps(_plain(view, before, found)))
             return
         width = max(60, shutil.get_terminal_size((80, 24)).columns)
         lines = board(view, before, typed=self.typed, width=width)
@@ -188,7 +188,7 @@ class _Look:
             lines.append(click.style("All else is well." if found else "All is well.", fg="green"))
         if self.watch:
             click.clear()
-        click.echo("\n".join(lines))
+        print_out("\n".join(lines))
 
 
 def told(found: Sequence[Trouble], shown: Sequence[str]) -> Iterator[str]:

@@ -10,7 +10,7 @@ import click
 
 from runnel_trio._broker._protocol import Broker, Layouts, StreamSpec, Surveyed
 from runnel_trio._cli._board import size_of
-from runnel_trio._cli._errors import Exit, concluded
+from runnel_trio._cli._errors import Exit, concluded, print_out
 from runnel_trio._cli._load import load
 from runnel_trio._cli._look import looked_at, looking
 from runnel_trio._cli._options import Command, common
@@ -44,7 +44,7 @@ def info(target: str, *, as_json: bool, redis_url: str | None, embedded: str | N
             layouts = await broker.layouts(found.spec) or Layouts(found.spec)
             surveyed = [(spec, await broker.survey(spec)) for spec in layouts.all]
             whole = json.dumps(_document(found, surveyed)) if as_json else "\n".join(_lines(found, surveyed))
-            click.echo(whole)
+            print_out(whole)
 
         return looking(app, look)
 
@@ -120,7 +120,7 @@ def partition_of(target: str, key: str, *, show_all: bool) -> int:
 
     def command() -> int:
         found: Stream[Any] = load(target, Stream)
-        click.echo(number_of(found, key_of(found, key), found.partition_count))
+        print_out(number_of(found, key_of(found, key), found.partition_count))
         return Exit.OK
 
     return concluded(command, show_all=show_all)

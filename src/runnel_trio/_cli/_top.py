@@ -24,6 +24,7 @@ from runnel_trio._cli._load import redirect
 from runnel_trio._cli._options import Command, common
 from runnel_trio._cli._screen import STYLES, History, Line, screen
 from runnel_trio._cli._status import app_or_name, looked_over, max_age, of_app, refuse_missing
+from runnel_trio._cli._streams import is_terminal
 from runnel_trio._health import LIMITS, Limits
 from runnel_trio._operations import pause, quarantined, stages
 from runnel_trio._overview import Overview, ProcessorView
@@ -71,7 +72,7 @@ def top(
 
     def command() -> int:
         draw = _drawer()
-        if not sys.stdin.isatty() or not sys.stdout.isatty():
+        if not is_terminal(sys.stdin) or not is_terminal(sys.stdout):
             raise Ended(Exit.USAGE, "top needs a terminal: elsewhere there is `runnel-trio status`")
         app = app_or_name(target, name)
         refuse_missing(embedded)

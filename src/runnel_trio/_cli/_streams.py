@@ -1,0 +1,58 @@
+"""Standard streams as whoever starts a command leaves them: closed, full, unread, in any encoding."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+from io import TextIOWrapper
+from typing import TextIO
+
+__all__ = ["draw", "is_terminal", "prepare", "silence"]
+
+
+def prepare() -> None:
+    """Have all three, before anything else is opened.
+
+    The numbers of closed ones would be given to the next files and connections, and whoever writes to
+    standard error, C code or a child, would write into these. Standard input stays None, which says that
+    there is none. What an encoding does not have is escaped, as on standard error, rather than an error.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            _discard(number)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            setattr(sys, name, open(nowhere, "w", encoding="utf-8", closefd=False))  # noqa: SIM115 (it stays)
+    if isinstance(sys.stdout, TextIOWrapper):
+        with suppress(OSError):  # what was printed before cannot be written; that is told at the end
+            sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def silence(stream: TextIO) -> None:
+    """Have what is still to be written go nowhere, so that Python does not try it again at its end."""
+    with suppress(OSError, ValueError):
+        _discard(stream.fileno())
+
+
+def _discard(number: int) -> None:
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    if nowhere != number:
+        os.dup2(nowhere, number)
+        os.close(nowhere)
+    os.set_inheritable(number, True)
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether somebody sits there; at a stream that is closed nobody does."""
+    return stream is not None and stream.isatty()
+
+
+def draw(text: str) -> None:
+    """Write to the terminal of standard error, if it is still there."""
+    with suppress(OSError):
+        sys.stderr.write(text)
+        sys.stderr.flush()
