@@ -18,6 +18,7 @@ from runnel_trio._cli._partition_keys import key_of, number_of
 from runnel_trio._cli._repartition import repartition
 from runnel_trio._stream import Stream
 from runnel_trio._words import counted
+from runnel_trio.exceptions import BrokerRefused
 
 __all__ = ["stream"]
 
@@ -43,6 +44,7 @@ def info(target: str, *, as_json: bool, redis_url: str | None, embedded: str | N
         async def look(broker: Broker) -> None:
             layouts = await broker.layouts(found.spec) or Layouts(found.spec)
             surveyed = [(spec, await broker.survey(spec)) for spec in layouts.all]
+            _refuse_misfits(surveyed)
             whole = json.dumps(_document(found, surveyed)) if as_json else "\n".join(_lines(found, surveyed))
             print_out(whole)
 
@@ -53,6 +55,15 @@ def info(target: str, *, as_json: bool, redis_url: str | None, embedded: str | N
 
 #: A layout of a stream, and its partitions; the former one, if there is one, comes first.
 _Surveyed = Sequence[tuple[StreamSpec, Sequence[Surveyed]]]
+
+
+def _refuse_misfits(surveyed: _Surveyed) -> None:
+    """Where somebody else keeps something in a partition's keys, what is in them cannot be told."""
+    for misfit in (misfit for _, partitions in surveyed for x in partitions for misfit in x.misfits):
+        raise BrokerRefused(
+            f"{misfit.key} is a {misfit.kind}, and must be a {misfit.expected}: somebody else has written to "
+            "it. Rename or delete it, and it is made anew when it is needed"
+        )
 
 
 def _lines(found: Stream[Any], surveyed: _Surveyed) -> list[str]:
