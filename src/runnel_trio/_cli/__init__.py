@@ -15,8 +15,9 @@
     completion    for shells            _completion
 
 What commands have in common: `_options` are those for the server, `_load` finds what ``module:name`` means,
-`_signals` hears SIGINT and SIGTERM, `_errors` writes, and turns whatever goes wrong into a line and an exit code,
-`_streams` is what it writes to, `_logging` writes the log. A worker and its supervisor are tied by `_leash`.
+`_signals` hears SIGINT and SIGTERM, `_errors` writes, and turns whatever goes wrong into a line and an exit
+code, `_streams` is what it writes to, `_logging` writes the log. A worker and its supervisor are tied by
+`_leash`.
 """
 
 from __future__ import annotations
