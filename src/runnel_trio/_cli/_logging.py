@@ -96,7 +96,7 @@ class _Enabled(logging.Logger):
         return False
 
     @disabled.setter
-    def disabled(self, value: bool) -> None:
+    def disabled(self, value: bool) -> None:  # pyright: ignore[reportIncompatibleVariableOverride] (on purpose)
         pass
 
 
