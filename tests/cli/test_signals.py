@@ -34,6 +34,19 @@ INIT = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc
 SLOW = "import time\nprint('importing', flush=True)\nwhile True:\n    time.sleep(0.01)\n"
 
 
+@pytest.fixture(autouse=True)
+def heard() -> Iterator[None]:
+    """Commands inherit what ignores signals: `nohup`, or a shell that runs the tests in the background."""
+    ignored = [
+        n for n in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT) if signal.getsignal(n) is signal.SIG_IGN
+    ]
+    for number in ignored:
+        signal.signal(number, signal.SIG_DFL)
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
+
+
 @cache
 def has_namespaces() -> bool:
     try:
