@@ -157,9 +157,8 @@ def troubles(view: Overview, limits: Limits = Limits(), typed: Typed = Typed()) 
 
 def _of_app(view: Overview) -> Iterator[Trouble]:
     for misfit in view.misfits[:_TOLD]:
-        text = f"is a {misfit.kind}, and must be a {misfit.expected}: somebody else has written to it"
         remedy = "Find out who writes there; rename or delete the key, and it is made anew when it is needed."
-        yield _standing(kind="misfit", where=misfit.key, text=text, remedy=remedy)
+        yield _standing(kind="misfit", where=misfit.key, text=misfit.text, remedy=remedy)
     if len(view.misfits) > _TOLD:
         text = f"{len(view.misfits) - _TOLD} more keys are of another type"
         yield _standing(kind="misfit", where=view.app, text=text)

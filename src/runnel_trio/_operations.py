@@ -127,8 +127,8 @@ async def subscribe(
     From then on the server knows that they exist: no entry is trimmed that they have not passed, however late
     they start. What had left the logs before is told, and counted.
 
-    The second look is for a change of the layout that was under way: it is completed now, with these
-    processors. One that begins later sees their cursors by itself (`_rules/_layout`).
+    Where any was made, a second look is for a change of the layout that was under way: it is completed now,
+    with these processors. One that begins later sees their cursors by itself (`_rules/_layout`).
     """
     tally = Tally() if counts is None else counts
     layouts = await broker.declare(stream)
@@ -136,6 +136,8 @@ async def subscribe(
         created = {layout: await broker.create_groups(layout, names) for layout in layouts.all}
         for name in names:
             _tell_of_missed(name, {x: created[x].get(name, {}) for x in created}, tally)
+        if not any(made for names_made in created.values() for made in names_made.values()):
+            break
         found = await broker.declare(stream)
         if found.current.layout == layouts.current.layout:
             return found

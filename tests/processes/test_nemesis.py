@@ -94,14 +94,13 @@ class Nemesis:
 
     async def give_it_other_partitions(self) -> None:
         """By a command that is killed as often as not."""
-        command = self.start("stream", "repartition", "moved_app:ticks", "--to", str(self._count()))
+        command = self.start(
+            "stream", "repartition", "moved_app:ticks", "--to", str(self.dice.randint(1, MOST))
+        )
         await trio.sleep(self.dice.uniform(0.3, 1))
         if self.dice.random() < 0.5:
             command.kill()
         self.changes.append(command)
-
-    def _count(self) -> int:
-        return self.dice.randint(1, MOST)
 
     async def _command(self, *arguments: str) -> None:
         command = self.start(*arguments)

@@ -42,9 +42,7 @@ class LayoutVerbs:
             await trio.lowlevel.checkpoint()
             log = self.store.log(self.log_key(stream, number))
             for name in created.keys() - log.groups.keys():
-                lease = log.leases.get(name)
-                gone = log.ensure_group(name)
-                created[name][number] = 0 if lease and lease.entries_read is not None else gone
+                created[name][number] = log.ensure_group(name)
         return created
 
     async def layouts(self, stream: StreamSpec) -> Layouts | None:

@@ -28,6 +28,11 @@ class Misfit:
     kind: str
     expected: str
 
+    @property
+    def text(self) -> str:
+        """What is so, in words that follow the key."""
+        return f"is a {self.kind}, and must be a {self.expected}: somebody else has written to it"
+
 
 @attrs.frozen(kw_only=True)
 class Ending:

@@ -101,9 +101,9 @@ class Log:
             return -1
         gone = self.added - len(self.entries)
         lease = self.leases.get(name)
-        read = -1 if lease is None or lease.entries_read is None else lease.entries_read
-        self.groups[name] = Group(entries_read=gone if read < 0 else min(gone, read))
-        return gone
+        read = lease.entries_read if lease is not None else None
+        self.groups[name] = Group(entries_read=gone if read is None or read < 0 else min(gone, read))
+        return gone if read is None else 0
 
     def forget(self, name: str) -> bool:
         self.leases.pop(name, None)

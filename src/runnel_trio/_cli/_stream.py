@@ -61,8 +61,7 @@ def _refuse_misfits(surveyed: _Surveyed) -> None:
     """Where somebody else keeps something in a partition's keys, what is in them cannot be told."""
     for misfit in (misfit for _, partitions in surveyed for x in partitions for misfit in x.misfits):
         raise BrokerRefused(
-            f"{misfit.key} is a {misfit.kind}, and must be a {misfit.expected}: somebody else has written to "
-            "it. Rename or delete it, and it is made anew when it is needed"
+            f"{misfit.key} {misfit.text}. Rename or delete it, and it is made anew when it is needed"
         )
 
 

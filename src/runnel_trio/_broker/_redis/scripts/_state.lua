@@ -30,13 +30,12 @@ local function gone_from(log)
 end
 -- Make a group at the start of a log, if it is not there, with the entries-read that makes its lag exact. The field
 -- entries_read of its lease says how many a group of that name had read before it was destroyed: what left the log beyond
--- them is lost, and stays in the lag until an owner tells it. -1: it is new here, what was before its time is not lost.
--- Answers how many had left the log, -1 where the group was there.
+-- them is lost, and stays in the lag until an owner tells it. Without that field it is new here, and what was before its
+-- time is not lost. Answers how many were before its time, -1 where the group was there.
 local function ensure_group(log, name, read)
   if type_of(log) ~= 'none' and group_of(log, name) then return -1 end
-  local gone = gone_from(log)
-  read = tonumber(read)
-  read = read < 0 and gone or math.min(gone, read)
-  redis.call('XGROUP', 'CREATE', log, name, '0', 'MKSTREAM', 'ENTRIESREAD', read)
-  return gone
+  local gone, known = gone_from(log), tonumber(read or '-1')
+  local counted = known < 0 and gone or math.min(gone, known)
+  redis.call('XGROUP', 'CREATE', log, name, '0', 'MKSTREAM', 'ENTRIESREAD', counted)
+  return read and 0 or gone
 end

@@ -11,7 +11,7 @@ if owner ~= '' and owner ~= member and not (owner == ARGV[3] and epoch == ARGV[4
   return {0, owner, epoch}
 end
 -- Also where it stands still: what its processor has not read must not be trimmed meanwhile.
-ensure_group(log, group_name, held[6] or '-1')
+ensure_group(log, group_name, held[6])
 local why = redis.call('GET', KEYS[3])
 if why then return {2, why} end
 local now = redis.call('TIME')

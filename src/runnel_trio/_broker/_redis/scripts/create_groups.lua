@@ -5,8 +5,6 @@
 local log, answer = KEYS[1], {}
 for i, name in ipairs(ARGV) do
   local lease = KEYS[i + 1]
-  local known = lease and redis.call('HGET', lease, 'entries_read')
-  local gone = ensure_group(log, name, known or '-1')
-  table.insert(answer, known and math.min(gone, 0) or gone)
+  table.insert(answer, ensure_group(log, name, lease and redis.call('HGET', lease, 'entries_read')))
 end
 return answer
