@@ -289,24 +289,33 @@ LATE = {
 }
 
 
+#: Right before a transaction, a process stops itself, the first one that finds the file. The signal goes to the thread
+#: that sends it: sent to the process, it would leave this thread the time to take a lock of the database along.
+REACHED = """import sqlite3
+import os, signal, threading
+
+def reached():
+    try:
+        os.remove("freeze")
+    except FileNotFoundError:
+        return
+    signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
+
+"""
+
+
 async def wakes_up_late(shop: Any, name: str, mutation: Mutation) -> bool:
     """Whether the sums are right when a worker was frozen in the middle of a write and finds its partitions taken."""
     options, file, before, after = LATE[name]
-    told = [
-        (before, after),
-        ("import sqlite3\n", 'import sqlite3\n\ndef reached(): open("reached", "w").close()\n'),
-    ]
-    it: Shop = shop({**mutation, file: told}, partitions=2, **options)
+    it: Shop = shop(
+        {**mutation, file: [(before, after), ("import sqlite3\n", REACHED)]}, partitions=2, **options
+    )
     late = it.worker()
     await it.send(40)
     await it.drained()
-    with closing(sqlite3.connect(it.directory / it.database, isolation_level=None)) as db:
-        db.execute("BEGIN IMMEDIATE")  # it cannot write now
-        (it.directory / "reached").unlink()
-        await it.send(40)
-        await it.until((it.directory / "reached").exists)
-        late.send_signal(signal.SIGSTOP)
-        db.execute("ROLLBACK")
+    (it.directory / "freeze").touch()
+    await it.send(40)
+    await it.until(lambda: " T " in Path(f"/proc/{late.pid}/stat").read_text())
     it.worker()
     await it.drained()
     late.send_signal(signal.SIGCONT)
