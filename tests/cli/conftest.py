@@ -6,7 +6,6 @@ import os
 import pty
 import re
 import select
-import signal
 import subprocess
 import sys
 import termios
@@ -104,11 +103,7 @@ def command(shop: Path, warm: Warm) -> Command:
 
 @pytest.fixture
 def started(shop: Path) -> Iterator[Started]:
-    """Start a command; its standard output can be read line by line.
-
-    It can be interrupted, also where the tests run in the background of a shell and cannot.
-    """
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Start a command; its standard output can be read line by line."""
     processes: list[subprocess.Popen[str]] = []
     watchdogs: list[threading.Timer] = []
 
@@ -130,7 +125,6 @@ def started(shop: Path) -> Iterator[Started]:
         return process
 
     yield start
-    signal.signal(signal.SIGINT, before)
     for watchdog in watchdogs:
         watchdog.cancel()
     for process in processes:
