@@ -42,16 +42,16 @@ API = Path(__file__).parents[1] / "docs" / "reference" / "api.rst"
 PUBLIC = {
     "runnel_trio": {
         "App", "BrokerRefused", "BrokerUnavailable", "Compressor", "DeserializationError", "Event", "Events",
-        "ExceptionPolicy", "FastJSONSerializer", "Gzip", "InternalError", "JSONSerializer", "LZ4", "LeaseLost", "LogContext",
+        "ExceptionPolicy", "Failure", "FastJSONSerializer", "Gzip", "InternalError", "JSONSerializer", "LZ4", "LeaseLost", "LogContext",
         "Middleware", "Misconfigured", "Overflow", "Partition", "PartitionReset", "Poisoned", "Processor", "Quarantined", "Record",
-        "NotReplicated", "RecordInvalid", "RunnelError", "Serializer", "Settings", "Stream", "StreamFull", "Worker", "WorkersAlive", "log_context",
+        "NotReplicated", "RecordInvalid", "Retry", "RunnelError", "Serializer", "Settings", "Stream", "StreamFull", "Worker", "WorkersAlive", "log_context",
     },
     "runnel_trio.constants": {"ExceptionPolicy", "Overflow"},
     "runnel_trio.exceptions": {
         "BrokerRefused", "BrokerUnavailable", "DeserializationError", "InternalError", "LeaseLost", "Misconfigured",
         "NotReplicated", "Poisoned", "RecordInvalid", "RunnelError", "StreamFull", "WorkersAlive",
     },
-    "runnel_trio.interfaces": {"Compressor", "Middleware", "Serializer"},
+    "runnel_trio.interfaces": {"Compressor", "Failure", "Middleware", "Retry", "Serializer"},
     "runnel_trio.metrics": {"Family", "Metrics", "PrometheusMetrics", "families"},
     "runnel_trio.tracing": {"Tracing"},
     "runnel_trio.middleware": {"Dead", "DeadLetterMiddleware", "Letter", "Middleware", "RetryMiddleware"},

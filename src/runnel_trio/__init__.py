@@ -44,7 +44,7 @@ from runnel_trio._processor import Processor as Processor
 from runnel_trio._stream import Stream as Stream
 from runnel_trio._telemetry import LogContext as LogContext
 from runnel_trio._telemetry import log_context as log_context
-from runnel_trio._worker._member._events import Events as Events
+from runnel_trio._worker._member._partition._events import Events as Events
 from runnel_trio._worker._worker import Worker as Worker
 from runnel_trio.constants import ExceptionPolicy as ExceptionPolicy
 from runnel_trio.constants import Overflow as Overflow
@@ -61,7 +61,9 @@ from runnel_trio.exceptions import RunnelError as RunnelError
 from runnel_trio.exceptions import StreamFull as StreamFull
 from runnel_trio.exceptions import WorkersAlive as WorkersAlive
 from runnel_trio.interfaces import Compressor as Compressor
+from runnel_trio.interfaces import Failure as Failure
 from runnel_trio.interfaces import Middleware as Middleware
+from runnel_trio.interfaces import Retry as Retry
 from runnel_trio.interfaces import Serializer as Serializer
 from runnel_trio.settings import Settings as Settings
 
@@ -75,6 +77,7 @@ __all__ = [
     "Event",
     "Events",
     "ExceptionPolicy",
+    "Failure",
     "FastJSONSerializer",
     "Gzip",
     "InternalError",
@@ -92,6 +95,7 @@ __all__ = [
     "Quarantined",
     "Record",
     "RecordInvalid",
+    "Retry",
     "RunnelError",
     "Serializer",
     "Settings",

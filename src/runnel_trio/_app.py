@@ -32,7 +32,7 @@ from runnel_trio._registry import Registry
 from runnel_trio._stream import Stream
 from runnel_trio._words import counted
 from runnel_trio._worker._alone import alone
-from runnel_trio._worker._member._events import Events
+from runnel_trio._worker._member._partition._events import Events
 from runnel_trio._worker._worker import Worker, beside
 from runnel_trio.constants import ExceptionPolicy, Overflow
 from runnel_trio.exceptions import BrokerUnavailable, Misconfigured

@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 
 from runnel_trio._rules._cursor import parse_id
+from runnel_trio.exceptions import DeserializationError
 
 __all__ = ["Event", "Origin", "Partition"]
 
@@ -42,12 +43,14 @@ class Origin:
         partition: where they come from.
         group: the consumer group that serves as the processor's cursor.
         decode: an event → its record.
+        key_bytes: a record → its partition key in canonical form; None where nobody asks for keys.
         recovering_to: the highest id that an owner before is known to have read, parsed.
     """
 
     partition: Partition
     group: bytes
     decode: Callable[[Event], Any]
+    key_bytes: Callable[[Any], bytes] | None = None
     recovering_to: tuple[int, int] = (0, 0)
 
 
@@ -69,6 +72,7 @@ class Event:
     xid: bytes
     _fields: Sequence[bytes]
     _number: int = -1  # in the backlog
+    _record: Any = None  # once it was decoded
 
     @property
     def partition(self) -> Partition:
@@ -91,12 +95,23 @@ class Event:
         return dict(zip(self._fields[::2], self._fields[1::2], strict=True))
 
     def record(self) -> Any:
-        """The entry as the stream's Record.
+        """The entry as the stream's Record: decoded once, and the same object whenever it is asked for.
 
         Raises:
             DeserializationError: it cannot be read as one.
         """
-        return self._origin.decode(self)
+        if self._record is None:
+            self._record = self._origin.decode(self)
+        return self._record
+
+    def _key(self) -> bytes | None:
+        """The partition key in canonical form; None for an entry that cannot be read, which has no key."""
+        if self._origin.key_bytes is None:
+            return None
+        try:
+            return self._origin.key_bytes(self.record())
+        except DeserializationError:
+            return None
 
     def __repr__(self) -> str:
         return f"<Event {self.partition.key} {self.xid.decode()}>"

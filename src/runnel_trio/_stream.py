@@ -24,7 +24,7 @@ import trio
 
 from runnel_trio._broker._protocol import SEALED, Batch, Broker, StreamSpec
 from runnel_trio._broker._shared import Connection, Declarable
-from runnel_trio._codec import DecodeError, Record, RecordCodec, foreign
+from runnel_trio._codec import DecodeError, Record, RecordCodec, canonical_key, foreign
 from runnel_trio._event import Event
 from runnel_trio._numbering import Numbering, key_function
 from runnel_trio._outgoing import (
@@ -310,6 +310,21 @@ class Stream(Generic[R]):
             raise DeserializationError(
                 self.name, event.partition.number, event.xid.decode(), error.field, error.reason
             ) from error.__cause__
+
+    def key_bytes(self, record: R) -> bytes:
+        """The partition key of a record in the canonical form of docs/reference/hashing.
+
+        Raises:
+            Misconfigured: a key of this type has no canonical form.
+
+        Example:
+            >>> from runnel_trio import App, Record
+            >>> class Order(Record):
+            ...     order_id: int
+            >>> App("example").stream("orders", Order, partition_by="order_id").key_bytes(Order(order_id=7))
+            b'i7'
+        """
+        return canonical_key(self._routing.numbering.key_of(record))
 
     async def _send_one(self, record: R, values: list[bytes], number: int, routing: Routing) -> None:
         """Where the broker is to be opened, or the stream declared, or somebody watches."""

@@ -22,6 +22,7 @@ from runnel_trio._broker._protocol import Batch, Broker, ProcessorSpec
 from runnel_trio._codec import Record
 from runnel_trio._event import Event, Origin, Partition
 from runnel_trio._rules._cursor import ORIGIN, is_after
+from runnel_trio._rules._failure import SetAside
 from runnel_trio._stream import Stream
 from runnel_trio._traceback import users_frames
 from runnel_trio._words import counted, described
@@ -57,7 +58,7 @@ class Outcome(enum.Enum):
     WAITING = "waiting"
 
 
-_OF_POLICY = {
+_OF_DECISION = {
     ExceptionPolicy.HALT: Outcome.HALTED,
     ExceptionPolicy.IGNORE: Outcome.IGNORED,
     ExceptionPolicy.QUARANTINE: Outcome.QUARANTINED,
@@ -112,12 +113,13 @@ class Probe(Middleware):
         error = events.exception
         if not isinstance(error, Exception) or isinstance(error, LeaseLost):
             return
-        outcome = Outcome.DEAD_LETTERED if events.is_set_aside else _OF_POLICY[self.policy]
+        set_aside = isinstance(events.decision, SetAside)
+        outcome = Outcome.DEAD_LETTERED if set_aside else _OF_DECISION.get(events.decision)
         for event in events.failed():
             place = event.partition.number, event.xid
             before = self.failures.get(place)
             attempts = before.attempts + 1 if before else 1
-            self.failures[place] = _Failure(error, None if events.retrying else outcome, attempts)
+            self.failures[place] = _Failure(error, outcome, attempts)
 
 
 @attrs.define(eq=False, kw_only=True)

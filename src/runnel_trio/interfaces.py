@@ -1,4 +1,4 @@
-"""The three seams for user code: how events are stored, compressed, and what runs around a processor."""
+"""The seams for user code: how events are stored and compressed, what runs around a processor, what fails."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ import abc
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-__all__ = ["Compressor", "Middleware", "Serializer"]
+import attrs
+
+from runnel_trio._event import Event, Partition
+from runnel_trio._rules._failure import Decision, Retry
+
+__all__ = ["Compressor", "Failure", "Middleware", "Retry", "Serializer"]
 
 
 class Compressor(abc.ABC):
@@ -78,6 +83,30 @@ class Serializer(abc.ABC):
         """The plain form that `dumps` was given. May raise anything: it becomes a `DeserializationError`."""
 
 
+@attrs.frozen(kw_only=True)
+class Failure:
+    """A failed call of a processor function, for the links that decide what becomes of its events.
+
+    Attributes:
+        error: what the function, a link or the decoder has raised.
+        attempt: how often these events were tried, this time included.
+        events: the events in hand; if a link has failed, all that it was given and that are not handled.
+        stream: name of their stream.
+        partition: where they are.
+    """
+
+    error: Exception
+    attempt: int
+    events: Sequence[Event]
+    stream: str
+    partition: Partition
+    _in_front: Sequence[Middleware] = attrs.field(alias="in_front", repr=False)
+
+    def is_behind(self, link: Middleware) -> bool:
+        """Whether it was raised behind ``link``: in the function, the decoder, or a later link."""
+        return any(link is other for other in self._in_front)
+
+
 class Middleware:
     """A link between the source of a partition's events and the processor function.
 
@@ -88,7 +117,7 @@ class Middleware:
     ``break`` or ``return``).
 
     The first link of a processor's list is the outermost: it gets the events first, and the ``GeneratorExit``
-    last.
+    last. A link that only defines `on_failure` stands in nobody's way.
 
     Rules of Trio: never yield inside a nursery or a cancel scope.
 
@@ -121,3 +150,25 @@ class Middleware:
             **kwargs: accept them: more may be added.
         """
         raise TypeError(f"{type(self).__name__} must define `async def handler(self, parent, **kwargs)`")
+
+    def on_failure(self, failure: Failure) -> Decision | None:
+        """Decide what becomes of the events that a call has failed with.
+
+        All links of the processor are asked. A `Retry` beats what the others say; otherwise the first link of
+        the list that decides is followed. If this raises, that is logged, and the link has not decided.
+
+        Args:
+            failure: what has failed, and with which events.
+
+        Returns:
+            `Retry`, or a member of `ExceptionPolicy`; None leaves the decision to the next link, and in the
+            end to the processor's exception policy.
+
+        Example:
+            >>> from runnel_trio.constants import ExceptionPolicy
+            >>> from runnel_trio.interfaces import Middleware
+            >>> class SkipEmpty(Middleware):
+            ...     def on_failure(self, failure):
+            ...         return ExceptionPolicy.IGNORE if isinstance(failure.error, LookupError) else None
+        """
+        return None

@@ -10,9 +10,9 @@ import trio
 from trio.testing import MockClock
 
 from runnel_trio import App, Event, Stream
-from runnel_trio._worker._member._events import Events
-from runnel_trio._worker._member._measured import MeasuredSource
-from runnel_trio._worker._member._source import Source
+from runnel_trio._worker._member._partition._events import Events
+from runnel_trio._worker._member._partition._measured import MeasuredSource
+from runnel_trio._worker._member._partition._source import Source
 from runnel_trio.metrics import Metrics
 from runnel_trio.middleware import Dead, DeadLetterMiddleware, RetryMiddleware
 from runnel_trio.testing import drained
@@ -283,7 +283,7 @@ class Links:
 
     def __init__(self, events: Events[Any]) -> None:
         self.source = type(events._source)
-        self.links = [link.__qualname__ for link in events._links]
+        self.links = [link.__qualname__ for _, link in events._links]
 
 
 @pytest.mark.parametrize("metrics", [None, Metrics()], ids=["off", "on"])

@@ -46,12 +46,12 @@ def test_room_is_told_whoever_cleared_how_many_before_more_was_offered(first: in
     rooms: list[int] = []
     log = backlog(10, rooms)
     log.offer(entries(1, first))
-    log.clear(100)
+    log.allow(100)
     log.offer(entries(1 + first, 5))
     while log.waiting:
         had, told = log.has_room, len(rooms)
-        if log.cleared <= 0:
-            log.clear(100)
+        if log.allowance <= 0:
+            log.allow(100)
         log.take_many(at_once)
         assert len(rooms) - told == (log.has_room and not had)
 
@@ -147,11 +147,11 @@ def test_whatever_happens_the_order_holds_and_each_entry_is_done_once(steps: lis
             log.offer(entries(offered + 1, 2))
             offered += 2
         elif step == "take" and log.waiting:
-            in_hand.append(log.take()[0])
+            in_hand.append(log.take()[1][0])
         elif step == "take many":
-            in_hand += [xid for xid, _ in log.take_many(3)]
+            in_hand += [xid for _, (xid, _) in log.take_many(3)]
         elif step == "done" and in_hand:
-            log.done(log.taken_to - 1)
+            log.done(log.last_in_hand)
             done += len(in_hand)
             in_hand.clear()
         elif step == "commit":
@@ -163,7 +163,7 @@ def test_whatever_happens_the_order_holds_and_each_entry_is_done_once(steps: lis
             log.give_back()
             in_hand.clear()
         assert in_hand == [b"%d-0" % n for n in range(done + 1, done + len(in_hand) + 1)]
-        assert [xid for xid, _ in log.taken_up_to(None)] == in_hand
+        assert [xid for xid, _ in log.entries_in_hand(log.last_in_hand)] == in_hand
         assert log.unacknowledged == done - acknowledged
         assert log.processed == b"%d-0" % done
         assert log.read == offered

@@ -238,13 +238,8 @@ async def test_letters_go_to_the_new_partitions_of_their_stream_and_are_found_in
 async def test_what_is_made_a_letter_by_hand_goes_to_the_new_partitions_too(
     app: App, orders: Stream[Any], order: Any, autojump_clock: MockClock
 ) -> None:
-    class ByHand(DeadLetterMiddleware):
-        async def handler(self, parent: Any, **kwargs: Any) -> Any:  # type: ignore[override]  # a plain link
-            async for item in parent:
-                yield item
-
     sink = app.stream("dead", Dead, partition_by="xid", partition_count=4)
-    letters = ByHand(sink)
+    letters = DeadLetterMiddleware(sink, by_hand=True)
     handle = remembered(app, orders, [], bad=(0,), middleware=[letters], exception_policy="quarantine")
     async with app.worker():
         await orders.send(order(key="a", n=0))

@@ -8,8 +8,9 @@
        └─ Rebalancer      _member/_rebalancer.py  that member: its seat in the party, plan, handover
           ├─ Fetcher      _member/_fetcher.py     the only reader of its partitions
           ├─ Committer    _member/_committer.py   coalesces what partitions have processed
-          └─ PartitionExecutor  _member/_partition.py  one per owned partition, in a cancel scope of its own
+          └─ PartitionExecutor  _member/_partition/_executor.py  one per owned partition, in its own scope
+             └─ Lane      _member/_partition/_lane.py  calls the function, again and again
 
-One event's way: `_broker/_redis/_reader` → `_member/_fetcher` → `_member/_backlog` → `_member/_events`
-(its source in `_member/_source`) → `_member/_committer`.
+One event's way: `_broker/_redis/_reader` → `_member/_fetcher` → `_member/_backlog` → `_partition/_source` →
+`_partition/_events` → `_member/_committer`.
 """

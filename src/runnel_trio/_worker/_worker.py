@@ -35,8 +35,8 @@ from runnel_trio._words import described
 from runnel_trio._worker._background import Background, Backgrounds
 from runnel_trio._worker._heartbeat import Heartbeat
 from runnel_trio._worker._last_word import ending_by, leave_word
-from runnel_trio._worker._member._caution import Turn
 from runnel_trio._worker._member._meter import Meter
+from runnel_trio._worker._member._partition._caution import Turn
 from runnel_trio._worker._member._rebalancer import Rebalancer
 from runnel_trio._worker._succession import Succession
 from runnel_trio.metrics import Metrics

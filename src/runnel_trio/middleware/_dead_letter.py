@@ -8,8 +8,9 @@ number share a slot, which is what lets one script do both, on a cluster too.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -29,12 +30,13 @@ from runnel_trio._codec import DecodeError, Record
 from runnel_trio._event import Event, Origin, Partition
 from runnel_trio._operations import Quarantined, predecessor
 from runnel_trio._rules._cursor import ORIGIN, parse_id
+from runnel_trio._rules._failure import SetAside
 from runnel_trio._stream import Stream
 from runnel_trio._telemetry import report
 from runnel_trio._traceback import note, said_elsewhere, told
 from runnel_trio.constants import Overflow
-from runnel_trio.exceptions import LeaseLost, Misconfigured, RecordInvalid, StreamFull
-from runnel_trio.interfaces import Middleware
+from runnel_trio.exceptions import Misconfigured, RecordInvalid, StreamFull
+from runnel_trio.interfaces import Failure, Middleware
 
 __all__ = ["Dead", "DeadLetterMiddleware", "Letter"]
 
@@ -138,33 +140,22 @@ class DeadLetterMiddleware(Middleware):
             )
         return (self.sink,)
 
-    async def handler(self, parent: AsyncIterator[Any], *, events: Any, **kwargs: Any) -> AsyncIterator[Any]:
-        """See `Middleware.handler`."""
-        async for item in parent:
-            try:
-                yield item
-            except GeneratorExit:
-                error = events.exception
-                blamed = isinstance(error, Exception) and not isinstance(error, LeaseLost)
-                if blamed and not events.retrying and not self.by_hand:
-                    self._set_aside(events, error)
-                raise
+    def on_failure(self, failure: Failure) -> SetAside | None:
+        """See `Middleware.on_failure`."""
+        if self.by_hand or not failure.is_behind(self):
+            return None
+        return SetAside(partial(self._letters_of, failure))
 
-    def _set_aside(self, events: Any, error: Exception) -> None:
-        """Let the policy decide where this cannot be done, and never in silence."""
-        failed = events.failed()  # not what was yielded last: links behind this one read ahead, or make lists
-        if not failed:
-            return
+    def _letters_of(self, failure: Failure) -> list[Output] | None:
+        """The letters of a failure; None where they cannot be stored, which is told."""
+        error, now = failure.error, datetime.now(UTC)
         try:
-            outputs = self._outputs(
-                events.stream, failed, said_elsewhere(error), told(error), datetime.now(UTC)
-            )
+            return self._outputs(failure.stream, failure.events, said_elsewhere(error), told(error), now)
         except (RecordInvalid, StreamFull) as fault:
-            place = f"{events.stream}[{failed[0].partition.number}]"
+            place = f"{failure.stream}[{failure.partition.number}]"
             report(logging.ERROR, "not-set-aside", place=place, sink=self.sink.name, reason=fault)
             note(error, f"It could not be stored in the dead-letter stream {self.sink.name!r}: {fault}")
-        else:
-            events.set_aside(outputs)
+            return None
 
     async def buried(
         self, broker: Broker, source: Stream[Any], place: ProcessorSpec, why: Quarantined

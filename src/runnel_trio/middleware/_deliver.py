@@ -59,9 +59,11 @@ class Deliver(Middleware):
                 if decode is None:
                     yield item
                 elif isinstance(item, Event):
-                    yield decode(item)
+                    if item._record is None:  # as `Event.record`, without a call
+                        item._record = decode(item)
+                    yield item._record
                 else:
-                    yield [decode(event) for event in item]
+                    yield [event.record() for event in item]
                 handled()
         except Interrupted:
             return

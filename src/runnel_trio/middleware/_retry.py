@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator
-from typing import Any
 
 import attrs
 
 from runnel_trio.exceptions import DeserializationError, Misconfigured, Poisoned
-from runnel_trio.interfaces import Middleware
+from runnel_trio.interfaces import Failure, Middleware, Retry
 
 __all__ = ["RetryMiddleware"]
 
@@ -74,7 +72,8 @@ class RetryMiddleware(Middleware):
         longest = min(self.maximum, self.delay * self.factor ** min(attempt - 1, 64))
         return longest * random.uniform(0.5, 1.0) if self.jitter else longest
 
-    async def handler(self, parent: AsyncIterator[Any], **kwargs: Any) -> AsyncIterator[Any]:
-        """Hand everything on: what is to be tried again is decided where the function is called."""
-        async for item in parent:
-            yield item
+    def on_failure(self, failure: Failure) -> Retry | None:
+        """See `Middleware.on_failure`."""
+        if self.wants(failure.error, failure.attempt):
+            return Retry(self.pause(failure.attempt))
+        return None

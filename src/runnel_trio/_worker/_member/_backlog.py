@@ -2,34 +2,26 @@
 
     offered by the fetcher → waiting → taken by the source → done → committed
 
-Entries are numbered as they come, from 0, and stand in one list; where each stage has got to is a number:
-
-    committed_to  ≤  done_to  ≤  taken_to  ≤  end
-                  ▲           ▲            ▲
-        unacknowledged     in hand      waiting
-
-So a step of one event is one addition, and nothing is moved about. What is committed leaves the list. Every
-method that changes it is synchronous: no task ever sees a half-made change, and no lock is needed.
+Entries are numbered as they come, from 0, and stand in one list; what is committed leaves it. `Progress`
+knows by their numbers which of them are done and which in hand; `Effects` holds what happens together with
+their acknowledgement. Every method that changes anything is synchronous: no task ever sees a half-made
+change, and no lock is needed.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from itertools import islice
 
 import attrs
 import trio
 
 from runnel_trio._broker._protocol import Commit, Entry, Lease, Output
+from runnel_trio._rules._progress import Progress
+from runnel_trio._worker._member._effects import Effects
+from runnel_trio._worker._member._prefetch import Prefetch
 
 __all__ = ["Backlog"]
-
-
-#: Entries that wait, at most, until it is known how large they are.
-_UNWEIGHED = 16
-#: Entries of each offer that are weighed.
-_SAMPLES = 8
 
 
 def _nothing() -> None:
@@ -45,27 +37,26 @@ class Backlog:
     """One owned partition's entries.
 
     Attributes:
-        capacity: at most so many entries wait.
-        most_bytes: and about so many bytes, as far as the sizes of those before tell; one entry always may.
+        capacity: at most this many entries wait.
+        most_bytes: at most about this many bytes wait, see `Prefetch`.
         position: id behind which to read next.
         committed: the cursor, as this owner knows it.
         commits: how many commits were made with its lease.
-        entries_read: how many entries stand at or before it; -1 when that is not known.
-        lease: on whose strength it is committed.
+        entries_read: how many entries stand at or before the cursor; -1 when that is not known.
+        lease: what entitles this owner to commit.
         on_room: called when there is room for a chunk again.
-        on_lost: called when the partition is no longer this owner's, or is not where it was left.
+        on_lost: called when the partition is no longer this owner's, or its cursor is not where it was left.
+        progress: which entries are done, and which in hand.
+        effects: what the commits of those that are done carry with them.
         closed: whether the source has ended: nothing is handed out any more.
         lost: whether it ended because the partition was lost: nothing is committed any more.
-        marked: whether the committer knows that something is done; never once it is closed: then it is looked
-            each time whether more may be done.
-        outputs: to be stored elsewhere together with the next commit.
-        full: whether the last commit found no room for them.
-        taken_to: number of the entry that is handed out next.
-        done_to: number behind the last entry that is done.
+        marked: whether the committer knows that something is done; never once it is closed: then each event
+            that is done asks whether it may be.
+        full: whether the last commit found no room for its outputs.
         committed_to: number behind the last entry that is committed.
-        cleared: how many entries may be taken before somebody must look whether more may be.
+        allowance: how many entries may be taken before somebody must look whether more may be.
         number: which partition.
-        chunk: how many entries the fetcher asks for at a time: half of what may wait, so that it is early.
+        prefetch: how many entries may wait, and how many are read at a time.
     """
 
     capacity: int
@@ -76,21 +67,17 @@ class Backlog:
     entries_read: int = 0
     on_room: Callable[[], None] = _nothing
     on_lost: Callable[[], None] = _nothing
+    progress: Progress = attrs.field(factory=Progress, init=False)
+    effects: Effects = attrs.field(factory=Effects, init=False)
     commits: int = attrs.field(default=0, init=False)
     closed: bool = attrs.field(default=False, init=False)
     lost: bool = attrs.field(default=False, init=False)
     marked: bool = attrs.field(default=False, init=False)
-    outputs: list[Output] = attrs.field(factory=list, init=False)
     full: bool = attrs.field(default=False, init=False)
-    taken_to: int = attrs.field(default=0, init=False)
-    done_to: int = attrs.field(default=0, init=False)
     committed_to: int = attrs.field(default=0, init=False)
-    cleared: int = attrs.field(default=0, init=False)
+    allowance: int = attrs.field(default=0, init=False)
     number: int = attrs.field(init=False)
-    chunk: int = attrs.field(init=False)
-    _roomy: int = attrs.field(init=False)
-    _batch: int = attrs.field(default=0, init=False)
-    _weight: float = attrs.field(default=0.0, init=False)
+    prefetch: Prefetch = attrs.field(init=False)
     _entries: list[Entry] = attrs.field(factory=list, init=False)
     _base: int = attrs.field(default=0, init=False)
     _before: bytes = attrs.field(init=False, default=attrs.Factory(_cursor, takes_self=True))
@@ -98,24 +85,12 @@ class Backlog:
 
     def __attrs_post_init__(self) -> None:
         self.number = self.lease.partition
-        self._size()
+        self.prefetch = Prefetch(self.capacity, self.most_bytes)
 
-    def _size(self) -> None:
-        # Twice a batch: with less, one that is more than half there would leave no room for its rest.
-        most = max(self._fitting(), 2 * self._batch)
-        self.chunk = max(1, most // 2)
-        self._roomy = most - self.chunk
-
-    def _fitting(self) -> int:
-        if self._weight:
-            return max(1, int(min(self.capacity, self.most_bytes / self._weight)))
-        return self.capacity if self.most_bytes == math.inf else min(self.capacity, _UNWEIGHED)
-
-    def _weigh(self, entries: Sequence[Entry]) -> None:
-        """Expect entries as large as these, of which a few tell."""
-        few = entries[:: len(entries) // _SAMPLES + 1]
-        self._weight = 1.0 + sum(sum(map(len, fields)) for _, fields in few) / len(few)
-        self._size()
+    @property
+    def chunk(self) -> int:
+        """How many entries the fetcher asks for at a time."""
+        return self.prefetch.chunk
 
     @property
     def end(self) -> int:
@@ -125,22 +100,32 @@ class Backlog:
     @property
     def waiting(self) -> int:
         """How many entries can be taken."""
-        return self.end - self.taken_to
+        return self.progress.waiting(self.end)
 
     @property
     def in_hand(self) -> int:
         """How many were taken and are not done."""
-        return self.taken_to - self.done_to
+        return self.progress.in_hand
+
+    @property
+    def handed_out(self) -> int:
+        """How many entries were handed out, those that were given back not counted."""
+        return self.progress.taken_to
+
+    @property
+    def last_in_hand(self) -> int:
+        """Number of the last entry that was taken."""
+        return self.progress.taken_to - 1
 
     @property
     def unacknowledged(self) -> int:
         """How many are done and not committed."""
-        return self.done_to - self.committed_to
+        return self.progress.prefix - self.committed_to
 
     @property
     def processed(self) -> bytes:
-        """Id of the last entry that is done."""
-        done = self.done_to - self._base
+        """Id of the last entry before which everything is done."""
+        done = self.progress.prefix - self._base
         return self._entries[done - 1][0] if done else self._before
 
     @property
@@ -151,7 +136,7 @@ class Backlog:
     @property
     def has_room(self) -> bool:
         """Whether a whole chunk fits."""
-        return not self.closed and self.waiting <= self._roomy
+        return not self.closed and self.waiting <= self.prefetch.low_water
 
     @property
     def head(self) -> bytes:
@@ -160,12 +145,12 @@ class Backlog:
         Raises:
             IndexError: none waits.
         """
-        return self._entries[self.taken_to - self._base][0]
+        return self._entries[self.progress.next - self._base][0]
 
     @property
     def first(self) -> bytes | None:
-        """The id of the entry that is handed out next when what was taken is given back."""
-        at = self.done_to - self._base
+        """The id of the first entry that is not done: handed out next when what was taken is given back."""
+        at = self.progress.prefix - self._base
         return self._entries[at][0] if at < len(self._entries) else None
 
     def offer(self, entries: Sequence[Entry]) -> None:
@@ -174,63 +159,63 @@ class Backlog:
             return
         self._entries.extend(entries)
         self.position = entries[-1][0]
-        if self.most_bytes < math.inf:
-            self._weigh(entries)
-        self.clear(self.cleared)
+        self.prefetch.weigh(entries)
+        self.allow(self.allowance)
         self.announce()
 
-    def _forget(self) -> None:
-        self._before = self.processed
-        del self._entries[: self.done_to - self._base]
-        self._base = self.done_to
+    def allow(self, most: int) -> None:
+        """Let up to ``most`` of those that wait be taken; fewer, if there is room for a chunk before that."""
+        over = self.waiting - self.prefetch.low_water
+        self.allowance = min(most, over if over > 0 else self.waiting)
 
-    def clear(self, most: int) -> None:
-        """Let up to so many be taken, of those that wait; fewer, if there is room for a chunk before that."""
-        over = self.waiting - self._roomy
-        self.cleared = min(most, over if over > 0 else self.waiting)
-
-    def take(self) -> Entry:
-        """The next entry, whose number was `taken_to`; it stays remembered until it is done.
+    def take(self) -> tuple[int, Entry]:
+        """The next entry and its number; it stays remembered until it is done.
 
         Raises:
             IndexError: none waits.
         """
-        at = self.taken_to
-        entry = self._entries[at - self._base]
-        self.taken_to = at + 1
-        self.cleared = cleared = self.cleared - 1
-        if cleared <= 0 and self.waiting == self._roomy:
+        progress = self.progress
+        if progress.in_order:  # in the ordinary way: as below, without a call
+            number = progress.taken_to
+            entry = self._entries[number - self._base]
+            progress.taken_to = number + 1
+        else:
+            entry = self._entries[progress.next - self._base]
+            number = progress.take()
+        self.allowance = allowance = self.allowance - 1
+        if allowance <= 0 and self.waiting == self.prefetch.low_water:
             self.on_room()
-        return entry
+        return number, entry
 
-    def take_many(self, most: int) -> Sequence[Entry]:
-        """As `take`, up to so many."""
-        before, at = self.waiting, self.taken_to - self._base
-        entries = self._entries[at : at + most]
-        self.taken_to += len(entries)
-        self.cleared -= len(entries)
-        if self.waiting <= self._roomy < before:
+    def take_many(self, most: int) -> list[tuple[int, Entry]]:
+        """Up to ``most`` entries and their numbers, as from `take`."""
+        before = self.waiting
+        take, entries, base = self.progress.take, self._entries, self._base
+        numbers = [take() for _ in range(min(most, before))]
+        self.allowance -= len(numbers)
+        if self.waiting <= self.prefetch.low_water < before:
             self.on_room()
-        return entries
+        return [(number, entries[number - base]) for number in numbers]
 
-    def done(self, number: int) -> None:
-        """Count as processed everything taken up to this entry, with what middleware left out on the way."""
-        if self.done_to <= number < self.taken_to:
-            self.done_to = number + 1
+    def done(self, number: int, outputs: Sequence[Output] = ()) -> None:
+        """Count as processed everything taken up to this entry, with what middleware left out on the way.
 
-    def all_done(self) -> None:
-        """Count as processed everything taken."""
-        self.done_to = self.taken_to
+        Args:
+            number: of the entry.
+            outputs: to be stored elsewhere by the commit that acknowledges it.
+        """
+        if outputs and self.progress.is_in_hand(number):
+            self.effects.join(number, outputs)
+        self.progress.done_up_to(number)
 
-    def taken_up_to(self, number: int | None) -> list[Entry]:
-        """What was taken and is not done, up to the entry of this number; None for all."""
-        end = self.taken_to if number is None else number + 1
-        return list(islice(self._entries, self.done_to - self._base, end - self._base))
+    def entries_in_hand(self, last: int) -> list[Entry]:
+        """What was taken and is not done, up to the entry of this number."""
+        return [self._entries[number - self._base] for number in self.progress.numbers_in_hand(last)]
 
     def give_back(self) -> None:
         """Let what was taken and is not done be taken again."""
-        self.taken_to = self.done_to
-        self.cleared = 0
+        self.progress.give_all_back()
+        self.allowance = 0
 
     def commit(self) -> Commit:
         """The commit of everything done so far."""
@@ -242,7 +227,7 @@ class Backlog:
             self.processed,
             self.entries_read + self.unacknowledged if known else -1,
             self.position,
-            tuple(self.outputs),
+            self.effects.of_prefix(self.progress.prefix) if self.effects else (),
         )
 
     def acknowledged(self, commit: Commit, count: int) -> None:
@@ -251,9 +236,15 @@ class Backlog:
         if self.entries_read >= 0:  # not the commit's: it may have been recounted since that left
             self.entries_read += count
         self.committed_to += count
+        if self.effects:
+            self.effects.forget(self.committed_to)
         self._forget()
-        del self.outputs[: len(commit.outputs)]
         self.announce()
+
+    def _forget(self) -> None:
+        self._before = self.processed
+        del self._entries[: self.progress.prefix - self._base]
+        self._base = self.progress.prefix
 
     def refused(self) -> None:
         """A commit found no room for its outputs; it may be tried again."""
@@ -270,20 +261,18 @@ class Backlog:
         self.close()
         self.on_lost()
 
-    def grow(self, capacity: int) -> None:
-        """Hold at least ``capacity`` entries from now on, whatever they weigh: a batch must fit."""
-        if capacity > self._batch:
-            self._batch = capacity
-            self._size()
-            self.cleared = 0
+    def grow(self, count: int) -> None:
+        """Let a list of ``count`` entries wait from now on."""
+        if self.prefetch.fit(count):
+            self.allowance = 0
             self.on_room()
 
     def close(self) -> None:
         """End the source: what waits is left to the next owner."""
         self.closed = True
         self.marked = False
-        self.cleared = 0
-        del self._entries[self.taken_to - self._base :]
+        self.allowance = 0
+        del self._entries[self.progress.taken_to - self._base :]
         self.announce()
 
     async def changed(self) -> None:

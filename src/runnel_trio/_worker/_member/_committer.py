@@ -155,19 +155,17 @@ class Committer:
         """A stream that outputs go to has got other partitions: let them go there."""
         current: dict[StreamSpec, StreamSpec] = {}
         try:
-            for stream in {output.stream for output in backlog.outputs}:
+            for stream in {output.stream for output in backlog.effects.outputs}:
                 current[stream] = (await self.broker.relearn(stream)).current
         except BaseException:
             self._end([backlog])
             raise
         for sink in self.sinks:
             sink.adopt(current.get(sink.spec, sink.spec))
-        before = tuple(backlog.outputs)
-        backlog.outputs[:] = [x.redirected(current.get(x.stream, x.stream), backlog.number) for x in before]
-        if tuple(backlog.outputs) == before:
-            backlog.refused()  # nothing is known that would help; it is tried again, as without room
-        else:
+        if backlog.effects.redirect(current, backlog.number):
             self.hurry(backlog)
+        else:
+            backlog.refused()  # nothing is known that would help; it is tried again, as without room
 
     def _end(self, backlogs: Sequence[Backlog]) -> None:
         """Nobody commits any more: let nobody wait for it."""
@@ -186,6 +184,6 @@ class Committer:
 
 
 def _tell_of_no_room(backlog: Backlog) -> bool:
-    where = sorted({f"{output.stream.name}[{output.partition}]" for output in backlog.outputs})
+    where = sorted({f"{output.stream.name}[{output.partition}]" for output in backlog.effects.outputs})
     report(logging.WARNING, "no-room", partition=backlog.number, waits_for=",".join(where))
     return True

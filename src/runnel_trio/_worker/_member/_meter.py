@@ -67,16 +67,15 @@ class Meter:
         """See `Metrics.aged`."""
         self.metrics.aged(self.stream, self.processor, seconds, events)
 
-    def failed(self, backlog: Backlog, then: str, events: int) -> None:
-        """The handling failed, and what comes of it is about to be done.
+    def failed(self, backlog: Backlog, then: str, events: int, last: int) -> None:
+        """The handling of so many events failed, and ``then`` is about to be done about it.
 
-        Those that are then counted as done, ignored or set aside, are told apart when that is committed.
+        Those that count as done then, ignored or set aside, are told apart when that is committed: by
+        ``last``, the number of the last of them.
         """
         self.metrics.failed(self.stream, self.processor, then, events)
         if then in {"ignored", "set_aside"}:
-            # What is done next ends with these: so many entries, up to this number.
-            end = backlog.done_to + events
-            self._unusual.setdefault(backlog, []).append((end, then, events))
+            self._unusual.setdefault(backlog, []).append((last, then, events))
 
     def committed(self, backlogs: Collection[Backlog], events: int, refused: int, seconds: float) -> None:
         """So many acknowledgements of these backlogs are on the server, by one commit."""
@@ -86,7 +85,7 @@ class Meter:
             self.metrics.commit_refused(self.stream, self.processor, refused)
         for backlog in backlogs if self._unusual else ():
             unusual = self._unusual.get(backlog, [])
-            while unusual and unusual[0][0] <= backlog.committed_to:
+            while unusual and unusual[0][0] < backlog.committed_to:
                 _, outcome, count = unusual.pop(0)
                 self.metrics.acknowledged(self.stream, self.processor, outcome, count)
                 events -= count

@@ -35,12 +35,11 @@ from runnel_trio._scopes import LAST_WORDS, shielded
 from runnel_trio._telemetry import Tally, report
 from runnel_trio._worker._heartbeat import Heartbeat
 from runnel_trio._worker._member._backlog import Backlog
-from runnel_trio._worker._member._caution import Caution, Turn
 from runnel_trio._worker._member._committer import Committer
 from runnel_trio._worker._member._fetcher import Fetcher, lanes_for
-from runnel_trio._worker._member._measured import source_maker
 from runnel_trio._worker._member._meter import Meter
-from runnel_trio._worker._member._partition import PartitionExecutor, tell_of_standing
+from runnel_trio._worker._member._partition._caution import Caution, Turn
+from runnel_trio._worker._member._partition._executor import PartitionExecutor, tell_of_standing
 from runnel_trio._worker._member._resync import Doubt, resync, tell_of_rewriting
 from runnel_trio._worker._member._seat import Seat, told_by
 from runnel_trio._worker._member._unowned import look_out
@@ -389,30 +388,16 @@ class Rebalancer:
             lease=lease,
         )
         limits = {"max_attempts": processor.max_attempts, "max_unacked": processor.max_unacked}
-        caution = Caution.after(granted, self.broker, self.spec, backlog, turn=self.turn, **limits)
         return PartitionExecutor(
             broker=self.broker,
-            processor=self.spec,
+            processor=processor,
+            spec=self.spec,
+            granted=granted,
             backlog=backlog,
             committer=self._committer,
+            trust=self._seat.trust,
+            caution=Caution.after(granted, self.broker, self.spec, backlog, turn=self.turn, **limits),
             counts=self.counts,
-            function=processor.function,
-            middleware=processor.middleware,
-            policy=processor.exception_policy,
-            grace_period=processor.grace_period,
-            halt=self.halt,
-            caution=caution,
             meter=self.meter,
-            make_source=source_maker(
-                processor,
-                granted,
-                backlog,
-                key=self.broker.log_key(self.spec.stream, lease.partition),
-                layout=self.spec.stream.layout,
-                trust=self._seat.trust,
-                clock=self.broker.clock,
-                committer=self._committer,
-                caution=caution,
-                meter=self.meter,
-            ),
+            halt=self.halt,
         )

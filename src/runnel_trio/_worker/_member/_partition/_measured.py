@@ -17,24 +17,12 @@ docs/benchmarks compares.)
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from typing import Any
-
 import attrs
 
-from runnel_trio._broker._protocol import Acquired
-from runnel_trio._event import Origin, Partition
-from runnel_trio._processor import Processor
-from runnel_trio._rules._cursor import ORIGIN, parse_id
-from runnel_trio._worker._member._backlog import Backlog
-from runnel_trio._worker._member._caution import Caution
-from runnel_trio._worker._member._committer import Committer
 from runnel_trio._worker._member._meter import Meter
-from runnel_trio._worker._member._source import Source
-from runnel_trio._worker._member._trust import Trust
+from runnel_trio._worker._member._partition._source import Source
 
-__all__ = ["MeasuredSource", "source_maker"]
+__all__ = ["MeasuredSource"]
 
 #: Seconds after which what was found out is told: as long as a slice, so single events are told at each look.
 _TELL = 0.0015
@@ -70,12 +58,12 @@ class MeasuredSource(Source):
             if backlog.waiting < batch[0]:
                 self._tell()
             return  # a list is still to be gathered, and looked for once more
-        self._from, self._began = backlog.taken_to, self.clock()
+        self._from, self._began = backlog.handed_out, self.clock()
         if not self._events:
             self._since = self._began
             self._age = self.meter.id_time() - int(backlog.head.partition(b"-")[0]) / 1000
 
-    def ended(self) -> None:
+    def end_call(self) -> None:
         """What was handed out is handled, or has failed."""
         if self._from >= 0:
             self._look()
@@ -83,7 +71,7 @@ class MeasuredSource(Source):
 
     def _look(self) -> None:
         """Add what was handed out since the last look."""
-        events, self._from = self.backlog.taken_to - self._from, -1
+        events, self._from = self.backlog.handed_out - self._from, -1
         if not events:
             return
         now = self.clock()
@@ -104,40 +92,3 @@ class MeasuredSource(Source):
             self.meter.aged(max(0.0, self._age), self._events)
             self.meter.handled(self._took / self._calls, self._calls)
             self._took, self._calls, self._events = 0.0, 0, 0
-
-
-def source_maker(
-    processor: Processor[Any],
-    granted: Acquired,
-    backlog: Backlog,
-    *,
-    key: str,
-    layout: int,
-    trust: Trust,
-    clock: Callable[[], float],
-    committer: Committer,
-    caution: Caution | None,
-    meter: Meter | None,
-) -> Callable[[], Source]:
-    """What makes a source for each call of a processor function over a partition.
-
-    With a meter it is of another class: so one without has no step more for that.
-    """
-    lease = granted.lease
-    origin = Origin(
-        partition=Partition(number=lease.partition, key=key, epoch=lease.epoch, layout=layout),
-        group=processor.name.encode(),
-        decode=processor.stream.decode,
-        recovering_to=parse_id(granted.read_to or ORIGIN),
-    )
-    return partial(
-        Source if meter is None else partial(MeasuredSource, meter=meter),
-        backlog=backlog,
-        origin=origin,
-        max_unacked=processor.max_unacked,
-        trust=trust,
-        clock=clock,
-        processed=committer.mark,
-        hurry=committer.hurry,
-        caution=caution,
-    )

@@ -9,7 +9,7 @@ The test at the top runs once per event, and is all that one costs here beyond i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import attrs
 import trio
@@ -17,7 +17,7 @@ import trio
 from runnel_trio._broker._protocol import Entry
 from runnel_trio._event import Event, Origin
 from runnel_trio._worker._member._backlog import Backlog
-from runnel_trio._worker._member._caution import Caution
+from runnel_trio._worker._member._partition._caution import Caution
 from runnel_trio._worker._member._trust import Trust
 
 __all__ = ["Source"]
@@ -61,14 +61,13 @@ class Source:
         if self.batch is not None:
             return await self._next_batch(*self.batch)
         backlog = self.backlog
-        if backlog.cleared <= 0 or self.clock() >= self._pause_at:
+        if backlog.allowance <= 0 or self.clock() >= self._pause_at:
             await self._clearance(1)
-        number = backlog.taken_to
-        xid, fields = backlog.take()
+        number, (xid, fields) = backlog.take()
         return Event(self.origin, xid, fields, number)
 
-    def ended(self) -> None:
-        """The call of the function has ended; for who measures."""
+    def end_call(self) -> None:
+        """The call of the function has ended: a source that measures reports what it has."""
 
     async def _next_batch(self, count: int, within: float) -> list[Event]:
         backlog = self.backlog
@@ -77,7 +76,7 @@ class Source:
             count = 1  # alone, and at once
         else:
             await self._gathered(count, within)
-        return self._listed(backlog.take_many(count))
+        return [Event(self.origin, xid, fields, number) for number, (xid, fields) in backlog.take_many(count)]
 
     async def _gathered(self, count: int, within: float) -> None:
         backlog = self.backlog
@@ -85,10 +84,6 @@ class Source:
             while backlog.waiting < count and not backlog.closed:
                 await backlog.changed()
         await self._clearance(count)
-
-    def _listed(self, entries: Sequence[Entry]) -> list[Event]:
-        origin, first = self.origin, self.backlog.taken_to - len(entries)
-        return [Event(origin, xid, fields, number) for number, (xid, fields) in enumerate(entries, first)]
 
     async def _clearance(self, count: int) -> None:
         """Wait until an item of up to ``count`` events may be handed out.
@@ -122,7 +117,7 @@ class Source:
             await backlog.changed()
             self._slice_end = self.clock() + _SLICE
         # Careful, it looks again before every event.
-        backlog.clear(1 if self._careful else max(1, self.max_unacked - backlog.unacknowledged))
+        backlog.allow(1 if self._careful else max(1, self.max_unacked - backlog.unacknowledged))
         self._pause_at = min(self._slice_end, self.trust.until)
 
     async def _mark(self, caution: Caution) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from itertools import takewhile
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 import attrs
@@ -18,10 +19,11 @@ import trio
 
 from runnel_trio._broker._protocol import Output
 from runnel_trio._event import Event, Partition
+from runnel_trio._rules._failure import Decision, Retry
 from runnel_trio._words import described
-from runnel_trio._worker._member._source import Source
+from runnel_trio._worker._member._partition._source import Source
 from runnel_trio.exceptions import Misconfigured
-from runnel_trio.interfaces import Middleware
+from runnel_trio.interfaces import Failure, Middleware
 from runnel_trio.middleware._deliver import Deliver, Interrupted
 
 __all__ = ["Batches", "Events", "explain"]
@@ -61,7 +63,9 @@ class Events(Generic[R]):
         exception: what made this call end: the function's, a link's or the decoder's exception, `LeaseLost`,
             or Trio's Cancelled; None as long as nothing did. For middleware, which otherwise sees
             GeneratorExit.
-        retrying: whether the events in hand will be handed out again: for middleware, when a call has failed.
+        decision: what becomes of the events in hand when the call has failed, see `Middleware.on_failure`;
+            None as long as it has not.
+        outputs: what is stored elsewhere when they are acknowledged.
 
     Example:
         Inside ``@app.processor(orders)``::
@@ -77,14 +81,15 @@ class Events(Generic[R]):
     _tried: tuple[bytes, int] = attrs.field(default=(b"", 0), alias="tried")
     _grace_period: float = attrs.field(default=math.inf, alias="grace_period")
     _interrupted: Callable[[], bool] = attrs.field(default=_never, alias="interrupted")
+    _decide: Callable[[Any, BaseException], tuple[Decision, Sequence[Output]]] = attrs.field(alias="decide")
     exception: BaseException | None = attrs.field(default=None, init=False)
+    decision: Decision | None = attrs.field(default=None, init=False)
+    outputs: Sequence[Output] = attrs.field(default=(), init=False)
     _deserialize: bool = attrs.field(default=False, init=False)
-    _links: list[Any] = attrs.field(factory=list, init=False)
+    _links: list[tuple[Middleware, Any]] = attrs.field(factory=list, init=False)
     _chain: Any = attrs.field(default=None, init=False)
     _in_hand: Any = attrs.field(default=None, init=False)
     begun: bool = attrs.field(default=False, init=False)
-    retrying: bool = attrs.field(default=False, init=False)
-    _aside: list[Output] | None = attrs.field(default=None, init=False)
 
     @property
     def partition(self) -> Partition:
@@ -96,6 +101,11 @@ class Events(Generic[R]):
         """Which try this is of what is in hand, or comes next, counted from 1; see `RetryMiddleware`."""
         xid, tries = self._tried
         return tries + 1 if xid == self._source.backlog.first else 1
+
+    @property
+    def retrying(self) -> bool:
+        """Whether a call has failed and the events in hand will be handed out again."""
+        return isinstance(self.decision, Retry)
 
     def take(self, n: int, within: float) -> Batches[R]:
         """Iterate over lists of up to ``n`` events, acknowledged as one.
@@ -154,17 +164,28 @@ class Events(Generic[R]):
 
         Cancellation: may leave links unclosed; the framework calls it shielded.
         """
-        self._source.ended()
+        self._source.end_call()
         if self._chain is None:
             self._chain = _nothing()
+        self._decide_if_failed()
         while self._links:
-            link = self._links.pop()
+            _, link = self._links.pop()
             try:
                 await link.aclose()
             except trio.Cancelled:
                 raise
             except BaseException as error:
                 self.broken(error)
+                self._decide_if_failed()
+
+    def fail(self, error: BaseException) -> None:
+        """The function has raised this; what a link has raised before counts, unless this ends the worker."""
+        if self.exception is None or not isinstance(error, Exception):
+            self.exception = error
+
+    def _decide_if_failed(self) -> None:
+        if self.exception is not None and self.decision is None:
+            self.decision, self.outputs = self._decide(self, self.exception)
 
     def hold(self, item: Event | list[Event]) -> None:
         """For the acknowledging link: the function is given this.
@@ -190,57 +211,64 @@ class Events(Generic[R]):
                     raise Interrupted
                 self._source.processed(backlog)
             self._in_hand = None
-            backlog.done(item._number if isinstance(item, Event) else _last(item))
+            backlog.progress.done_up_to(item._number if isinstance(item, Event) else _last(item))
 
-    def finished(self) -> None:
+    def finish(self) -> None:
         """At the end of a call: the function is through with what it was given."""
         item, self._in_hand = self._in_hand, None
         if item is not None:
-            self._source.backlog.done(item._number if isinstance(item, Event) else _last(item))
+            self._source.backlog.done(_last(item))
             self._source.processed(self._source.backlog)
+
+    def finish_failed(self) -> None:
+        """Count what has failed as handled, and store `outputs` with its acknowledgement.
+
+        If a link has failed, that is everything it was given.
+        """
+        self._source.backlog.done(self.last_in_hand, self.outputs)
+        self._source.processed(self._source.backlog)
+        self._in_hand = None
+
+    @property
+    def last_in_hand(self) -> int:
+        """The number of the last event that the function was given; if it was given none, that was taken."""
+        return self._source.backlog.last_in_hand if self._in_hand is None else _last(self._in_hand)
 
     @property
     def has_in_hand(self) -> bool:
         """Whether the function was given something that is not acknowledged."""
         return self._in_hand is not None
 
-    def ignored(self) -> None:
-        """For the policy IGNORE: what failed counts as handled; if that was a link, all it was given does."""
-        if self.has_in_hand:
-            self.finished()
-            return
-        backlog = self._source.backlog
-        backlog.all_done()
-        self._source.processed(backlog)
-
     def failed(self) -> list[Event]:
         """For links, when a call has failed: the events in hand; all that were taken, if a link failed."""
         if self._in_hand is not None:
             return _listed(self._in_hand)
-        return [self._source.event_of(entry) for entry in self._source.backlog.taken_up_to(None)]
+        backlog, source = self._source.backlog, self._source
+        return [source.event_of(entry) for entry in backlog.entries_in_hand(backlog.last_in_hand)]
 
-    def failed_ids(self) -> list[bytes]:
-        """The ids of what failed: what the function was given, with what links left out on the way to it."""
-        given = None if self._in_hand is None else _listed(self._in_hand)
-        taken = self._source.backlog.taken_up_to(None if given is None else _last(given))
-        return [xid for xid, _ in taken] or [event.xid for event in given or ()]
+    def ids_in_hand(self) -> list[bytes]:
+        """The ids of what the function was given, with what links left out on the way to it.
 
-    def set_aside(self, outputs: Sequence[Output]) -> None:
-        """For a link, when a call has failed: store this instead of `failed`, and count those as handled.
-
-        Both happen in one step on the server, or neither.
+        If it was given nothing, the ids of all that was taken.
         """
-        self._aside = list(outputs)
+        taken = self._source.backlog.entries_in_hand(self.last_in_hand)
+        return [xid for xid, _ in taken] or [event.xid for event in _listed(self._in_hand or [])]
 
-    @property
-    def is_set_aside(self) -> bool:
-        """Whether a link takes care of what failed."""
-        return self._aside is not None
+    def failure(self, error: Exception) -> Failure:
+        """What has failed, for those who decide about it."""
+        return Failure(
+            error=error,
+            attempt=self.attempt,
+            events=self.failed(),
+            stream=self.stream,
+            partition=self.partition,
+            in_front=self._links_in_front(),
+        )
 
-    def handled_aside(self) -> None:
-        """What failed is handled, in that it is stored elsewhere with the next commit."""
-        self._source.backlog.outputs.extend(self._aside or ())
-        self.ignored()
+    def _links_in_front(self) -> list[Middleware]:
+        """The links that still wait at their yield, with those among them that have none."""
+        waiting = {id(link) for link, chain in self._links if getattr(chain, "ag_frame", chain) is not None}
+        return list(takewhile(lambda link: id(link) in waiting or _only_decides(link), self._middleware))
 
     def broken(self, error: BaseException) -> None:
         """For the links: what failed here was not the function."""
@@ -255,12 +283,14 @@ class Events(Generic[R]):
         chain: Any = self._source
         decode = self._source.origin.decode if self._deserialize else None
         for link in (*self._middleware, Deliver(decode)):
+            if _only_decides(link):
+                continue
             chain = link.handler(chain, events=self)
             if not hasattr(chain, "__anext__") or not hasattr(chain, "aclose"):
                 raise Misconfigured(
                     f"{type(link).__name__}.handler must be an async generator: `async def` with a `yield`"
                 )
-            self._links.append(chain)
+            self._links.append((link, chain))
         return chain
 
     def _refuse_when_begun(self, method: str) -> None:
@@ -308,8 +338,17 @@ async def _nothing() -> AsyncIterator[Any]:
     yield
 
 
-def _last(items: list[Event]) -> int:
-    return items[-1]._number if items else -1
+def _only_decides(link: Middleware) -> bool:
+    """Whether a link has no place in the chain, since it only decides about failures."""
+    own = type(link)
+    return own.handler is Middleware.handler and own.on_failure is not Middleware.on_failure
+
+
+def _last(item: Event | list[Event]) -> int:
+    """The number of the last event of what the function was given."""
+    if isinstance(item, Event):
+        return item._number
+    return item[-1]._number if item else -1
 
 
 def _listed(item: Event | list[Event]) -> list[Event]:

@@ -1,0 +1,1 @@
+"""What each owned partition has."""

@@ -1,0 +1,196 @@
+"""One owned partition: its processor function runs in a cancel scope of its own.
+
+    RUNNING ──drain()──▶ DRAINING ──function returns, or grace is over──▶ settled, released
+       └────────────── the partition is lost ──▶ cancelled, nothing committed
+
+The executor owns the beginning and the end; calling the function is the lane's business.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import attrs
+
+from runnel_trio._broker._protocol import Acquired, Broker, ProcessorSpec, Quarantine
+from runnel_trio._event import Origin, Partition
+from runnel_trio._processor import Processor
+from runnel_trio._rules._cursor import ORIGIN, parse_id
+from runnel_trio._scopes import holds_cancellation, unwrapped
+from runnel_trio._telemetry import Handling, Tally, handling, report
+from runnel_trio._worker._member._backlog import Backlog
+from runnel_trio._worker._member._committer import Committer
+from runnel_trio._worker._member._meter import Meter
+from runnel_trio._worker._member._partition._caution import Caution
+from runnel_trio._worker._member._partition._failure import FailureHandler
+from runnel_trio._worker._member._partition._lane import Lane
+from runnel_trio._worker._member._partition._measured import MeasuredSource
+from runnel_trio._worker._member._partition._scope import PartitionScope
+from runnel_trio._worker._member._partition._source import Source
+from runnel_trio._worker._member._trust import Trust
+
+__all__ = ["PartitionExecutor", "tell_of_standing"]
+
+
+@attrs.define(eq=False, kw_only=True)
+class PartitionExecutor:
+    """Owns one partition's end: what it runs, how it ends, and that the lease is given up.
+
+    Attributes:
+        broker: where the lease is.
+        processor: whose function runs.
+        spec: the processor's, as the server has it.
+        granted: the lease, and where the partition stood when it was granted.
+        backlog: the partition's entries.
+        committer: commits what is done.
+        trust: until when the lease may be relied on.
+        caution: the care that the partition needs after a crash; None: none.
+        counts: the worker's, of events that did not go the usual way.
+        meter: told of what is handled and what fails; None: nobody measures.
+        halt: told of the exception that stops the worker.
+        scope: everything that runs for this partition.
+    """
+
+    broker: Broker
+    processor: Processor[Any]
+    spec: ProcessorSpec
+    granted: Acquired
+    backlog: Backlog
+    committer: Committer
+    trust: Trust
+    caution: Caution | None
+    counts: Tally
+    meter: Meter | None
+    halt: Callable[[BaseException], None]
+    scope: PartitionScope = attrs.field(init=False)
+    _failures: FailureHandler = attrs.field(init=False)
+    _lane: Lane = attrs.field(init=False)
+    _released: bool = attrs.field(default=False, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        processor = self.processor
+        self.scope = PartitionScope(processor.grace_period)
+        self.backlog.on_lost = self.scope.within.cancel
+        self._failures = FailureHandler(
+            broker=self.broker,
+            processor=self.spec,
+            module=processor.function.__module__,
+            middleware=processor.middleware,
+            policy=processor.exception_policy,
+            backlog=self.backlog,
+            scope=self.scope,
+            committer=self.committer,
+            counts=self.counts,
+            meter=self.meter,
+            halt=self.halt,
+        )
+        self._lane = Lane(
+            processor=self.spec,
+            function=processor.function,
+            middleware=processor.middleware,
+            backlog=self.backlog,
+            scope=self.scope,
+            make_source=self._source_factory(),
+            failures=self._failures,
+            halt=self.halt,
+        )
+
+    @property
+    def released(self) -> bool:
+        """Whether the lease was given up, with a quarantine or by itself."""
+        return self._released or self._failures.quarantined
+
+    def drain(self) -> None:
+        """Hand out nothing more; what is in hand may end within the grace period."""
+        self.backlog.close()
+        self.scope.drain()
+
+    def abort(self) -> None:
+        """Cancel what is in hand; what was handled is still committed, if that can be done at once."""
+        self.backlog.close()
+        self.scope.abort()
+
+    async def run(self) -> None:
+        """Until drained or lost: then everything handled is committed, and the lease given up."""
+        handling.set(
+            Handling(
+                member=self.backlog.lease.owner,
+                processor=self.spec.name,
+                partition=self.backlog.number,
+                first_in_hand=self._first_in_hand,
+            )
+        )
+        try:
+            with self.scope.within:
+                await self._lane.run()
+        except BaseException as error:  # raised while it was being cancelled
+            if holds_cancellation(error):
+                raise
+            self._failures.leave(unwrapped(error))
+        finally:
+            self.backlog.close()
+            with self.scope.shielded(self.scope.seconds_left()):
+                await self._give_up()
+            if self.caution is not None:
+                self.caution.end()
+
+    def __repr__(self) -> str:
+        backlog = self.backlog
+        state = "LOST" if backlog.lost else "DRAINING" if backlog.closed else "RUNNING"
+        where = f"{self.spec.stream.name}/{self.spec.name}[{backlog.number}]"
+        at = backlog.processed.decode()
+        return f"<PartitionExecutor {where} {state} at {at} backlog {backlog.waiting}>"
+
+    def _first_in_hand(self) -> bytes | None:
+        return self.backlog.first if self.backlog.in_hand else None
+
+    def _source_factory(self) -> Callable[[], Source]:
+        """What makes a source for each call of the function.
+
+        With a meter it is of another class, so that one which measures nothing has no step more for that.
+        """
+        lease, stream = self.granted.lease, self.spec.stream
+        origin = Origin(
+            partition=Partition(
+                number=lease.partition,
+                key=self.broker.log_key(stream, lease.partition),
+                epoch=lease.epoch,
+                layout=stream.layout,
+            ),
+            group=self.processor.name.encode(),
+            decode=self.processor.stream.decode,
+            key_bytes=self.processor.stream.key_bytes,
+            recovering_to=parse_id(self.granted.read_to or ORIGIN),
+        )
+        return partial(
+            Source if self.meter is None else partial(MeasuredSource, meter=self.meter),
+            backlog=self.backlog,
+            origin=origin,
+            max_unacked=self.processor.max_unacked,
+            trust=self.trust,
+            clock=self.broker.clock,
+            processed=self.committer.mark,
+            hurry=self.committer.hurry,
+            caution=self.caution,
+        )
+
+    async def _give_up(self) -> None:
+        if not self.backlog.lost and not self.released:
+            await self.committer.settle(self.backlog)
+            await self.broker.release(self.spec, [self.backlog.lease])
+            self._released = True
+
+
+def tell_of_standing(stream: str, why: Quarantine, member: str) -> None:
+    """Log that a partition is in quarantine, or paused; not once more by the member that has put it there."""
+    if why.member == member:
+        return
+    place = f"{stream}[{why.partition}]"
+    if why.is_pause:
+        report(logging.WARNING, "paused", place=place, since=why.time, by=why.member, reason=why.error)
+    else:
+        facts = {"xid": why.first.decode(), "since": why.time, "error": why.error}
+        report(logging.ERROR, "stands-still", place=place, **facts)

@@ -1,0 +1,215 @@
+"""Decides what becomes of the events that a call has failed with (`_rules/_failure`), and carries it out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import attrs
+import trio
+
+from runnel_trio._broker._protocol import Broker, Output, ProcessorSpec, Quarantine
+from runnel_trio._rules._cursor import after
+from runnel_trio._rules._failure import Decision, Retry, SetAside, decide
+from runnel_trio._scopes import holds_cancellation
+from runnel_trio._telemetry import Tally, report
+from runnel_trio._traceback import is_from_terminal, note, said_elsewhere, shown_at, told
+from runnel_trio._words import described
+from runnel_trio._worker._member._backlog import Backlog
+from runnel_trio._worker._member._committer import Committer
+from runnel_trio._worker._member._meter import Meter
+from runnel_trio._worker._member._partition._events import Events
+from runnel_trio._worker._member._partition._scope import PartitionScope
+from runnel_trio.constants import ExceptionPolicy
+from runnel_trio.exceptions import LeaseLost
+from runnel_trio.interfaces import Failure, Middleware
+
+__all__ = ["FailureHandler"]
+
+
+@attrs.define(eq=False, kw_only=True)
+class FailureHandler:
+    """One partition's failures.
+
+    Attributes:
+        broker: where the partition is put into quarantine.
+        processor: whose partition it is.
+        module: name of the module that its function is in, for the commands that an operator may type.
+        middleware: the links that may decide.
+        policy: what happens when none of them does.
+        backlog: the partition's entries.
+        scope: what the function runs in.
+        committer: commits what was done before.
+        counts: the worker's, of events that did not go the usual way.
+        meter: told of what fails.
+        halt: told of the exception that stops the worker.
+        tried: the id of the event that was tried last and is to be tried again, and how often it was.
+        quarantined: whether the lease was given up with a quarantine.
+    """
+
+    broker: Broker
+    processor: ProcessorSpec
+    module: str
+    middleware: Sequence[Middleware]
+    policy: ExceptionPolicy
+    backlog: Backlog
+    scope: PartitionScope
+    committer: Committer
+    counts: Tally
+    meter: Meter | None
+    halt: Callable[[BaseException], None]
+    tried: tuple[bytes, int] = attrs.field(default=(b"", 0), init=False)
+    quarantined: bool = attrs.field(default=False, init=False)
+
+    def decide(self, events: Events[Any], error: BaseException) -> tuple[Decision, Sequence[Output]]:
+        """What becomes of what a call has in hand, and what is stored elsewhere if it is set aside."""
+        given_up = isinstance(error, LeaseLost) or holds_cancellation(error)
+        in_hand = self.backlog.in_hand > 0
+        proposed: Decision | None = None
+        outputs: Sequence[Output] = ()
+        if isinstance(error, Exception) and in_hand and not given_up:
+            proposed, outputs = self._proposed(events.failure(error))
+        decision = decide(
+            error,
+            given_up=given_up,
+            cancelled=self.scope.cancelled,
+            in_hand=in_hand,
+            proposed=proposed,
+            policy=self.policy,
+        )
+        return decision, outputs
+
+    def _proposed(self, failure: Failure) -> tuple[Decision | None, Sequence[Output]]:
+        """What the rules say, and what is to be stored elsewhere then."""
+        found = [_ask(link, failure) for link in self.middleware]
+        for proposed in sorted(found, key=lambda x: not isinstance(x, Retry)):
+            outputs = proposed.prepare() if isinstance(proposed, SetAside) else ()
+            if proposed is not None and outputs is not None:
+                return proposed, outputs
+        return None, ()
+
+    async def carry_out(self, error: BaseException, events: Events[Any]) -> None:
+        """Do what was decided about a call that has ended with this error.
+
+        Cancellation: nothing is acknowledged that was not before.
+        """
+        decision, ids = events.decision, events.ids_in_hand()
+        if not isinstance(error, Exception):
+            self.leave(error, ids)
+        elif not self.scope.cancelled:
+            await self.committer.settle(self.backlog)
+            await self._carry_out(decision, error, events, ids)
+        elif decision is ExceptionPolicy.HALT:
+            self.halt(error)
+        else:  # raised on the way out of a cancellation: the events have not failed
+            report(logging.ERROR, "failed-when-cancelled", place=self._place, error=shown_at(error, ""))
+
+    async def _carry_out(
+        self, decision: Decision | None, error: Exception, events: Events[Any], ids: Sequence[bytes]
+    ) -> None:
+        if isinstance(decision, Retry):
+            self._measure("retried", len(ids))
+            await self._wait_to_retry(decision.pause, error, events.attempt)
+        elif isinstance(decision, SetAside):
+            self._report("set-aside", error, ids, events.last_in_hand)
+            events.finish_failed()
+            await self.committer.settle(self.backlog)
+        elif decision is ExceptionPolicy.IGNORE:
+            self._report("ignored", error, ids, events.last_in_hand)
+            events.finish_failed()
+        elif decision is ExceptionPolicy.QUARANTINE:
+            await self._quarantine(error, ids)
+        else:
+            if ids:
+                self._report("halted", error, ids, leave_out=self._leave_out(ids))
+            else:
+                self._measure("halted", 0)
+            self._halt(error)
+
+    def leave(self, failure: BaseException, ids: Sequence[bytes] = ()) -> None:
+        """End the worker over what no policy is for: `SystemExit` and the like say what is to end."""
+        if isinstance(failure, Exception) or is_from_terminal(failure):
+            pass
+        elif ids:
+            self._report("halted", failure, ids, leave_out=self._leave_out(ids))
+        else:
+            report(logging.ERROR, "halted", place=self._place, count=0, error=shown_at(failure, ""))
+        self._halt(failure)
+
+    def _halt(self, failure: BaseException) -> None:
+        self.halt(failure)
+        self.backlog.close()
+
+    async def _wait_to_retry(self, pause: float, error: Exception, attempt: int) -> None:
+        """The partition waits, so that order is kept; an end of it cuts this short."""
+        backlog = self.backlog
+        self.tried = (backlog.first or b"", attempt)
+        facts = {"attempt": attempt, "seconds": round(pause, 3), "error": shown_at(error, "")}
+        report(logging.WARNING, "retry", place=self._place, **facts)
+        with trio.move_on_after(pause):
+            while not backlog.closed:
+                await backlog.changed()
+
+    async def _quarantine(self, error: Exception, ids: Sequence[bytes]) -> None:
+        """Let the partition stand still; the others go on."""
+        why = Quarantine(
+            partition=self.backlog.number,
+            first=ids[0],
+            last=ids[-1],
+            count=len(ids),
+            error=said_elsewhere(error),
+            traceback=told(error),
+            time=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            member=self.backlog.lease.owner,
+        )
+        self._report("quarantined", error, ids, resume=self._command("resume {}"))
+        if await self.broker.quarantine(self.processor, self.backlog.lease, why):
+            self.quarantined = True
+            self.backlog.close()
+        else:
+            self.backlog.lose()
+
+    def _report(
+        self, fact: str, failure: BaseException, ids: Sequence[bytes], last: int = -1, **more: str
+    ) -> None:
+        self.counts[self.processor.name, fact] += len(ids)
+        self._measure(fact.replace("-", "_"), len(ids), last)
+        xid = ids[0].decode()
+        facts = {"place": self._place, "xid": xid, "count": len(ids), "error": shown_at(failure, xid)}
+        report(logging.ERROR, fact, **facts, **more)
+
+    def _measure(self, then: str, count: int, last: int = -1) -> None:
+        if self.meter is not None:
+            self.meter.failed(self.backlog, then, count, last)
+
+    @property
+    def _place(self) -> str:
+        return f"{self.processor.stream.name}[{self.backlog.number}]"
+
+    def _leave_out(self, ids: Sequence[bytes]) -> str:
+        behind = b"%d-%d" % after(ids[-1])
+        return self._command(f"seek {{}} {behind.decode()}")
+
+    def _command(self, what: str) -> str:
+        """What an operator would type about this partition."""
+        name = f"{self.module}:{self.processor.name}"
+        return f"`runnel-trio processor {what.format(name)} --partition {self.backlog.number}`"
+
+
+def _ask(link: Middleware, failure: Failure) -> Decision | None:
+    """What a link decides; nothing where it fails itself or answers with something else."""
+    name, fault = type(link).__name__, None
+    try:
+        proposed = link.on_failure(failure)
+    except Exception as error:
+        fault = said_elsewhere(error)
+    else:
+        if proposed is None or isinstance(proposed, Decision):
+            return proposed
+        fault = f"{described(proposed)} is no decision"
+    place = f"{failure.stream}[{failure.partition.number}]"
+    report(logging.ERROR, "not-decided", place=place, link=name, error=fault)
+    note(failure.error, f"{name}.on_failure could not decide about it: {fault}")
+    return None

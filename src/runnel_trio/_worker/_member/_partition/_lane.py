@@ -1,0 +1,135 @@
+"""Calls the processor function over one partition, again and again, until nothing more is handed out.
+
+What ends a call of the function, and what becomes of the event in hand:
+
+    break, return, aclose      acknowledged; the function is called again for what follows
+    it raises                  everything before is committed; then a rule of the middleware or the exception
+                               policy decides (`_rules/_failure`)
+    cancelled from outside     not acknowledged: the next owner handles it again; whatever the function does
+                               with the cancellation
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import attrs
+import trio
+
+from runnel_trio._broker._protocol import ProcessorSpec
+from runnel_trio._scopes import holds_cancellation, unwrapped
+from runnel_trio._telemetry import report
+from runnel_trio._worker._member._backlog import Backlog
+from runnel_trio._worker._member._partition._events import Events, explain
+from runnel_trio._worker._member._partition._failure import FailureHandler
+from runnel_trio._worker._member._partition._scope import PartitionScope
+from runnel_trio._worker._member._partition._source import Source
+from runnel_trio.exceptions import LeaseLost, Misconfigured
+from runnel_trio.interfaces import Middleware
+
+__all__ = ["Lane"]
+
+
+@attrs.define(eq=False, kw_only=True)
+class Lane:
+    """One copy of the function at a time; its events are handled one after another.
+
+    Attributes:
+        processor: whose function it is.
+        function: the function.
+        middleware: its links.
+        backlog: what it is called for.
+        scope: what it runs in.
+        make_source: makes a source over the backlog, for each call.
+        failures: decides about calls that have failed.
+        halt: told of the exception that stops the worker.
+    """
+
+    processor: ProcessorSpec
+    function: Callable[[Any], Awaitable[None]]
+    middleware: Sequence[Middleware]
+    backlog: Backlog
+    scope: PartitionScope
+    make_source: Callable[[], Source]
+    failures: FailureHandler
+    halt: Callable[[BaseException], None]
+
+    async def run(self) -> None:
+        """Until the backlog is closed.
+
+        Raises:
+            BaseException: what the function makes of its cancellation, when it is cancelled.
+        """
+        backlog = self.backlog
+        while not backlog.closed:
+            events: Events[Any] = Events(
+                source=self.make_source(),
+                middleware=self.middleware,
+                stream=self.processor.stream.name,
+                tried=self.failures.tried,
+                grace_period=self.scope.grace_period,
+                interrupted=self._is_interrupted,
+                decide=self.failures.decide,
+            )
+            before = backlog.processed
+            failure = await self._call(events)
+            if failure is not None:
+                await self.failures.carry_out(failure, events)
+            else:
+                events.finish()
+            backlog.give_back()
+            if failure is None and backlog.processed == before:
+                self._refuse_idling(events)
+                await trio.lowlevel.checkpoint()
+            while not backlog.waiting and not backlog.closed:
+                await backlog.changed()
+
+    async def _call(self, events: Events[Any]) -> BaseException | None:
+        try:
+            await self.function(events)
+            if events.has_in_hand and self._is_interrupted():
+                self._tell_of_interruption(events)
+                await trio.lowlevel.checkpoint()  # raises what the function has kept to itself
+        except BaseException as error:
+            if holds_cancellation(error):
+                events.fail(self._reason(error))
+                raise
+            explain(error)
+            events.fail(unwrapped(error))
+        finally:
+            with self.scope.shielded(self.scope.grace_period):
+                await events.aclose()
+        return events.exception
+
+    def _is_interrupted(self) -> bool:
+        """Whether what is in hand was cancelled: nobody can tell then how far the function got with it."""
+        return self.backlog.closed and self.scope.cancelled
+
+    def _reason(self, error: BaseException) -> BaseException:
+        """For middleware: why the function was cancelled."""
+        if self.backlog.lost and isinstance(error, trio.Cancelled):
+            return LeaseLost(self.backlog.number, self.backlog.lease.epoch)
+        return error
+
+    def _tell_of_interruption(self, events: Events[Any]) -> None:
+        """The function has swallowed its cancellation, or was too busy to see it."""
+        ids = events.ids_in_hand()
+        why = "lease-lost" if self.backlog.lost else "aborted" if self.scope.aborted else "grace-over"
+        place = f"{self.processor.stream.name}[{self.backlog.number}]"
+        facts = {"place": place, "xid": ids[0].decode(), "count": len(ids), "why": why}
+        report(logging.WARNING, "not-acknowledged", **facts)
+
+    def _refuse_idling(self, events: Events[Any]) -> None:
+        """A function that returns and never asks for what waits would be called for ever."""
+        backlog = self.backlog
+        if not events.begun and backlog.waiting and not backlog.closed:
+            self.halt(
+                Misconfigured(
+                    f"processor {self.processor.name!r} returned without taking an event while events wait: "
+                    "it is called for a partition, and must iterate over its events, as in `async for order "
+                    "in events.records():`"
+                )
+            )
+            backlog.close()
