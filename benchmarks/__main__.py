@@ -30,7 +30,7 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--events", type=int, default=60_000, help="in each contender (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="default: %(default)s")
     parser.add_argument("--quick", action="store_true", help="one short round, to see that it runs")
-    parser.add_argument("--json", type=Path, help="where to write the table, for docs/benchmarks_table.py")
+    parser.add_argument("--json", type=Path, help="where to write the table, as docs/benchmarks.json")
     parser.add_argument("--peers", default="", metavar="NAME,...", help="other frameworks beside it, or all")
     parser.add_argument("--list", action="store_true", help="say what there is, and with which bar")
     options = parser.parse_args(arguments)

@@ -36,7 +36,8 @@ REPRESENTATIVE = [
 @pytest.fixture
 def page() -> ModuleType:
     """The script that writes the page's tables and plots."""
-    spec = importlib.util.spec_from_file_location("benchmarks_table", ROOT / "docs" / "benchmarks_table.py")
+    path = ROOT / "docs" / "tools" / "benchmarks_table.py"
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
