@@ -245,13 +245,13 @@ def test_a_crowd_joins_and_leaves_in_virtual_time() -> None:
 
 
 def test_scale_says_how_it_grows() -> None:
-    done = run("benchmarks.scale", "sizes", "--most", "500", "--events", "200")
+    done = run("benchmarks", "scale", "sizes", "--most", "500", "--events", "200")
     assert done.returncode == 0, done.stderr
     assert [line.split()[0] for line in done.stdout.splitlines()[1:5]] == ["sizes", "bytes", "50", "500"]
 
 
 def test_the_handover_of_partitions_is_measured() -> None:
-    done = run("benchmarks.handover", "--rounds", "1", "--partitions", "4", "--expiry", "1")
+    done = run("benchmarks", "handover", "--rounds", "1", "--partitions", "4", "--expiry", "1")
     assert done.returncode == 0, done.stderr
     lines = [line.split() for line in done.stdout.splitlines()[1:]]
     assert [line[2] for line in lines] == ["joins", "leaves", "is"]
