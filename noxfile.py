@@ -212,11 +212,11 @@ def benchmarks(session: nox.Session) -> None:
 def scale(session: nox.Session) -> None:
     """What grows with partitions, processors, workers, sizes and backlog: `nox -s scale -- partitions`."""
     session.install("-e", ".[fast,embedded]")
-    session.run("python", "-m", "benchmarks.scale", *session.posargs)
+    session.run("python", "-m", "benchmarks", "scale", *session.posargs)
 
 
 @nox.session
 def budget(session: nox.Session) -> None:
     """Where the time of one event goes: the table of docs/performance."""
     session.install("-e", ".[fast,embedded]", "py-spy")
-    session.run("python", "-m", "benchmarks.budget", *session.posargs)
+    session.run("python", "-m", "benchmarks", "budget", *session.posargs)

@@ -3,8 +3,9 @@
     python -m benchmarks [SCENARIO ...] [--quick] [--rounds N] [--events N] [--json FILE] [--peers NAME,...]
     python -m benchmarks --list         what there is, and with which bar
     python -m benchmarks compare OLD.json NEW.json
-    python -m benchmarks.handover       for how long a partition has no owner
-    python -m benchmarks.scale          what grows with partitions, processors, workers, sizes
+    python -m benchmarks handover       for how long a partition has no owner
+    python -m benchmarks scale          what grows with partitions, processors, workers, sizes
+    python -m benchmarks budget         where the time of one event goes
 
 scenarios/     the table of bars, one file for each group of rows; scenario.py says what a row is
 contenders/    who takes part: loops by hand and runnel-trio, in processes of their own (child.py)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import trio
 from redis import Redis
 
-from benchmarks import compare, environments, machine, table
+from benchmarks import budget, compare, environments, handover, machine, scale, table
 from benchmarks.rounds import Rounds
 from benchmarks.rows import rows
 from benchmarks.scenario import Group
@@ -20,17 +20,26 @@ from benchmarks.scenarios import GROUPS, narrowed
 from benchmarks.scenarios.peers import among
 from runnel_trio._broker._redis._server import embedded_server
 
+#: What is no comparison with others, by its first word.
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
+    "compare": compare.main,
+    "handover": handover.main,
+    "scale": scale.main,
+    "budget": budget.main,
+}
+
 
 def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description="runnel-trio next to loops by hand; `compare OLD.json NEW.json` compares two runs",
+        description="runnel-trio next to loops by hand",
+        epilog=f"other measurements have options of their own: {', '.join(COMMANDS)}",
     )
     parser.add_argument("scenarios", nargs="*", help="names of groups, or parts of titles (default: all)")
     parser.add_argument("--events", type=int, default=60_000, help="in each contender (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="default: %(default)s")
     parser.add_argument("--quick", action="store_true", help="one short round, to see that it runs")
-    parser.add_argument("--json", type=Path, help="where to write the table, for docs/benchmarks_table.py")
+    parser.add_argument("--json", type=Path, help="where to write the table, as docs/benchmarks.json")
     parser.add_argument("--peers", default="", metavar="NAME,...", help="other frameworks beside it, or all")
     parser.add_argument("--list", action="store_true", help="say what there is, and with which bar")
     options = parser.parse_args(arguments)
@@ -78,8 +87,8 @@ async def run(groups: Sequence[Group], options: argparse.Namespace) -> int:
 
 
 def main(arguments: Sequence[str]) -> int:
-    if arguments[:1] == ["compare"]:
-        return compare.main(arguments[1:])
+    if arguments and arguments[0] in COMMANDS:
+        return COMMANDS[arguments[0]](arguments[1:])
     options = parsed(arguments)
     groups = narrowed(GROUPS, options.scenarios)
     if options.list:

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.budget``: where the time of one event goes, in ns, from the socket to the commit.
+"""``python -m benchmarks budget``: where the time of one event goes, in ns, from the socket to the commit.
 
 The rate is that of a consumer which nobody watches; its shares come from a second run under py-spy
 (``pip install py-spy``), whose samples are told apart by what is on the stack. The server's part is what it
@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +51,12 @@ KERNEL = {
 }
 
 
-def parsed() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.budget", description=__doc__)
+def parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks budget", description=__doc__)
     parser.add_argument("--events", type=int, default=400_000, help="(default: %(default)s)")
     parser.add_argument("--contender", default="ours/consume", help="(default: %(default)s)")
     parser.add_argument("--source", type=Path, help="of another checkout")
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 def stage(stack: str) -> str:
@@ -140,12 +141,15 @@ def budget(options: argparse.Namespace, url: str) -> str:
     return "\n".join(lines)
 
 
-async def main(options: argparse.Namespace) -> None:
+async def show(options: argparse.Namespace) -> None:
     async with embedded_server("embedded://") as url:
         print(await trio.to_thread.run_sync(budget, options, url))
 
 
-if __name__ == "__main__":
+def main(arguments: Sequence[str]) -> int:
+    """Print where the time goes."""
+    options = parsed(arguments)
     if shutil.which("py-spy") is None:
         sys.exit("py-spy is not installed: pip install py-spy")
-    trio.run(main, parsed())
+    trio.run(show, options)
+    return 0

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.handover``: for how long is a partition without an owner?
+"""``python -m benchmarks handover``: for how long is a partition without an owner?
 
 Workers are real processes. Each writes a line when its function begins with a partition and when it is done
 with it, with the time of the machine's monotonic clock, which all processes share. A worker joins, one is
@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,7 @@ class Cluster:
 
     def start(self) -> None:
         arguments = [self.url, str(self.journal), str(self.partitions), str(self.expiry)]
-        command = [sys.executable, "-m", "benchmarks.handover", "--worker", *arguments]
+        command = [sys.executable, "-m", "benchmarks", "handover", "--worker", *arguments]
         self.running.append(subprocess.Popen(command))
 
     def lines(self) -> list[dict[str, Any]]:
@@ -168,13 +168,17 @@ def measured(partitions: int, expiry: float, rounds: int) -> dict[str, list[floa
     return pauses
 
 
-def main() -> None:
-    """Print a table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def main(arguments: Sequence[str]) -> int:
+    """Print a table; or be one of the workers."""
+    if arguments[:1] == ["--worker"]:
+        url, journal, partitions, expiry = arguments[1:]
+        worker(url, journal, int(partitions), float(expiry))
+        return 0
+    parser = argparse.ArgumentParser(prog="python -m benchmarks handover", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--partitions", type=int, nargs="*", default=[16, 256])
     parser.add_argument("--expiry", type=float, nargs="*", default=[2, 10])
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     columns = ("partitions", "expiry s", "a worker", "moved", "p50 ms", "p99 ms", "max ms")
     print("".join(f"{column:>11}" for column in columns))
     for partitions in options.partitions:
@@ -185,11 +189,4 @@ def main() -> None:
                 figures = (f"{x:.1f}" for x in (statistics.median(ordered), p99, ordered[-1]))
                 row = (partitions, f"{expiry:g}", what, len(ordered), *figures)
                 print("".join(f"{value:>11}" for value in row), flush=True)
-
-
-if __name__ == "__main__":
-    if sys.argv[1:2] == ["--worker"]:
-        url, journal, partitions, expiry = sys.argv[2:]
-        worker(url, journal, int(partitions), float(expiry))
-    else:
-        main()
+    return 0

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.scale [WHAT ...]``: what grows with partitions, processors, workers, sizes, backlog.
+"""``python -m benchmarks scale [WHAT ...]``: what grows with partitions, processors, workers, sizes, backlog.
 
 Each measurement has a process of its own, against one server. Under each table it says where one more unit
 costs more than one more did before. `crowd` needs no server: it is a thousand workers in virtual time.
@@ -54,8 +54,8 @@ SCALES: dict[str, tuple[Sequence[int], Sequence[Cost]]] = {
 }
 
 
-def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__)
+def parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks scale", description=__doc__)
     parser.add_argument("what", nargs="*", help=f"of {', '.join(SCALES)} (default: all)")
     parser.add_argument("--events", type=int, default=60_000, help="in each (default: %(default)s)")
     parser.add_argument("--backlog", type=float, default=5.0, help="millions (default: %(default)s)")
@@ -108,12 +108,10 @@ async def run(options: argparse.Namespace) -> None:
             )
 
 
-def main() -> None:
-    options = parsed()
+def main(arguments: Sequence[str]) -> int:
+    """Print a table for each."""
+    options = parsed(arguments)
     trio.run(run, options)
     if not options.what or "crowd" in options.what:
         show("crowd", list(crowded(options)))
-
-
-if __name__ == "__main__":
-    main()
+    return 0

@@ -36,7 +36,8 @@ REPRESENTATIVE = [
 @pytest.fixture
 def page() -> ModuleType:
     """The script that writes the page's tables and plots."""
-    spec = importlib.util.spec_from_file_location("benchmarks_table", ROOT / "docs" / "benchmarks_table.py")
+    path = ROOT / "docs" / "tools" / "benchmarks_table.py"
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -244,13 +245,13 @@ def test_a_crowd_joins_and_leaves_in_virtual_time() -> None:
 
 
 def test_scale_says_how_it_grows() -> None:
-    done = run("benchmarks.scale", "sizes", "--most", "500", "--events", "200")
+    done = run("benchmarks", "scale", "sizes", "--most", "500", "--events", "200")
     assert done.returncode == 0, done.stderr
     assert [line.split()[0] for line in done.stdout.splitlines()[1:5]] == ["sizes", "bytes", "50", "500"]
 
 
 def test_the_handover_of_partitions_is_measured() -> None:
-    done = run("benchmarks.handover", "--rounds", "1", "--partitions", "4", "--expiry", "1")
+    done = run("benchmarks", "handover", "--rounds", "1", "--partitions", "4", "--expiry", "1")
     assert done.returncode == 0, done.stderr
     lines = [line.split() for line in done.stdout.splitlines()[1:]]
     assert [line[2] for line in lines] == ["joins", "leaves", "is"]

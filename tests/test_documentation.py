@@ -79,7 +79,8 @@ def test_links_of_other_texts_lead_somewhere(path: Path) -> None:
 
 
 def test_pages_that_the_source_names_exist() -> None:
-    for path in [*SOURCE.rglob("*.py"), ROOT / "noxfile.py", *DOCS.glob("*.py")]:
+    scripts = [ROOT / "noxfile.py", DOCS / "conf.py", *(DOCS / "tools").glob("*.py")]
+    for path in [*SOURCE.rglob("*.py"), *scripts]:
         for name in re.findall(r"(?<![\w/])docs/[\w/.-]+", path.read_text(encoding="utf-8")):
             target = ROOT / name.rstrip(".")
             there = any(target.with_name(target.name + end).exists() for end in ("", ".rst"))
@@ -253,9 +254,9 @@ def test_the_statement_of_the_guide_refuses_owners_of_before() -> None:
 
 
 @contextmanager
-def module_of_the_docs(name: str) -> Iterator[Any]:
+def module_of_the_docs(path: Path) -> Iterator[Any]:
     """A Python file that helps to build the book."""
-    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None
     found = importlib.util.module_from_spec(spec)
@@ -269,7 +270,7 @@ def module_of_the_docs(name: str) -> Iterator[Any]:
 
 def test_signatures_show_the_values_of_defaults() -> None:
     generated = "(*, attempts: int = attr_dict['attempts'].default, on: tuple = attr_dict['on'].default)"
-    with module_of_the_docs("conf") as conf:
+    with module_of_the_docs(DOCS / "conf.py") as conf:
         said = conf.readable("class", RetryMiddleware, generated)
         assert said == "(*, attempts: int = 3, on: tuple = (Exception,))"
         assert conf.readable("class", runnel_trio.Worker, "(*, settings: Settings = NOTHING)") == ""
@@ -277,9 +278,9 @@ def test_signatures_show_the_values_of_defaults() -> None:
 
 
 def test_the_picture_of_the_tree_shows_the_tree() -> None:
-    with module_of_the_docs("architecture_tree") as drawing:
+    with module_of_the_docs(DOCS / "tools" / "architecture_tree.py") as drawing:
         text = drawing.picture(drawing.PAGE.read_text(encoding="utf-8"))
-    assert drawing.PICTURE.read_text(encoding="utf-8") == text, "run: python docs/architecture_tree.py"
+    assert drawing.PICTURE.read_text(encoding="utf-8") == text, "run: python docs/tools/architecture_tree.py"
 
 
 class Before(Record):

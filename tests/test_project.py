@@ -126,7 +126,7 @@ def test_the_version_stands_in_one_place() -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+(\.dev\d+|a\d+|b\d+|rc\d+)?", number)
     again = [
         path.relative_to(ROOT)
-        for path in [*PACKAGE.rglob("*.py"), ROOT / "pyproject.toml", *(ROOT / "docs").glob("*.py")]
+        for path in [*PACKAGE.rglob("*.py"), ROOT / "pyproject.toml", *(ROOT / "docs").rglob("*.py")]
         if number in path.read_text(encoding="utf-8")
     ]
     assert again == []

@@ -27,7 +27,8 @@ PAGES = [
 @pytest.fixture(scope="module")
 def reference() -> ModuleType:
     """The script that writes the page."""
-    spec = importlib.util.spec_from_file_location("cli_reference", ROOT / "docs" / "cli_reference.py")
+    path = ROOT / "docs" / "tools" / "cli_reference.py"
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -37,7 +38,7 @@ def reference() -> ModuleType:
 
 def test_every_command_is_on_the_page_as_it_is_now(reference: ModuleType) -> None:
     assert set(re.findall(r"^\.\. begin (.+)$", PAGE, re.MULTILINE)) == dict(reference.commands(cli)).keys()
-    assert reference.written(PAGE) == PAGE, "run: python docs/cli_reference.py"
+    assert reference.written(PAGE) == PAGE, "run: python docs/tools/cli_reference.py"
 
 
 def test_every_option_and_argument_is_on_the_page(reference: ModuleType) -> None:

@@ -17,7 +17,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 @pytest.fixture
 def screens(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The script that draws them."""
-    monkeypatch.syspath_prepend(DOCS)
+    monkeypatch.syspath_prepend(DOCS / "tools")
     return importlib.import_module("screens")
 
 
@@ -30,7 +30,7 @@ def test_every_picture_has_the_words_that_are_shown_now(screens: Any, warm: Warm
     assert {one.path for one in pictures} == set((DOCS / "screens").iterdir())
     for one in pictures:
         drawn = one.path.read_text(encoding="utf-8")
-        assert screens.words_of(drawn) == screens.words_of(one.drawn()), "run: python docs/screens.py"
+        assert screens.words_of(drawn) == screens.words_of(one.drawn()), "run: python docs/tools/screens.py"
 
 
 def test_pictures_are_of_what_they_say(screens: Any) -> None:

@@ -1,4 +1,4 @@
-"""Writes the table of docs/reference/settings.rst from the settings: ``python docs/settings_table.py``."""
+"""Writes the table of docs/reference/settings.rst: ``python docs/tools/settings_table.py``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import page_tables
 
 from runnel_trio.settings import Description, describe
 
-PAGE = Path(__file__).parent / "reference" / "settings.rst"
+PAGE = Path(__file__).parents[1] / "reference" / "settings.rst"
 
 
 def entry(setting: Description) -> str:

@@ -1,4 +1,4 @@
-"""Writes how each command is used into docs/reference/cli.rst: ``python docs/cli_reference.py``."""
+"""Writes how each command is used into docs/reference/cli.rst: ``python docs/tools/cli_reference.py``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 
 from runnel_trio._cli import cli
 
-PAGE = Path(__file__).parent / "reference" / "cli.rst"
+PAGE = Path(__file__).parents[1] / "reference" / "cli.rst"
 MARKED = re.compile(r"(?<=\.\. begin )([\w -]+)\n.*?(?=\.\. end\n)", re.DOTALL)
 COMMON = {"--redis-url", "--embedded", "--traceback"}
 

@@ -1,4 +1,4 @@
-"""Pictures of what commands show: ``python docs/screens.py`` writes them to docs/screens.
+"""Pictures of what commands show: ``python docs/tools/screens.py`` writes them to docs/screens.
 
 Those of `status`, `top` and the bar are made of the very functions that the commands use, from an app that is
 made up. Errors and log lines are those of commands that are run (`sessions`).
@@ -30,7 +30,7 @@ from runnel_trio._health import Typed, troubles
 from runnel_trio._overview import MemberView, Overview, PartitionView, ProcessorView, StreamView
 from runnel_trio.constants import Overflow
 
-HERE = Path(__file__).parent / "screens"
+HERE = Path(__file__).parents[1] / "screens"
 #: 2026-11-25 03:04:05 UTC.
 NOW = 1_795_575_845.0
 WHY = Quarantine(

@@ -1,7 +1,7 @@
-"""Writes tables and plots of docs/benchmarks.rst from benchmarks.json: ``python docs/benchmarks_table.py``.
+"""Writes tables and plots of docs/benchmarks.rst: ``python docs/tools/benchmarks_table.py``.
 
-The plots are SVG files beside the page, which includes them as they are: so their text has the colour of the
-page's text, on a light and on a dark background.
+The figures are those of benchmarks.json. The plots are SVG files beside the page, which includes them as they
+are: so their text has the colour of the page's text, on a light and on a dark background.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-PAGE = Path(__file__).with_name("benchmarks.rst")
+PAGE = Path(__file__).parents[1] / "benchmarks.rst"
 FIGURES = PAGE.with_suffix(".json")
 BEGIN, END = ".. table begin\n", ".. table end\n"
 

@@ -1,4 +1,4 @@
-"""Draws the tree of docs/architecture.rst, as boxes within boxes: ``python docs/architecture_tree.py``.
+"""Draws the tree of docs/architecture.rst, as boxes within boxes: ``python docs/tools/architecture_tree.py``.
 
 The text tree in the page is the source: a name, its files, a note, with two spaces or more in between.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import attrs
 
-PAGE = Path(__file__).with_name("architecture.rst")
+PAGE = Path(__file__).parents[1] / "architecture.rst"
 PICTURE = PAGE.with_name("architecture_tree.svg")
 LINE = re.compile(r"^    (?P<rails>[ │├└─]*)(?P<name>\S.*?)(?:  +(?P<files>\S.*?))?(?:  +(?P<note>\S.*))?$")
 WIDTH, PAD, HEAD, LEAF, GAP = 460, 10, 36, 36, 8

@@ -1,4 +1,4 @@
-"""Writes the table of docs/howto/metrics.rst from the families: ``python docs/metrics_table.py``."""
+"""Writes the table of docs/howto/metrics.rst from the families: ``python docs/tools/metrics_table.py``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import page_tables
 
 from runnel_trio.metrics import Family, families
 
-PAGE = Path(__file__).parent / "howto" / "metrics.rst"
+PAGE = Path(__file__).parents[1] / "howto" / "metrics.rst"
 
 
 def entry(family: Family) -> str:
