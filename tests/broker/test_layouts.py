@@ -11,7 +11,7 @@ import trio
 from redis import Redis
 
 from runnel_trio._broker import open_broker
-from runnel_trio._broker._memory import MemoryBroker
+from runnel_trio._broker._memory._broker import MemoryBroker
 from runnel_trio._broker._protocol import (
     SEALED,
     Acquired,

@@ -9,7 +9,8 @@ from typing import Any
 import attrs
 import trio
 
-from runnel_trio._broker._memory import MemoryBroker, Store
+from runnel_trio._broker._memory._broker import MemoryBroker
+from runnel_trio._broker._memory._store import Store
 from runnel_trio._broker._protocol import (
     Acquired,
     Broker,

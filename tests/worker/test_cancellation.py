@@ -12,7 +12,7 @@ from trio.testing import MockClock
 
 from runnel_trio import App, Stream
 from runnel_trio._broker import _shared
-from runnel_trio._broker._memory import MemoryBroker
+from runnel_trio._broker._memory._broker import MemoryBroker
 from runnel_trio._broker._protocol import Batch, Broker, Entry, Reader
 from runnel_trio._rules._cursor import LogState
 

@@ -9,7 +9,7 @@ import trio
 from trio.testing import MockClock
 
 from runnel_trio import App, BrokerUnavailable, Misconfigured, Record, Stream
-from runnel_trio._broker._memory import MemoryBroker
+from runnel_trio._broker._memory._broker import MemoryBroker
 from runnel_trio._broker._protocol import AppSpec, Ending
 
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from runnel_trio._broker._memory import open_memory
+from runnel_trio._broker._memory._broker import open_memory
 from runnel_trio._broker._protocol import Broker, Place
 from runnel_trio.exceptions import Misconfigured
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 import attrs
 import trio
 
+from runnel_trio._broker._memory._store import Log, Store
 from runnel_trio._broker._protocol import Entry
-from runnel_trio._broker._store import Log, Store
 
 __all__ = ["MemoryReader"]
 

@@ -13,8 +13,9 @@ from contextlib import asynccontextmanager
 import attrs
 import trio
 
-from runnel_trio._broker._memory_looking import LookingVerbs
-from runnel_trio._broker._memory_reader import MemoryReader
+from runnel_trio._broker._memory._looking import LookingVerbs
+from runnel_trio._broker._memory._reader import MemoryReader
+from runnel_trio._broker._memory._store import Group, Log, Seat, Store
 from runnel_trio._broker._protocol import (
     SEALED,
     Acquired,
@@ -35,7 +36,6 @@ from runnel_trio._broker._protocol import (
     Rewound,
     StreamSpec,
 )
-from runnel_trio._broker._store import Group, Log, Seat, Store
 from runnel_trio._rules._commit import Stored, judge
 from runnel_trio._rules._cursor import ORIGIN, LogState, parse_id
 from runnel_trio._rules._lease import may_take, next_epoch

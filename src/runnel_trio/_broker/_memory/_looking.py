@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import attrs
 import trio
 
-from runnel_trio._broker._memory_layouts import LayoutVerbs
+from runnel_trio._broker._memory._layouts import LayoutVerbs
 from runnel_trio._broker._protocol import (
     AppSpec,
     Ending,
