@@ -13,21 +13,9 @@ from typing import Any
 
 import attrs
 
-from runnel_trio._broker._protocol import (
-    AppSpec,
-    Broker,
-    Ending,
-    Layouts,
-    Member,
-    Misfit,
-    Muster,
-    ProcessorSpec,
-    Quarantine,
-    Standing,
-    StreamSpec,
-    Surveyed,
-)
-from runnel_trio._broker._seen import ENDINGS_KEPT
+from runnel_trio._broker._protocol import Broker
+from runnel_trio._broker._seen import ENDINGS_KEPT, Ending, Misfit, Muster, Standing, Surveyed
+from runnel_trio._broker._values import AppSpec, Layouts, Member, ProcessorSpec, Quarantine, StreamSpec
 from runnel_trio._kinds import legible
 from runnel_trio._operations import reads
 from runnel_trio._rules._cursor import ORIGIN, parse_id

@@ -11,15 +11,9 @@ from collections.abc import Sequence
 import attrs
 import trio
 
-from runnel_trio._broker._protocol import (
-    Broker,
-    Layouts,
-    Membership,
-    ProcessorSpec,
-    Quarantine,
-    StreamSpec,
-    Surveyed,
-)
+from runnel_trio._broker._protocol import Broker
+from runnel_trio._broker._seen import Surveyed
+from runnel_trio._broker._values import Layouts, Membership, ProcessorSpec, Quarantine, StreamSpec
 from runnel_trio.exceptions import Misconfigured
 
 __all__ = ["Progress", "Repartition", "Waiting"]

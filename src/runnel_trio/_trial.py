@@ -18,7 +18,8 @@ import attrs
 import trio
 from trio.testing import MockClock, active_thread_count, wait_all_tasks_blocked
 
-from runnel_trio._broker._protocol import Batch, Broker, ProcessorSpec
+from runnel_trio._broker._protocol import Broker
+from runnel_trio._broker._values import Batch, ProcessorSpec
 from runnel_trio._codec import Record
 from runnel_trio._event import Event, Origin, Partition
 from runnel_trio._rules._cursor import ORIGIN, is_after

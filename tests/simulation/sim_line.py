@@ -11,15 +11,8 @@ import trio
 
 from runnel_trio._broker._memory._broker import MemoryBroker
 from runnel_trio._broker._memory._store import Store
-from runnel_trio._broker._protocol import (
-    Acquired,
-    Broker,
-    Commit,
-    CommitOutcome,
-    Entry,
-    ProcessorSpec,
-    Reader,
-)
+from runnel_trio._broker._protocol import Broker, Reader
+from runnel_trio._broker._values import Acquired, Commit, CommitOutcome, Entry, ProcessorSpec
 
 #: Verbs that go over the line, which repeats each of them until it is answered, as the Redis broker does.
 VERBS = frozenset(

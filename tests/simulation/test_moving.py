@@ -18,7 +18,7 @@ from test_schedules import seeds
 
 from runnel_trio import _outgoing
 from runnel_trio._broker._memory import _layouts, _store
-from runnel_trio._broker._protocol import ProcessorSpec
+from runnel_trio._broker._values import ProcessorSpec
 from runnel_trio._worker import _succession, _worker
 
 SCHEDULES = 10

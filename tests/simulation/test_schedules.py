@@ -22,7 +22,7 @@ import pytest
 from sim_cluster import Wrong, simulate, story
 
 from runnel_trio._broker._memory import _broker, _store
-from runnel_trio._broker._protocol import CommitOutcome
+from runnel_trio._broker._values import CommitOutcome
 from runnel_trio._worker._member import _rebalancer, _seat
 
 SCHEDULES = 240

@@ -23,7 +23,7 @@ from runnel_trio import (
     Stream,
 )
 from runnel_trio._broker._memory import _store
-from runnel_trio._broker._protocol import Batch
+from runnel_trio._broker._values import Batch
 
 Wait = Callable[[Any], Awaitable[None]]
 Count = Callable[[Any], Awaitable[int]]

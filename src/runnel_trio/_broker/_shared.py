@@ -16,7 +16,8 @@ import attrs
 import trio
 
 from runnel_trio._broker import open_broker
-from runnel_trio._broker._protocol import Broker, Place, StreamSpec
+from runnel_trio._broker._protocol import Broker
+from runnel_trio._broker._values import Place, StreamSpec
 from runnel_trio._scopes import shielded
 from runnel_trio.exceptions import BrokerUnavailable, Misconfigured
 from runnel_trio.metrics import Metrics

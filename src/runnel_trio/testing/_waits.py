@@ -11,7 +11,8 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from runnel_trio._app import App
-from runnel_trio._broker._protocol import Broker, ProcessorSpec
+from runnel_trio._broker._protocol import Broker
+from runnel_trio._broker._values import ProcessorSpec
 from runnel_trio._names import name_of
 from runnel_trio._operations import stages
 from runnel_trio._processor import Processor

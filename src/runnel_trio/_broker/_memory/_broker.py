@@ -16,7 +16,8 @@ import trio
 from runnel_trio._broker._memory._looking import LookingVerbs
 from runnel_trio._broker._memory._reader import MemoryReader
 from runnel_trio._broker._memory._store import Group, Log, Seat, Store
-from runnel_trio._broker._protocol import (
+from runnel_trio._broker._protocol import Reader
+from runnel_trio._broker._values import (
     SEALED,
     Acquired,
     Batch,
@@ -32,7 +33,6 @@ from runnel_trio._broker._protocol import (
     Party,
     ProcessorSpec,
     Quarantine,
-    Reader,
     Rewound,
     StreamSpec,
 )

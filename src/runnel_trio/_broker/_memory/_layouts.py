@@ -9,7 +9,7 @@ import trio
 
 from runnel_trio._broker._layouts import checked, layouts_of, meta_like, new_numbers
 from runnel_trio._broker._memory._store import Circle, Log, Store
-from runnel_trio._broker._protocol import Layouts, ProcessorSpec, StreamSpec
+from runnel_trio._broker._values import Layouts, ProcessorSpec, StreamSpec
 from runnel_trio._rules._layout import Meta, begun, declared, finished, opened
 
 __all__ = ["LayoutVerbs"]

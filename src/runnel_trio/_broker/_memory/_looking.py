@@ -8,16 +8,8 @@ import attrs
 import trio
 
 from runnel_trio._broker._memory._layouts import LayoutVerbs
-from runnel_trio._broker._protocol import (
-    AppSpec,
-    Ending,
-    Membership,
-    Muster,
-    Party,
-    StreamSpec,
-    Surveyed,
-)
-from runnel_trio._broker._seen import ENDINGS
+from runnel_trio._broker._seen import ENDINGS, Ending, Muster, Surveyed
+from runnel_trio._broker._values import AppSpec, Membership, Party, StreamSpec
 
 __all__ = ["LookingVerbs"]
 

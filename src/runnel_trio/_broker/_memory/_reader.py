@@ -8,7 +8,7 @@ import attrs
 import trio
 
 from runnel_trio._broker._memory._store import Log, Store
-from runnel_trio._broker._protocol import Entry
+from runnel_trio._broker._values import Entry
 
 __all__ = ["MemoryReader"]
 

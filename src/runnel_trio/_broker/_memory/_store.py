@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import attrs
 import trio
 
-from runnel_trio._broker._protocol import (
-    Ending,
+from runnel_trio._broker._seen import Ending, Standing, Surveyed
+from runnel_trio._broker._values import (
     Entry,
     Lease,
     Member,
@@ -21,9 +21,7 @@ from runnel_trio._broker._protocol import (
     Party,
     ProcessorSpec,
     Quarantine,
-    Standing,
     StreamSpec,
-    Surveyed,
 )
 from runnel_trio._rules._cursor import ORIGIN, LogState, parse_id
 from runnel_trio._rules._layout import Meta

@@ -10,29 +10,7 @@ from typing import Any
 
 import attrs
 
-from runnel_trio._broker._protocol import (
-    Acquired,
-    Batch,
-    Beat,
-    Commit,
-    CommitOutcome,
-    Ending,
-    Entry,
-    Held,
-    Layouts,
-    Lease,
-    Membership,
-    Muster,
-    Output,
-    Party,
-    Place,
-    ProcessorSpec,
-    Quarantine,
-    Reader,
-    Rewound,
-    StreamSpec,
-    Surveyed,
-)
+from runnel_trio._broker._protocol import Reader
 from runnel_trio._broker._redis import _keys, _layouts, _replicas, _survey
 from runnel_trio._broker._redis._errors import advised
 from runnel_trio._broker._redis._fitness import check_fitness
@@ -49,6 +27,26 @@ from runnel_trio._broker._redis._scripts import Call, Plain
 from runnel_trio._broker._redis._sender import Shipment
 from runnel_trio._broker._redis._server import SCHEME, embedded_server
 from runnel_trio._broker._redis._wire import Commands, Request, Wire, wired
+from runnel_trio._broker._seen import Ending, Muster, Surveyed
+from runnel_trio._broker._values import (
+    Acquired,
+    Batch,
+    Beat,
+    Commit,
+    CommitOutcome,
+    Entry,
+    Held,
+    Layouts,
+    Lease,
+    Membership,
+    Output,
+    Party,
+    Place,
+    ProcessorSpec,
+    Quarantine,
+    Rewound,
+    StreamSpec,
+)
 from runnel_trio._rules._cursor import ORIGIN, LogState
 from runnel_trio.exceptions import BrokerUnavailable
 
@@ -88,27 +86,20 @@ class RedisBroker:
 
     wire: Wire
     about: str
+    url: str = attrs.field(init=False)
+    clustered: bool = attrs.field(init=False)
+    keys_per_read: int = attrs.field(init=False)
     clock: Callable[[], float] = attrs.field(default=partial(time.clock_gettime, _CLOCK), init=False)
 
-    @property
-    def url(self) -> str:
-        """Where the server is."""
-        return self.wire.url
+    def __attrs_post_init__(self) -> None:
+        self.url = self.wire.url
+        self.clustered = self.wire.clustered
+        self.keys_per_read = self.wire.keys_per_read
 
     @property
     def appends_at_once(self) -> bool:
         """See `_protocol.Broker`."""
         return self.wire.sends.idle
-
-    @property
-    def clustered(self) -> bool:
-        """See `_protocol.Broker`."""
-        return self.wire.clustered
-
-    @property
-    def keys_per_read(self) -> int:
-        """See `_protocol.Broker`."""
-        return self.wire.keys_per_read
 
     def wall(self) -> float:
         """See `_protocol.Broker`."""

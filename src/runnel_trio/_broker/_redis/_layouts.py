@@ -9,11 +9,11 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from runnel_trio._broker._layouts import checked, layouts_of, meta_like, new_numbers
-from runnel_trio._broker._protocol import Layouts, ProcessorSpec, StreamSpec
 from runnel_trio._broker._redis import _keys
 from runnel_trio._broker._redis._pulse import party_keys
 from runnel_trio._broker._redis._replies import text
 from runnel_trio._broker._redis._scripts import Ask, Call, Plain
+from runnel_trio._broker._values import Layouts, ProcessorSpec, StreamSpec
 from runnel_trio._rules._layout import Meta, declared
 from runnel_trio.exceptions import Misconfigured
 

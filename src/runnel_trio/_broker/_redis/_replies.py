@@ -10,16 +10,8 @@ from typing import Any, ParamSpec, TypeVar
 
 import attrs
 
-from runnel_trio._broker._protocol import (
-    Acquired,
-    CommitOutcome,
-    Ending,
-    Held,
-    Lease,
-    Member,
-    Membership,
-    Quarantine,
-)
+from runnel_trio._broker._seen import Ending
+from runnel_trio._broker._values import Acquired, CommitOutcome, Held, Lease, Member, Membership, Quarantine
 from runnel_trio._rules._cursor import ORIGIN, LogState, parse_id
 from runnel_trio.exceptions import BrokerRefused
 

@@ -8,18 +8,6 @@ from typing import Any
 import attrs
 
 from runnel_trio._broker._layouts import lost
-from runnel_trio._broker._protocol import (
-    AppSpec,
-    Ending,
-    Membership,
-    Misfit,
-    Muster,
-    Party,
-    ProcessorSpec,
-    Standing,
-    StreamSpec,
-    Surveyed,
-)
 from runnel_trio._broker._redis import _keys
 from runnel_trio._broker._redis._pulse import party_keys
 from runnel_trio._broker._redis._replies import (
@@ -31,7 +19,8 @@ from runnel_trio._broker._redis._replies import (
     text,
 )
 from runnel_trio._broker._redis._scripts import Ask, Call, Plain
-from runnel_trio._broker._seen import ENDINGS, ENDINGS_KEPT
+from runnel_trio._broker._seen import ENDINGS, ENDINGS_KEPT, Ending, Misfit, Muster, Standing, Surveyed
+from runnel_trio._broker._values import AppSpec, Membership, Party, ProcessorSpec, StreamSpec
 from runnel_trio._names import is_name
 from runnel_trio.constants import Overflow
 from runnel_trio.exceptions import BrokerRefused

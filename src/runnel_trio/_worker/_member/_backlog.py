@@ -21,7 +21,7 @@ from itertools import islice
 import attrs
 import trio
 
-from runnel_trio._broker._protocol import Commit, Entry, Lease, Output
+from runnel_trio._broker._values import Commit, Entry, Lease, Output
 
 __all__ = ["Backlog"]
 

@@ -23,7 +23,7 @@ from typing import Any
 
 import attrs
 
-from runnel_trio._broker._protocol import Acquired
+from runnel_trio._broker._values import Acquired
 from runnel_trio._event import Origin, Partition
 from runnel_trio._processor import Processor
 from runnel_trio._rules._cursor import ORIGIN, parse_id

@@ -24,7 +24,8 @@ from typing import Any
 import attrs
 import trio
 
-from runnel_trio._broker._protocol import Broker, ProcessorSpec, Quarantine
+from runnel_trio._broker._protocol import Broker
+from runnel_trio._broker._values import ProcessorSpec, Quarantine
 from runnel_trio._rules._cursor import after
 from runnel_trio._scopes import LAST_WORDS, holds_cancellation, shielded, unwrapped
 from runnel_trio._telemetry import Handling, Tally, handling, report
