@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 import attrs
 import trio
 
-from runnel_trio._broker._memory._looking import LookingVerbs
+from runnel_trio._broker._memory._admin import LookingVerbs
 from runnel_trio._broker._memory._reader import MemoryReader
 from runnel_trio._broker._memory._store import Group, Log, Seat, Store
 from runnel_trio._broker._protocol import Reader

@@ -11,10 +11,10 @@ from typing import Any
 import attrs
 
 from runnel_trio._broker._protocol import Reader
-from runnel_trio._broker._redis import _keys, _layouts, _replicas, _survey
+from runnel_trio._broker._redis import _admin, _catalog, _keys, _replicas
 from runnel_trio._broker._redis._errors import advised
 from runnel_trio._broker._redis._fitness import check_fitness
-from runnel_trio._broker._redis._pulse import RedisPulse, beat_call, party_keys
+from runnel_trio._broker._redis._parties import RedisPulse, beat_call, party_keys
 from runnel_trio._broker._redis._replies import (
     membership,
     outcome_of,
@@ -119,29 +119,29 @@ class RedisBroker:
 
     async def declare(self, stream: StreamSpec, *, dry_run: bool = False) -> Layouts:
         """See `_protocol.Broker`."""
-        return await _layouts.declare(self._surely, stream, dry_run=dry_run)
+        return await _catalog.declare(self._surely, stream, dry_run=dry_run)
 
     async def create_groups(
         self, stream: StreamSpec, names: Collection[str]
     ) -> Mapping[str, Mapping[int, int]]:
         """See `_protocol.Broker`."""
-        return await _layouts.create_groups(self._surely, stream, names)
+        return await _catalog.create_groups(self._surely, stream, names)
 
     async def layouts(self, stream: StreamSpec) -> Layouts | None:
         """See `_protocol.Broker`."""
-        return await _layouts.layouts(self._surely, stream)
+        return await _catalog.layouts(self._surely, stream)
 
     async def relearn(self, stream: StreamSpec) -> Layouts:
         """See `_protocol.Broker`."""
-        return await _layouts.relearn(self._surely, stream)
+        return await _catalog.relearn(self._surely, stream)
 
     async def repartition(self, stream: StreamSpec, count: int) -> Layouts:
         """See `_protocol.Broker`."""
-        return await _layouts.repartition(self._surely, stream, count)
+        return await _catalog.repartition(self._surely, stream, count)
 
     async def remaining(self, processor: ProcessorSpec) -> Sequence[int]:
         """See `_protocol.Broker`."""
-        return await _layouts.remaining(self._surely, processor)
+        return await _catalog.remaining(self._surely, processor)
 
     async def news(self, processor: ProcessorSpec) -> None:
         """See `_protocol.Broker`."""
@@ -149,7 +149,7 @@ class RedisBroker:
 
     async def discard(self, stream: StreamSpec, processors: Collection[str]) -> Sequence[int]:
         """See `_protocol.Broker`."""
-        return await _layouts.discard(self._surely, stream, processors)
+        return await _catalog.discard(self._surely, stream, processors)
 
     def append(self, stream: StreamSpec, batches: Mapping[int, Batch]) -> Awaitable[Mapping[int, int]]:
         """See `_protocol.Broker`."""
@@ -300,20 +300,20 @@ class RedisBroker:
 
     async def streams(self, app: str) -> Sequence[StreamSpec]:
         """See `_protocol.Broker`."""
-        return await _survey.streams(self._surely, app)
+        return await _admin.streams(self._surely, app)
 
     async def survey(self, stream: StreamSpec) -> Sequence[Surveyed]:
         """See `_protocol.Broker`."""
-        node_of, found = self.wire.node_of, await _survey.survey(self._surely, stream)
+        node_of, found = self.wire.node_of, await _admin.survey(self._surely, stream)
         return [attrs.evolve(x, node=node_of(_keys.log(stream, x.number))) for x in found]
 
     async def muster(self, party: Party) -> Muster:
         """See `_protocol.Broker`."""
-        return await _survey.muster(self._surely, party)
+        return await _admin.muster(self._surely, party)
 
     async def ended(self, app: str, ending: Ending) -> None:
         """See `_protocol.Broker`."""
-        await _survey.ended(self._surely, app, ending)
+        await _admin.ended(self._surely, app, ending)
 
     async def remove(self, stream: StreamSpec, partition: int, xids: Sequence[bytes]) -> int:
         """See `_protocol.Broker`."""

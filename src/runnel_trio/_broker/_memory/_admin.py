@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import attrs
 import trio
 
-from runnel_trio._broker._memory._layouts import LayoutVerbs
+from runnel_trio._broker._memory._catalog import LayoutVerbs
 from runnel_trio._broker._seen import ENDINGS, Ending, Muster, Surveyed
 from runnel_trio._broker._values import AppSpec, Membership, Party, StreamSpec
 

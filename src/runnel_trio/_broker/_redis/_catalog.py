@@ -10,7 +10,7 @@ from typing import Any
 
 from runnel_trio._broker._layouts import checked, layouts_of, meta_like, new_numbers
 from runnel_trio._broker._redis import _keys
-from runnel_trio._broker._redis._pulse import party_keys
+from runnel_trio._broker._redis._parties import party_keys
 from runnel_trio._broker._redis._replies import text
 from runnel_trio._broker._redis._scripts import Ask, Call, Plain
 from runnel_trio._broker._values import Layouts, ProcessorSpec, StreamSpec

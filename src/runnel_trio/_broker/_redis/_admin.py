@@ -9,7 +9,7 @@ import attrs
 
 from runnel_trio._broker._layouts import lost
 from runnel_trio._broker._redis import _keys
-from runnel_trio._broker._redis._pulse import party_keys
+from runnel_trio._broker._redis._parties import party_keys
 from runnel_trio._broker._redis._replies import (
     as_written,
     ending_of,
