@@ -71,7 +71,7 @@ def test_it_catches_partitions_that_take_entries_for_any_layout(monkeypatch: pyt
 def test_it_catches_a_layout_that_is_opened_before_all_partitions_are_switched(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    completed = _catalog.LayoutVerbs._completed
+    completed = _catalog.MemoryCatalog._completed
 
     async def too_early(self: Any, stream: Any, meta: Any) -> Any:
         if meta.next is None:
@@ -80,7 +80,7 @@ def test_it_catches_a_layout_that_is_opened_before_all_partitions_are_switched(
         await completed(self, stream, meta)
         return opened
 
-    monkeypatch.setattr(_catalog.LayoutVerbs, "_completed", too_early)
+    monkeypatch.setattr(_catalog.MemoryCatalog, "_completed", too_early)
     assert caught()
 
 
@@ -100,7 +100,7 @@ def test_it_catches_new_partitions_that_know_nothing_of_who_has_still_to_come(
         return await self.declare(stream)
 
     monkeypatch.setattr(_worker, "subscribe", declared)
-    monkeypatch.setattr(_catalog.LayoutVerbs, "create_groups", nobody)
+    monkeypatch.setattr(_catalog.MemoryCatalog, "create_groups", nobody)
     assert "is handed out, but only" in caught()
 
 

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 from sim_cluster import Wrong, simulate, story
 
-from runnel_trio._broker._memory import _broker, _store
+from runnel_trio._broker._memory import _broker, _ownership, _store
 from runnel_trio._broker._values import CommitOutcome
 from runnel_trio._worker._member import _rebalancer, _seat
 
@@ -91,7 +91,7 @@ def test_the_simulation_catches_an_owner_that_trusts_for_too_long(monkeypatch: p
 def test_the_simulation_catches_leases_that_are_taken_from_the_living(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_broker, "may_take", lambda *_: True)
+    monkeypatch.setattr(_ownership, "may_take", lambda *_: True)
     assert "handed out, but the epoch is" in caught()
 
 

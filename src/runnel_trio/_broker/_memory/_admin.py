@@ -1,55 +1,103 @@
-"""In memory, what people look at: streams, partitions, parties, and what has ended workers."""
+"""What operators do to partitions in memory, and what they are shown of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-import attrs
 import trio
 
-from runnel_trio._broker._memory._catalog import LayoutVerbs
-from runnel_trio._broker._seen import ENDINGS, Ending, Muster, Surveyed
-from runnel_trio._broker._values import AppSpec, Membership, Party, StreamSpec
+from runnel_trio._broker._memory._store import Group
+from runnel_trio._broker._memory._verbs import MemoryVerbs
+from runnel_trio._broker._protocol import Admin
+from runnel_trio._broker._seen import Surveyed
+from runnel_trio._broker._values import (
+    CommitOutcome,
+    Output,
+    ProcessorSpec,
+    Quarantine,
+    Rewound,
+    StreamSpec,
+)
+from runnel_trio._override import override
+from runnel_trio._rules._cursor import ORIGIN, parse_id
 
-__all__ = ["LookingVerbs"]
+__all__ = ["MemoryAdmin"]
 
 
-@attrs.define(eq=False, kw_only=True)
-class LookingVerbs(LayoutVerbs):
-    """See `_protocol.Broker`."""
+class MemoryAdmin(MemoryVerbs, Admin):
+    """A quarantine stands in the log that it is for."""
 
-    async def time(self) -> float:
-        """See `_protocol.Broker`; ids are given by Trio's clock."""
-        await trio.lowlevel.checkpoint()
-        return trio.current_time()
-
-    async def streams(self, app: str) -> Sequence[StreamSpec]:
-        """See `_protocol.Broker`."""
-        await trio.lowlevel.checkpoint()
-        return [spec for (owner, _), spec in sorted(self.store.streams.items()) if owner == app]
-
+    @override
     async def survey(self, stream: StreamSpec) -> Sequence[Surveyed]:
-        """See `_protocol.Broker`."""
         await trio.lowlevel.checkpoint()
         numbers = range(stream.partition_count)
-        return [self.store.log(self.log_key(stream, number)).surveyed(number) for number in numbers]
+        return [self.store.log_of(stream, number).surveyed(number) for number in numbers]
 
-    async def look(self, party: Party) -> Membership:
-        """See `_protocol.Broker`."""
+    @override
+    async def quarantined(
+        self, processor: ProcessorSpec, partitions: Sequence[int]
+    ) -> Sequence[Quarantine | None]:
         await trio.lowlevel.checkpoint()
-        return self.store.party(party).view("")
+        return [self._log(processor, number).quarantines.get(processor.name) for number in partitions]
 
-    async def muster(self, party: Party) -> Muster:
-        """See `_protocol.Broker`."""
+    @override
+    async def resume(
+        self, processor: ProcessorSpec, why: Quarantine, *, skip: bool, outputs: Sequence[Output] = ()
+    ) -> CommitOutcome:
         await trio.lowlevel.checkpoint()
-        there, now = self.store.party(party), trio.current_time()
-        endings = self.store.endings.get(party.name, ()) if isinstance(party, AppSpec) else ()
-        overdue = {name: now - seat.deadline for name, seat in there.members.items() if seat.deadline < now}
-        return Muster(membership=there.view(""), overdue=overdue, endings=tuple(endings))
+        log = self._log(processor, why.partition)
+        if log.quarantines.get(processor.name) != why:
+            return CommitOutcome.FENCED
+        if skip:
+            group = log.groups.get(processor.name)
+            if group is None or [x[0] for x in log.after(group.cursor, 1)] != [why.first]:
+                return CommitOutcome.REWOUND
+            if refusal := self._put(outputs):
+                return refusal
+            passed = log.count_after(group.cursor) - log.count_after(why.last)
+            group.entries_read += passed if group.entries_read >= 0 else 0
+            group.cursor = why.last
+        del log.quarantines[processor.name]
+        self._tell(processor, b"released", [why.partition])
+        return CommitOutcome.COMMITTED
 
-    async def ended(self, app: str, ending: Ending) -> None:
-        """See `_protocol.Broker`."""
+    @override
+    async def pause(self, processor: ProcessorSpec, whys: Sequence[Quarantine]) -> Sequence[bool]:
         await trio.lowlevel.checkpoint()
-        kept = self.store.endings.setdefault(app, [])
-        kept.insert(0, attrs.evolve(ending, time=trio.current_time()))
-        del kept[ENDINGS:]
+        done = [
+            self._log(processor, why.partition).quarantines.setdefault(processor.name, why) == why
+            for why in whys
+        ]
+        self._tell(processor, b"paused", [why.partition for why in whys])
+        self.store.announce()
+        return done
+
+    @override
+    async def rewind(
+        self, processor: ProcessorSpec, starts: Mapping[int, bytes], *, dry_run: bool
+    ) -> Sequence[Rewound]:
+        await trio.lowlevel.checkpoint()
+        return [self._rewind(processor, number, start, dry=dry_run) for number, start in starts.items()]
+
+    def _rewind(self, processor: ProcessorSpec, number: int, start: bytes, *, dry: bool) -> Rewound:
+        log = self._log(processor, number)
+        group = log.groups.get(processor.name)
+        end = b"%d-%d" % log.last_id
+        after = end if start == b"$" or parse_id(start) > log.last_id else start
+        lag = log.count_after(after)
+        lag_before = log.added - group.entries_read if group and group.entries_read >= 0 else -1
+        done = Rewound(number, group.cursor if group else None, after, lag_before, lag)
+        if not dry:
+            log.groups[processor.name] = Group(after, log.added - lag)
+            log.quarantines.pop(processor.name, None)
+            lease = log.lease(processor)
+            lease.attempts, lease.entries_read = (ORIGIN, 0), log.added - lag
+            self._tell(processor, b"released", [number])
+        return done
+
+    @override
+    async def forget(self, processor: ProcessorSpec) -> int:
+        await trio.lowlevel.checkpoint()
+        self.store.parties.pop(processor, None)
+        numbers = range(processor.stream.partition_count)
+        return sum(self._log(processor, number).forget(processor.name) for number in numbers)

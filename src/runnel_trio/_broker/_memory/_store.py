@@ -27,10 +27,16 @@ from runnel_trio._rules._cursor import ORIGIN, LogState, parse_id
 from runnel_trio._rules._layout import Meta
 from runnel_trio._rules._overflow import slowest
 
-__all__ = ["Circle", "Group", "Holding", "Log", "Seat", "Store"]
+__all__ = ["Circle", "Group", "Holding", "Log", "Seat", "Store", "key_of"]
 
 #: So many entries are kept of what is told to a party.
 _NEWS = 256
+
+
+def key_of(stream: StreamSpec, number: int) -> str:
+    """Under which the log of a partition is kept."""
+    layout = "" if stream.layout == 1 else f"/{stream.layout}"
+    return f"{stream.app}:{number}:{stream.name}{layout}:log"
 
 
 @attrs.define(eq=False)
@@ -213,6 +219,10 @@ class Store:
         if key not in self.logs:
             self.logs[key] = Log()
         return self.logs[key]
+
+    def log_of(self, stream: StreamSpec, number: int) -> Log:
+        """The log of a stream's partition."""
+        return self.log(key_of(stream, number))
 
     def party(self, party: Party) -> Circle:
         """A party, made when it is first asked for."""
