@@ -171,8 +171,7 @@ def is_complete(broker: Broker, processor: ProcessorSpec, store: Store) -> bool:
     numbers = range(processor.stream.partition_count)
     logs = [store.log(broker.log_key(processor.stream, number)) for number in numbers]
     return all(
-        processor.name in log.groups
-        and log.state(log.groups[processor.name]).cursor == b"%d-%d" % log.last_id
+        processor.name in log.groups and log.groups[processor.name].cursor == b"%d-%d" % log.last_id
         for log in logs
         if log.added
     )

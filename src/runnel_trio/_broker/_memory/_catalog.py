@@ -7,11 +7,12 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import trio
 
 from runnel_trio._broker._layouts import checked, layouts_of, meta_like, new_numbers
-from runnel_trio._broker._memory._store import Circle, key_of
+from runnel_trio._broker._memory._store import Circle, Log, key_of
 from runnel_trio._broker._memory._verbs import MemoryVerbs
 from runnel_trio._broker._protocol import Catalog
 from runnel_trio._broker._values import Layouts, ProcessorSpec, StreamSpec
 from runnel_trio._override import override
+from runnel_trio._rules._drained import holds_up, is_needed
 from runnel_trio._rules._layout import Meta, begun, declared, finished, opened
 
 __all__ = ["MemoryCatalog"]
@@ -89,8 +90,8 @@ class MemoryCatalog(MemoryVerbs, Catalog):
     @override
     async def remaining(self, processor: ProcessorSpec) -> Sequence[int]:
         await trio.lowlevel.checkpoint()
-        logs = [self._log(processor, number) for number in range(processor.stream.partition_count)]
-        return [number for number, log in enumerate(logs) if log.holds_up(processor.name)]
+        numbers = range(processor.stream.partition_count)
+        return [x for x in numbers if _holds_up(self._log(processor, x), processor.name)]
 
     @override
     async def news(self, processor: ProcessorSpec) -> None:
@@ -113,8 +114,9 @@ class MemoryCatalog(MemoryVerbs, Catalog):
         log = self.store.log_of(stream, number)
         if self.store.switched.get((stream.app, stream.name, number), 1) <= stream.layout:
             return False
-        names = {*processors, *log.groups}
-        if any(map(log.holds_up, names)) or (log.entries and not log.groups):
+        if any(_holds_up(log, name) for name in processors):
+            return False
+        if is_needed(log.state(""), [group.cursor for group in log.groups.values()]):
             return False
         del self.store.logs[key_of(stream, number)]
         return True
@@ -123,3 +125,7 @@ class MemoryCatalog(MemoryVerbs, Catalog):
     async def streams(self, app: str) -> Sequence[StreamSpec]:
         await trio.lowlevel.checkpoint()
         return [spec for (owner, _), spec in sorted(self.store.streams.items()) if owner == app]
+
+
+def _holds_up(log: Log, name: str) -> bool:
+    return holds_up(log.state(name), stands_still=name in log.quarantines)

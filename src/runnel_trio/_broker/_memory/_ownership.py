@@ -50,9 +50,7 @@ class MemoryOwnership(MemoryVerbs, Ownership):
         lease.commit = 0
         lease.epoch = next_epoch(lease.epoch, int(trio.current_time() * 1e6))
         granted = Lease(number, member, lease.epoch)
-        return Acquired(
-            granted, log.state(log.groups[processor.name]), lease.read_to, lease.clean, lease.attempts
-        )
+        return Acquired(granted, log.state(processor.name), lease.read_to, lease.clean, lease.attempts)
 
     @override
     async def attempt(self, processor: ProcessorSpec, lease: Lease, xid: bytes, count: int) -> bool:
@@ -66,9 +64,7 @@ class MemoryOwnership(MemoryVerbs, Ownership):
     async def examine(self, processor: ProcessorSpec, partitions: Sequence[int]) -> Sequence[LogState | None]:
         await trio.lowlevel.checkpoint()
         logs = [self._log(processor, number) for number in partitions]
-        return [
-            log.state(log.groups[processor.name]) if processor.name in log.groups else None for log in logs
-        ]
+        return [log.state(processor.name) if processor.name in log.groups else None for log in logs]
 
     @override
     async def commit(self, processor: ProcessorSpec, commits: Sequence[Commit]) -> Sequence[CommitOutcome]:

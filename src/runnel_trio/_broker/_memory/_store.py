@@ -114,12 +114,6 @@ class Log:
         self.quarantines.pop(name, None)
         return self.groups.pop(name, None) is not None
 
-    def holds_up(self, name: str) -> bool:
-        """Whether it stands still for a group, or has entries that this has not acknowledged."""
-        group = self.groups.get(name)
-        behind = self.count_after(group.cursor) if group else len(self.entries)
-        return behind > 0 or name in self.quarantines
-
     def make_room(self) -> None:
         cursor = slowest(group.cursor for group in self.groups.values())
         if cursor is not None:
@@ -148,7 +142,9 @@ class Log:
             quarantine=self.quarantines.get(name),
         )
 
-    def state(self, group: Group) -> LogState:
+    def state(self, name: str) -> LogState:
+        """The state for a group; for one that is not there, before everything."""
+        group = self.groups.get(name, Group())
         return LogState(
             cursor=group.cursor,
             entries_read=group.entries_read,
@@ -157,6 +153,7 @@ class Log:
             last_id=b"%d-%d" % self.last_id,
             max_deleted=ORIGIN,
             first_id=b"%d-%d" % self.ids[0] if self.ids else ORIGIN,
+            newest=b"%d-%d" % self.ids[-1] if self.ids else ORIGIN,
         )
 
 

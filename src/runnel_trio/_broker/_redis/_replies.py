@@ -87,7 +87,7 @@ def taken(number: int, member: str, reply: Sequence[Any]) -> Acquired | Held | Q
 
 def state(reply: Sequence[Any]) -> LogState:
     """The state of a log and a group, from the answer of `_state.lua`."""
-    cursor, entries_read, length, entries_added, last_id, max_deleted, first_id = reply
+    cursor, entries_read, length, entries_added, last_id, max_deleted, first_id, newest = reply
     return LogState(
         cursor=cursor,
         entries_read=entries_read,
@@ -96,6 +96,7 @@ def state(reply: Sequence[Any]) -> LogState:
         last_id=last_id,
         max_deleted=max_deleted,
         first_id=first_id,
+        newest=newest,
     )
 
 
