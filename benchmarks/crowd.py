@@ -17,7 +17,8 @@ from trio.testing import MockClock
 
 from benchmarks.workload import Result
 from runnel_trio import App, Record, Worker
-from runnel_trio._broker._memory import MemoryBroker, Store
+from runnel_trio._broker._memory._broker import MemoryBroker
+from runnel_trio._broker._memory._store import Store
 
 #: Seconds of virtual time after which it is given up.
 PATIENCE = 600

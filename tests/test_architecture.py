@@ -15,7 +15,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 #: A module may import from strictly lower levels, and inside its own room. The longest name that fits counts.
 LEVELS = {
-    "_early": -2, "_words": -1, "constants": 0, "exceptions": 0, "_urls": 0, "metrics": 1, "_scopes": 0, "_traceback": 0.5,
+    "_early": -2, "_override": -2, "_words": -1, "constants": 0, "exceptions": 0, "_urls": 0, "metrics": 1, "_scopes": 0, "_traceback": 0.5,
     "interfaces": 1.8, "_telemetry": 1, "_portal": 1, "_rules": 1, "_kinds": 1, "_names": 1, "_sources": 1.5, "settings": 2,
     "_codec": 2, "_event": 1.7, "_discovery": 2,
     "_broker": 3,

@@ -20,7 +20,7 @@ import sessions
 from rich.console import Console
 from rich.text import Text
 
-from runnel_trio._broker._protocol import Quarantine, StreamSpec
+from runnel_trio._broker._values import Quarantine, StreamSpec
 from runnel_trio._cli._board import board
 from runnel_trio._cli._errors import fold
 from runnel_trio._cli._progress import WAITING, Progress

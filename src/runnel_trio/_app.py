@@ -15,8 +15,8 @@ import trio
 from cattrs import Converter
 
 from runnel_trio._broker import redis_client
-from runnel_trio._broker._protocol import StreamSpec
 from runnel_trio._broker._shared import SharedBroker, place_of
+from runnel_trio._broker._values import StreamSpec
 from runnel_trio._codec import (
     Record,
     RecordCodec,

@@ -10,7 +10,8 @@ from datetime import UTC, datetime, timedelta
 
 import attrs
 
-from runnel_trio._broker._protocol import Broker, Layouts, Membership, ProcessorSpec, Quarantine, StreamSpec
+from runnel_trio._broker._protocol import Broker
+from runnel_trio._broker._values import Layouts, Membership, ProcessorSpec, Quarantine, StreamSpec
 from runnel_trio._rules._cursor import ORIGIN, parse_id
 from runnel_trio._telemetry import Tally, report
 from runnel_trio.exceptions import Misconfigured, WorkersAlive

@@ -14,7 +14,7 @@ from typing import Any
 
 import attrs
 
-from runnel_trio._broker._protocol import SEALED, Batch, StreamSpec
+from runnel_trio._broker._values import SEALED, Batch, StreamSpec
 from runnel_trio._numbering import Numbering
 from runnel_trio._rules._cursor import ORIGIN, is_after
 from runnel_trio._words import counted

@@ -13,21 +13,9 @@ from typing import Any
 
 import attrs
 
-from runnel_trio._broker._protocol import (
-    AppSpec,
-    Broker,
-    Ending,
-    Layouts,
-    Member,
-    Misfit,
-    Muster,
-    ProcessorSpec,
-    Quarantine,
-    Standing,
-    StreamSpec,
-    Surveyed,
-)
-from runnel_trio._broker._seen import ENDINGS_KEPT
+from runnel_trio._broker._protocol import Broker
+from runnel_trio._broker._seen import ENDINGS_KEPT, Ending, Misfit, Muster, Standing, Surveyed
+from runnel_trio._broker._values import AppSpec, Layouts, Member, ProcessorSpec, Quarantine, StreamSpec
 from runnel_trio._kinds import legible
 from runnel_trio._operations import reads
 from runnel_trio._rules._cursor import ORIGIN, parse_id
@@ -265,7 +253,7 @@ async def overview(
             place, *later = await _reads(broker, name, layouts, surveyed)
             view = await broker.muster(place)
             misfits += view.misfits
-            behind = sum(_lag(x, name) for y in later for x in surveyed[y.stream])
+            behind = sum(x.lag_of(name) for y in later for x in surveyed[y.stream])
             processors.append(_processor(place, surveyed[place.stream], view, time, behind))
     living = [x for x in leadership.membership.members if x.id not in leadership.overdue]
     return Overview(
@@ -320,11 +308,6 @@ def _held(partition: Surveyed) -> int:
     """Its entries that have to stay: the slowest processor has not acknowledged them, or nobody reads."""
     lags = [x.lag for x in partition.processors.values()]
     return partition.length if not lags or min(lags) < 0 else min(partition.length, max(lags))
-
-
-def _lag(surveyed: Surveyed, name: str) -> int:
-    standing = surveyed.processors.get(name)
-    return surveyed.length if standing is None else max(0, standing.lag)
 
 
 def _processor(

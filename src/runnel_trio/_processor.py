@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 import attrs
 import trio
 
-from runnel_trio._broker._protocol import Broker, CommitOutcome, ProcessorSpec
+from runnel_trio._broker._protocol import Broker
+from runnel_trio._broker._values import CommitOutcome, ProcessorSpec
 from runnel_trio._codec import Record
 from runnel_trio._handlers import check_function
 from runnel_trio._operations import PartitionReset, Quarantined, forget, pause, quarantined, reset, stages

@@ -11,15 +11,9 @@ from collections.abc import Sequence
 import attrs
 import trio
 
-from runnel_trio._broker._protocol import (
-    Broker,
-    Layouts,
-    Membership,
-    ProcessorSpec,
-    Quarantine,
-    StreamSpec,
-    Surveyed,
-)
+from runnel_trio._broker._protocol import Broker
+from runnel_trio._broker._seen import Surveyed
+from runnel_trio._broker._values import Layouts, Membership, ProcessorSpec, Quarantine, StreamSpec
 from runnel_trio.exceptions import Misconfigured
 
 __all__ = ["Progress", "Repartition", "Waiting"]
@@ -177,12 +171,10 @@ def _waiting(
     standing: Sequence[Quarantine | None],
     members: int,
 ) -> Waiting:
-    found = {number: surveyed[number].processors.get(name) for number in numbers}
-    lags = [surveyed[number].length if x is None else max(0, x.lag) for number, x in found.items()]
     return Waiting(
         name=name,
         partitions=numbers,
-        lag=sum(lags),
+        lag=sum(surveyed[number].lag_of(name) for number in numbers),
         standing=[why for why in standing if why is not None],
         members=members,
     )

@@ -12,8 +12,9 @@ from typing import Any, TypeAlias, cast
 import attrs
 import trio
 
-from runnel_trio._broker._protocol import SEALED, Batch, Broker, StreamSpec
+from runnel_trio._broker._protocol import Broker
 from runnel_trio._broker._shared import Connection, Declarable
+from runnel_trio._broker._values import SEALED, Batch, StreamSpec
 from runnel_trio.constants import Overflow
 from runnel_trio.exceptions import StreamFull
 from runnel_trio.metrics import Metrics
@@ -24,7 +25,7 @@ Connect: TypeAlias = Callable[[Declarable], Connection]
 
 
 def stored_in(stored: Mapping[int, int]) -> int:
-    """How many entries all partitions have taken, of what `Broker.append` answers."""
+    """How many entries all partitions have taken, of what `Logs.append` answers."""
     return sum(count for count in stored.values() if count != SEALED)
 
 

@@ -18,10 +18,12 @@ import attrs
 import trio
 from trio.testing import MockClock, active_thread_count, wait_all_tasks_blocked
 
-from runnel_trio._broker._protocol import Batch, Broker, ProcessorSpec
+from runnel_trio._broker._protocol import Broker
+from runnel_trio._broker._values import Batch, ProcessorSpec
 from runnel_trio._codec import Record
 from runnel_trio._event import Event, Origin, Partition
 from runnel_trio._rules._cursor import ORIGIN, is_after
+from runnel_trio._rules._drained import is_behind, lag
 from runnel_trio._rules._failure import SetAside
 from runnel_trio._stream import Stream
 from runnel_trio._traceback import users_frames
@@ -305,9 +307,9 @@ class Trial(Generic[R]):
         states = await self._broker.examine(self._spec, numbers)
         standing = await self._broker.quarantined(self._spec, numbers)
         return [
-            (number, state.entries_added - state.entries_read)
+            (number, lag(state))
             for number, state, why in zip(numbers, states, standing, strict=True)
-            if state is not None and why is None and state.entries_added > state.entries_read
+            if state is not None and why is None and is_behind(state)
         ]
 
     async def _end(self, number: int) -> bytes:

@@ -17,7 +17,7 @@ from typing import Any
 
 import attrs
 
-from runnel_trio._broker._protocol import Batch, StreamSpec
+from runnel_trio._broker._values import Batch, StreamSpec
 from runnel_trio._event import Event
 from runnel_trio._names import TRACE_FIELD
 from runnel_trio._processor import Processor

@@ -9,23 +9,23 @@ from typing import Any, TypeAlias
 
 import attrs
 
-from runnel_trio._broker._protocol import (
+from runnel_trio._broker._protocol import Broker
+from runnel_trio._broker._redis import _keys
+from runnel_trio._broker._seen import Ending
+from runnel_trio._broker._values import (
     SEALED,
     Acquired,
     AppSpec,
     Batch,
     Beat,
-    Broker,
     Commit,
     CommitOutcome,
-    Ending,
     Lease,
     Output,
     ProcessorSpec,
     Quarantine,
     StreamSpec,
 )
-from runnel_trio._broker._redis import _keys
 from runnel_trio._rules._cursor import ORIGIN
 from runnel_trio.constants import Overflow
 

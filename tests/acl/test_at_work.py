@@ -9,8 +9,8 @@ import trio
 from acl_roles import BILL, ORDERS, rows, rules
 
 from runnel_trio import App, Record, Stream
-from runnel_trio._broker._protocol import Place
 from runnel_trio._broker._redis._broker import open_redis
+from runnel_trio._broker._values import Place
 from runnel_trio._rules._cursor import ORIGIN
 from runnel_trio.middleware import Dead, DeadLetterMiddleware, RetryMiddleware
 from runnel_trio.testing import drained

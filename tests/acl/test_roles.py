@@ -9,8 +9,8 @@ import pytest
 import trio
 from acl_roles import ORDERS, RECENT, STEPS, rows, rules
 
-from runnel_trio._broker._protocol import Place
 from runnel_trio._broker._redis._broker import open_redis
+from runnel_trio._broker._values import Place
 from runnel_trio.exceptions import BrokerRefused
 
 RULES = rules()

@@ -13,7 +13,8 @@ import trio
 from trio.testing import MockClock
 
 from runnel_trio import App, Stream, Worker
-from runnel_trio._broker._memory import MemoryBroker, Store
+from runnel_trio._broker._memory._broker import MemoryBroker
+from runnel_trio._broker._memory._store import Store
 from runnel_trio._worker._background import Background
 from runnel_trio.exceptions import Misconfigured
 from runnel_trio.settings import Settings

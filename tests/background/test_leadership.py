@@ -13,8 +13,9 @@ import trio
 from trio.testing import MockClock
 
 from runnel_trio import App, Worker
-from runnel_trio._broker._memory import MemoryBroker, Store
-from runnel_trio._broker._protocol import AppSpec
+from runnel_trio._broker._memory._broker import MemoryBroker
+from runnel_trio._broker._memory._store import Store
+from runnel_trio._broker._values import AppSpec
 from runnel_trio._worker._background import Background
 from runnel_trio._worker._member._seat import Seat
 from runnel_trio.settings import Settings

@@ -12,11 +12,13 @@ import pytest
 import trio
 from redis import Redis
 
-from runnel_trio._broker._memory import MemoryBroker
-from runnel_trio._broker._protocol import (
+from runnel_trio._broker._memory._broker import MemoryBroker
+from runnel_trio._broker._memory._store import Group
+from runnel_trio._broker._protocol import Broker
+from runnel_trio._broker._redis import _keys
+from runnel_trio._broker._values import (
     Acquired,
     Batch,
-    Broker,
     Commit,
     CommitOutcome,
     Lease,
@@ -24,8 +26,6 @@ from runnel_trio._broker._protocol import (
     ProcessorSpec,
     StreamSpec,
 )
-from runnel_trio._broker._redis import _keys
-from runnel_trio._broker._store import Group
 from runnel_trio._rules._commit import Stored, judge
 from runnel_trio.constants import Overflow
 

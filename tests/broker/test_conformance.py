@@ -9,10 +9,10 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from runnel_trio._broker._protocol import (
+from runnel_trio._broker._protocol import Broker
+from runnel_trio._broker._values import (
     Acquired,
     Batch,
-    Broker,
     Commit,
     CommitOutcome,
     Entry,

@@ -7,12 +7,12 @@ import pytest
 import trio
 
 from runnel_trio._broker import open_broker
-from runnel_trio._broker._protocol import (
+from runnel_trio._broker._protocol import Broker
+from runnel_trio._broker._values import (
     Acquired,
     AppSpec,
     Batch,
     Beat,
-    Broker,
     Commit,
     CommitOutcome,
     Held,

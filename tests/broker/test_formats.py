@@ -11,10 +11,10 @@ import pytest
 from redis import Redis
 
 from runnel_trio._broker import open_broker
-from runnel_trio._broker._protocol import (
+from runnel_trio._broker._protocol import Broker
+from runnel_trio._broker._values import (
     Acquired,
     Batch,
-    Broker,
     Commit,
     CommitOutcome,
     Place,

@@ -11,12 +11,15 @@ import trio
 from redis import Redis
 
 from runnel_trio._broker import open_broker
-from runnel_trio._broker._memory import MemoryBroker
-from runnel_trio._broker._protocol import (
+from runnel_trio._broker._memory._broker import MemoryBroker
+from runnel_trio._broker._protocol import Broker
+from runnel_trio._broker._redis import _keys
+from runnel_trio._broker._redis._broker import RedisBroker
+from runnel_trio._broker._redis._scripts import Plain
+from runnel_trio._broker._values import (
     SEALED,
     Acquired,
     Batch,
-    Broker,
     Commit,
     CommitOutcome,
     Layouts,
@@ -27,9 +30,6 @@ from runnel_trio._broker._protocol import (
     Quarantine,
     StreamSpec,
 )
-from runnel_trio._broker._redis import _keys
-from runnel_trio._broker._redis._broker import RedisBroker
-from runnel_trio._broker._redis._scripts import Plain
 from runnel_trio._operations import subscribe
 from runnel_trio._rules._cursor import ORIGIN, lost
 from runnel_trio._rules._layout import Meta

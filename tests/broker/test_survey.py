@@ -8,18 +8,9 @@ from typing import Any
 import attrs
 import trio
 
-from runnel_trio._broker._protocol import (
-    AppSpec,
-    Batch,
-    Beat,
-    Broker,
-    Commit,
-    Ending,
-    ProcessorSpec,
-    Quarantine,
-    StreamSpec,
-)
-from runnel_trio._broker._seen import ENDINGS
+from runnel_trio._broker._protocol import Broker
+from runnel_trio._broker._seen import ENDINGS, Ending
+from runnel_trio._broker._values import AppSpec, Batch, Beat, Commit, ProcessorSpec, Quarantine, StreamSpec
 from runnel_trio.constants import Overflow
 
 Opened = Callable[..., Any]

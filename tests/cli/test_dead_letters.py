@@ -13,7 +13,7 @@ import trio
 
 from runnel_trio import App, ExceptionPolicy, Record
 from runnel_trio._broker import open_broker
-from runnel_trio._broker._protocol import Place
+from runnel_trio._broker._values import Place
 from runnel_trio.middleware import Dead
 
 WAREHOUSE = """

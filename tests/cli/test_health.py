@@ -9,7 +9,7 @@ import attrs
 import pytest
 from depot_views import NOW, partition, stream, view, why
 
-from runnel_trio._broker._protocol import Ending, Misfit
+from runnel_trio._broker._seen import Ending, Misfit
 from runnel_trio._health import Limits, Trouble, Typed, Weight, state, troubles
 from runnel_trio._overview import MemberView, Overview, PartitionView
 from runnel_trio.constants import Overflow

@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from runnel_trio import App, Record, Stream
-from runnel_trio._broker._protocol import Batch
+from runnel_trio._broker._values import Batch
 
 MODULE = """
 from datetime import date

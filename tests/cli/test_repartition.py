@@ -14,7 +14,7 @@ import pytest
 import trio
 
 from runnel_trio import App, Record, Stream
-from runnel_trio._broker._protocol import Layouts, Quarantine, StreamSpec
+from runnel_trio._broker._values import Layouts, Quarantine, StreamSpec
 from runnel_trio._cli._board import board
 from runnel_trio._cli._repartition import _Shown
 from runnel_trio._health import Typed

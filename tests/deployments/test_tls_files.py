@@ -13,8 +13,8 @@ from fault_app import Order
 from rig_tls import Certificates
 
 from runnel_trio import App, BrokerUnavailable, Misconfigured
-from runnel_trio._broker._protocol import Place
 from runnel_trio._broker._redis._endpoint import Endpoint, found
+from runnel_trio._broker._values import Place
 
 
 def key_alone(certificates: Certificates, path: Path, password: bytes = b"") -> Path:

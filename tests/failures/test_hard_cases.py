@@ -10,7 +10,7 @@ import trio
 from trio.testing import MockClock
 
 from runnel_trio import App, ExceptionPolicy, Middleware, Misconfigured, Record, Stream
-from runnel_trio._broker._protocol import Acquired, Batch, Beat, Held
+from runnel_trio._broker._values import Acquired, Batch, Beat, Held
 from runnel_trio._rules._cursor import ORIGIN
 from runnel_trio.middleware import Dead, DeadLetterMiddleware, RetryMiddleware
 

@@ -13,7 +13,7 @@ import trio
 from trio.testing import MockClock
 
 from runnel_trio import App, ExceptionPolicy, Stream, Worker
-from runnel_trio._broker._memory import MemoryBroker
+from runnel_trio._broker._memory._broker import MemoryBroker
 from runnel_trio._cli._errors import ended
 from runnel_trio._cli._logging import Console, JSONLines
 from runnel_trio._telemetry import report

@@ -297,7 +297,7 @@ async def test_what_cannot_be_read_is_a_letter_too(
             seen.append(record.n)
 
     async with app.worker(), app._shared.used() as broker:
-        from runnel_trio._broker._protocol import Batch
+        from runnel_trio._broker._values import Batch
 
         await broker.append(orders.spec, {0: Batch((b"data",), [b"{}", b'{"key":"a","n":1}'])})
         await drained(handle)

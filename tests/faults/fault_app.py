@@ -42,16 +42,18 @@ MUTANTS = {
     "room": ("send", "take = math.max(0, math.min(offered, room))", "take = offered"),
     "oom": ("*", "#!lua flags=allow-oom\n", "#!lua\n"),
 }
+#: A name of these, or a guard that is written out.
+Mutant = str | tuple[str, str, str]
 
 
-def mutated(mutants: Sequence[str]) -> Callable[[str], str]:
+def mutated(mutants: Sequence[Mutant]) -> Callable[[str], str]:
     """The scripts' texts without those guards."""
     original = _scripts.source
 
     @cache
     def source(name: str) -> str:
         text = original(name)
-        for script, guard, instead in (MUTANTS[mutant] for mutant in mutants):
+        for script, guard, instead in (MUTANTS[x] if isinstance(x, str) else x for x in mutants):
             if script in {name, "*"}:
                 assert guard in text or script == "*", f"{name} has another guard than {guard}"
                 text = text.replace(guard, instead)
@@ -60,7 +62,7 @@ def mutated(mutants: Sequence[str]) -> Callable[[str], str]:
     return source
 
 
-def mutate(mutants: Sequence[str], put: Callable[[Any, str, Any], Any] = setattr) -> None:
+def mutate(mutants: Sequence[Mutant], put: Callable[[Any, str, Any], Any] = setattr) -> None:
     """Have this process call the scripts without those guards; ``put`` as `pytest.MonkeyPatch.setattr`."""
     if "noscript" in mutants:
         put(_scripts, "settled", lambda connection, calls, replies: replies)

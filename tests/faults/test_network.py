@@ -15,8 +15,8 @@ import trio
 from fault_bench import EXPIRY, MAX_UNACKED, PARTITIONS, Bench, kinds, pause
 from fault_proxy import calls
 
-from runnel_trio._broker._protocol import Acquired, Batch, Commit, CommitOutcome, Output, Place
 from runnel_trio._broker._redis._broker import open_redis
+from runnel_trio._broker._values import Acquired, Batch, Commit, CommitOutcome, Output, Place
 
 Mutate = Callable[..., None]
 

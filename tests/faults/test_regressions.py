@@ -11,8 +11,8 @@ from fault_servers import deleted, flushed
 
 from runnel_trio import App, BrokerRefused
 from runnel_trio._broker import open_broker
-from runnel_trio._broker._protocol import Acquired, Batch, Place
 from runnel_trio._broker._redis._broker import RedisBroker
+from runnel_trio._broker._values import Acquired, Batch, Place
 from runnel_trio._worker._member._backlog import Backlog
 from runnel_trio._worker._member._committer import Committer
 

@@ -19,8 +19,8 @@ from fault_server import Server
 from fault_servers import deleted, emptied, flushed
 
 from runnel_trio import App, BrokerRefused, Misconfigured
-from runnel_trio._broker._protocol import Batch, Commit, CommitOutcome, Output, Place
 from runnel_trio._broker._redis._broker import open_redis
+from runnel_trio._broker._values import Batch, Commit, CommitOutcome, Output, Place
 from runnel_trio._worker._member import _source
 
 Mutate = Callable[..., None]

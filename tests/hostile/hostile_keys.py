@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from runnel_trio._broker._protocol import AppSpec, Party, ProcessorSpec, StreamSpec
 from runnel_trio._broker._redis import _keys
+from runnel_trio._broker._values import AppSpec, Party, ProcessorSpec, StreamSpec
 from runnel_trio.constants import Overflow
 
 

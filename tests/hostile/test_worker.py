@@ -11,7 +11,7 @@ import trio
 from trio.testing import MockClock
 
 from runnel_trio import LZ4, App, DeserializationError, ExceptionPolicy, Gzip, JSONSerializer, Record
-from runnel_trio._broker._protocol import Batch
+from runnel_trio._broker._values import Batch
 
 GOOD = b'{"key":"a","n":1}'
 #: Of each kind one; each stands alone in its partition, before a good one.

@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from trio.testing import MockClock
 
 from runnel_trio import App, Misconfigured, Record
-from runnel_trio._broker._protocol import Batch
+from runnel_trio._broker._values import Batch
 from runnel_trio._codec import JSONSerializer, RecordCodec, make_converter
 from runnel_trio._names import TRACE_FIELD
 from runnel_trio.metrics import Metrics

@@ -23,6 +23,7 @@ def state(**changes: object) -> LogState:
         "last_id": b"100-0",
         "max_deleted": ORIGIN,
         "first_id": b"1-0",
+        "newest": b"100-0",
     }
     return LogState(**(values | changes))  # type: ignore[arg-type]  # the names are checked by attrs
 

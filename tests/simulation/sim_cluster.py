@@ -18,8 +18,9 @@ from sim_line import Ledger, Line, is_complete
 from trio.testing import MockClock
 
 from runnel_trio import App, Processor, Record, Stream, Worker
-from runnel_trio._broker._memory import MemoryBroker, Store
-from runnel_trio._broker._protocol import Batch
+from runnel_trio._broker._memory._broker import MemoryBroker
+from runnel_trio._broker._memory._store import Store
+from runnel_trio._broker._values import Batch
 from runnel_trio._rules._cursor import parse_id
 
 #: Workers at one time, at most.

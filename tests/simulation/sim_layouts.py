@@ -20,7 +20,8 @@ from sim_line import Ledger, Line
 from trio.testing import MockClock
 
 from runnel_trio import App, Record, Stream, Worker
-from runnel_trio._broker._protocol import Broker, Layouts, ProcessorSpec
+from runnel_trio._broker._protocol import Broker
+from runnel_trio._broker._values import Layouts, ProcessorSpec
 from runnel_trio._operations import pause, stages
 from runnel_trio._repartition import Repartition
 

@@ -9,16 +9,10 @@ from typing import Any
 import attrs
 import trio
 
-from runnel_trio._broker._memory import MemoryBroker, Store
-from runnel_trio._broker._protocol import (
-    Acquired,
-    Broker,
-    Commit,
-    CommitOutcome,
-    Entry,
-    ProcessorSpec,
-    Reader,
-)
+from runnel_trio._broker._memory._broker import MemoryBroker
+from runnel_trio._broker._memory._store import Store
+from runnel_trio._broker._protocol import Broker, Reader
+from runnel_trio._broker._values import Acquired, Commit, CommitOutcome, Entry, ProcessorSpec
 
 #: Verbs that go over the line, which repeats each of them until it is answered, as the Redis broker does.
 VERBS = frozenset(
@@ -177,8 +171,7 @@ def is_complete(broker: Broker, processor: ProcessorSpec, store: Store) -> bool:
     numbers = range(processor.stream.partition_count)
     logs = [store.log(broker.log_key(processor.stream, number)) for number in numbers]
     return all(
-        processor.name in log.groups
-        and log.state(log.groups[processor.name]).cursor == b"%d-%d" % log.last_id
+        processor.name in log.groups and log.groups[processor.name].cursor == b"%d-%d" % log.last_id
         for log in logs
         if log.added
     )

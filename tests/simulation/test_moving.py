@@ -17,8 +17,8 @@ from sim_layouts import simulate
 from test_schedules import seeds
 
 from runnel_trio import _outgoing
-from runnel_trio._broker import _memory_layouts, _store
-from runnel_trio._broker._protocol import ProcessorSpec
+from runnel_trio._broker._memory import _catalog, _store
+from runnel_trio._broker._values import ProcessorSpec
 from runnel_trio._worker import _succession, _worker
 
 SCHEDULES = 10
@@ -71,16 +71,16 @@ def test_it_catches_partitions_that_take_entries_for_any_layout(monkeypatch: pyt
 def test_it_catches_a_layout_that_is_opened_before_all_partitions_are_switched(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    completed = _memory_layouts.LayoutVerbs._completed
+    completed = _catalog.MemoryCatalog._completed
 
     async def too_early(self: Any, stream: Any, meta: Any) -> Any:
         if meta.next is None:
             return meta
-        opened = await self._step(stream, lambda there: _memory_layouts.opened(there, meta.next[0]))
+        opened = await self._step(stream, lambda there: _catalog.opened(there, meta.next[0]))
         await completed(self, stream, meta)
         return opened
 
-    monkeypatch.setattr(_memory_layouts.LayoutVerbs, "_completed", too_early)
+    monkeypatch.setattr(_catalog.MemoryCatalog, "_completed", too_early)
     assert caught()
 
 
@@ -100,7 +100,7 @@ def test_it_catches_new_partitions_that_know_nothing_of_who_has_still_to_come(
         return await self.declare(stream)
 
     monkeypatch.setattr(_worker, "subscribe", declared)
-    monkeypatch.setattr(_memory_layouts.LayoutVerbs, "create_groups", nobody)
+    monkeypatch.setattr(_catalog.MemoryCatalog, "create_groups", nobody)
     assert "is handed out, but only" in caught()
 
 

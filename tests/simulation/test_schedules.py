@@ -21,8 +21,8 @@ from typing import Any
 import pytest
 from sim_cluster import Wrong, simulate, story
 
-from runnel_trio._broker import _memory
-from runnel_trio._broker._protocol import CommitOutcome
+from runnel_trio._broker._memory import _broker, _ownership, _store
+from runnel_trio._broker._values import CommitOutcome
 from runnel_trio._worker._member import _rebalancer, _seat
 
 SCHEDULES = 240
@@ -79,7 +79,7 @@ def test_the_simulation_catches_commits_without_guards(monkeypatch: pytest.Monke
         group.cursor, group.entries_read = commit.last, commit.entries_read
         return CommitOutcome.COMMITTED
 
-    monkeypatch.setattr(_memory.MemoryBroker, "_commit", commit)
+    monkeypatch.setattr(_broker.MemoryBroker, "_commit", commit)
     assert "was committed after" in caught()
 
 
@@ -91,7 +91,7 @@ def test_the_simulation_catches_an_owner_that_trusts_for_too_long(monkeypatch: p
 def test_the_simulation_catches_leases_that_are_taken_from_the_living(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_memory, "may_take", lambda *_: True)
+    monkeypatch.setattr(_ownership, "may_take", lambda *_: True)
     assert "handed out, but the epoch is" in caught()
 
 
@@ -117,12 +117,12 @@ def test_the_simulation_catches_plans_that_move_what_could_stay(monkeypatch: pyt
 
 
 def test_the_simulation_catches_events_that_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    after = _memory.Log.after
+    after = _store.Log.after
     calls = count(1)
 
     def forgetful(self: Any, xid: bytes, most: int) -> Any:
         found = after(self, xid, most)
         return found[1:] if len(found) > 1 and next(calls) % 20 == 0 else found
 
-    monkeypatch.setattr(_memory.Log, "after", forgetful)
+    monkeypatch.setattr(_store.Log, "after", forgetful)
     assert re.search("comes after place|the first one should be|never handled to the end", caught())

@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from runnel_trio import App, Stream
-from runnel_trio._broker._protocol import ProcessorSpec
+from runnel_trio._broker._values import ProcessorSpec
 from runnel_trio._rules._cursor import ORIGIN
 
 Stored = Callable[[Stream[Any]], Awaitable[dict[int, list[tuple[bytes, Any]]]]]

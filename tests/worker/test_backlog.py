@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
-from runnel_trio._broker._protocol import Lease
+from runnel_trio._broker._values import Lease
 from runnel_trio._worker._member._backlog import Backlog
 
 

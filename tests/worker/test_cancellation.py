@@ -12,8 +12,9 @@ from trio.testing import MockClock
 
 from runnel_trio import App, Stream
 from runnel_trio._broker import _shared
-from runnel_trio._broker._memory import MemoryBroker
-from runnel_trio._broker._protocol import Batch, Broker, Entry, Reader
+from runnel_trio._broker._memory._broker import MemoryBroker
+from runnel_trio._broker._protocol import Broker, Reader
+from runnel_trio._broker._values import Batch, Entry
 from runnel_trio._rules._cursor import LogState
 
 VERBS = ["declare", "append", "read", "acquire", "commit", "release", "examine", "beat", "leave"]

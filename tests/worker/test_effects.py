@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runnel_trio import App, Record
-from runnel_trio._broker._protocol import Batch, Lease, Output, StreamSpec
+from runnel_trio._broker._values import Batch, Lease, Output, StreamSpec
 from runnel_trio._worker._member._backlog import Backlog
 
 

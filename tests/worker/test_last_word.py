@@ -9,8 +9,9 @@ import trio
 from trio.testing import MockClock
 
 from runnel_trio import App, BrokerUnavailable, Misconfigured, Record, Stream
-from runnel_trio._broker._memory import MemoryBroker
-from runnel_trio._broker._protocol import AppSpec, Ending
+from runnel_trio._broker._memory._broker import MemoryBroker
+from runnel_trio._broker._seen import Ending
+from runnel_trio._broker._values import AppSpec
 
 
 async def endings(app: App) -> list[Ending]:

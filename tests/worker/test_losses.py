@@ -10,7 +10,7 @@ import trio
 from trio.testing import MockClock
 
 from runnel_trio import App, Stream, StreamFull
-from runnel_trio._broker._memory import MemoryBroker
+from runnel_trio._broker._memory._broker import MemoryBroker
 
 Wait = Callable[[Any], Awaitable[None]]
 

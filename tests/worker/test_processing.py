@@ -22,8 +22,8 @@ from runnel_trio import (
     Misconfigured,
     Stream,
 )
-from runnel_trio._broker import _memory
-from runnel_trio._broker._protocol import Batch
+from runnel_trio._broker._memory import _store
+from runnel_trio._broker._values import Batch
 
 Wait = Callable[[Any], Awaitable[None]]
 Count = Callable[[Any], Awaitable[int]]
@@ -303,7 +303,7 @@ async def test_of_large_events_few_are_read_ahead(
     app: App, order: Any, monkeypatch: pytest.MonkeyPatch, drained: Wait, autojump_clock: MockClock
 ) -> None:
     reads: list[int] = []
-    after = _memory.Log.after
+    after = _store.Log.after
 
     def counted(self: Any, xid: bytes, most: int) -> Any:
         found = after(self, xid, most)
@@ -321,7 +321,7 @@ async def test_of_large_events_few_are_read_ahead(
             seen.append(record.n)
 
     await large.send(*(order(key="x" * 50_000, n=n) for n in range(60)))
-    monkeypatch.setattr(_memory.Log, "after", counted)
+    monkeypatch.setattr(_store.Log, "after", counted)
     async with app.worker():
         await drained(handle)
     assert seen == list(range(60))

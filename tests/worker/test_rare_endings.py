@@ -10,7 +10,7 @@ import trio
 from trio.testing import MockClock
 
 from runnel_trio import App, ExceptionPolicy, Middleware, Stream
-from runnel_trio._broker._memory import MemoryBroker
+from runnel_trio._broker._memory._broker import MemoryBroker
 
 Wait = Callable[[Any], Awaitable[None]]
 Count = Callable[[Any], Awaitable[int]]

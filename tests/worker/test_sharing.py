@@ -12,9 +12,9 @@ import trio
 from trio.testing import MockClock
 
 from runnel_trio import App, Processor, Stream, Worker
-from runnel_trio._broker._memory import MemoryBroker
-from runnel_trio._broker._protocol import Acquired, Batch, Beat
-from runnel_trio._broker._store import Store
+from runnel_trio._broker._memory._broker import MemoryBroker
+from runnel_trio._broker._memory._store import Store
+from runnel_trio._broker._values import Acquired, Batch, Beat
 
 SIZE = 16
 

@@ -11,8 +11,9 @@ import trio
 from trio.testing import MockClock
 
 from runnel_trio import App, Processor, Stream, Worker
-from runnel_trio._broker._memory import MemoryBroker, Store
-from runnel_trio._broker._protocol import Batch, Beat
+from runnel_trio._broker._memory._broker import MemoryBroker
+from runnel_trio._broker._memory._store import Store
+from runnel_trio._broker._values import Batch, Beat
 
 EXPIRY = 4.0
 VERBS = {"acquire", "commit", "release", "examine", "beat", "leave", "plan"}

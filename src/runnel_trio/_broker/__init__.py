@@ -1,4 +1,4 @@
-"""The outside, behind one seam: `_protocol` says what a broker can do, and two of them can.
+"""The outside, behind one seam: `_protocol` says what a broker does, and there are two.
 
 `_redis` is the only room that knows redis-py; it is entered when a URL asks for it.
 """
@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from runnel_trio._broker._memory import open_memory
-from runnel_trio._broker._protocol import Broker, Place
+from runnel_trio._broker._memory._broker import open_memory
+from runnel_trio._broker._protocol import Broker
+from runnel_trio._broker._values import Place
 from runnel_trio.exceptions import Misconfigured
 
 __all__ = ["open_broker", "redis_client"]

@@ -20,7 +20,7 @@ def lost(app: str, stream: str) -> Misconfigured:
 
 
 def layouts_of(meta: Meta, stream: StreamSpec) -> Layouts:
-    """As values of the protocol.
+    """The layouts that are known of a stream.
 
     Raises:
         Misconfigured: how many partitions there are is lost, and was not told again.
@@ -32,7 +32,7 @@ def layouts_of(meta: Meta, stream: StreamSpec) -> Layouts:
 
 
 def meta_like(stream: StreamSpec) -> Meta:
-    """What one knows of a stream who declares it."""
+    """What somebody knows of a stream who declares it."""
     return Meta(stream.partition_count, stream.record, stream.hasher, stream.layout)
 
 

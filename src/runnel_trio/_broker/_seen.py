@@ -124,3 +124,8 @@ class Surveyed:
     processors: Mapping[str, Standing] = attrs.field(factory=dict)
     node: str = ""
     misfits: Sequence[Misfit] = ()
+
+    def lag_of(self, name: str) -> int:
+        """Events that a processor has not acknowledged, as far as is known; all, where it has no cursor."""
+        standing = self.processors.get(name)
+        return self.length if standing is None else max(0, standing.lag)

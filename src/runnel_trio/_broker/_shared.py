@@ -16,7 +16,9 @@ import attrs
 import trio
 
 from runnel_trio._broker import open_broker
-from runnel_trio._broker._protocol import Broker, Place, StreamSpec
+from runnel_trio._broker._protocol import Broker
+from runnel_trio._broker._values import Place, StreamSpec
+from runnel_trio._override import override
 from runnel_trio._scopes import shielded
 from runnel_trio.exceptions import BrokerUnavailable, Misconfigured
 from runnel_trio.metrics import Metrics
@@ -43,16 +45,16 @@ class Declarable(Protocol):
 
     @property
     def code(self) -> StreamSpec:
-        """As its app's code declares it."""
+        """The stream that its app's code declares."""
         ...
 
     @property
     def spec(self) -> StreamSpec:
-        """As it is on the server, as far as that is known."""
+        """The stream that is on the server, as far as that is known."""
         ...
 
     def adopt(self, current: StreamSpec) -> None:
-        """It is so on the server."""
+        """Take over what the server says about this stream."""
         ...
 
 
@@ -67,12 +69,12 @@ class Connection(Protocol):
     def at_hand(self) -> Opened | None:
         """The broker, without a wait, if it is open and knows the stream; then it has one user more.
 
-        For a send of one record, of which entering and leaving were a tenth. For any number at a time.
+        The fast way of sends of one record, of which entering and leaving were a tenth. It is reentrant.
         """
         ...
 
     def looking(self) -> Connection:
-        """The same for who only looks: the stream is compared with the server's, nothing is written."""
+        """The same for somebody who only looks: the stream is compared, and nothing is written."""
         ...
 
     async def __aenter__(self) -> Broker: ...
@@ -167,7 +169,7 @@ class SharedBroker:
             self.place = before
 
     def declared(self, stream: Declarable) -> Connection:
-        """The broker as of `get`, after the stream was declared to it once; open for the body at least."""
+        """The broker, open for the body at least, after the stream was declared to it once."""
         return Declared(self, stream)
 
     def current(self) -> Broker | None:
@@ -181,14 +183,14 @@ class SharedBroker:
         return opened.broker if opened is not None else None
 
     def now(self) -> Opened | None:
-        """As `opened`, but only what there is now."""
+        """The broker of this run and the count of its users, if somebody uses it now."""
         try:
             return self._run.get()
         except RuntimeError:  # Trio does not run
             return None
 
     async def opened(self) -> tuple[Opened, Broker]:
-        """As `get`, with the count of its users.
+        """The broker, opened if need be, and the count of its users.
 
         Raises:
             Misconfigured: Trio does not run.
@@ -235,29 +237,29 @@ class SharedBroker:
 
 
 @attrs.define(eq=False)
-class Declared:
-    """See `SharedBroker.declared`. A class, because each send enters one: a generator costs 6 µs more."""
+class Declared(Connection):
+    """The connection of a stream. A class, because each send enters one: a generator costs 6 µs more."""
 
     _shared: SharedBroker
     _stream: Declarable
     _writes: bool = attrs.field(default=True, alias="writes")
     _opened: Opened | None = None
 
+    @override
     def at_hand(self) -> Opened | None:
-        """See `Connection`."""
         opened = self._shared.now()
         if opened is None or opened.broker is None or self._stream.spec not in opened.declared:
             return None
         opened.users += 1
         return opened
 
+    @override
     def looking(self) -> Connection:
-        """See `Connection`."""
         return Declared(self._shared, self._stream, writes=False)
 
     @property
+    @override
     def at_once(self) -> bool:
-        """See `Connection`."""
         opened = self._shared.now()
         return (
             opened is not None
@@ -266,6 +268,7 @@ class Declared:
             and opened.broker.appends_at_once
         )
 
+    @override
     async def __aenter__(self) -> Broker:
         self._opened, broker = opened, _ = await self._shared.opened()
         opened.users += 1
@@ -281,6 +284,7 @@ class Declared:
                 opened.declared.add(found.current)
         return broker
 
+    @override
     async def __aexit__(self, *_: object) -> None:
         if self._opened is not None:
             await self._shared.leave(self._opened)

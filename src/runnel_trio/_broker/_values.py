@@ -35,7 +35,7 @@ __all__ = [
     "StreamSpec",
 ]
 
-#: What `Broker.append` says of a partition that takes entries for another layout than that of the sender.
+#: What `Logs.append` says of a partition that takes entries for another layout than that of the sender.
 SEALED = -1
 
 #: A stored entry: its id, and its fields and values in turn.
@@ -157,7 +157,7 @@ class Acquired:
         state: of the log, and the processor's place in it.
         read_to: the highest id that an owner before is known to have read.
         clean: whether the owner before gave it up itself; False when it was lost with its owner.
-        attempts: the entry that was marked by `Broker.attempt` last, and how often; (b"0-0", 0) for none.
+        attempts: the entry that was marked by `Ownership.attempt` last, and how often; (b"0-0", 0) for none.
     """
 
     lease: Lease
@@ -245,7 +245,7 @@ class Commit:
 
 @attrs.frozen
 class Rewound:
-    """What `Broker.rewind` did to a partition, or would do.
+    """What `Admin.rewind` did to a partition, or would do.
 
     Attributes:
         partition: which one.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable
 from typing import TypeVar
 
-from runnel_trio._broker._protocol import Quarantine
+from runnel_trio._broker._values import Quarantine
 
 __all__ = ["alike", "reason"]
 

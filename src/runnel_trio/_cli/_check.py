@@ -10,8 +10,8 @@ import click
 import trio
 
 from runnel_trio._app import App
-from runnel_trio._broker._protocol import StreamSpec
 from runnel_trio._broker._shared import SharedBroker, place_of
+from runnel_trio._broker._values import StreamSpec
 from runnel_trio._cli._errors import Ended, Exit, Unwritable, ended, print_out
 from runnel_trio._cli._load import discover, load, redirect
 from runnel_trio._cli._run import chosen

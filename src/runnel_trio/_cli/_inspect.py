@@ -11,7 +11,8 @@ import attrs
 import click
 import trio
 
-from runnel_trio._broker._protocol import Broker, Entry, Layouts, ProcessorSpec, StreamSpec
+from runnel_trio._broker._protocol import Broker
+from runnel_trio._broker._values import Entry, Layouts, ProcessorSpec, StreamSpec
 from runnel_trio._cli._errors import Ended, Exit, concluded, print_out, tell
 from runnel_trio._cli._look import looked_at, looking
 from runnel_trio._cli._options import Command, common

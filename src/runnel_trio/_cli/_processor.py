@@ -13,7 +13,8 @@ import click
 import trio
 
 from runnel_trio._app import App
-from runnel_trio._broker._protocol import Broker, ProcessorSpec
+from runnel_trio._broker._protocol import Broker
+from runnel_trio._broker._values import ProcessorSpec
 from runnel_trio._cli._alike import alike
 from runnel_trio._cli._errors import Ended, Exit, concluded, print_out, tell
 from runnel_trio._cli._load import app_of, load, redirect

@@ -12,7 +12,8 @@ import click
 import trio
 
 from runnel_trio._app import App
-from runnel_trio._broker._protocol import Broker, Quarantine
+from runnel_trio._broker._protocol import Broker
+from runnel_trio._broker._values import Quarantine
 from runnel_trio._cli._alike import alike, reason
 from runnel_trio._cli._errors import Exit, concluded, tell
 from runnel_trio._cli._load import app_of, load, redirect

@@ -8,7 +8,9 @@ from typing import Any
 
 import click
 
-from runnel_trio._broker._protocol import Broker, Layouts, StreamSpec, Surveyed
+from runnel_trio._broker._protocol import Broker
+from runnel_trio._broker._seen import Surveyed
+from runnel_trio._broker._values import Layouts, StreamSpec
 from runnel_trio._cli._board import size_of
 from runnel_trio._cli._errors import Exit, concluded, print_out
 from runnel_trio._cli._load import load

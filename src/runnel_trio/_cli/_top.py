@@ -17,7 +17,7 @@ import click
 import trio
 
 from runnel_trio._app import App
-from runnel_trio._broker._protocol import CommitOutcome, ProcessorSpec
+from runnel_trio._broker._values import CommitOutcome, ProcessorSpec
 from runnel_trio._cli._errors import Ended, Exit, concluded
 from runnel_trio._cli._keys import ESCAPE, Keys
 from runnel_trio._cli._load import redirect

@@ -43,6 +43,7 @@ class LogState:
         last_id: the highest id ever given.
         max_deleted: the highest id that was deleted singly, ``b"0-0"`` when none was.
         first_id: id of the first entry still there, ``b"0-0"`` when the log is empty.
+        newest: id of the last entry still there, ``b"0-0"`` when the log is empty.
     """
 
     cursor: bytes
@@ -52,6 +53,7 @@ class LogState:
     last_id: bytes
     max_deleted: bytes
     first_id: bytes
+    newest: bytes
 
 
 def parse_id(xid: bytes) -> tuple[int, int]:

@@ -29,8 +29,8 @@ class Progress:
         prefix: everything below this number is done, and the entry of this number is not.
         ahead: numbers above the prefix that are done.
         taken_to: no entry of this number or a higher one is in hand.
-        in_order: whether nothing is ahead or was given back: all from the prefix to `taken_to` are in hand. Who
-            takes one event after the other may then count `taken_to` up without a call.
+        in_order: whether nothing is ahead or was given back, so that all from the prefix to `taken_to` are in
+            hand. Who takes one event after the other may then count `taken_to` up without a call.
 
     Example:
         >>> progress = Progress()

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from runnel_trio._broker._protocol import Broker, Ending
+from runnel_trio._broker._protocol import Broker
+from runnel_trio._broker._seen import Ending
 from runnel_trio._kinds import legible, redacted_text
 from runnel_trio._processor import Processor
 from runnel_trio._scopes import LAST_WORDS, shielded

@@ -25,7 +25,8 @@ from collections.abc import Awaitable, Callable
 import attrs
 import trio
 
-from runnel_trio._broker._protocol import AppSpec, Broker
+from runnel_trio._broker._protocol import Broker
+from runnel_trio._broker._values import AppSpec
 from runnel_trio._scopes import LAST_WORDS, helpers, shielded
 from runnel_trio._telemetry import report
 from runnel_trio._worker._heartbeat import Heartbeat

@@ -19,7 +19,8 @@ from typing import Any
 import attrs
 import trio
 
-from runnel_trio._broker._protocol import Broker, Layouts, ProcessorSpec
+from runnel_trio._broker._protocol import Broker
+from runnel_trio._broker._values import Layouts, ProcessorSpec
 from runnel_trio._operations import reads, subscribe
 from runnel_trio._processor import Processor
 from runnel_trio._scopes import helpers

@@ -24,7 +24,9 @@ from typing import Any, Protocol
 import attrs
 import trio
 
-from runnel_trio._broker._protocol import Broker, Ending, ProcessorSpec
+from runnel_trio._broker._protocol import Broker
+from runnel_trio._broker._seen import Ending
+from runnel_trio._broker._values import ProcessorSpec
 from runnel_trio._operations import subscribe
 from runnel_trio._processor import Processor, refuse_far
 from runnel_trio._scopes import helpers, holds_cancellation, quitting

@@ -17,15 +17,8 @@ from typing import Any
 
 import attrs
 
-from runnel_trio._broker._protocol import (
-    Batch,
-    Broker,
-    CommitOutcome,
-    Layouts,
-    Output,
-    ProcessorSpec,
-    StreamSpec,
-)
+from runnel_trio._broker._protocol import Broker
+from runnel_trio._broker._values import Batch, CommitOutcome, Layouts, Output, ProcessorSpec, StreamSpec
 from runnel_trio._codec import DecodeError, Record
 from runnel_trio._event import Event, Origin, Partition
 from runnel_trio._operations import Quarantined, predecessor

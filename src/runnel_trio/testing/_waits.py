@@ -11,10 +11,12 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from runnel_trio._app import App
-from runnel_trio._broker._protocol import Broker, ProcessorSpec
+from runnel_trio._broker._protocol import Broker
+from runnel_trio._broker._values import ProcessorSpec
 from runnel_trio._names import name_of
 from runnel_trio._operations import stages
 from runnel_trio._processor import Processor
+from runnel_trio._rules._drained import lag
 from runnel_trio._rules._schedule import Crontab
 from runnel_trio._words import counted
 from runnel_trio.exceptions import Misconfigured
@@ -92,12 +94,12 @@ async def _behind_in(broker: Broker, place: ProcessorSpec) -> list[str]:
     new = [0 if state else len(await broker.entries(stream, n)) for n, state in enumerate(states)]
     lines = []
     for number, state, why in zip(numbers, states, standing, strict=True):
-        lag = new[number] if state is None else state.entries_added - state.entries_read
-        if lag:
+        count = new[number] if state is None else lag(state)
+        if count:
             where = f"{stream.name}[{number}] of processor {place.name!r}"
             said = f", stands in quarantine at {why.first.decode()}: {why.error}" if why else ""
             said += ", which no worker has taken yet" if state is None else ""
-            lines.append(f"{where}: {counted(lag, 'event')} behind{said}")
+            lines.append(f"{where}: {counted(count, 'event')} behind{said}")
     return lines
 
 

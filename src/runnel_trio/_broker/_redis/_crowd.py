@@ -16,9 +16,9 @@ import attrs
 import outcome
 import trio
 
-from runnel_trio._broker._protocol import Batch, StreamSpec
 from runnel_trio._broker._redis._gateway import Gateway, Ticket
 from runnel_trio._broker._redis._sender import Load, Shipment
+from runnel_trio._broker._values import Batch, StreamSpec
 
 __all__ = ["Crowd"]
 

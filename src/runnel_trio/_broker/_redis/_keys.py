@@ -9,7 +9,7 @@ stream's. What tells which layout a partition takes entries for has the same key
 
 from __future__ import annotations
 
-from runnel_trio._broker._protocol import AppSpec, Party, ProcessorSpec, StreamSpec
+from runnel_trio._broker._values import AppSpec, Party, ProcessorSpec, StreamSpec
 
 __all__ = ["control", "endings", "lease", "log", "members", "meta", "plan", "producers", "quarantine"]
 

@@ -10,16 +10,8 @@ from typing import Any, ParamSpec, TypeVar
 
 import attrs
 
-from runnel_trio._broker._protocol import (
-    Acquired,
-    CommitOutcome,
-    Ending,
-    Held,
-    Lease,
-    Member,
-    Membership,
-    Quarantine,
-)
+from runnel_trio._broker._seen import Ending, Misfit
+from runnel_trio._broker._values import Acquired, CommitOutcome, Held, Lease, Member, Membership, Quarantine
 from runnel_trio._rules._cursor import ORIGIN, LogState, parse_id
 from runnel_trio.exceptions import BrokerRefused
 
@@ -28,6 +20,7 @@ __all__ = [
     "ending_of",
     "ending_text",
     "membership",
+    "misfits",
     "outcome_of",
     "quarantine_of",
     "quarantine_text",
@@ -68,6 +61,12 @@ def text(value: bytes | str) -> str:
     return value.decode(errors="backslashreplace") if isinstance(value, bytes) else value
 
 
+def misfits(keys: Sequence[str], kinds: Sequence[bytes], expected: Sequence[str]) -> list[Misfit]:
+    """Those of these keys that are there, and are not what they must be."""
+    found = zip(keys, map(text, kinds), expected, strict=True)
+    return [Misfit(key, kind, due) for key, kind, due in found if kind not in {"none", due}]
+
+
 def outcome_of(reply: bytes) -> CommitOutcome:
     """How a commit ended."""
     return CommitOutcome(text(reply).lower())
@@ -87,8 +86,8 @@ def taken(number: int, member: str, reply: Sequence[Any]) -> Acquired | Held | Q
 
 
 def state(reply: Sequence[Any]) -> LogState:
-    """As `_state.lua` says it."""
-    cursor, entries_read, length, entries_added, last_id, max_deleted, first_id = reply
+    """The state of a log and a group, from the answer of `_state.lua`."""
+    cursor, entries_read, length, entries_added, last_id, max_deleted, first_id, newest = reply
     return LogState(
         cursor=cursor,
         entries_read=entries_read,
@@ -97,12 +96,13 @@ def state(reply: Sequence[Any]) -> LogState:
         last_id=last_id,
         max_deleted=max_deleted,
         first_id=first_id,
+        newest=newest,
     )
 
 
 @as_written
 def membership(reply: Sequence[Any]) -> Membership:
-    """As `_members.lua` says it."""
+    """A party, from the answer of `_members.lua`."""
     generation, place, planned, news, count = reply[:5]
     end = 5 + 5 * count
     members = tuple(
@@ -119,7 +119,7 @@ def membership(reply: Sequence[Any]) -> Membership:
 
 
 def quarantine_text(why: Quarantine) -> str:
-    """As it is stored; the same text for the same value, by which it is recognised."""
+    """The text that is stored: the same for the same value, by which it is recognised."""
     plain = attrs.asdict(why)
     return json.dumps({**plain, "first": why.first.decode(), "last": why.last.decode()}, sort_keys=True)
 
@@ -135,7 +135,7 @@ def quarantine_of(stored: bytes | str) -> Quarantine:
 
 
 def ending_text(ending: Ending) -> str:
-    """As it is stored, behind the time, which the server gives: a line of JSON."""
+    """The line of JSON that is stored behind the time, which the server gives."""
     return json.dumps(attrs.asdict(ending, filter=lambda field, _: field.name != "time"))
 
 

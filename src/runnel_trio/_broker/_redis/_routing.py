@@ -14,7 +14,6 @@ from typing import Any, Generic, Protocol, TypeVar
 import attrs
 import trio
 
-from runnel_trio._broker._protocol import Batch, StreamSpec
 from runnel_trio._broker._redis import _keys
 from runnel_trio._broker._redis._connection import Hop, Line
 from runnel_trio._broker._redis._crowd import Crowd
@@ -23,6 +22,7 @@ from runnel_trio._broker._redis._gateway import Gateway
 from runnel_trio._broker._redis._scripts import Call, Command, Node, Plain
 from runnel_trio._broker._redis._sender import Shipment
 from runnel_trio._broker._redis._topology import Topology
+from runnel_trio._broker._values import Batch, StreamSpec
 from runnel_trio.exceptions import BrokerUnavailable
 
 __all__ = ["ClusterLine", "CommandLanes", "SendLanes"]

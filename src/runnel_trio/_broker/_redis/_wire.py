@@ -20,7 +20,6 @@ import attrs
 import outcome
 import trio
 
-from runnel_trio._broker._protocol import Batch, Place, StreamSpec
 from runnel_trio._broker._redis._connection import Hop, Line, Outage, Talker
 from runnel_trio._broker._redis._crowd import Crowd
 from runnel_trio._broker._redis._endpoint import Endpoint, Seeds, check_files, found, is_secure
@@ -32,6 +31,7 @@ from runnel_trio._broker._redis._sender import Load, Sender, Shipment
 from runnel_trio._broker._redis._topology import Topology
 from runnel_trio._broker._redis._turns import Turns
 from runnel_trio._broker._redis._wait import Wait
+from runnel_trio._broker._values import Batch, Place, StreamSpec
 from runnel_trio._scopes import helpers
 from runnel_trio.exceptions import BrokerUnavailable, RunnelError
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 import attrs
 import trio
 
-from runnel_trio._broker._protocol import Commit, Entry, Lease, Output
+from runnel_trio._broker._values import Commit, Entry, Lease, Output
 from runnel_trio._rules._progress import Progress
 from runnel_trio._worker._member._effects import Effects
 from runnel_trio._worker._member._prefetch import Prefetch

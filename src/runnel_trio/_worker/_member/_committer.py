@@ -21,7 +21,8 @@ from typing import Any
 import attrs
 import trio
 
-from runnel_trio._broker._protocol import Broker, Commit, CommitOutcome, ProcessorSpec, StreamSpec
+from runnel_trio._broker._protocol import Broker
+from runnel_trio._broker._values import Commit, CommitOutcome, ProcessorSpec, StreamSpec
 from runnel_trio._stream import Stream
 from runnel_trio._telemetry import report
 from runnel_trio._worker._member._backlog import Backlog

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
-from runnel_trio._broker._protocol import Output, StreamSpec
+from runnel_trio._broker._values import Output, StreamSpec
 
 __all__ = ["Effects"]
 

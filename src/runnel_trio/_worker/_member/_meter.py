@@ -10,7 +10,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 import attrs
 
-from runnel_trio._rules._cursor import ORIGIN, LogState, heal_entries_read, parse_id
+from runnel_trio._rules._cursor import ORIGIN, LogState, parse_id
+from runnel_trio._rules._drained import lag
 from runnel_trio._telemetry import Tally
 from runnel_trio._worker._member._backlog import Backlog
 from runnel_trio.metrics import Metrics
@@ -113,7 +114,7 @@ class Meter:
         """What the server says of partitions."""
         for number, state in states.items():
             if state is not None:
-                self._lags[number] = _lag(state)
+                self._lags[number] = lag(state)
 
     def unowned(self, found: Sequence[Unowned]) -> None:
         """These partitions have no owner; they are told of by this member, or there are none."""
@@ -141,9 +142,3 @@ class Meter:
             lag=sum(self._lags.get(number, 0) for number in own) + sum(x.lag for x in others),
             age=0.0 if oldest is None else max(0.0, self.id_time() - oldest / 1000),
         )
-
-
-def _lag(state: LogState) -> int:
-    """Entries that are not acknowledged; all there are, where it is not known how many are."""
-    read = heal_entries_read(state)
-    return state.length if read < 0 else min(state.length, state.entries_added - read)

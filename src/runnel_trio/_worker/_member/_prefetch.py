@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import attrs
 
-from runnel_trio._broker._protocol import Entry
+from runnel_trio._broker._values import Entry
 
 __all__ = ["Prefetch"]
 

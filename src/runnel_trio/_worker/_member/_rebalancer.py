@@ -26,7 +26,8 @@ from typing import Any
 import attrs
 import trio
 
-from runnel_trio._broker._protocol import Acquired, Broker, Entry, Held, Lease, ProcessorSpec, Quarantine
+from runnel_trio._broker._protocol import Broker
+from runnel_trio._broker._values import Acquired, Entry, Held, Lease, ProcessorSpec, Quarantine
 from runnel_trio._operations import tell_of_loss
 from runnel_trio._processor import Processor
 from runnel_trio._rules._assignment import assign

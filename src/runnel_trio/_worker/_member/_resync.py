@@ -13,7 +13,8 @@ from collections.abc import Collection
 import attrs
 import trio
 
-from runnel_trio._broker._protocol import Broker, ProcessorSpec
+from runnel_trio._broker._protocol import Broker
+from runnel_trio._broker._values import ProcessorSpec
 from runnel_trio._operations import tell_of_loss
 from runnel_trio._rules._cursor import LogState, is_after, parse_id, read_up_to
 from runnel_trio._telemetry import Tally, report

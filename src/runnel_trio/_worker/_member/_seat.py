@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterable
 import attrs
 import trio
 
-from runnel_trio._broker._protocol import Beat, Broker, Entry, Membership, Party, ProcessorSpec
+from runnel_trio._broker._protocol import Broker
+from runnel_trio._broker._values import Beat, Entry, Membership, Party, ProcessorSpec
 from runnel_trio._rules._lease import trusted_until
 from runnel_trio._telemetry import report
 from runnel_trio._worker._member._trust import Trust

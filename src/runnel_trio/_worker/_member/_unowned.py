@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import trio
 
-from runnel_trio._broker._protocol import Broker, ProcessorSpec
+from runnel_trio._broker._protocol import Broker
+from runnel_trio._broker._values import ProcessorSpec
 from runnel_trio._worker._member._meter import Meter, Unowned
 from runnel_trio._worker._member._seat import Seat
 

@@ -1,8 +1,19 @@
--- Whether a log has entries that a group has not acknowledged.
+-- Whether a processor is through with a partition: see _rules/_drained.py, which has the same functions and says what
+-- each is for.
 local function is_behind(log, name)
   if type_of(log) == 'none' then return false end
   local group = group_of(log, name)
-  if not group then return redis.call('XLEN', log) > 0 end
-  local last = as_table(redis.call('XINFO', 'STREAM', log))['last-entry']
-  return last and id_before(group['last-delivered-id'], last[1]) or false
+  local newest = as_table(redis.call('XINFO', 'STREAM', log))['last-entry']
+  return newest and id_before(group and group['last-delivered-id'] or '0-0', newest[1]) or false
+end
+local function holds_up(log, quarantine, name)
+  return redis.call('EXISTS', quarantine) == 1 or is_behind(log, name)
+end
+local function is_needed(log)
+  if type_of(log) == 'none' then return false end
+  local groups = redis.call('XINFO', 'GROUPS', log)
+  for _, flat in ipairs(groups) do
+    if is_behind(log, as_table(flat)['name']) then return true end
+  end
+  return #groups == 0 and is_behind(log, '')
 end

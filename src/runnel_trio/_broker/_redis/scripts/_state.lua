@@ -16,10 +16,11 @@ end
 local function group_of(log, name) return group_in(redis.call('XINFO', 'GROUPS', log), name) end
 local function state_of(log, group)
   local info = as_table(redis.call('XINFO', 'STREAM', log))
-  local first = info['first-entry']
+  local first, last = info['first-entry'], info['last-entry']
   return {
     group['last-delivered-id'], group['entries-read'] or -1, info['length'], info['entries-added'],
     info['last-generated-id'], info['max-deleted-entry-id'], first and first[1] or '0-0',
+    last and last[1] or '0-0',
   }
 end
 -- How many entries ever left a log, by trimming or deletion.

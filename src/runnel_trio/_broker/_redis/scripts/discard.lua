@@ -4,15 +4,9 @@
 -- Answers 1, or 0 when it stays.
 if tonumber(redis.call('HGET', KEYS[2], 'layout') or '1') <= tonumber(ARGV[1]) then return 0 end  -- it takes entries
 for i = 2, #ARGV do
-  if redis.call('EXISTS', KEYS[2 * i - 1]) == 1 or is_behind(KEYS[1], ARGV[i]) then return 0 end
+  if holds_up(KEYS[1], KEYS[2 * i - 1], ARGV[i]) then return 0 end
 end
-if type_of(KEYS[1]) ~= 'none' then
-  local groups = redis.call('XINFO', 'GROUPS', KEYS[1])
-  for _, flat in ipairs(groups) do
-    if is_behind(KEYS[1], as_table(flat)['name']) then return 0 end
-  end
-  if #groups == 0 and redis.call('XLEN', KEYS[1]) > 0 then return 0 end  -- nobody has ever read it
-end
+if is_needed(KEYS[1]) then return 0 end
 redis.call('DEL', KEYS[1])
 for i = 3, #KEYS do redis.call('DEL', KEYS[i]) end
 return 1

@@ -1,5 +1,4 @@
 #!lua flags=allow-oom
--- Whether a partition holds up a processor that is to leave its layout: it stands still, or not all is acknowledged.
+-- Whether a partition holds up a processor that is to leave its layout: see _behind.lua.
 -- KEYS log, quarantine ; ARGV group ; answers 1 or 0
-if redis.call('EXISTS', KEYS[2]) == 1 then return 1 end
-return is_behind(KEYS[1], ARGV[1]) and 1 or 0
+return holds_up(KEYS[1], KEYS[2], ARGV[1]) and 1 or 0

@@ -29,7 +29,8 @@ from collections.abc import Callable, Iterable
 
 import attrs
 
-from runnel_trio._broker._protocol import Acquired, Broker, ProcessorSpec
+from runnel_trio._broker._protocol import Broker
+from runnel_trio._broker._values import Acquired, ProcessorSpec
 from runnel_trio._rules._cursor import is_after
 from runnel_trio._worker._member._backlog import Backlog
 from runnel_trio.exceptions import Poisoned

@@ -17,7 +17,7 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 import attrs
 import trio
 
-from runnel_trio._broker._protocol import Output
+from runnel_trio._broker._values import Output
 from runnel_trio._event import Event, Partition
 from runnel_trio._rules._failure import Decision, Retry
 from runnel_trio._words import described

@@ -15,7 +15,8 @@ from typing import Any
 
 import attrs
 
-from runnel_trio._broker._protocol import Acquired, Broker, ProcessorSpec, Quarantine
+from runnel_trio._broker._protocol import Broker
+from runnel_trio._broker._values import Acquired, ProcessorSpec, Quarantine
 from runnel_trio._event import Origin, Partition
 from runnel_trio._processor import Processor
 from runnel_trio._rules._cursor import ORIGIN, parse_id

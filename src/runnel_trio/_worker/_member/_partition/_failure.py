@@ -10,7 +10,8 @@ from typing import Any
 import attrs
 import trio
 
-from runnel_trio._broker._protocol import Broker, Output, ProcessorSpec, Quarantine
+from runnel_trio._broker._protocol import Ownership
+from runnel_trio._broker._values import Output, ProcessorSpec, Quarantine
 from runnel_trio._rules._cursor import after
 from runnel_trio._rules._failure import Decision, Retry, SetAside, decide
 from runnel_trio._scopes import holds_cancellation
@@ -49,7 +50,7 @@ class FailureHandler:
         quarantined: whether the lease was given up with a quarantine.
     """
 
-    broker: Broker
+    broker: Ownership
     processor: ProcessorSpec
     module: str
     middleware: Sequence[Middleware]

@@ -18,7 +18,7 @@ from typing import Any
 import attrs
 import trio
 
-from runnel_trio._broker._protocol import ProcessorSpec
+from runnel_trio._broker._values import ProcessorSpec
 from runnel_trio._scopes import holds_cancellation, unwrapped
 from runnel_trio._telemetry import report
 from runnel_trio._worker._member._backlog import Backlog

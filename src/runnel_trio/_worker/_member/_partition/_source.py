@@ -14,7 +14,7 @@ from collections.abc import Callable
 import attrs
 import trio
 
-from runnel_trio._broker._protocol import Entry
+from runnel_trio._broker._values import Entry
 from runnel_trio._event import Event, Origin
 from runnel_trio._worker._member._backlog import Backlog
 from runnel_trio._worker._member._partition._caution import Caution

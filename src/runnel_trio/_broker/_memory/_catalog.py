@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-import attrs
 import trio
 
 from runnel_trio._broker._layouts import checked, layouts_of, meta_like, new_numbers
-from runnel_trio._broker._protocol import Layouts, ProcessorSpec, StreamSpec
-from runnel_trio._broker._store import Circle, Log, Store
+from runnel_trio._broker._memory._store import Circle, Log, key_of
+from runnel_trio._broker._memory._verbs import MemoryVerbs
+from runnel_trio._broker._protocol import Catalog
+from runnel_trio._broker._values import Layouts, ProcessorSpec, StreamSpec
+from runnel_trio._override import override
+from runnel_trio._rules._drained import holds_up, is_needed
 from runnel_trio._rules._layout import Meta, begun, declared, finished, opened
 
-__all__ = ["LayoutVerbs"]
+__all__ = ["MemoryCatalog"]
 
 
-@attrs.define(eq=False, kw_only=True)
-class LayoutVerbs:
-    """See `_protocol.Broker`."""
+class MemoryCatalog(MemoryVerbs, Catalog):
+    """What is known of a stream stands in the store."""
 
-    store: Store = attrs.field(factory=Store, repr=False)
-
+    @override
     async def declare(self, stream: StreamSpec, *, dry_run: bool = False) -> Layouts:
-        """See `_protocol.Broker`."""
         key = stream.app, stream.name
         if dry_run:
             await trio.lowlevel.checkpoint()
@@ -33,32 +33,32 @@ class LayoutVerbs:
         self.store.streams[key] = layouts.current
         return layouts
 
+    @override
     async def create_groups(
         self, stream: StreamSpec, names: Collection[str]
     ) -> Mapping[str, Mapping[int, int]]:
-        """See `_protocol.Broker`."""
         created: dict[str, dict[int, int]] = {name: {} for name in names}
         for number in range(stream.partition_count if names else 0):
             await trio.lowlevel.checkpoint()
-            log = self.store.log(self.log_key(stream, number))
+            log = self.store.log_of(stream, number)
             for name in created.keys() - log.groups.keys():
                 created[name][number] = log.ensure_group(name)
         return created
 
+    @override
     async def layouts(self, stream: StreamSpec) -> Layouts | None:
-        """See `_protocol.Broker`."""
         await trio.lowlevel.checkpoint()
         meta = self.store.metas.get((stream.app, stream.name), Meta())
         return layouts_of(meta, stream) if meta.whole else None
 
+    @override
     async def relearn(self, stream: StreamSpec) -> Layouts:
-        """See `_protocol.Broker`."""
         layouts = await self.declare(stream)
         await self._switch(layouts.current, new_numbers(layouts))
         return layouts
 
+    @override
     async def repartition(self, stream: StreamSpec, count: int) -> Layouts:
-        """See `_protocol.Broker`."""
         meta = await self._step(stream, lambda there: begun(there, stream.layout + 1, count))
         layouts = layouts_of(await self._completed(stream, meta), stream)
         self.store.streams[stream.app, stream.name] = layouts.current
@@ -71,7 +71,7 @@ class LayoutVerbs:
         following = stream.laid_out(layout, count)
         await self._switch(following, range(max(count, meta.partition_count)))
         former = stream.laid_out(meta.layout, meta.partition_count)
-        logs = [self._log(ProcessorSpec(stream=former, name=""), x) for x in range(meta.partition_count)]
+        logs = [self.store.log_of(former, x) for x in range(meta.partition_count)]
         await self.create_groups(following, {name for log in logs for name in log.groups})
         return await self._step(stream, lambda there: opened(there, layout))
 
@@ -87,20 +87,20 @@ class LayoutVerbs:
         self.store.metas[key] = after = step(self.store.metas.get(key, Meta()))
         return after
 
+    @override
     async def remaining(self, processor: ProcessorSpec) -> Sequence[int]:
-        """See `_protocol.Broker`."""
         await trio.lowlevel.checkpoint()
-        logs = [self._log(processor, number) for number in range(processor.stream.partition_count)]
-        return [number for number, log in enumerate(logs) if log.holds_up(processor.name)]
+        numbers = range(processor.stream.partition_count)
+        return [x for x in numbers if _holds_up(self._log(processor, x), processor.name)]
 
+    @override
     async def news(self, processor: ProcessorSpec) -> None:
-        """See `_protocol.Broker`."""
         await trio.lowlevel.checkpoint()
         self.store.parties.setdefault(processor, Circle()).tell(b"layout", b"")
         self.store.announce()
 
+    @override
     async def discard(self, stream: StreamSpec, processors: Collection[str]) -> Sequence[int]:
-        """See `_protocol.Broker`."""
         await trio.lowlevel.checkpoint()
         for name in processors:
             self.store.parties.pop(ProcessorSpec(stream=stream, name=name), None)
@@ -111,19 +111,21 @@ class LayoutVerbs:
         return stays
 
     def _discard(self, stream: StreamSpec, number: int, processors: Collection[str]) -> bool:
-        log = self._log(ProcessorSpec(stream=stream, name=""), number)
+        log = self.store.log_of(stream, number)
         if self.store.switched.get((stream.app, stream.name, number), 1) <= stream.layout:
             return False
-        names = {*processors, *log.groups}
-        if any(map(log.holds_up, names)) or (log.entries and not log.groups):
+        if any(_holds_up(log, name) for name in processors):
             return False
-        del self.store.logs[self.log_key(stream, number)]
+        if is_needed(log.state(""), [group.cursor for group in log.groups.values()]):
+            return False
+        del self.store.logs[key_of(stream, number)]
         return True
 
-    def log_key(self, stream: StreamSpec, partition: int) -> str:
-        """See `_protocol.Broker`."""
-        layout = "" if stream.layout == 1 else f"/{stream.layout}"
-        return f"{stream.app}:{partition}:{stream.name}{layout}:log"
+    @override
+    async def streams(self, app: str) -> Sequence[StreamSpec]:
+        await trio.lowlevel.checkpoint()
+        return [spec for (owner, _), spec in sorted(self.store.streams.items()) if owner == app]
 
-    def _log(self, processor: ProcessorSpec, number: int) -> Log:
-        return self.store.log(self.log_key(processor.stream, number))
+
+def _holds_up(log: Log, name: str) -> bool:
+    return holds_up(log.state(name), stands_still=name in log.quarantines)

@@ -7,24 +7,30 @@ from collections.abc import Callable, Mapping, Sequence
 import attrs
 import trio
 
-from runnel_trio._broker._protocol import Entry
-from runnel_trio._broker._store import Log, Store
+from runnel_trio._broker._memory._store import Log, Store
+from runnel_trio._broker._protocol import Reader
+from runnel_trio._broker._values import Entry
+from runnel_trio._override import override
 
 __all__ = ["MemoryReader"]
 
 
 @attrs.define(eq=False)
-class MemoryReader:
-    """See `_protocol.Reader`."""
+class MemoryReader(Reader):
+    """A read that waits until the store has something new."""
 
     _log: Callable[[int], Log]
     _store: Store
     _block: float
-    interruptions: int = attrs.field(default=0, init=False)
     _woken: trio.Event = attrs.field(factory=trio.Event, init=False)
 
+    @property
+    @override
+    def interruptions(self) -> int:
+        return 0
+
+    @override
     async def read(self, positions: Mapping[int, bytes], count: int) -> Mapping[int, Sequence[Entry]]:
-        """See `_protocol.Reader`."""
         await trio.lowlevel.checkpoint()
         found = self._look(positions, count)
         if found or self._woken.is_set():
@@ -41,12 +47,12 @@ class MemoryReader:
         found = {number: self._log(number).after(xid, count) for number, xid in positions.items()}
         return {number: entries for number, entries in found.items() if entries}
 
+    @override
     def wake(self) -> None:
-        """See `_protocol.Reader`."""
         self._woken.set()
 
+    @override
     async def aclose(self) -> None:
-        """See `_protocol.Reader`."""
         await trio.lowlevel.checkpoint()
 
 

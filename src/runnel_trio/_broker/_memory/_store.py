@@ -1,6 +1,6 @@
 """What the memory broker keeps, where a server would: logs, cursors, leases, members.
 
-Plain values without any decision; the verbs of `_memory` change them, between two checkpoints.
+Plain values without any decision; the verbs of the broker change them, between two checkpoints.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import attrs
 import trio
 
-from runnel_trio._broker._protocol import (
-    Ending,
+from runnel_trio._broker._seen import Ending, Standing, Surveyed
+from runnel_trio._broker._values import (
     Entry,
     Lease,
     Member,
@@ -21,18 +21,22 @@ from runnel_trio._broker._protocol import (
     Party,
     ProcessorSpec,
     Quarantine,
-    Standing,
     StreamSpec,
-    Surveyed,
 )
 from runnel_trio._rules._cursor import ORIGIN, LogState, parse_id
 from runnel_trio._rules._layout import Meta
 from runnel_trio._rules._overflow import slowest
 
-__all__ = ["Circle", "Group", "Holding", "Log", "Seat", "Store"]
+__all__ = ["Circle", "Group", "Holding", "Log", "Seat", "Store", "key_of"]
 
 #: So many entries are kept of what is told to a party.
 _NEWS = 256
+
+
+def key_of(stream: StreamSpec, number: int) -> str:
+    """Under which the log of a partition is kept."""
+    layout = "" if stream.layout == 1 else f"/{stream.layout}"
+    return f"{stream.app}:{number}:{stream.name}{layout}:log"
 
 
 @attrs.define(eq=False)
@@ -110,12 +114,6 @@ class Log:
         self.quarantines.pop(name, None)
         return self.groups.pop(name, None) is not None
 
-    def holds_up(self, name: str) -> bool:
-        """Whether it stands still for a group, or has entries that this has not acknowledged."""
-        group = self.groups.get(name)
-        behind = self.count_after(group.cursor) if group else len(self.entries)
-        return behind > 0 or name in self.quarantines
-
     def make_room(self) -> None:
         cursor = slowest(group.cursor for group in self.groups.values())
         if cursor is not None:
@@ -144,7 +142,9 @@ class Log:
             quarantine=self.quarantines.get(name),
         )
 
-    def state(self, group: Group) -> LogState:
+    def state(self, name: str) -> LogState:
+        """The state for a group; for one that is not there, before everything."""
+        group = self.groups.get(name, Group())
         return LogState(
             cursor=group.cursor,
             entries_read=group.entries_read,
@@ -153,6 +153,7 @@ class Log:
             last_id=b"%d-%d" % self.last_id,
             max_deleted=ORIGIN,
             first_id=b"%d-%d" % self.ids[0] if self.ids else ORIGIN,
+            newest=b"%d-%d" % self.ids[-1] if self.ids else ORIGIN,
         )
 
 
@@ -215,6 +216,10 @@ class Store:
         if key not in self.logs:
             self.logs[key] = Log()
         return self.logs[key]
+
+    def log_of(self, stream: StreamSpec, number: int) -> Log:
+        """The log of a stream's partition."""
+        return self.log(key_of(stream, number))
 
     def party(self, party: Party) -> Circle:
         """A party, made when it is first asked for."""

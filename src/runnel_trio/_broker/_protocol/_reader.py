@@ -1,0 +1,41 @@
+"""A read that waits: for entries of partitions, and for what members are told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from runnel_trio._broker._values import Entry
+
+__all__ = ["Reader"]
+
+
+class Reader(Protocol):
+    """One waiting read over many partitions. One task at a time may be in `read`."""
+
+    async def read(self, positions: Mapping[int, bytes], count: int) -> Mapping[int, Sequence[Entry]]:
+        """Wait for entries behind the given positions.
+
+        Args:
+            positions: partition number → id after which to read.
+            count: how many entries to read of each partition, at most.
+
+        Returns:
+            Entries by partition; empty after `wake`, and now and then when nothing came.
+
+        Cancellation: returns at once; nothing was taken away, reading has no side effect.
+        """
+        ...
+
+    @property
+    def interruptions(self) -> int:
+        """How often the connection was lost so far: what was known about the server may have changed."""
+        ...
+
+    def wake(self) -> None:
+        """Make the `read` under way return soon: the partitions of interest have changed."""
+        ...
+
+    async def aclose(self) -> None:
+        """Give back what the reader holds."""
+        ...

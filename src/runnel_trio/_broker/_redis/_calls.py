@@ -1,0 +1,82 @@
+"""Calls that are repeated until the server answers them, and parts of calls that several protocols need."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+
+from runnel_trio._broker._redis import _keys
+from runnel_trio._broker._redis._scripts import Call
+from runnel_trio._broker._redis._wire import Commands, Request, Wire
+from runnel_trio._broker._values import Output, Party, ProcessorSpec
+from runnel_trio.exceptions import BrokerUnavailable
+
+__all__ = ["RedisCalls", "announcement", "log_and_lease", "party_keys", "with_outputs"]
+
+
+@attrs.define(eq=False, kw_only=True)
+class RedisCalls:
+    """What the verbs of all protocols are made of.
+
+    Attributes:
+        wire: the way to the servers.
+    """
+
+    wire: Wire
+
+    async def ask(self, calls: Request, through: Commands | None = None) -> list[Any]:
+        """The replies to calls that may be repeated, however long the server is away.
+
+        Args:
+            calls: go together.
+            through: the connection that carries them; None: the one of all commands.
+        """
+        through = through or self.wire.commands
+        if not calls:
+            return []
+        attempt, who = 0, object()
+        try:
+            while True:
+                try:
+                    replies = await through.call(calls)
+                except BrokerUnavailable as error:
+                    await self.wire.outage.pause(who, error, attempt)
+                    attempt += 1
+                else:
+                    self.wire.outage.over(who)
+                    return replies
+        finally:
+            self.wire.outage.given_up(who)
+
+
+def log_and_lease(processor: ProcessorSpec, number: int) -> list[str]:
+    """The keys with which most scripts begin."""
+    return [_keys.log(processor.stream, number), _keys.lease(processor, number)]
+
+
+def party_keys(party: Party) -> list[str]:
+    """The keys of a party: members, plan and control."""
+    return [_keys.members(party), _keys.plan(party), _keys.control(party)]
+
+
+def announcement(processor: ProcessorSpec, numbers: Sequence[int], what: str = "released") -> Call:
+    """The call that tells a party what has become of partitions."""
+    return Call("tell", [_keys.control(processor)], [" ".join(map(str, numbers)), what])
+
+
+def with_outputs(
+    script: str, keys: Sequence[str], arguments: Sequence[bytes | str | int], outputs: Sequence[Output]
+) -> Call:
+    """A call whose outputs are written as scripts/_output.lua reads them."""
+    all_keys: list[str] = [*keys]
+    all_arguments: list[bytes | str | int] = [*arguments, len(outputs)]
+    for output in outputs:
+        stream, batch = output.stream, output.batch
+        number = output.partition
+        all_arguments += [len(all_keys) + 1, stream.layout, stream.partition_size, stream.overflow.value]
+        all_keys += [_keys.log(stream, number), _keys.producers(stream, number)]
+        all_arguments.append(len(batch.names))
+        all_arguments += [*batch.names, len(batch), *batch.values]
+    return Call(script, all_keys, all_arguments)

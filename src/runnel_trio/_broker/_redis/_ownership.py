@@ -1,0 +1,96 @@
+"""Leases, cursors and commits on Redis or Valkey."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+from runnel_trio._broker._protocol import Ownership
+from runnel_trio._broker._redis import _keys, _replicas
+from runnel_trio._broker._redis._calls import RedisCalls, announcement, log_and_lease, with_outputs
+from runnel_trio._broker._redis._replies import outcome_of, quarantine_text, state, taken
+from runnel_trio._broker._redis._scripts import Call
+from runnel_trio._broker._values import (
+    Acquired,
+    Commit,
+    CommitOutcome,
+    Held,
+    Lease,
+    ProcessorSpec,
+    Quarantine,
+)
+from runnel_trio._override import override
+from runnel_trio._rules._cursor import LogState
+
+__all__ = ["RedisOwnership"]
+
+
+class RedisOwnership(RedisCalls, Ownership):
+    """The cursor is that of a consumer group; the lease is a hash beside the log."""
+
+    @override
+    async def acquire(
+        self, processor: ProcessorSpec, member: str, partitions: Mapping[int, Held | None]
+    ) -> Sequence[Acquired | Held | Quarantine]:
+        calls = [
+            Call(
+                "acquire",
+                [*log_and_lease(processor, number), _keys.quarantine(processor, number)],
+                [processor.name, member, *_observed(held)],
+            )
+            for number, held in partitions.items()
+        ]
+        replies = await self.ask(calls)
+        return [taken(number, member, x) for number, x in zip(partitions, replies, strict=True)]
+
+    @override
+    async def attempt(self, processor: ProcessorSpec, lease: Lease, xid: bytes, count: int) -> bool:
+        key = _keys.lease(processor, lease.partition)
+        (held,) = await self.ask([Call("attempt", [key], [lease.owner, lease.epoch, xid, count])])
+        return bool(held)
+
+    @override
+    async def examine(self, processor: ProcessorSpec, partitions: Sequence[int]) -> Sequence[LogState | None]:
+        calls = [Call("examine", log_and_lease(processor, x), [processor.name]) for x in partitions]
+        return [state(reply) if reply else None for reply in await self.ask(calls)]
+
+    @override
+    async def commit(self, processor: ProcessorSpec, commits: Sequence[Commit]) -> Sequence[CommitOutcome]:
+        return list(map(outcome_of, await self.ask([_commit(processor, x) for x in commits])))
+
+    @override
+    async def commit_replicated(
+        self, processor: ProcessorSpec, commits: Sequence[Commit], count: int, within: float
+    ) -> int:
+        calls = {_keys.producers(processor.stream, x.lease.partition): _commit(processor, x) for x in commits}
+        ask = partial(self.ask, through=self.wire.waits)
+        return await _replicas.commits(ask, self.wire, calls, count, within)
+
+    @override
+    async def release(self, processor: ProcessorSpec, leases: Sequence[Lease]) -> None:
+        calls = [
+            Call("release", [_keys.lease(processor, lease.partition)], [lease.owner, lease.epoch])
+            for lease in leases
+        ]
+        await self.ask(calls)
+        await self.ask([announcement(processor, [lease.partition for lease in leases])])
+
+    @override
+    async def quarantine(self, processor: ProcessorSpec, lease: Lease, why: Quarantine) -> bool:
+        keys = [_keys.lease(processor, lease.partition), _keys.quarantine(processor, lease.partition)]
+        call = Call("quarantine", keys, [lease.owner, lease.epoch, quarantine_text(why)])
+        (held,) = await self.ask([call])
+        return bool(held)
+
+
+def _observed(held: Held | None) -> tuple[str, str]:
+    return (held.owner, str(held.epoch)) if held else ("", "")
+
+
+def _commit(processor: ProcessorSpec, commit: Commit) -> Call:
+    lease = commit.lease
+    own = (
+        processor.name, lease.owner, lease.epoch,
+        commit.number, commit.previous, commit.last, commit.entries_read, commit.read_to,
+    )  # fmt: skip
+    return with_outputs("commit", log_and_lease(processor, lease.partition), own, commit.outputs)

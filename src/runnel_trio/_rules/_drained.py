@@ -1,0 +1,54 @@
+"""Whether a processor is through with a partition: it has acknowledged everything that is there.
+
+This file and ``scripts/_behind.lua`` are the only ones that decide it, each with the same three functions:
+`tests/broker/test_drained_rule.py` holds them to one table. Whoever else asks (a test that waits until an app
+is drained, a worker that is about to go over to another layout, the command that deletes the former one) asks
+one of these. What else a partition may hold for a processor is one more line in `is_behind`, here and there.
+
+It is decided by ids, and not by counts: a group that was made by hand has none, and what was deleted or
+trimmed is in the counts until an owner tells that it is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import attrs
+
+from runnel_trio._rules._cursor import ORIGIN, LogState, heal_entries_read, is_after
+
+__all__ = ["holds_up", "is_behind", "is_needed", "lag"]
+
+
+def is_behind(state: LogState) -> bool:
+    """Whether there is anything in a partition that a processor has not acknowledged."""
+    return is_after(state.newest, state.cursor)
+
+
+def holds_up(state: LogState, *, stands_still: bool) -> bool:
+    """Whether a partition keeps its processor from leaving the layout.
+
+    One that stands still does so also where nothing waits in it: a pause would otherwise end by itself.
+    """
+    return stands_still or is_behind(state)
+
+
+def is_needed(log: LogState, cursors: Collection[bytes]) -> bool:
+    """Whether somebody may still want to read what is in a log.
+
+    Args:
+        log: any state of it.
+        cursors: of everybody who has one. Where nobody has, a processor that is still to come wants it all.
+    """
+    return any(is_behind(attrs.evolve(log, cursor=cursor)) for cursor in cursors or [ORIGIN])
+
+
+def lag(state: LogState) -> int:
+    """How many entries a processor has not acknowledged, and 0 only if it is not behind.
+
+    All entries that are there, where it is not known how many of them it has read.
+    """
+    if not is_behind(state):
+        return 0
+    read = heal_entries_read(state)
+    return state.length if read < 0 else max(1, min(state.length, state.entries_added - read))
