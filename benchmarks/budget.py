@@ -25,7 +25,7 @@ import trio
 from redis import Redis
 
 from benchmarks.contenders.ours import fill
-from runnel_trio._broker._redis._server import embedded_server
+from runnel_trio._embedded._server import embedded_server
 
 #: What one event's stage is by a frame on the stack; the first that is found, in this order.
 STAGES: list[tuple[str, str]] = [

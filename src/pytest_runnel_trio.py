@@ -47,7 +47,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session")
 def runnel_server(request: pytest.FixtureRequest) -> Iterator[str]:
     """The URL of a server for tests: a Valkey of the session's own, or the one of ``--runnel-redis-url``."""
-    from runnel_trio._broker._redis._server import start
+    from runnel_trio._embedded._server import start
 
     given: str | None = request.config.getoption(_URL_OPTION)
     if given is not None:

@@ -20,7 +20,7 @@ from runnel_trio._broker._redis._connection import Line
 from runnel_trio._broker._redis._endpoint import Endpoint
 from runnel_trio._broker._redis._gateway import Gateway
 from runnel_trio._broker._redis._scripts import Call, Plain
-from runnel_trio._broker._redis._server import embedded_server
+from runnel_trio._embedded._server import embedded_server
 from runnel_trio.exceptions import BrokerRefused, BrokerUnavailable
 
 HOP: Gateway[Any, Any] = Gateway(carry=lambda requests, hop: pytest.fail("only its ways to wait are used"))

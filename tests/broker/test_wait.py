@@ -13,9 +13,9 @@ import trio
 
 from runnel_trio._broker._redis import _wait
 from runnel_trio._broker._redis._endpoint import Endpoint
-from runnel_trio._broker._redis._server import embedded_server
 from runnel_trio._broker._redis._socket import Answers
 from runnel_trio._broker._redis._wait import Wait
+from runnel_trio._embedded._server import embedded_server
 from runnel_trio.exceptions import BrokerRefused, BrokerUnavailable
 
 #: What the server does: say something, or wait for us.

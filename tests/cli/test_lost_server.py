@@ -18,7 +18,7 @@ from redis import Redis, exceptions
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
-from runnel_trio._broker._redis._server import _binary
+from runnel_trio._embedded._server import _binary
 
 
 @attrs.define

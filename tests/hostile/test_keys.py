@@ -29,8 +29,8 @@ from runnel_trio._broker._protocol import (
 )
 from runnel_trio._broker._redis import _keys
 from runnel_trio._broker._redis._broker import open_redis
-from runnel_trio._broker._redis._server import start
 from runnel_trio._cli._board import board
+from runnel_trio._embedded._server import start
 from runnel_trio._health import Limits, troubles
 from runnel_trio._names import checked_name
 from runnel_trio._overview import overview

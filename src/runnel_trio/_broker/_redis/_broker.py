@@ -47,8 +47,8 @@ from runnel_trio._broker._redis._replies import (
 )
 from runnel_trio._broker._redis._scripts import Call, Plain
 from runnel_trio._broker._redis._sender import Shipment
-from runnel_trio._broker._redis._server import SCHEME, embedded_server
 from runnel_trio._broker._redis._wire import Commands, Request, Wire, wired
+from runnel_trio._embedded._server import SCHEME, embedded_server
 from runnel_trio._rules._cursor import ORIGIN, LogState
 from runnel_trio.exceptions import BrokerUnavailable
 
