@@ -11,7 +11,7 @@ import pytest
 
 from runnel_trio._broker import open_broker
 from runnel_trio._broker._protocol import Batch, Place, ProcessorSpec, StreamSpec
-from runnel_trio._broker._redis._garbage import few_collections
+from runnel_trio._broker._redis._transport._garbage import few_collections
 from runnel_trio.constants import Overflow
 
 

@@ -14,7 +14,7 @@ from rig_tls import Certificates
 
 from runnel_trio import App, BrokerUnavailable, Misconfigured
 from runnel_trio._broker._protocol import Place
-from runnel_trio._broker._redis._endpoint import Endpoint, found
+from runnel_trio._broker._redis._transport._endpoint import Endpoint, found
 
 
 def key_alone(certificates: Certificates, path: Path, password: bytes = b"") -> Path:

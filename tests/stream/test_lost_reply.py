@@ -12,7 +12,7 @@ import trio
 import trio.lowlevel
 
 from runnel_trio import App, BrokerUnavailable, Record, Stream
-from runnel_trio._broker._redis import _sender
+from runnel_trio._broker._redis._transport import _sender
 from runnel_trio._embedded._server import embedded_server
 
 SEND, COMMIT = b":producers", b":lease:"

@@ -10,6 +10,6 @@
           ├─ Committer    _member/_committer.py   coalesces what partitions have processed
           └─ PartitionExecutor  _member/_partition.py  one per owned partition, in a cancel scope of its own
 
-One event's way: `_broker/_redis/_reader` → `_member/_fetcher` → `_member/_backlog` → `_member/_events`
+One event's way: `_redis/_transport/_reader` → `_member/_fetcher` → `_member/_backlog` → `_member/_events`
 (its source in `_member/_source`) → `_member/_committer`.
 """

@@ -34,8 +34,6 @@ from runnel_trio._broker._protocol import (
     Surveyed,
 )
 from runnel_trio._broker._redis import _keys, _layouts, _replicas, _survey
-from runnel_trio._broker._redis._errors import advised
-from runnel_trio._broker._redis._fitness import check_fitness
 from runnel_trio._broker._redis._pulse import RedisPulse, beat_call, party_keys
 from runnel_trio._broker._redis._replies import (
     membership,
@@ -45,9 +43,11 @@ from runnel_trio._broker._redis._replies import (
     state,
     taken,
 )
-from runnel_trio._broker._redis._scripts import Call, Plain
-from runnel_trio._broker._redis._sender import Shipment
-from runnel_trio._broker._redis._wire import Commands, Request, Wire, wired
+from runnel_trio._broker._redis._transport._errors import advised
+from runnel_trio._broker._redis._transport._fitness import check_fitness
+from runnel_trio._broker._redis._transport._scripts import Call, Plain
+from runnel_trio._broker._redis._transport._sender import Shipment
+from runnel_trio._broker._redis._transport._servers import Commands, Request, Wire, wired
 from runnel_trio._embedded._server import SCHEME, embedded_server
 from runnel_trio._rules._cursor import ORIGIN, LogState
 from runnel_trio.exceptions import BrokerUnavailable

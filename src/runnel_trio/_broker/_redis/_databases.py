@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import redis
 
-from runnel_trio._broker._redis._errors import mapped
+from runnel_trio._broker._redis._transport._errors import mapped
 from runnel_trio._kinds import redacted
 from runnel_trio._urls import database
 from runnel_trio._words import counted

@@ -13,7 +13,7 @@ from runnel_trio._broker._protocol import Layouts, ProcessorSpec, StreamSpec
 from runnel_trio._broker._redis import _keys
 from runnel_trio._broker._redis._pulse import party_keys
 from runnel_trio._broker._redis._replies import text
-from runnel_trio._broker._redis._scripts import Ask, Call, Plain
+from runnel_trio._broker._redis._transport._scripts import Ask, Call, Plain
 from runnel_trio._rules._layout import Meta, declared
 from runnel_trio.exceptions import Misconfigured
 

@@ -9,9 +9,9 @@ import attrs
 
 from runnel_trio._broker._protocol import Beat, Membership, Party
 from runnel_trio._broker._redis import _keys
-from runnel_trio._broker._redis._connection import Talker
 from runnel_trio._broker._redis._replies import membership
-from runnel_trio._broker._redis._scripts import Call
+from runnel_trio._broker._redis._transport._connection import Talker
+from runnel_trio._broker._redis._transport._scripts import Call
 from runnel_trio.exceptions import BrokerUnavailable
 
 __all__ = ["RedisPulse", "beat_call", "party_keys"]

@@ -30,7 +30,7 @@ from runnel_trio._broker._redis._replies import (
     quarantine_of,
     text,
 )
-from runnel_trio._broker._redis._scripts import Ask, Call, Plain
+from runnel_trio._broker._redis._transport._scripts import Ask, Call, Plain
 from runnel_trio._broker._seen import ENDINGS, ENDINGS_KEPT
 from runnel_trio._names import is_name
 from runnel_trio.constants import Overflow

@@ -26,8 +26,8 @@ from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel
 
 from runnel_trio._broker._protocol import Place
-from runnel_trio._broker._redis._errors import Demoted, mapped
-from runnel_trio._broker._redis._tls import fault
+from runnel_trio._broker._redis._transport._errors import Demoted, mapped
+from runnel_trio._broker._redis._transport._tls import fault
 from runnel_trio._kinds import number, redacted, whole
 from runnel_trio._urls import ServerURL, Unusable, server_url
 from runnel_trio.exceptions import BrokerRefused, BrokerUnavailable, Misconfigured, RunnelError

@@ -14,10 +14,10 @@ import attrs
 import trio
 
 from runnel_trio._broker._protocol import Entry
-from runnel_trio._broker._redis._errors import Redirected
-from runnel_trio._broker._redis._scripts import Node
-from runnel_trio._broker._redis._topology import Topology, slot_of
-from runnel_trio._broker._redis._wait import Wait
+from runnel_trio._broker._redis._transport._blocking_read import Wait
+from runnel_trio._broker._redis._transport._errors import Redirected
+from runnel_trio._broker._redis._transport._scripts import Node
+from runnel_trio._broker._redis._transport._topology import Topology, slot_of
 
 __all__ = ["Turns"]
 
