@@ -66,7 +66,7 @@ def runnel_app_settings(runnel_server: str, request: pytest.FixtureRequest) -> I
 
     Its database is empty, and is emptied after the test.
     """
-    from runnel_trio._broker._redis._databases import emptied, with_database
+    from runnel_trio.testing._databases import emptied, with_database
 
     given = request.config.getoption(_URL_OPTION) is not None
     # In turn, on our own server: what a test has left running does not meet the next one.
