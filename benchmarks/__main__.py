@@ -18,7 +18,7 @@ from benchmarks.rows import rows
 from benchmarks.scenario import Group
 from benchmarks.scenarios import GROUPS, narrowed
 from benchmarks.scenarios.peers import among
-from runnel_trio._broker._redis._server import embedded_server
+from runnel_trio._embedded._server import embedded_server
 
 #: What is no comparison with others, by its first word.
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {

@@ -26,13 +26,13 @@ import trio
 from redis import Redis
 
 from benchmarks.contenders.ours import fill
-from runnel_trio._broker._redis._server import embedded_server
+from runnel_trio._embedded._server import embedded_server
 
 #: What one event's stage is by a frame on the stack; the first that is found, in this order.
 STAGES: list[tuple[str, str]] = [
-    ("commit: calls, answers, what it lets go of", r"(_committer|_broker|_gateway|_connection|_scripts)\.py"),
+    ("commit: calls, answers, what it lets go of", r"(_committer|_broker|_batcher|_connection|_scripts)\.py"),
     ("read: the reply as lists (hiredis)", r"take \(.*_socket\.py"),
-    ("read: asking, offering to the backlog", r"(_reader|_wait|_fetcher)\.py"),
+    ("read: asking, offering to the backlog", r"(_reader|_blocking_read|_fetcher)\.py"),
     ("record: msgspec, build, dates", r"_codec/|<build |<read |_stream\.py"),
     ("source: take, look whether more may be, Event", r"(_source|_backlog)\.py|methods runnel_trio\._event"),
     ("chain: deliver, hold, acknowledge", r"(_deliver|_events)\.py"),

@@ -25,7 +25,7 @@ from typing import Any
 import trio
 
 from runnel_trio import App, Record
-from runnel_trio._broker._redis._server import embedded_server
+from runnel_trio._embedded._server import embedded_server
 
 
 class Nothing(Record):

@@ -16,7 +16,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from runnel_trio._broker._redis._server import _binary
+from runnel_trio._embedded._server import _binary
 
 SLOTS = 16384
 #: Seconds until they have to be ready.

@@ -17,7 +17,7 @@ import trio
 
 from benchmarks import crowd
 from benchmarks.growth import Cost, Point, table
-from runnel_trio._broker._redis._server import embedded_server
+from runnel_trio._embedded._server import embedded_server
 
 RATE = Cost("rate", "events/s", kind="rate")
 CORE = Cost("core", "idle, of a core", ".2%", kind="total")

@@ -47,7 +47,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session")
 def runnel_server(request: pytest.FixtureRequest) -> Iterator[str]:
     """The URL of a server for tests: a Valkey of the session's own, or the one of ``--runnel-redis-url``."""
-    from runnel_trio._broker._redis._server import start
+    from runnel_trio._embedded._server import start
 
     given: str | None = request.config.getoption(_URL_OPTION)
     if given is not None:
@@ -66,7 +66,7 @@ def runnel_app_settings(runnel_server: str, request: pytest.FixtureRequest) -> I
 
     Its database is empty, and is emptied after the test.
     """
-    from runnel_trio._broker._redis._databases import emptied, with_database
+    from runnel_trio.testing._databases import emptied, with_database
 
     given = request.config.getoption(_URL_OPTION) is not None
     # In turn, on our own server: what a test has left running does not meet the next one.

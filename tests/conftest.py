@@ -13,7 +13,7 @@ import pytest
 from warm import Warm
 
 from runnel_trio import App, Processor, Record, Stream, _sources, settings, testing
-from runnel_trio._broker._redis import _endpoint, _wait
+from runnel_trio._broker._redis._transport import _blocking_read, _endpoint
 
 # The suite sees the same examples each time; `nox -s examples` looks for new ones, and many more.
 hypothesis.settings.register_profile("suite", derandomize=True, database=None, deadline=None)
@@ -86,7 +86,7 @@ def orders(app: App) -> Stream[Order]:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A silent server counts as dead after 0.3 s instead of 5."""
     monkeypatch.setattr(_endpoint, "_TIMEOUT", 0.3)
-    monkeypatch.setattr(_wait, "_MARGIN", 0.3)
+    monkeypatch.setattr(_blocking_read, "_MARGIN", 0.3)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ LEVELS = {
     "_early": -2, "_override": -2, "_words": -1, "constants": 0, "exceptions": 0, "_urls": 0, "metrics": 1, "_scopes": 0, "_traceback": 0.5,
     "interfaces": 1.8, "_telemetry": 1, "_portal": 1, "_rules": 1, "_kinds": 1, "_names": 1, "_sources": 1.5, "settings": 2,
     "_codec": 2, "_event": 1.7, "_discovery": 2,
-    "_broker": 3,
+    "_embedded": 2, "_broker": 3,
     "_numbering": 3, "_outgoing": 3.5, "_stream": 4, "_sending": 4,
     "_operations": 4, "_overview": 4.5, "_health": 4.7, "_repartition": 4, "middleware": 5, "_trial": 5.5, "_processor": 6, "_handlers": 5.5, "_worker._member._prefetch": 4.5, "_worker._member._effects": 4.5, "_worker._member._backlog": 5, "_worker._member._trust": 5,
     "_worker._member._partition": 5, "_worker._member._partition._scope": 5, "_worker._member._partition._caution": 6, "_worker._member._meter": 6, "_worker._member._partition._source": 7, "_worker._member._seat": 6, "_worker._member._resync": 7, "_worker._member._unowned": 7,
@@ -36,7 +36,7 @@ LEVELS = {
     "__main__": 17,
 }  # fmt: skip
 #: Rooms whose files import each other.
-ROOMS = ("_rules", "_codec", "_broker", "middleware", "metrics", "testing", "_cli")
+ROOMS = ("_rules", "_codec", "_embedded", "_broker", "middleware", "metrics", "testing", "_cli")
 #: Written as users write: from `runnel_trio` alone, with a client of their own.
 OF_USERS = ("_demo.flights",)
 #: What `pip install runnel-trio` alone does not bring.
@@ -122,7 +122,7 @@ def test_pieces_are_small(path: Path) -> None:
 
 def test_only_who_waits_for_processes_sleeps_in_a_thread() -> None:
     sleepers = [name_of(path) for path in FILES if re.search(r"\btime\.sleep\(", path.read_text())]
-    assert sleepers == ["_broker._redis._server"]
+    assert sleepers == ["_embedded._server"]
 
 
 @pytest.mark.parametrize(

@@ -261,7 +261,7 @@ def test_the_budget_tells_samples_apart_by_their_stacks(tmp_path: Path) -> None:
     ran = "unrolled_run (trio/_core/_run.py:1);"
     stacks = {
         ran + "run (runnel_trio/_worker/_member/_committer.py:1);pack (redis/connection.py:1)": 1,
-        "worker_fn (trio/_threads.py:1);_receive (runnel_trio/_broker/_redis/_wait.py:1);gets (redis:1)": 2,
+        "worker_fn (trio/_threads.py:1);_receive (runnel_trio/_broker/_redis/_transport/_blocking_read.py:1);gets (redis:1)": 2,
         ran + "each (contenders/ours.py:1);handler (middleware/_deliver.py:1);<build Order> (<build>:1)": 3,
         ran + "each (contenders/ours.py:1);handler (middleware/_deliver.py:1)": 4,
         ran + "each (contenders/ours.py:1)": 5,

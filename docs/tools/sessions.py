@@ -115,7 +115,7 @@ ALIKE = [
 
 def typed(steps: Sequence[Step], start: Start, directory: Path) -> Iterator[tuple[str, str]]:
     """Run them, with a server of their own in the directory; each command, and what it printed."""
-    from runnel_trio._broker._redis._server import start as serve
+    from runnel_trio._embedded._server import start as serve
 
     (directory / "shop.py").write_text(SHOP)
     (directory / "orders.jsonl").write_text(FILE)

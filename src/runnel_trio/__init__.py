@@ -19,8 +19,9 @@ Rooms, from the bottom; imports only go down:
      1  interfaces metrics _telemetry _rules       8  _worker/_leadership, _member/_events _measured
         _kinds _names _sources _traceback         9  _worker/_background, _member/_partition
      2  settings _codec _event _discovery         10  _worker/_member/_rebalancer
-     3  _broker, then _outgoing                   11  _worker/_succession, then _worker/_worker
-     4  _stream _sending _operations _overview    12  _app
+        _embedded                                 11  _worker/_succession, then _worker/_worker
+     3  _broker, then _outgoing                   12  _app
+     4  _stream _sending _operations _overview
         _repartition
      5  middleware _backlog _trust                13  testing
      6  _processor _member/ _seat _caution        15  _demo

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import pytest
 import redis
 
-from runnel_trio._broker._redis._server import start
+from runnel_trio._embedded._server import start
 
 Login: TypeAlias = Callable[..., str]
 

@@ -10,8 +10,8 @@ import pytest
 
 from runnel_trio._broker import open_broker
 from runnel_trio._broker._protocol import Broker
-from runnel_trio._broker._redis._server import BINARY_VARIABLE
 from runnel_trio._broker._values import Place
+from runnel_trio._embedded._server import BINARY_VARIABLE
 
 #: Redis is the oldest server that is promised (7.0); its package is ``redis-server`` in Debian.
 INSTALLED = ["redis-server"] if shutil.which("redis-server") else []

@@ -7,9 +7,9 @@ from urllib.parse import urlsplit
 import pytest
 from redis import exceptions as theirs
 
-from runnel_trio._broker._redis._endpoint import Endpoint
-from runnel_trio._broker._redis._errors import translate
-from runnel_trio._broker._redis._server import embedded_server
+from runnel_trio._broker._redis._transport._endpoint import Endpoint
+from runnel_trio._broker._redis._transport._errors import translate
+from runnel_trio._embedded._server import embedded_server
 from runnel_trio._kinds import redacted
 from runnel_trio.exceptions import BrokerRefused, BrokerUnavailable, Misconfigured
 

@@ -12,9 +12,9 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from runnel_trio._broker._redis._crowd import Crowd
-from runnel_trio._broker._redis._gateway import Gateway, Hop
-from runnel_trio._broker._redis._sender import Load, Shipment
+from runnel_trio._broker._redis._transport._batcher import Gateway, Hop
+from runnel_trio._broker._redis._transport._coalescer import Crowd
+from runnel_trio._broker._redis._transport._sender import Load, Shipment
 from runnel_trio._broker._values import SEALED, Batch, StreamSpec
 from runnel_trio.constants import Overflow
 from runnel_trio.exceptions import BrokerUnavailable

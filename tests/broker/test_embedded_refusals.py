@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from runnel_trio._broker._redis import _server
-from runnel_trio._broker._redis._server import embedded_server
+from runnel_trio._embedded import _server
+from runnel_trio._embedded._server import embedded_server
 from runnel_trio.exceptions import BrokerUnavailable, Misconfigured
 
 pytestmark = pytest.mark.trio

@@ -21,8 +21,8 @@ from redis import AuthenticationError, Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from runnel_trio._broker._redis import _guard, _server
-from runnel_trio._broker._redis._server import embedded_server
+from runnel_trio._embedded import _guard, _server
+from runnel_trio._embedded._server import embedded_server
 
 USER = Path(__file__).parent.parent / "processes" / "embedded_user.py"
 pytestmark = pytest.mark.trio

@@ -12,7 +12,7 @@ import trio
 from redis.sentinel import Sentinel
 
 from runnel_trio import App, Misconfigured, Record
-from runnel_trio._broker._redis._endpoint import Endpoint, Seeds, found
+from runnel_trio._broker._redis._transport._endpoint import Endpoint, Seeds, found
 from runnel_trio._broker._shared import place_of
 from runnel_trio._broker._values import Place
 from runnel_trio.settings import Settings

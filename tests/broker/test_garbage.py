@@ -10,7 +10,7 @@ from contextlib import ExitStack
 import pytest
 
 from runnel_trio._broker import open_broker
-from runnel_trio._broker._redis._garbage import few_collections
+from runnel_trio._broker._redis._transport._garbage import few_collections
 from runnel_trio._broker._values import Batch, Place, ProcessorSpec, StreamSpec
 from runnel_trio.constants import Overflow
 

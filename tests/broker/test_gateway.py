@@ -10,7 +10,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from runnel_trio._broker._redis._gateway import Gateway, Hop
+from runnel_trio._broker._redis._transport._batcher import Gateway, Hop
 from runnel_trio.exceptions import BrokerUnavailable
 
 

@@ -15,7 +15,7 @@ from runnel_trio._broker._memory._broker import MemoryBroker
 from runnel_trio._broker._protocol import Broker
 from runnel_trio._broker._redis import _keys
 from runnel_trio._broker._redis._broker import RedisBroker
-from runnel_trio._broker._redis._scripts import Plain
+from runnel_trio._broker._redis._transport._scripts import Plain
 from runnel_trio._broker._values import (
     SEALED,
     Acquired,

@@ -16,11 +16,11 @@ from redis import Redis
 from redis._parsers import _RESP2Parser
 from redis.connection import DefaultParser
 
-from runnel_trio._broker._redis._connection import Line
-from runnel_trio._broker._redis._endpoint import Endpoint
-from runnel_trio._broker._redis._gateway import Gateway
-from runnel_trio._broker._redis._scripts import Call, Plain
-from runnel_trio._broker._redis._server import embedded_server
+from runnel_trio._broker._redis._transport._batcher import Gateway
+from runnel_trio._broker._redis._transport._connection import Line
+from runnel_trio._broker._redis._transport._endpoint import Endpoint
+from runnel_trio._broker._redis._transport._scripts import Call, Plain
+from runnel_trio._embedded._server import embedded_server
 from runnel_trio.exceptions import BrokerRefused, BrokerUnavailable
 
 HOP: Gateway[Any, Any] = Gateway(carry=lambda requests, hop: pytest.fail("only its ways to wait are used"))

@@ -10,9 +10,9 @@ import redis
 from redis.exceptions import OutOfMemoryError, ResponseError
 
 from runnel_trio._broker import open_broker
-from runnel_trio._broker._redis._scripts import Call, exchange
-from runnel_trio._broker._redis._server import embedded_server
+from runnel_trio._broker._redis._transport._scripts import Call, exchange
 from runnel_trio._broker._values import Place, StreamSpec
+from runnel_trio._embedded._server import embedded_server
 from runnel_trio.constants import Overflow
 from runnel_trio.exceptions import Misconfigured
 

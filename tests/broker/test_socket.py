@@ -14,7 +14,7 @@ import pytest
 import trustme
 from redis import exceptions as theirs
 
-from runnel_trio._broker._redis._socket import Answers, arrived, wholes, written
+from runnel_trio._broker._redis._transport._socket import Answers, arrived, wholes, written
 
 ANSWERS = [
     b"+OK\r\n",

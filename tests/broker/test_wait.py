@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import trio
 
-from runnel_trio._broker._redis import _wait
-from runnel_trio._broker._redis._endpoint import Endpoint
-from runnel_trio._broker._redis._server import embedded_server
-from runnel_trio._broker._redis._socket import Answers
-from runnel_trio._broker._redis._wait import Wait
+from runnel_trio._broker._redis._transport import _blocking_read
+from runnel_trio._broker._redis._transport._blocking_read import Wait
+from runnel_trio._broker._redis._transport._endpoint import Endpoint
+from runnel_trio._broker._redis._transport._socket import Answers
+from runnel_trio._embedded._server import embedded_server
 from runnel_trio.exceptions import BrokerRefused, BrokerUnavailable
 
 #: What the server does: say something, or wait for us.
@@ -150,7 +150,7 @@ async def test_who_is_cancelled_in_the_middle_reads_it_anew(serve: Serve, taken:
 async def test_a_server_that_ends_in_the_middle_has_answered_nothing(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, *, silent: bool
 ) -> None:
-    monkeypatch.setattr(_wait, "_MARGIN", 0.2)
+    monkeypatch.setattr(_blocking_read, "_MARGIN", 0.2)
     gate = threading.Event()
     wait = serve([[LOG[:20], gate], [LOG]])
     wait.endpoint.timeout = 0.2
@@ -178,7 +178,7 @@ async def test_a_refusal_says_of_what(serve: Serve) -> None:
 
 async def test_a_wake_that_nothing_answers_ends(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """As when a connection was dropped on the way: what the server said is lost, and it blocks no more."""
-    monkeypatch.setattr(_wait, "_MARGIN", 0.3)
+    monkeypatch.setattr(_blocking_read, "_MARGIN", 0.3)
     gate = threading.Event()
     wait = serve([[gate], [LOG]])
     asked = 0
@@ -235,7 +235,7 @@ async def test_a_wake_that_comes_with_a_message_of_tls_is_none_that_was_answered
 async def test_a_stall_may_last_as_long_as_the_user_says(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_wait, "_MARGIN", 0.1)
+    monkeypatch.setattr(_blocking_read, "_MARGIN", 0.1)
     gate = threading.Event()
     wait = serve([[LOG[:20], gate, LOG[20:]]])
     async with trio.open_nursery() as nursery:

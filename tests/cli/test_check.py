@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from runnel_trio._broker._redis._server import embedded_server
+from runnel_trio._embedded._server import embedded_server
 
 
 @pytest.fixture

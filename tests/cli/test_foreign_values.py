@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import redis
 
-from runnel_trio._broker._redis._server import start
+from runnel_trio._embedded._server import start
 
 LOG, META = "runnel:{shop:0}:orders:log", "runnel:{shop}:orders:meta"
 LEASE, QUARANTINE = "runnel:{shop:0}:orders:lease:printer", "runnel:{shop:0}:orders:quarantine:printer"

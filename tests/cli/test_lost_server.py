@@ -18,7 +18,7 @@ from redis import Redis, exceptions
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
-from runnel_trio._broker._redis._server import _binary
+from runnel_trio._embedded._server import _binary
 
 
 @attrs.define
@@ -119,7 +119,7 @@ def test_sendmany_waits_for_a_server_that_comes_back_and_not_for_ever(
 ) -> None:
     # Ten seconds in earnest: the test has less patience.
     (tmp_path / "sitecustomize.py").write_text(
-        "from runnel_trio._broker._redis import _sender\n\n_sender.PATIENCE = 3.0\n"
+        "from runnel_trio._broker._redis._transport import _sender\n\n_sender.PATIENCE = 3.0\n"
     )
     sending = started(
         *("sendmany", "shop:orders", "-"),

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from runnel_trio._broker._redis._server import embedded_server
 from runnel_trio._demo._replay import BadFile, _departures
+from runnel_trio._embedded._server import embedded_server
 
 GOOD = '{"key": "a", "n": 1}'
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from runnel_trio import Misconfigured, Settings
-from runnel_trio._broker._redis._endpoint import Endpoint
+from runnel_trio._broker._redis._transport._endpoint import Endpoint
 from runnel_trio._cli._logging import Console, JSONLines
 from runnel_trio._kinds import redacted, redacted_text
 

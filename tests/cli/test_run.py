@@ -13,7 +13,7 @@ import pytest
 from redis import Redis
 
 from runnel_trio import App, BrokerUnavailable, Record
-from runnel_trio._broker._redis._server import embedded_server
+from runnel_trio._embedded._server import embedded_server
 
 
 class Order(Record):

@@ -15,7 +15,7 @@ import pytest
 import trio
 from redis import Redis
 
-from runnel_trio._broker._redis._server import embedded_server
+from runnel_trio._embedded._server import embedded_server
 
 GOOD = "".join(f'{{"key": "k{n % 5}", "n": {n}}}\n' for n in range(2500))
 

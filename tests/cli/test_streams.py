@@ -15,8 +15,8 @@ import pytest
 from warm import Warm
 
 from runnel_trio import _cli
-from runnel_trio._broker._redis._server import embedded_server
 from runnel_trio._cli._errors import Exit
+from runnel_trio._embedded._server import embedded_server
 
 DEADLINE = 60.0
 LETTERS = """

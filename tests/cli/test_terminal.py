@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from runnel_trio._broker._redis._server import embedded_server
+from runnel_trio._embedded._server import embedded_server
 
 LINES = "".join(f'{{"key": "k{n % 5}", "n": {n}}}\n' for n in range(2500))
 

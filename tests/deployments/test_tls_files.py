@@ -13,7 +13,7 @@ from fault_app import Order
 from rig_tls import Certificates
 
 from runnel_trio import App, BrokerUnavailable, Misconfigured
-from runnel_trio._broker._redis._endpoint import Endpoint, found
+from runnel_trio._broker._redis._transport._endpoint import Endpoint, found
 from runnel_trio._broker._values import Place
 
 

@@ -27,8 +27,8 @@ import trio
 from fault_history import Diary
 
 from runnel_trio import App, Events, Record
-from runnel_trio._broker._redis import _connection, _scripts
 from runnel_trio._broker._redis._broker import RedisBroker
+from runnel_trio._broker._redis._transport import _connection, _scripts
 
 #: Guard → script, what stands in it, and what is put there when the guard is left out.
 MUTANTS = {

@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 import trio
 
-from runnel_trio._broker._redis import _scripts
+from runnel_trio._broker._redis._transport import _scripts
 
 Match = Callable[[bytes], bool]
 

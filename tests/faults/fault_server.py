@@ -19,7 +19,7 @@ from fault_store import CLIENT_NAME, Store
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from runnel_trio._broker._redis._server import _binary
+from runnel_trio._embedded._server import _binary
 
 #: Below those that systems give to connections which go out.
 _PORTS = range(15_000, 32_000)

@@ -21,11 +21,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from runnel_trio import Settings, _cli
-from runnel_trio._broker._redis import _server
-from runnel_trio._broker._redis._endpoint import Endpoint, found
-from runnel_trio._broker._redis._topology import Topology
+from runnel_trio._broker._redis._transport._endpoint import Endpoint, found
+from runnel_trio._broker._redis._transport._topology import Topology
 from runnel_trio._broker._values import Place
 from runnel_trio._cli._errors import Exit
+from runnel_trio._embedded import _server
 from runnel_trio.exceptions import BrokerRefused, BrokerUnavailable, Misconfigured
 from runnel_trio.settings import describe
 

@@ -20,10 +20,10 @@ from runnel_trio import App, Misconfigured
 from runnel_trio._broker._protocol import Broker
 from runnel_trio._broker._redis import _keys
 from runnel_trio._broker._redis._broker import open_redis
-from runnel_trio._broker._redis._server import start
 from runnel_trio._broker._seen import Ending
 from runnel_trio._broker._values import AppSpec, Batch, Beat, Commit, Lease, Place
 from runnel_trio._cli._board import board
+from runnel_trio._embedded._server import start
 from runnel_trio._health import Limits, troubles
 from runnel_trio._names import checked_name
 from runnel_trio._overview import overview

@@ -15,7 +15,7 @@ import trio
 from redis import Redis
 from warm import Forked, Warm
 
-from runnel_trio._broker._redis._server import embedded_server
+from runnel_trio._embedded._server import embedded_server
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "src" / "runnel_trio" / "_demo" / "sample.jsonl.gz"

@@ -12,7 +12,7 @@ import sys
 
 from redis import Redis
 
-from runnel_trio._broker._redis._server import EmbeddedServer, start
+from runnel_trio._embedded._server import EmbeddedServer, start
 
 
 def call(server: EmbeddedServer, *words: str) -> str:

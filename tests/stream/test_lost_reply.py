@@ -12,8 +12,8 @@ import trio
 import trio.lowlevel
 
 from runnel_trio import App, BrokerUnavailable, Record, Stream
-from runnel_trio._broker._redis import _sender
-from runnel_trio._broker._redis._server import embedded_server
+from runnel_trio._broker._redis._transport import _sender
+from runnel_trio._embedded._server import embedded_server
 
 SEND, COMMIT = b":producers", b":lease:"
 

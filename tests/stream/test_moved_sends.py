@@ -158,6 +158,6 @@ async def forgotten(broker: Any, stream: Stream[Any]) -> None:
         del broker.store.metas[stream.spec.app, stream.name]
     else:
         from runnel_trio._broker._redis import _keys
-        from runnel_trio._broker._redis._scripts import Plain
+        from runnel_trio._broker._redis._transport._scripts import Plain
 
         await broker.wire.commands.call([Plain(("DEL", _keys.meta(stream.spec)))])

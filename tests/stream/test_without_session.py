@@ -10,7 +10,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from runnel_trio import App, BrokerUnavailable, Record
-from runnel_trio._broker._redis import _guard
+from runnel_trio._embedded import _guard
 
 
 class Order(Record):

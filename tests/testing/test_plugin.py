@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from runnel_trio._broker._redis._databases import with_database
+from runnel_trio.testing._databases import with_database
 
 SHOP = """
 from runnel_trio import App, Events, Record

@@ -15,7 +15,7 @@ import redis
 import trio
 
 from runnel_trio import App
-from runnel_trio._broker._redis._server import _binary
+from runnel_trio._embedded._server import _binary
 
 
 class OwnServer:

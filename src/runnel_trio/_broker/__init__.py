@@ -38,6 +38,6 @@ def redis_client(place: Place) -> Any:
     """
     if place.url.startswith("memory://") and place.factory is None:
         raise Misconfigured("memory:// is no server: there is nothing for a Redis client to connect to")
-    from runnel_trio._broker._redis._endpoint import client_of  # as above
+    from runnel_trio._broker._redis._transport._endpoint import client_of  # as above
 
     return client_of(place)

@@ -27,13 +27,13 @@ from typing import Any
 import attrs
 import trio
 
-from runnel_trio._broker._redis._guard import HOLDER
-from runnel_trio._broker._redis._server import embedded_server
 from runnel_trio._cli._child import Backoff, Child
 from runnel_trio._cli._errors import Exit
 from runnel_trio._cli._leash import HERE
 from runnel_trio._cli._reload import changes
 from runnel_trio._cli._signals import hangups, obeyed
+from runnel_trio._embedded._guard import HOLDER
+from runnel_trio._embedded._server import embedded_server
 from runnel_trio._scopes import helpers
 from runnel_trio._telemetry import logger, report
 from runnel_trio._words import counted

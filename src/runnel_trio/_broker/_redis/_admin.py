@@ -24,7 +24,7 @@ from runnel_trio._broker._redis._replies import (
     quarantine_text,
     text,
 )
-from runnel_trio._broker._redis._scripts import Call, Plain
+from runnel_trio._broker._redis._transport._scripts import Call, Plain
 from runnel_trio._broker._seen import Standing, Surveyed
 from runnel_trio._broker._values import (
     CommitOutcome,

@@ -12,15 +12,15 @@ import attrs
 from runnel_trio._broker._protocol import Broker
 from runnel_trio._broker._redis._admin import RedisAdmin
 from runnel_trio._broker._redis._catalog import RedisCatalog
-from runnel_trio._broker._redis._errors import advised
-from runnel_trio._broker._redis._fitness import check_fitness
 from runnel_trio._broker._redis._logs import RedisLogs
 from runnel_trio._broker._redis._ownership import RedisOwnership
 from runnel_trio._broker._redis._parties import RedisParties
-from runnel_trio._broker._redis._scripts import Plain
-from runnel_trio._broker._redis._server import SCHEME, embedded_server
-from runnel_trio._broker._redis._wire import wired
+from runnel_trio._broker._redis._transport._errors import advised
+from runnel_trio._broker._redis._transport._fitness import check_fitness
+from runnel_trio._broker._redis._transport._scripts import Plain
+from runnel_trio._broker._redis._transport._servers import wired
 from runnel_trio._broker._values import Place
+from runnel_trio._embedded._server import SCHEME, embedded_server
 from runnel_trio._override import override
 from runnel_trio.exceptions import BrokerUnavailable
 

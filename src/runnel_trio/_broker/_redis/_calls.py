@@ -8,8 +8,8 @@ from typing import Any
 import attrs
 
 from runnel_trio._broker._redis import _keys
-from runnel_trio._broker._redis._scripts import Call
-from runnel_trio._broker._redis._wire import Commands, Request, Wire
+from runnel_trio._broker._redis._transport._scripts import Call
+from runnel_trio._broker._redis._transport._servers import Commands, Request, Wire
 from runnel_trio._broker._values import Output, Party, ProcessorSpec
 from runnel_trio.exceptions import BrokerUnavailable
 

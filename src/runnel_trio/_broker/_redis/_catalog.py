@@ -13,7 +13,7 @@ from runnel_trio._broker._protocol import Catalog
 from runnel_trio._broker._redis import _keys
 from runnel_trio._broker._redis._calls import RedisCalls, announcement, party_keys
 from runnel_trio._broker._redis._replies import as_written, text
-from runnel_trio._broker._redis._scripts import Call, Plain
+from runnel_trio._broker._redis._transport._scripts import Call, Plain
 from runnel_trio._broker._values import Layouts, ProcessorSpec, StreamSpec
 from runnel_trio._names import is_name
 from runnel_trio._override import override

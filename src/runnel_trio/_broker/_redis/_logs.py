@@ -9,8 +9,8 @@ from runnel_trio._broker._protocol import Logs, Reader
 from runnel_trio._broker._redis import _keys, _replicas
 from runnel_trio._broker._redis._calls import RedisCalls, with_outputs
 from runnel_trio._broker._redis._replies import outcome_of
-from runnel_trio._broker._redis._scripts import Plain
-from runnel_trio._broker._redis._sender import Shipment
+from runnel_trio._broker._redis._transport._scripts import Plain
+from runnel_trio._broker._redis._transport._sender import Shipment
 from runnel_trio._broker._values import Batch, CommitOutcome, Entry, Output, ProcessorSpec, StreamSpec
 from runnel_trio._override import override
 from runnel_trio._rules._cursor import ORIGIN

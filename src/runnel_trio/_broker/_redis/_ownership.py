@@ -9,7 +9,7 @@ from runnel_trio._broker._protocol import Ownership
 from runnel_trio._broker._redis import _keys, _replicas
 from runnel_trio._broker._redis._calls import RedisCalls, announcement, log_and_lease, with_outputs
 from runnel_trio._broker._redis._replies import outcome_of, quarantine_text, state, taken
-from runnel_trio._broker._redis._scripts import Call
+from runnel_trio._broker._redis._transport._scripts import Call
 from runnel_trio._broker._values import (
     Acquired,
     Commit,

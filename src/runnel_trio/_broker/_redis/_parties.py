@@ -13,9 +13,9 @@ import attrs
 from runnel_trio._broker._protocol import Parties, Pulse, Reader
 from runnel_trio._broker._redis import _keys
 from runnel_trio._broker._redis._calls import RedisCalls, party_keys
-from runnel_trio._broker._redis._connection import Talker
 from runnel_trio._broker._redis._replies import ending_of, ending_text, membership, misfits
-from runnel_trio._broker._redis._scripts import Call
+from runnel_trio._broker._redis._transport._connection import Talker
+from runnel_trio._broker._redis._transport._scripts import Call
 from runnel_trio._broker._seen import ENDINGS, ENDINGS_KEPT, Ending, Muster
 from runnel_trio._broker._values import AppSpec, Beat, Membership, Party, ProcessorSpec
 from runnel_trio._override import override

@@ -17,8 +17,8 @@ from typing import Any
 
 import trio
 
-from runnel_trio._broker._redis._scripts import Ask, Call, Plain
-from runnel_trio._broker._redis._wire import Wire
+from runnel_trio._broker._redis._transport._scripts import Ask, Call, Plain
+from runnel_trio._broker._redis._transport._servers import Wire
 from runnel_trio.exceptions import BrokerUnavailable
 
 __all__ = ["commits", "sends"]

@@ -13,10 +13,10 @@ from functools import partial
 import attrs
 import trio
 
-from runnel_trio._broker._redis._errors import Redirected
-from runnel_trio._broker._redis._scripts import Node
-from runnel_trio._broker._redis._topology import Topology, slot_of
-from runnel_trio._broker._redis._wait import Wait
+from runnel_trio._broker._redis._transport._blocking_read import Wait
+from runnel_trio._broker._redis._transport._errors import Redirected
+from runnel_trio._broker._redis._transport._scripts import Node
+from runnel_trio._broker._redis._transport._topology import Topology, slot_of
 from runnel_trio._broker._values import Entry
 
 __all__ = ["Turns"]

@@ -19,9 +19,9 @@ import attrs
 import trio
 from redis.crc import key_slot
 
-from runnel_trio._broker._redis._endpoint import Endpoint, Seeds
-from runnel_trio._broker._redis._errors import Redirected, mapped
-from runnel_trio._broker._redis._scripts import Node
+from runnel_trio._broker._redis._transport._endpoint import Endpoint, Seeds
+from runnel_trio._broker._redis._transport._errors import Redirected, mapped
+from runnel_trio._broker._redis._transport._scripts import Node
 from runnel_trio.exceptions import BrokerRefused, BrokerUnavailable, Misconfigured, RunnelError
 
 __all__ = ["Topology", "slot_of"]

@@ -20,9 +20,9 @@ import outcome
 import trio
 
 from runnel_trio._broker._redis import _keys
-from runnel_trio._broker._redis._connection import Outage, Talker
-from runnel_trio._broker._redis._gateway import Hop
-from runnel_trio._broker._redis._scripts import Call, Kept
+from runnel_trio._broker._redis._transport._batcher import Hop
+from runnel_trio._broker._redis._transport._connection import Outage, Talker
+from runnel_trio._broker._redis._transport._scripts import Call, Kept
 from runnel_trio._broker._values import SEALED, Batch, StreamSpec
 from runnel_trio.exceptions import BrokerUnavailable, Misconfigured
 

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-import redis
-
-from runnel_trio._broker._redis._errors import mapped
+from runnel_trio._broker._redis._transport._connection import Line
+from runnel_trio._broker._redis._transport._endpoint import Endpoint
+from runnel_trio._broker._redis._transport._scripts import Plain
 from runnel_trio._kinds import redacted
 from runnel_trio._urls import database
 from runnel_trio._words import counted
@@ -47,18 +47,24 @@ def emptied(url: str, *, refuse_full: bool) -> Iterator[None]:
         Misconfigured: it is.
         BrokerUnavailable, BrokerRefused: the server cannot be reached, or has no such database.
     """
-    client: Any = redis.Redis.from_url(url, protocol=2)
+    line = Line(Endpoint.at(url))
     try:
-        with mapped(url):
-            keys = client.dbsize()
-            if keys and refuse_full:
-                raise Misconfigured(
-                    f"{redacted(url)} has {counted(keys, 'key')}, and tests delete everything there: name a "
-                    "database that is empty, such as …/15"
-                )
-            client.flushdb()
+        keys = _ask(line, "DBSIZE")
+        if keys and refuse_full:
+            raise Misconfigured(
+                f"{redacted(url)} has {counted(keys, 'key')}, and tests delete everything there: name a "
+                "database that is empty, such as …/15"
+            )
+        _ask(line, "FLUSHDB")
+        line.close()  # the server may not be the same after the test
         yield
-        with mapped(url):
-            client.flushdb()
+        _ask(line, "FLUSHDB")
     finally:
-        client.close()
+        line.close()
+
+
+def _ask(line: Line, *words: str) -> Any:
+    (reply,) = line.exchange([Plain(words, "")])
+    if isinstance(reply, Exception):
+        raise reply
+    return reply

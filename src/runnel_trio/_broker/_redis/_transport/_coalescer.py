@@ -16,8 +16,8 @@ import attrs
 import outcome
 import trio
 
-from runnel_trio._broker._redis._gateway import Gateway, Ticket
-from runnel_trio._broker._redis._sender import Load, Shipment
+from runnel_trio._broker._redis._transport._batcher import Gateway, Ticket
+from runnel_trio._broker._redis._transport._sender import Load, Shipment
 from runnel_trio._broker._values import Batch, StreamSpec
 
 __all__ = ["Crowd"]
@@ -124,7 +124,7 @@ def _told(stored: Mapping[int, int]) -> outcome.Outcome[Any]:
 
 @attrs.define(eq=False)
 class Crowd:
-    """See `_wire.Sends`: a gateway for shipments, and for single entries."""
+    """See `_servers.Sends`: a gateway for shipments, and for single entries."""
 
     _gateway: _Sends
     _waiting: dict[StreamSpec, _Together] = attrs.field(factory=dict, init=False)

@@ -25,8 +25,8 @@ from redis.cluster import ClusterNode, RedisCluster
 from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel
 
-from runnel_trio._broker._redis._errors import Demoted, mapped
-from runnel_trio._broker._redis._tls import fault
+from runnel_trio._broker._redis._transport._errors import Demoted, mapped
+from runnel_trio._broker._redis._transport._tls import fault
 from runnel_trio._broker._values import Place
 from runnel_trio._kinds import number, redacted, whole
 from runnel_trio._urls import ServerURL, Unusable, server_url

@@ -15,13 +15,13 @@ import attrs
 import trio
 
 from runnel_trio._broker._redis import _keys
-from runnel_trio._broker._redis._connection import Hop, Line
-from runnel_trio._broker._redis._crowd import Crowd
-from runnel_trio._broker._redis._errors import Redirected
-from runnel_trio._broker._redis._gateway import Gateway
-from runnel_trio._broker._redis._scripts import Call, Command, Node, Plain
-from runnel_trio._broker._redis._sender import Shipment
-from runnel_trio._broker._redis._topology import Topology
+from runnel_trio._broker._redis._transport._batcher import Gateway
+from runnel_trio._broker._redis._transport._coalescer import Crowd
+from runnel_trio._broker._redis._transport._connection import Hop, Line
+from runnel_trio._broker._redis._transport._errors import Redirected
+from runnel_trio._broker._redis._transport._scripts import Call, Command, Node, Plain
+from runnel_trio._broker._redis._transport._sender import Shipment
+from runnel_trio._broker._redis._transport._topology import Topology
 from runnel_trio._broker._values import Batch, StreamSpec
 from runnel_trio.exceptions import BrokerUnavailable
 

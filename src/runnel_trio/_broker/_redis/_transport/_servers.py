@@ -20,17 +20,17 @@ import attrs
 import outcome
 import trio
 
-from runnel_trio._broker._redis._connection import Hop, Line, Outage, Talker
-from runnel_trio._broker._redis._crowd import Crowd
-from runnel_trio._broker._redis._endpoint import Endpoint, Seeds, check_files, found, is_secure
-from runnel_trio._broker._redis._gateway import Gateway
-from runnel_trio._broker._redis._reader import RedisReader, Source
-from runnel_trio._broker._redis._routing import ClusterLine, CommandLanes, SendLanes
-from runnel_trio._broker._redis._scripts import Call, Node, Plain
-from runnel_trio._broker._redis._sender import Load, Sender, Shipment
-from runnel_trio._broker._redis._topology import Topology
-from runnel_trio._broker._redis._turns import Turns
-from runnel_trio._broker._redis._wait import Wait
+from runnel_trio._broker._redis._transport._batcher import Gateway
+from runnel_trio._broker._redis._transport._blocking_read import Wait
+from runnel_trio._broker._redis._transport._cluster import ClusterLine, CommandLanes, SendLanes
+from runnel_trio._broker._redis._transport._cluster_reads import Turns
+from runnel_trio._broker._redis._transport._coalescer import Crowd
+from runnel_trio._broker._redis._transport._connection import Hop, Line, Outage, Talker
+from runnel_trio._broker._redis._transport._endpoint import Endpoint, Seeds, check_files, found, is_secure
+from runnel_trio._broker._redis._transport._reader import RedisReader, Source
+from runnel_trio._broker._redis._transport._scripts import Call, Node, Plain
+from runnel_trio._broker._redis._transport._sender import Load, Sender, Shipment
+from runnel_trio._broker._redis._transport._topology import Topology
 from runnel_trio._broker._values import Batch, Place, StreamSpec
 from runnel_trio._scopes import helpers
 from runnel_trio.exceptions import BrokerUnavailable, RunnelError

@@ -77,7 +77,7 @@ _PIECE = 1 << 12
 
 def _text(name: str) -> str:
     return (
-        resources.files(__name__.rpartition(".")[0])
+        resources.files("runnel_trio._broker._redis")
         .joinpath("scripts", f"{name}.lua")
         .read_text(encoding="utf-8")
     )

@@ -15,10 +15,10 @@ import attrs
 import trio
 from redis import exceptions as theirs
 
-from runnel_trio._broker._redis._endpoint import Endpoint
-from runnel_trio._broker._redis._errors import Demoted, Moving, mapped, translate
-from runnel_trio._broker._redis._scripts import Command, answers, by_digest, exchange, settled
-from runnel_trio._broker._redis._socket import Answers, arrived, can_look, written
+from runnel_trio._broker._redis._transport._endpoint import Endpoint
+from runnel_trio._broker._redis._transport._errors import Demoted, Moving, mapped, translate
+from runnel_trio._broker._redis._transport._scripts import Command, answers, by_digest, exchange, settled
+from runnel_trio._broker._redis._transport._socket import Answers, arrived, can_look, written
 from runnel_trio._kinds import redacted
 from runnel_trio._telemetry import report
 from runnel_trio.exceptions import BrokerUnavailable
@@ -30,7 +30,7 @@ _MOVING = 4
 
 
 class Hop(Protocol):
-    """As `_gateway.Hop`."""
+    """As `_batcher.Hop`."""
 
     async def __call__(self, work: Callable[..., list[Any]], *arguments: Any) -> list[Any]:
         """See there."""

@@ -8,9 +8,9 @@ from typing import Protocol
 
 import attrs
 
-from runnel_trio._broker._redis._connection import Outage
-from runnel_trio._broker._redis._errors import Redirected
-from runnel_trio._broker._redis._garbage import few_collections
+from runnel_trio._broker._redis._transport._connection import Outage
+from runnel_trio._broker._redis._transport._errors import Redirected
+from runnel_trio._broker._redis._transport._garbage import few_collections
 from runnel_trio._broker._values import Entry
 from runnel_trio.exceptions import BrokerUnavailable
 

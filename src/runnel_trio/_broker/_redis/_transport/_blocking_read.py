@@ -20,11 +20,11 @@ import attrs
 import trio
 from redis.exceptions import RedisError
 
-from runnel_trio._broker._redis._endpoint import Endpoint
-from runnel_trio._broker._redis._errors import Demoted, Redirected, mapped, translate
 from runnel_trio._broker._redis._foreign import is_foreign, named
-from runnel_trio._broker._redis._scripts import asked
-from runnel_trio._broker._redis._socket import Answers, arrived
+from runnel_trio._broker._redis._transport._endpoint import Endpoint
+from runnel_trio._broker._redis._transport._errors import Demoted, Redirected, mapped, translate
+from runnel_trio._broker._redis._transport._scripts import asked
+from runnel_trio._broker._redis._transport._socket import Answers, arrived
 from runnel_trio._broker._values import Entry
 from runnel_trio.exceptions import BrokerRefused, BrokerUnavailable, RunnelError
 

@@ -35,7 +35,7 @@ from urllib.parse import quote
 import attrs
 import trio
 
-from runnel_trio._broker._redis import _guard
+from runnel_trio._embedded import _guard
 from runnel_trio._scopes import shielded
 from runnel_trio._telemetry import report
 from runnel_trio.exceptions import BrokerUnavailable, Misconfigured
