@@ -103,12 +103,14 @@ class Succession:
 
     async def _next(self) -> ProcessorSpec | None:
         """The layout to read; None when it is to end before that is known."""
+        spec = None
         with trio.CancelScope() as self._between:
             try:
-                return (await reads(self.broker, self.processor.name, await self._look()))[0]
+                spec = (await reads(self.broker, self.processor.name, await self._look()))[0]
             except Exception as error:
                 self.halt(error)
-        return None
+        # An answer that is under way already arrives although the scope was cancelled.
+        return None if self._draining else spec
 
     def _hear(self) -> None:
         self._news.set()
