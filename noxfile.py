@@ -102,10 +102,10 @@ def types(session: nox.Session) -> None:
     """Types inside, wrong uses that must be errors, and the completeness of what users see."""
     session.install("-e", ".[dev]")
     session.run("mypy")
-    # pyright's package gets the program from npm when it is first called.
+    # pyright runs on Node.js, and gets that from the net if there is none.
     version = session.run("pyright", "--version", silent=True, success_codes=range(256))
     if not str(version).startswith("pyright "):
-        session.warn("pyright is left out: it cannot be had from npm here")
+        session.warn("pyright is left out: it needs Node.js, which cannot be had here")
         return
     session.run("pyright", "src", "tests/typing")
     session.run("pyright", "--verifytypes", "runnel_trio", "--ignoreexternal")
