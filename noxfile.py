@@ -208,7 +208,9 @@ def coverage(session: nox.Session) -> None:
     given = session.posargs or ["-n", "auto", "--dist", "worksteal"]
     session.run("coverage", "run", "-m", "pytest", *given)
     session.run("coverage", "combine", "--quiet")
-    session.run("coverage", "report", "--skip-covered")
+    # A part of the suite has no floor to keep.
+    floor = ["--fail-under=0"] if session.posargs else []
+    session.run("coverage", "report", "--skip-covered", *floor)
 
 
 @nox.session
