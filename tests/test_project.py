@@ -158,11 +158,6 @@ def test_the_tests_have_what_the_extras_bring() -> None:
     assert requirements("all") < requirements("test")
 
 
-def test_ci_checks_with_the_tools_of_contributors() -> None:
-    tools = {re.split(r"[<>=]", line)[0] for line in text(".ci/requirements.txt").split()}
-    assert tools <= requirements("dev")
-
-
 def test_the_pythons_are_the_same_everywhere() -> None:
     pythons = re.findall(r"Python :: (3\.\d+)$", SETUP["metadata"]["classifiers"], re.MULTILINE)
     assert SETUP["options"]["python_requires"] == f">={pythons[0]}"
