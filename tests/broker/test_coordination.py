@@ -19,9 +19,9 @@ from runnel_trio._broker._values import (
     Membership,
     Output,
     Party,
-    Place,
     ProcessorSpec,
     Quarantine,
+    ServerConfig,
     StreamSpec,
 )
 from runnel_trio._rules._cursor import ORIGIN
@@ -153,7 +153,7 @@ async def test_what_a_member_says_after_it_left_does_not_bring_it_back(broker: B
 
 
 async def test_a_heartbeat_from_a_thread_is_one_until_it_is_interrupted() -> None:
-    async with open_broker(Place("embedded://")) as server:
+    async with open_broker(ServerConfig("embedded://")) as server:
         pulse = server.pulse()
         assert pulse is not None
         (view,) = await trio.to_thread.run_sync(pulse.send, [beat("a")])

@@ -17,7 +17,7 @@ from runnel_trio._broker import open_broker
 from runnel_trio._broker._memory._broker import MemoryBroker
 from runnel_trio._broker._protocol import Broker
 from runnel_trio._broker._redis import _keys
-from runnel_trio._broker._values import Beat, Member, Membership, Place, ProcessorSpec, StreamSpec
+from runnel_trio._broker._values import Beat, Member, Membership, ProcessorSpec, ServerConfig, StreamSpec
 from runnel_trio._rules._membership import (
     MemberState,
     PartyState,
@@ -215,7 +215,7 @@ async def test_gate_a_script_without_this_guard_is_found_out(
     monkeypatch: pytest.MonkeyPatch, what: str, guard: str, instead: str
 ) -> None:
     mutate([(what, guard, instead)], monkeypatch.setattr)
-    async with open_broker(Place("embedded://")) as broker:
+    async with open_broker(ServerConfig("embedded://")) as broker:
         found = await disagreement(broker)
     assert found is not None
     assert found[0] == what

@@ -28,10 +28,10 @@ __all__ = [
     "Membership",
     "Output",
     "Party",
-    "Place",
     "ProcessorSpec",
     "Quarantine",
     "Rewound",
+    "ServerConfig",
     "StreamSpec",
 ]
 
@@ -43,7 +43,7 @@ Entry = tuple[bytes, Sequence[bytes]]
 
 
 @attrs.frozen
-class Place:
+class ServerConfig:
     """Where the server is, and how to get in.
 
     Attributes:
