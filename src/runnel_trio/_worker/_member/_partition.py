@@ -24,7 +24,7 @@ from typing import Any
 import attrs
 import trio
 
-from runnel_trio._broker._protocol import Broker
+from runnel_trio._broker._protocol import Ownership
 from runnel_trio._broker._values import ProcessorSpec, Quarantine
 from runnel_trio._rules._cursor import after
 from runnel_trio._scopes import LAST_WORDS, holds_cancellation, shielded, unwrapped
@@ -62,7 +62,7 @@ class PartitionExecutor:
         released: whether the lease was given up, with a quarantine or by itself.
     """
 
-    broker: Broker
+    broker: Ownership
     processor: ProcessorSpec
     backlog: Backlog
     committer: Committer

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 import attrs
 import trio
 
-from runnel_trio._broker._protocol import Broker
+from runnel_trio._broker._protocol import Parties
 from runnel_trio._broker._values import Beat, Entry, Membership, Party, ProcessorSpec
 from runnel_trio._rules._lease import trusted_until
 from runnel_trio._telemetry import report
@@ -50,7 +50,7 @@ class Seat:
         leaving: whether it is about to leave.
     """
 
-    broker: Broker
+    broker: Parties
     party: Party
     member: str
     expiry: float
