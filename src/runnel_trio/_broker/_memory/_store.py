@@ -101,7 +101,7 @@ class Log:
         return now if now > self.last_id else (self.last_id[0], self.last_id[1] + 1)
 
     def ensure_group(self, name: str) -> int:
-        """As scripts/_state.lua does it."""
+        """Make a group at the start, if there is none, by the rule that scripts/_state.lua explains."""
         if name in self.groups:
             return -1
         gone = self.added - len(self.entries)
