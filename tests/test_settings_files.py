@@ -244,7 +244,7 @@ async def test_another_server_for_a_block_is_undone_at_its_end() -> None:
     with app.use_server("memory://"):
         async with app.session():
             assert app.server_url == "memory://"
-    assert app.settings.redis_url == app._shared.place.url == "redis://db"
+    assert app.settings.redis_url == app._shared.server.url == "redis://db"
     assert app.settings.origins["redis_url"] == "argument"
 
 

@@ -15,7 +15,7 @@ import trio
 from cattrs import Converter
 
 from runnel_trio._broker import redis_client
-from runnel_trio._broker._shared import SharedBroker, place_of
+from runnel_trio._broker._shared import SharedBroker, server_config
 from runnel_trio._broker._values import StreamSpec
 from runnel_trio._codec import (
     Record,
@@ -91,7 +91,7 @@ class App(Registry):
         Registry.__init__(self)
         self.metrics: Metrics | None = metrics
         self.tracing: Tracing | None = tracing
-        self._shared = SharedBroker(place_of(self.settings), metrics)
+        self._shared = SharedBroker(server_config(self.settings), metrics)
 
     def __repr__(self) -> str:
         streams, processors = len(self.streams), len(self.processors)
@@ -323,7 +323,7 @@ class App(Registry):
             >>> trio.run(counted)
             1
         """
-        return redis_client(attrs.evolve(self._shared.place, url=self.server_url))
+        return redis_client(attrs.evolve(self._shared.server, url=self.server_url))
 
     def use_server(self, url: str, *, origin: str = "use_server") -> AbstractContextManager[object]:
         """Use another server than the settings say, from the next run on; for tests and the command line.
@@ -343,7 +343,7 @@ class App(Registry):
         return back
 
     def _set(self, settings: Settings) -> None:
-        self.settings, self._shared.place = settings, place_of(settings)
+        self.settings, self._shared.server = settings, server_config(settings)
 
     def use_metrics(self, metrics: Metrics) -> None:
         """Tell these metrics what the app does, from the next run on; for the command line."""

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import attrs
 
-from runnel_trio._broker._protocol import Broker
+from runnel_trio._broker._protocol import Broker, Catalog
 from runnel_trio._broker._values import Layouts, Membership, ProcessorSpec, Quarantine, StreamSpec
 from runnel_trio._rules._cursor import ORIGIN, parse_id
 from runnel_trio._telemetry import Tally, report
@@ -101,7 +101,7 @@ class Quarantined:
         return self._why
 
 
-async def reads(broker: Broker, name: str, layouts: Layouts) -> list[ProcessorSpec]:
+async def reads(broker: Catalog, name: str, layouts: Layouts) -> list[ProcessorSpec]:
     """A processor in the layouts that it has to read, in this order: it begins one when it is through before.
 
     Most have one. The former layout is the first, until everything in it is acknowledged.
@@ -114,14 +114,14 @@ async def reads(broker: Broker, name: str, layouts: Layouts) -> list[ProcessorSp
     return [current]
 
 
-async def stages(broker: Broker, processor: ProcessorSpec) -> list[ProcessorSpec]:
+async def stages(broker: Catalog, processor: ProcessorSpec) -> list[ProcessorSpec]:
     """As `reads`, of what the server says now; changes nothing there."""
     layouts = await broker.layouts(processor.stream)
     return [processor] if layouts is None else await reads(broker, processor.name, layouts)
 
 
 async def subscribe(
-    broker: Broker, stream: StreamSpec, names: Collection[str], counts: Tally | None = None
+    broker: Catalog, stream: StreamSpec, names: Collection[str], counts: Tally | None = None
 ) -> Layouts:
     """Declare a stream, and give these processors a cursor in each of its partitions where they have none.
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 
-from runnel_trio._broker._protocol import Broker
+from runnel_trio._broker._protocol import Broker, Catalog
 from runnel_trio._broker._seen import ENDINGS_KEPT, Ending, Misfit, Muster, Standing, Surveyed
 from runnel_trio._broker._values import AppSpec, Layouts, Member, ProcessorSpec, Quarantine, StreamSpec
 from runnel_trio._kinds import legible
@@ -269,7 +269,7 @@ async def overview(
 
 
 async def _reads(
-    broker: Broker, name: str, layouts: Layouts, surveyed: Mapping[StreamSpec, Sequence[Surveyed]]
+    broker: Catalog, name: str, layouts: Layouts, surveyed: Mapping[StreamSpec, Sequence[Surveyed]]
 ) -> list[ProcessorSpec]:
     """See `reads`; which asks for more keys than can be asked for where one of them is a misfit."""
     if layouts.draining is None or any(x.misfits for x in surveyed[layouts.draining]):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 import attrs
 import trio
 
-from runnel_trio._broker._protocol import Broker
+from runnel_trio._broker._protocol import Broker, Server
 from runnel_trio._broker._values import CommitOutcome, ProcessorSpec
 from runnel_trio._codec import Record
 from runnel_trio._handlers import check_function
@@ -358,7 +358,7 @@ def refuse_foreign(app: str, streams: Mapping[str, Stream[Any]], stream: Any) ->
         )
 
 
-def refuse_far(broker: Broker, processor: Processor[Any], counts: Mapping[str, int] | None = None) -> None:
+def refuse_far(broker: Server, processor: Processor[Any], counts: Mapping[str, int] | None = None) -> None:
     """Refuse a stream for outputs that a cluster may keep on another node than what they come from.
 
     Args:

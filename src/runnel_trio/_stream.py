@@ -22,7 +22,7 @@ from typing import Any, Generic, TypeVar
 import attrs
 import trio
 
-from runnel_trio._broker._protocol import Broker
+from runnel_trio._broker._protocol import Broker, Catalog
 from runnel_trio._broker._shared import Connection, Declarable
 from runnel_trio._broker._values import SEALED, Batch, StreamSpec
 from runnel_trio._codec import DecodeError, Record, RecordCodec, canonical_key, foreign
@@ -122,7 +122,7 @@ class Stream(Generic[R]):
             facts = {"stream": self.name, "code": given, "server": count, "write": f"partition_count={count}"}
             report(logging.WARNING, "partition-count-differs", **facts)
 
-    async def follow(self, broker: Broker) -> None:
+    async def follow(self, broker: Catalog) -> None:
         """Learn where it is now, after a partition has refused entries."""
         self.adopt((await broker.relearn(self.spec)).current)
 
@@ -358,7 +358,7 @@ class Stream(Generic[R]):
             if full:
                 await self._no_room(full[0], left, looks)
 
-    async def _refused(self, broker: Broker, before: Routing, refusals: int) -> None:
+    async def _refused(self, broker: Catalog, before: Routing, refusals: int) -> None:
         """A partition takes entries for another layout."""
         if self._routing is before:
             await self.follow(broker)

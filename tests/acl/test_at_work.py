@@ -10,7 +10,7 @@ from acl_roles import BILL, ORDERS, rows, rules
 
 from runnel_trio import App, Record, Stream
 from runnel_trio._broker._redis._broker import open_redis
-from runnel_trio._broker._values import Place
+from runnel_trio._broker._values import ServerConfig
 from runnel_trio._rules._cursor import ORIGIN
 from runnel_trio.middleware import Dead, DeadLetterMiddleware, RetryMiddleware
 from runnel_trio.testing import drained
@@ -98,7 +98,7 @@ async def test_a_read_that_may_not_be_unblocked_gives_its_connection_up_and_goes
     admin: Any, login: Any
 ) -> None:
     url = login([word for word in RULES["worker"] if word != "+client|unblock"])
-    async with open_redis(Place(url)) as broker:
+    async with open_redis(ServerConfig(url)) as broker:
         reader = broker.reader(BILL, 600.0)
         for number in (0, 1):
             with trio.fail_after(60):

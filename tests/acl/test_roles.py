@@ -10,7 +10,7 @@ import trio
 from acl_roles import ORDERS, RECENT, STEPS, rows, rules
 
 from runnel_trio._broker._redis._broker import open_redis
-from runnel_trio._broker._values import Place
+from runnel_trio._broker._values import ServerConfig
 from runnel_trio.exceptions import BrokerRefused
 
 RULES = rules()
@@ -23,7 +23,7 @@ NEVER = {"config", "keys", "flushall", "flushdb", "script", "monitor", "acl", "d
 
 async def done(role: str, url: str, admin: Any) -> None:
     with trio.fail_after(60):
-        async with open_redis(Place(url)) as broker:
+        async with open_redis(ServerConfig(url)) as broker:
             for step in STEPS[role]:
                 await step(broker, admin)
 
@@ -86,7 +86,7 @@ async def test_keys_of_other_apps_are_out_of_reach(role: str, admin: Any, login:
 async def test_a_sender_can_be_held_to_one_stream(admin: Any, login: Any) -> None:
     rule = [word.replace(":*:", ":orders:") for word in RULES["sender"]]
     rule.append("~runnel:{shop:*}:orders/*:log")
-    async with open_redis(Place(login(rule))) as broker:
+    async with open_redis(ServerConfig(login(rule))) as broker:
         await broker.declare(ORDERS)
         assert await broker.append(ORDERS, {0: rows("a")}) == {0: 1}
         new = (await broker.repartition(ORDERS, 5)).current

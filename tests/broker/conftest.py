@@ -10,7 +10,7 @@ import pytest
 
 from runnel_trio._broker import open_broker
 from runnel_trio._broker._protocol import Broker
-from runnel_trio._broker._values import Place
+from runnel_trio._broker._values import ServerConfig
 from runnel_trio._embedded._server import BINARY_VARIABLE
 
 #: Redis is the oldest server that is promised (7.0); its package is ``redis-server`` in Debian.
@@ -26,5 +26,5 @@ async def broker(
     if url in INSTALLED:
         monkeypatch.setenv(BINARY_VARIABLE, url)
         url = f"embedded://{tmp_path}"
-    async with open_broker(Place(url)) as broker:
+    async with open_broker(ServerConfig(url)) as broker:
         yield broker

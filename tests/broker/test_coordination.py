@@ -19,9 +19,9 @@ from runnel_trio._broker._values import (
     Membership,
     Output,
     Party,
-    Place,
     ProcessorSpec,
     Quarantine,
+    ServerConfig,
     StreamSpec,
 )
 from runnel_trio._rules._cursor import ORIGIN
@@ -82,10 +82,10 @@ async def test_members_come_and_go_in_the_order_of_joining(broker: Broker, party
     first = await broker.beat(beat("b", party=party))
     second = await broker.beat(beat("a", party=party))
     assert names(second) == ["b", "a"]
-    assert second.place > first.place
+    assert second.joined_as > first.joined_as
     assert second.generation > first.generation
     again = await broker.beat(beat("b", party=party))
-    assert (again.generation, again.place) == (second.generation, first.place)
+    assert (again.generation, again.joined_as) == (second.generation, first.joined_as)
     assert again.members[0].beat > second.members[0].beat
     await broker.leave(party, "b")
     third = await broker.beat(beat("a", party=party))
@@ -103,7 +103,7 @@ async def test_who_only_looks_is_no_member_and_sees_the_same(broker: Broker) -> 
     assert names(await broker.look(PROCESSOR)) == []
     view = await broker.beat(beat("a"))
     seen = await broker.look(PROCESSOR)
-    assert seen == attrs.evolve(view, place=0)
+    assert seen == attrs.evolve(view, joined_as=0)
 
 
 async def test_a_member_that_stops_beating_is_removed(broker: Broker) -> None:
@@ -119,14 +119,14 @@ async def test_a_member_that_was_removed_comes_back_with_another_place(broker: B
     await broker.beat(beat("b"))
     again = await broker.beat(beat("a"))
     assert names(again) == ["b", "a"]
-    assert again.place > first.place
+    assert again.joined_as > first.joined_as
 
 
 async def test_a_late_member_that_nobody_has_missed_keeps_its_place(broker: Broker) -> None:
     first = await broker.beat(beat("a", 0.05))
     await trio.sleep(0.1)
     again = await broker.beat(beat("a"))
-    assert (again.place, again.generation) == (first.place, first.generation)
+    assert (again.joined_as, again.generation) == (first.joined_as, first.generation)
 
 
 async def test_a_suspect_is_removed_unless_it_has_made_a_beat_since(broker: Broker) -> None:
@@ -149,16 +149,16 @@ async def test_what_a_member_says_after_it_left_does_not_bring_it_back(broker: B
     await broker.beat(beat("a"))
     await broker.leave(PROCESSOR, "a")
     view = await broker.beat(beat("a", leaving=True))
-    assert (names(view), view.place) == ([], 0)
+    assert (names(view), view.joined_as) == ([], 0)
 
 
 async def test_a_heartbeat_from_a_thread_is_one_until_it_is_interrupted() -> None:
-    async with open_broker(Place("embedded://")) as server:
+    async with open_broker(ServerConfig("embedded://")) as server:
         pulse = server.pulse()
         assert pulse is not None
         (view,) = await trio.to_thread.run_sync(pulse.send, [beat("a")])
         assert names(view) == ["a"]
-        assert attrs.evolve(view, place=0) == await server.look(PROCESSOR)
+        assert attrs.evolve(view, joined_as=0) == await server.look(PROCESSOR)
         pulse.interrupt()
         with pytest.raises(BrokerUnavailable, match="closed"):
             await trio.to_thread.run_sync(pulse.send, [beat("a")])

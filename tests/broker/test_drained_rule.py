@@ -18,7 +18,7 @@ from runnel_trio._broker._memory._store import Group, Log
 from runnel_trio._broker._protocol import Broker
 from runnel_trio._broker._redis import _keys
 from runnel_trio._broker._redis._replies import quarantine_text
-from runnel_trio._broker._values import Place, ProcessorSpec, Quarantine, StreamSpec
+from runnel_trio._broker._values import ProcessorSpec, Quarantine, ServerConfig, StreamSpec
 from runnel_trio._rules._cursor import ORIGIN, LogState
 from runnel_trio._rules._drained import holds_up, is_behind, is_needed, lag
 from runnel_trio.constants import Overflow
@@ -184,7 +184,7 @@ async def test_gate_a_script_without_this_guard_is_found_out(
     monkeypatch: pytest.MonkeyPatch, what: str, guard: str, instead: str, told: str | None
 ) -> None:
     mutate([(what, guard, instead)], monkeypatch.setattr)
-    async with open_broker(Place("embedded://")) as broker:
+    async with open_broker(ServerConfig("embedded://")) as broker:
         if told is not None:
             with pytest.raises(BrokerRefused, match=told):
                 await disagreement(broker)

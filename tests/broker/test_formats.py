@@ -17,8 +17,8 @@ from runnel_trio._broker._values import (
     Batch,
     Commit,
     CommitOutcome,
-    Place,
     ProcessorSpec,
+    ServerConfig,
     StreamSpec,
 )
 from runnel_trio.constants import Overflow
@@ -34,7 +34,7 @@ LEASE = b"runnel:{shop:3}:orders:lease:bill"
 
 @pytest.fixture
 async def server() -> AsyncIterator[Broker]:
-    async with open_broker(Place("embedded://")) as broker:
+    async with open_broker(ServerConfig("embedded://")) as broker:
         yield broker
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from runnel_trio._broker import open_broker
 from runnel_trio._broker._redis._transport._garbage import few_collections
-from runnel_trio._broker._values import Batch, Place, ProcessorSpec, StreamSpec
+from runnel_trio._broker._values import Batch, ProcessorSpec, ServerConfig, StreamSpec
 from runnel_trio.constants import Overflow
 
 
@@ -138,7 +138,7 @@ async def test_they_are_few_as_long_as_a_reader_is_open(thresholds: tuple[int, .
         partition_size=1000,
         overflow=Overflow.BLOCK,
     )
-    async with open_broker(Place("embedded://")) as broker:
+    async with open_broker(ServerConfig("embedded://")) as broker:
         await broker.declare(stream)
         await broker.append(stream, {0: Batch((b"data",), [b"x" * 100] * 500)})
         assert gc.get_threshold() == thresholds, "who only sends leaves it alone"

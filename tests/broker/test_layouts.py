@@ -25,9 +25,9 @@ from runnel_trio._broker._values import (
     Layouts,
     Lease,
     Output,
-    Place,
     ProcessorSpec,
     Quarantine,
+    ServerConfig,
     StreamSpec,
 )
 from runnel_trio._operations import subscribe
@@ -352,7 +352,7 @@ async def test_a_processor_that_subscribes_during_a_change_has_cursors_in_the_ne
 ) -> None:
     """At any step of the change, whose partitions 4 and 5 have no former one that could tell of it."""
     for steps in range(30):
-        async with open_broker(Place(f"memory://steps-{steps}")) as broker:
+        async with open_broker(ServerConfig(f"memory://steps-{steps}")) as broker:
             slow: Any = Slow(broker, turns)
             await broker.declare(OLD)
             await broker.create_groups(OLD, ["printer"])

@@ -11,7 +11,7 @@ from redis.exceptions import OutOfMemoryError, ResponseError
 
 from runnel_trio._broker import open_broker
 from runnel_trio._broker._redis._transport._scripts import Call, exchange
-from runnel_trio._broker._values import Place, StreamSpec
+from runnel_trio._broker._values import ServerConfig, StreamSpec
 from runnel_trio._embedded._server import embedded_server
 from runnel_trio.constants import Overflow
 from runnel_trio.exceptions import Misconfigured
@@ -234,7 +234,7 @@ async def test_what_is_known_of_a_stream_and_is_not_ours_is_refused_by_name() ->
         app="app", name="orders", partition_count=4, record="Order", hasher="blake3", partition_size=9,
         overflow=Overflow.BLOCK,
     )  # fmt: skip
-    async with embedded_server("embedded://") as url, open_broker(Place(url)) as broker:
+    async with embedded_server("embedded://") as url, open_broker(ServerConfig(url)) as broker:
         with redis.Redis.from_url(url, protocol=2) as client:
             for field, value in (("partition_count", "many"), ("next", "2 lots")):
                 client.delete("runnel:{app}:orders:meta")

@@ -13,7 +13,7 @@ import trio
 
 from runnel_trio import App, ExceptionPolicy, Record
 from runnel_trio._broker import open_broker
-from runnel_trio._broker._values import Place
+from runnel_trio._broker._values import ServerConfig
 from runnel_trio.middleware import Dead
 
 WAREHOUSE = """
@@ -90,7 +90,7 @@ def test_who_only_looks_writes_nothing(tmp_path: Path, command: Callable[..., An
     assert "there is no directory nowhere" in command(*looks[0], "--embedded=nowhere").stderr
 
     async def commands() -> None:
-        async with open_broker(Place(f"embedded://{tmp_path / 'data'}")) as broker:
+        async with open_broker(ServerConfig(f"embedded://{tmp_path / 'data'}")) as broker:
             for words in looks:
                 done = await trio.to_thread.run_sync(lambda w=words: command(*w, "--redis-url", broker.url))
                 assert done.returncode == 0, done.stderr

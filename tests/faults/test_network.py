@@ -16,7 +16,7 @@ from fault_bench import EXPIRY, MAX_UNACKED, PARTITIONS, Bench, kinds, pause
 from fault_proxy import calls
 
 from runnel_trio._broker._redis._broker import open_redis
-from runnel_trio._broker._values import Acquired, Batch, Commit, CommitOutcome, Output, Place
+from runnel_trio._broker._values import Acquired, Batch, Commit, CommitOutcome, Output, ServerConfig
 
 Mutate = Callable[..., None]
 
@@ -78,7 +78,7 @@ async def repeated_commits(bench: Bench, *, rewind: bool = False) -> tuple[list[
     orders, spec = app.streams["orders"].spec, app.processors["note"].spec
     entry = Batch(names=(b"data",), values=(b"{}",))
     output = Output(app.stream("out", app.streams["orders"].record, partition_by="key").spec, 0, entry)
-    async with open_redis(Place(bench.server.url)) as broker:
+    async with open_redis(ServerConfig(bench.server.url)) as broker:
         await broker.append(orders, {0: Batch((b"data",), [b"{}"] * 2, [b"1-0", b"2-0"])})
         (granted,) = await broker.acquire(spec, "me", {0: None})
         assert isinstance(granted, Acquired)

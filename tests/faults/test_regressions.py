@@ -12,7 +12,7 @@ from fault_servers import deleted, flushed
 from runnel_trio import App, BrokerRefused
 from runnel_trio._broker import open_broker
 from runnel_trio._broker._redis._broker import RedisBroker
-from runnel_trio._broker._values import Acquired, Batch, Place
+from runnel_trio._broker._values import Acquired, Batch, ServerConfig
 from runnel_trio._worker._member._backlog import Backlog
 from runnel_trio._worker._member._committer import Committer
 
@@ -24,7 +24,7 @@ async def test_what_is_handled_right_after_a_refused_commit_is_committed_too(
     async def note(events: Any) -> None:
         """Only its name is needed."""
 
-    async with open_broker(Place("memory://")) as broker, trio.open_nursery() as nursery:
+    async with open_broker(ServerConfig("memory://")) as broker, trio.open_nursery() as nursery:
         await broker.append(orders.spec, {0: Batch((b"data",), (b"1", b"2"))})
         entries = await broker.entries(orders.spec, 0)
         committer = Committer(broker=broker, processor=note.spec)

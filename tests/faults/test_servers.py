@@ -20,7 +20,7 @@ from fault_servers import deleted, emptied, flushed
 
 from runnel_trio import App, BrokerRefused, Misconfigured
 from runnel_trio._broker._redis._broker import open_redis
-from runnel_trio._broker._values import Batch, Commit, CommitOutcome, Output, Place
+from runnel_trio._broker._values import Batch, Commit, CommitOutcome, Output, ServerConfig
 from runnel_trio._worker._member import _source
 
 Mutate = Callable[..., None]
@@ -59,7 +59,7 @@ async def commit_ten_with_outputs(bench: Bench, app: App) -> None:
     orders, spec = app.streams["orders"].spec, app.processors["note"].spec
     entry = Batch(names=(b"data",), values=(b"{}",))
     output = Output(app.stream("out", app.streams["orders"].record, partition_by="key").spec, 0, entry)
-    async with open_redis(Place(bench.server.url)) as broker:
+    async with open_redis(ServerConfig(bench.server.url)) as broker:
         await broker.append(orders, {0: Batch(names=(b"data",), values=(b"{}",) * 10)})
         (granted,) = await broker.acquire(spec, "me", {0: None})
         cursor = b"0-0"

@@ -21,7 +21,7 @@ from runnel_trio._broker._protocol import Broker
 from runnel_trio._broker._redis import _keys
 from runnel_trio._broker._redis._broker import open_redis
 from runnel_trio._broker._seen import Ending
-from runnel_trio._broker._values import AppSpec, Batch, Beat, Commit, Lease, Place
+from runnel_trio._broker._values import AppSpec, Batch, Beat, Commit, Lease, ServerConfig
 from runnel_trio._cli._board import board
 from runnel_trio._embedded._server import start
 from runnel_trio._health import Limits, troubles
@@ -206,7 +206,7 @@ def test_whatever_stands_in_the_keys_of_an_app_each_verb_answers_or_refuses(serv
     )  # fmt: skip
     def test(keys: list[tuple[str, str, dict[Any, Any]]]) -> None:
         async def main() -> None:
-            async with open_redis(Place(server)) as broker:
+            async with open_redis(ServerConfig(server)) as broker:
                 await everything(broker)
 
         with redis.Redis.from_url(server, protocol=2) as admin:

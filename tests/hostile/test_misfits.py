@@ -14,7 +14,7 @@ from runnel_trio._broker._protocol import Broker
 from runnel_trio._broker._redis import _keys
 from runnel_trio._broker._redis._broker import open_redis
 from runnel_trio._broker._seen import Ending
-from runnel_trio._broker._values import Acquired, Batch, Beat, Place
+from runnel_trio._broker._values import Acquired, Batch, Beat, ServerConfig
 from runnel_trio._embedded._server import start
 from runnel_trio._health import Weight, state, troubles
 from runnel_trio._overview import overview
@@ -55,7 +55,7 @@ async def at_work(broker: Broker) -> None:
 async def test_a_key_of_another_type_is_named_and_the_rest_is_shown(
     key: str, server: str, admin: Any
 ) -> None:
-    async with open_redis(Place(server)) as broker:
+    async with open_redis(ServerConfig(server)) as broker:
         await at_work(broker)
         assert not (await overview(broker, "shop", [BILL])).misfits
         admin.delete(key)
@@ -69,7 +69,7 @@ async def test_a_key_of_another_type_is_named_and_the_rest_is_shown(
 
 
 async def test_a_stream_that_is_known_by_nothing_is_named_in_the_error(server: str, admin: Any) -> None:
-    async with open_redis(Place(server)) as broker:
+    async with open_redis(ServerConfig(server)) as broker:
         await at_work(broker)
         admin.delete(_keys.meta(SPEC))
         admin.set(_keys.meta(SPEC), "x")
@@ -81,7 +81,7 @@ async def test_a_stream_that_is_known_by_nothing_is_named_in_the_error(server: s
 
 async def test_a_record_of_ends_that_is_somebody_elses_is_left_alone(server: str, admin: Any) -> None:
     key = _keys.endings("shop")
-    async with open_redis(Place(server)) as broker:
+    async with open_redis(ServerConfig(server)) as broker:
         admin.rpush(key, "x")
         with pytest.raises(BrokerRefused, match="WRONGTYPE"):
             await broker.ended("shop", Ending(error="ValueError: no"))

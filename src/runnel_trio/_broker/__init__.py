@@ -11,33 +11,33 @@ from typing import Any
 
 from runnel_trio._broker._memory._broker import open_memory
 from runnel_trio._broker._protocol import Broker
-from runnel_trio._broker._values import Place
+from runnel_trio._broker._values import ServerConfig
 from runnel_trio.exceptions import Misconfigured
 
 __all__ = ["open_broker", "redis_client"]
 
 
 @asynccontextmanager
-async def open_broker(place: Place) -> AsyncIterator[Broker]:
-    """The broker of a place, opened; the URL ``memory://`` means the one that has no server."""
-    if place.url.startswith("memory://") and place.factory is None:
-        async with open_memory(place.url) as memory:
+async def open_broker(config: ServerConfig) -> AsyncIterator[Broker]:
+    """The broker of a server, opened; the URL ``memory://`` means the one that has none."""
+    if config.url.startswith("memory://") and config.factory is None:
+        async with open_memory(config.url) as memory:
             yield memory
         return
     from runnel_trio._broker._redis._broker import open_redis  # its import is not for everybody
 
-    async with open_redis(place) as broker:
+    async with open_redis(config) as broker:
         yield broker
 
 
-def redis_client(place: Place) -> Any:
-    """A client of redis-py that leads there.
+def redis_client(config: ServerConfig) -> Any:
+    """A client of redis-py for that server.
 
     Raises:
-        Misconfigured: there is no server at that place.
+        Misconfigured: there is no server at that config.
     """
-    if place.url.startswith("memory://") and place.factory is None:
+    if config.url.startswith("memory://") and config.factory is None:
         raise Misconfigured("memory:// is no server: there is nothing for a Redis client to connect to")
     from runnel_trio._broker._redis._transport._endpoint import client_of  # as above
 
-    return client_of(place)
+    return client_of(config)

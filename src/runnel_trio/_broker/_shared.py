@@ -17,27 +17,27 @@ import trio
 
 from runnel_trio._broker import open_broker
 from runnel_trio._broker._protocol import Broker
-from runnel_trio._broker._values import Place, StreamSpec
+from runnel_trio._broker._values import ServerConfig, StreamSpec
 from runnel_trio._override import override
 from runnel_trio._scopes import shielded
 from runnel_trio.exceptions import BrokerUnavailable, Misconfigured
 from runnel_trio.metrics import Metrics
 from runnel_trio.settings import Settings
 
-__all__ = ["Connection", "Declarable", "Declared", "Opened", "SharedBroker", "place_of"]
+__all__ = ["Connection", "Declarable", "Declared", "Opened", "SharedBroker", "server_config"]
 
 #: Seconds that closing may take; an embedded server has to write its data first.
 _CLOSING = 20.0
 
 
-def place_of(settings: Settings) -> Place:
-    """Where settings say that the server is; a factory that is named is imported when it is needed."""
+def server_config(settings: Settings) -> ServerConfig:
+    """The server that settings name; a factory is imported when it is needed."""
 
     def made() -> Any:
         return settings.resolve("redis_factory")()
 
     factory = None if settings.redis_factory is None else made
-    return Place(settings.redis_url, settings.redis_options or {}, factory)
+    return ServerConfig(settings.redis_url, settings.redis_options or {}, factory)
 
 
 class Declarable(Protocol):
@@ -103,10 +103,10 @@ class Opened:
     error: Exception | None = None
     declared: set[StreamSpec] = attrs.field(factory=set)
 
-    async def hold(self, place: Place, metrics: Metrics | None) -> None:
+    async def hold(self, server: ServerConfig, metrics: Metrics | None) -> None:
         """Open, tell, keep open until nobody uses it."""
         try:
-            async with open_broker(place) as broker:
+            async with open_broker(server) as broker:
                 if metrics is not None:
                     broker.watch(metrics.server_away, metrics.server_back)
                 self.broker = broker
@@ -123,9 +123,9 @@ class Opened:
 
 @attrs.define(eq=False)
 class SharedBroker:
-    """The broker of a place, for each run of Trio its own."""
+    """The broker at one server, for each run of Trio its own."""
 
-    place: Place
+    server: ServerConfig
     metrics: Metrics | None = None
     _run: trio.lowlevel.RunVar[Opened | None] = attrs.field(init=False)
 
@@ -162,11 +162,11 @@ class SharedBroker:
                 "the app is connected to its server in this run of Trio: test a processor outside of "
                 "`app.worker()`, `app.session()` and another test, and in a Trio run that has not sent"
             )
-        before, self.place = self.place, Place(url)
+        before, self.server = self.server, ServerConfig(url)
         try:
             yield
         finally:
-            self.place = before
+            self.server = before
 
     def declared(self, stream: Declarable) -> Connection:
         """The broker, open for the body at least, after the stream was declared to it once."""
@@ -212,7 +212,7 @@ class SharedBroker:
             opened = Opened(self.leave)
             self._run.set(opened)
             trio.lowlevel.spawn_system_task(
-                opened.hold, self.place, self.metrics, name=f"broker {self.place.url.partition(':')[0]}"
+                opened.hold, self.server, self.metrics, name=f"broker {self.server.url.partition(':')[0]}"
             )
         opened.users += 1
         try:

@@ -28,10 +28,10 @@ __all__ = [
     "Membership",
     "Output",
     "Party",
-    "Place",
     "ProcessorSpec",
     "Quarantine",
     "Rewound",
+    "ServerConfig",
     "StreamSpec",
 ]
 
@@ -43,7 +43,7 @@ Entry = tuple[bytes, Sequence[bytes]]
 
 
 @attrs.frozen
-class Place:
+class ServerConfig:
     """Where the server is, and how to get in.
 
     Attributes:
@@ -310,7 +310,8 @@ class Membership:
     Attributes:
         generation: rises whenever a member joins, begins to leave, leaves or is removed.
         members: all of them, those who have been here for longest first.
-        place: this member's, in the order of joining; another one than before says that it had been removed.
+        joined_as: the number of this member's join, 0 for none. Another one than before says that it had been
+            removed in between.
         planned: the generation for which `plan` was made.
         plan: which partitions each member is to own.
         news: the place in the party's control log, behind which to wait for news.
@@ -318,7 +319,7 @@ class Membership:
 
     generation: int = 0
     members: tuple[Member, ...] = ()
-    place: int = 0
+    joined_as: int = 0
     planned: int = 0
     plan: Mapping[str, tuple[int, ...]] = attrs.field(factory=dict)
     news: bytes = b"0-0"

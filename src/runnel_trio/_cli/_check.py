@@ -10,7 +10,7 @@ import click
 import trio
 
 from runnel_trio._app import App
-from runnel_trio._broker._shared import SharedBroker, place_of
+from runnel_trio._broker._shared import SharedBroker, server_config
 from runnel_trio._broker._values import StreamSpec
 from runnel_trio._cli._errors import Ended, Exit, Unwritable, ended, print_out
 from runnel_trio._cli._load import discover, load, redirect
@@ -82,7 +82,7 @@ def check(target: str, processors: str | None, *, redis_url: str | None, embedde
 
 
 async def _server(app: App, findings: _Findings) -> None:
-    shared = SharedBroker(place_of(app.settings))
+    shared = SharedBroker(server_config(app.settings))
     try:
         async with shared.used() as broker:
             findings.fine(f"server {redacted(app.settings.redis_url)}: {broker.about}")

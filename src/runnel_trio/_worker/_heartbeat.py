@@ -23,7 +23,7 @@ from functools import partial
 import attrs
 import trio
 
-from runnel_trio._broker._protocol import Broker, Pulse
+from runnel_trio._broker._protocol import Parties, Pulse
 from runnel_trio._telemetry import report
 from runnel_trio._worker._member._seat import Seat, keep
 from runnel_trio.exceptions import BrokerUnavailable, RunnelError
@@ -90,7 +90,7 @@ class Heartbeat:
         on_stalled: told, in Trio, for how long something blocked it.
     """
 
-    broker: Broker
+    broker: Parties
     stall_limit: float
     halt: Callable[[BaseException], None]
     on_stalled: Callable[[float], None] | None = None

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from runnel_trio._broker._protocol import Broker
+from runnel_trio._broker._protocol import Parties
 from runnel_trio._broker._seen import Ending
 from runnel_trio._kinds import legible, redacted_text
 from runnel_trio._processor import Processor
@@ -40,7 +40,7 @@ def ending_by(error: BaseException, member: str, processors: Sequence[Processor[
     return None
 
 
-async def leave_word(broker: Broker, app: str, ending: Ending | None) -> None:
+async def leave_word(broker: Parties, app: str, ending: Ending | None) -> None:
     """Have it kept by the server, if that can be done at once."""
     if ending is None or not app:
         return

@@ -25,7 +25,7 @@ from collections.abc import Awaitable, Callable
 import attrs
 import trio
 
-from runnel_trio._broker._protocol import Broker
+from runnel_trio._broker._protocol import Parties
 from runnel_trio._broker._values import AppSpec
 from runnel_trio._scopes import LAST_WORDS, helpers, shielded
 from runnel_trio._telemetry import report
@@ -53,7 +53,7 @@ class Leadership:
         halt: told of what ends the worker.
     """
 
-    broker: Broker
+    broker: Parties
     app: str
     member: str
     about: str

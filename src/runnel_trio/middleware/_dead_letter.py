@@ -17,7 +17,7 @@ from typing import Any
 
 import attrs
 
-from runnel_trio._broker._protocol import Broker
+from runnel_trio._broker._protocol import Broker, Logs
 from runnel_trio._broker._values import Batch, CommitOutcome, Layouts, Output, ProcessorSpec, StreamSpec
 from runnel_trio._codec import DecodeError, Record
 from runnel_trio._event import Event, Origin, Partition
@@ -151,7 +151,7 @@ class DeadLetterMiddleware(Middleware):
             return None
 
     async def buried(
-        self, broker: Broker, source: Stream[Any], place: ProcessorSpec, why: Quarantined
+        self, broker: Logs, source: Stream[Any], place: ProcessorSpec, why: Quarantined
     ) -> list[Output]:
         """What is to be stored for the events that a partition of ``source`` stands still at.
 

@@ -58,7 +58,7 @@ class MemoryAdmin(MemoryVerbs, Admin):
             group.entries_read += passed if group.entries_read >= 0 else 0
             group.cursor = why.last
         del log.quarantines[processor.name]
-        self._tell(processor, b"released", [why.partition])
+        self._tell(processor, "released", [why.partition])
         return CommitOutcome.COMMITTED
 
     @override
@@ -68,8 +68,7 @@ class MemoryAdmin(MemoryVerbs, Admin):
             self._log(processor, why.partition).quarantines.setdefault(processor.name, why) == why
             for why in whys
         ]
-        self._tell(processor, b"paused", [why.partition for why in whys])
-        self.store.announce()
+        self._tell(processor, "paused", [why.partition for why in whys])
         return done
 
     @override
@@ -92,12 +91,12 @@ class MemoryAdmin(MemoryVerbs, Admin):
             log.quarantines.pop(processor.name, None)
             lease = log.lease(processor)
             lease.attempts, lease.entries_read = (ORIGIN, 0), log.added - lag
-            self._tell(processor, b"released", [number])
+            self._tell(processor, "released", [number])
         return done
 
     @override
     async def forget(self, processor: ProcessorSpec) -> int:
         await trio.lowlevel.checkpoint()
-        self.store.parties.pop(processor, None)
+        self.store.forget(processor)
         numbers = range(processor.stream.partition_count)
         return sum(self._log(processor, number).forget(processor.name) for number in numbers)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import trio
 
 from runnel_trio._broker._layouts import checked, layouts_of, meta_like, new_numbers
-from runnel_trio._broker._memory._store import Circle, Log, key_of
+from runnel_trio._broker._memory._store import Log, key_of
 from runnel_trio._broker._memory._verbs import MemoryVerbs
 from runnel_trio._broker._protocol import Catalog
 from runnel_trio._broker._values import Layouts, ProcessorSpec, StreamSpec
@@ -96,14 +96,13 @@ class MemoryCatalog(MemoryVerbs, Catalog):
     @override
     async def news(self, processor: ProcessorSpec) -> None:
         await trio.lowlevel.checkpoint()
-        self.store.parties.setdefault(processor, Circle()).tell(b"layout", b"")
-        self.store.announce()
+        self.store.tell(processor, "layout", "")
 
     @override
     async def discard(self, stream: StreamSpec, processors: Collection[str]) -> Sequence[int]:
         await trio.lowlevel.checkpoint()
         for name in processors:
-            self.store.parties.pop(ProcessorSpec(stream=stream, name=name), None)
+            self.store.forget(ProcessorSpec(stream=stream, name=name))
         numbers = range(stream.partition_count)
         stays = [number for number in numbers if not self._discard(stream, number, processors)]
         if not stays:

@@ -112,7 +112,7 @@ class MemoryOwnership(MemoryVerbs, Ownership):
             lease = self._log(processor, given.partition).lease(processor)
             if lease.is_held(given):
                 lease.owner, lease.attempts = "", (ORIGIN, 0)
-        self._tell(processor, b"released", [lease.partition for lease in leases])
+        self._tell(processor, "released", [lease.partition for lease in leases])
 
     @override
     async def quarantine(self, processor: ProcessorSpec, lease: Lease, why: Quarantine) -> bool:

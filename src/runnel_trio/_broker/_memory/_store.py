@@ -25,9 +25,10 @@ from runnel_trio._broker._values import (
 )
 from runnel_trio._rules._cursor import ORIGIN, LogState, parse_id
 from runnel_trio._rules._layout import Meta
+from runnel_trio._rules._membership import PartyState
 from runnel_trio._rules._overflow import slowest
 
-__all__ = ["Circle", "Group", "Holding", "Log", "Seat", "Store", "key_of"]
+__all__ = ["Group", "Holding", "Log", "Store", "key_of"]
 
 #: So many entries are kept of what is told to a party.
 _NEWS = 256
@@ -100,7 +101,7 @@ class Log:
         return now if now > self.last_id else (self.last_id[0], self.last_id[1] + 1)
 
     def ensure_group(self, name: str) -> int:
-        """As scripts/_state.lua does it."""
+        """Make a group at the start, if there is none, by the rule that scripts/_state.lua explains."""
         if name in self.groups:
             return -1
         gone = self.added - len(self.entries)
@@ -158,47 +159,12 @@ class Log:
 
 
 @attrs.define(eq=False)
-class Seat:
-    deadline: float
-    place: int
-    seen: Member
-
-
-@attrs.define(eq=False)
-class Circle:
-    members: dict[str, Seat] = attrs.field(factory=dict)
-    generation: int = 0
-    places: int = 0
-    planned: int = 0
-    plan: dict[str, tuple[int, ...]] = attrs.field(factory=dict)
-    control: Log = attrs.field(factory=Log)
-
-    def tell(self, what: bytes, value: bytes) -> None:
-        self.control.add((0, self.control.added + 1), (what, value))
-        self.control.drop(max(0, len(self.control.entries) - _NEWS))
-
-    def changed(self, why: bytes) -> None:
-        self.generation += 1
-        self.tell(b"changed", why)
-
-    def view(self, member: str) -> Membership:
-        mine = self.members.get(member)
-        return Membership(
-            generation=self.generation,
-            members=tuple(x.seen for x in self.members.values()),
-            place=mine.place if mine else 0,
-            planned=self.planned,
-            plan=dict(self.plan),
-            news=b"%d-%d" % self.control.last_id,
-        )
-
-
-@attrs.define(eq=False)
 class Store:
     """What a server keeps.
 
     Attributes:
         switched: app, stream, number of a partition → the layout that it takes entries for, if it is not 1.
+        parties: what is kept of their members; what these are told stands in logs of their own.
         began: the time of day at which Trio's clock was 0, in seconds since 1970.
     """
 
@@ -207,7 +173,8 @@ class Store:
     metas: dict[tuple[str, str], Meta] = attrs.field(factory=dict)
     switched: dict[tuple[str, str, int], int] = attrs.field(factory=dict)
     logs: dict[str, Log] = attrs.field(factory=dict)
-    parties: dict[Party, Circle] = attrs.field(factory=dict)
+    parties: dict[Party, PartyState] = attrs.field(factory=dict)
+    controls: dict[Party, Log] = attrs.field(factory=dict)
     endings: dict[str, list[Ending]] = attrs.field(factory=dict)
     _appended: trio.Event = attrs.field(factory=trio.Event)
 
@@ -221,9 +188,46 @@ class Store:
         """The log of a stream's partition."""
         return self.log(key_of(stream, number))
 
-    def party(self, party: Party) -> Circle:
-        """A party, made when it is first asked for."""
-        return self.parties.setdefault(party, Circle())
+    def control(self, party: Party) -> Log:
+        """What the members of a party are told."""
+        return self.controls.setdefault(party, Log())
+
+    def tell(self, party: Party, what: str, value: str) -> None:
+        """Tell the members of a party something."""
+        log = self.control(party)
+        log.add((0, log.added + 1), (what.encode(), value.encode()))
+        log.drop(max(0, len(log.entries) - _NEWS))
+        self.announce()
+
+    def change(self, party: Party, change: tuple[PartyState, Sequence[str]]) -> None:
+        """Keep a new state of a party, and tell its members what has changed."""
+        self.parties[party], news = change
+        for what in news:
+            self.tell(party, "changed", what)
+
+    def party(self, party: Party) -> PartyState:
+        """What is kept of a party's members."""
+        return self.parties.get(party) or PartyState()
+
+    def forget(self, party: Party) -> None:
+        """Forget members and plan, and what they were told."""
+        self.parties.pop(party, None)
+        self.controls.pop(party, None)
+
+    def view(self, party: Party, member: str = "") -> Membership:
+        """A party as one of its members sees it."""
+        kept = self.party(party)
+        mine = kept.members.get(member)
+        return Membership(
+            generation=kept.generation,
+            members=tuple(
+                Member(name, x.beat, x.expiry, x.leaving, x.about) for name, x in kept.members.items()
+            ),
+            joined_as=mine.joined_as if mine else 0,
+            planned=kept.planned,
+            plan=kept.plan,
+            news=b"%d-%d" % self.control(party).last_id,
+        )
 
     def time_of_day(self) -> float:
         """The time of day by Trio's clock, which was right when it was first asked for."""

@@ -68,9 +68,8 @@ class MemoryVerbs:
         self.store.announce()
         return None
 
-    def _tell(self, processor: ProcessorSpec, what: bytes, partitions: Sequence[int]) -> None:
-        self.store.party(processor).tell(what, " ".join(map(str, partitions)).encode())
-        self.store.announce()
+    def _tell(self, processor: ProcessorSpec, what: str, partitions: Sequence[int]) -> None:
+        self.store.tell(processor, what, " ".join(map(str, partitions)))
 
 
 def _given_ids(stream: StreamSpec, number: int, log: Log, batch: Batch) -> Sequence[tuple[int, int] | None]:

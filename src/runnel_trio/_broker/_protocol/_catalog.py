@@ -59,7 +59,7 @@ class Catalog(Protocol):
         ...
 
     async def remaining(self, processor: ProcessorSpec) -> Sequence[int]:
-        """The partitions that stand still for the processor, or where it has not acknowledged everything."""
+        """The partitions that keep the processor from leaving the layout, see `_rules/_drained`."""
         ...
 
     async def news(self, processor: ProcessorSpec) -> None:

@@ -33,7 +33,7 @@ class Pulse(Protocol):
 
 
 class Parties(Protocol):
-    """Members and plans.
+    """Members and plans; the rules are in `_rules/_membership`.
 
     Attributes:
         clock: by which a member counts the seconds since a heartbeat; suspension does not stop it.

@@ -19,7 +19,7 @@ from runnel_trio._broker._redis._transport._errors import advised
 from runnel_trio._broker._redis._transport._fitness import check_fitness
 from runnel_trio._broker._redis._transport._scripts import Plain
 from runnel_trio._broker._redis._transport._servers import wired
-from runnel_trio._broker._values import Place
+from runnel_trio._broker._values import ServerConfig
 from runnel_trio._embedded._server import SCHEME, embedded_server
 from runnel_trio._override import override
 from runnel_trio.exceptions import BrokerUnavailable
@@ -31,11 +31,11 @@ _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 @asynccontextmanager
-async def open_redis(place: Place) -> AsyncIterator[RedisBroker]:
+async def open_redis(config: ServerConfig) -> AsyncIterator[RedisBroker]:
     """Connect, check that the server will do, and serve until the body ends.
 
     Args:
-        place: as its settings say, or ``embedded://…``: then the server lives as long as the body.
+        config: of the server, or ``embedded://…``: then the server lives as long as the body.
 
     Raises:
         BrokerUnavailable: nobody answers.
@@ -43,10 +43,10 @@ async def open_redis(place: Place) -> AsyncIterator[RedisBroker]:
         Misconfigured: it is too old, or evicts keys.
     """
     async with AsyncExitStack() as stack:
-        if place.url.startswith(SCHEME) and place.factory is None:
-            place = Place(await stack.enter_async_context(embedded_server(place.url)))
+        if config.url.startswith(SCHEME) and config.factory is None:
+            config = ServerConfig(await stack.enter_async_context(embedded_server(config.url)))
         try:
-            wire = await stack.enter_async_context(wired(place))
+            wire = await stack.enter_async_context(wired(config))
             facts = await wire.facts()
         except BrokerUnavailable as error:
             raise advised(error) from error

@@ -103,7 +103,7 @@ def state(reply: Sequence[Any]) -> LogState:
 @as_written
 def membership(reply: Sequence[Any]) -> Membership:
     """A party, from the answer of `_members.lua`."""
-    generation, place, planned, news, count = reply[:5]
+    generation, joined_as, planned, news, count = reply[:5]
     end = 5 + 5 * count
     members = tuple(
         Member(
@@ -115,7 +115,7 @@ def membership(reply: Sequence[Any]) -> Membership:
         text(member): tuple(map(int, numbers.split()))
         for member, numbers in zip(reply[end::2], reply[end + 1 :: 2], strict=True)
     }
-    return Membership(generation, members, place, planned, plan, news)
+    return Membership(generation, members, joined_as, planned, plan, news)
 
 
 def quarantine_text(why: Quarantine) -> str:

@@ -162,7 +162,7 @@ class Rebalancer:
     @property
     def alive(self) -> bool:
         """Whether the server has heard of it within the last lease, if it has joined."""
-        return not self._seat.view.place or self._seat.leaving or not self._seat.lapsed
+        return not self._seat.view.joined_as or self._seat.leaving or not self._seat.lapsed
 
     @property
     def settled(self) -> bool:
@@ -332,10 +332,10 @@ class Rebalancer:
         return bool(held)
 
     async def _take(self, wanted: Mapping[int, Held | None], executors: trio.Nursery) -> list[Held]:
-        place, self._paused = self._seat.view.place, set()
+        place, self._paused = self._seat.view.joined_as, set()
         answers = await self.broker.acquire(self.spec, self.member, wanted)
         granted = [answer for answer in answers if isinstance(answer, Acquired)]
-        if granted and self._seat.view.place != place:
+        if granted and self._seat.view.joined_as != place:
             # Removed since we asked, and a member again: others may have taken these from us by force.
             self._owed |= {grant.lease.partition: grant.lease for grant in granted}
             self._look_again()

@@ -13,7 +13,7 @@ from collections.abc import Collection
 import attrs
 import trio
 
-from runnel_trio._broker._protocol import Broker
+from runnel_trio._broker._protocol import Ownership
 from runnel_trio._broker._values import ProcessorSpec
 from runnel_trio._operations import tell_of_loss
 from runnel_trio._rules._cursor import LogState, is_after, parse_id, read_up_to
@@ -65,7 +65,7 @@ class Doubt:
 
 
 async def resync(
-    broker: Broker, processor: ProcessorSpec, backlogs: Collection[Backlog], counts: Tally
+    broker: Ownership, processor: ProcessorSpec, backlogs: Collection[Backlog], counts: Tally
 ) -> dict[int, LogState | None]:
     """Ask about them all, and let go of those whose cursor is not where it was left; what was answered."""
     before = [_Place.of(backlog) for backlog in backlogs if not backlog.closed]

@@ -3,8 +3,8 @@
 Heartbeats leave from two places: regularly from the worker's heartbeat, which may be a thread, and in between
 from Trio, by whoever needs to know now. Their answers are the same, and all end in `heard`.
 
-Why `place` tells that this member was removed: a member keeps its place as long as it is one, and nobody is
-given a place twice. So an answer with another place says that others could take, and may have taken, what
+Why `joined_as` tells that this member was removed: a member keeps that number as long as it is one, and no
+number is given twice. So an answer with another one says that others could take, and may have taken, what
 this one believed to own. Nothing else can: a lease is taken by force only from an owner that is no member.
 """
 
@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 import attrs
 import trio
 
-from runnel_trio._broker._protocol import Broker
+from runnel_trio._broker._protocol import Parties
 from runnel_trio._broker._values import Beat, Entry, Membership, Party, ProcessorSpec
 from runnel_trio._rules._lease import trusted_until
 from runnel_trio._telemetry import report
@@ -50,7 +50,7 @@ class Seat:
         leaving: whether it is about to leave.
     """
 
-    broker: Broker
+    broker: Parties
     party: Party
     member: str
     expiry: float
@@ -92,7 +92,7 @@ class Seat:
 
     def answered(self, started: float, view: Membership) -> None:
         """For a thread: renew trust, even while Trio is held up, if that is safe; `heard` is to follow."""
-        if view.place == self.view.place:
+        if view.joined_as == self.view.joined_as:
             self.trust.until = max(self.trust.until, trusted_until(started, self.expiry))
 
     def heard(self, started: float, view: Membership) -> None:
@@ -101,12 +101,12 @@ class Seat:
             return
         self._heard_of = started
         before, self.view = self.view, view
-        if before.place not in {0, view.place}:
+        if before.joined_as not in {0, view.joined_as}:
             self.on_removed()
-        if view.place and not before.place and isinstance(self.party, ProcessorSpec):
+        if view.joined_as and not before.joined_as and isinstance(self.party, ProcessorSpec):
             name, members = self.party.name, len(view.members)
             report(logging.INFO, "joined", processor=name, member=self.member, members=members)
-        if view.place:
+        if view.joined_as:
             # Never back: while Trio was held up, the thread may have been answered to later ones already.
             self.trust.renew(max(self.trust.until, trusted_until(started, self.expiry)))
         self._note_beats(view)
@@ -140,7 +140,7 @@ class Seat:
 
 
 def _outline(view: Membership) -> tuple[int, int, int]:
-    return view.generation, view.planned, view.place
+    return view.generation, view.planned, view.joined_as
 
 
 async def keep(seat: Seat) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import trio
 
-from runnel_trio._broker._protocol import Broker
+from runnel_trio._broker._protocol import Admin
 from runnel_trio._broker._values import ProcessorSpec
 from runnel_trio._worker._member._meter import Meter, Unowned
 from runnel_trio._worker._member._seat import Seat
@@ -21,7 +21,7 @@ __all__ = ["look_out"]
 _EACH_BEAT = 64
 
 
-async def look_out(broker: Broker, processor: ProcessorSpec, seat: Seat, meter: Meter | None) -> None:
+async def look_out(broker: Admin, processor: ProcessorSpec, seat: Seat, meter: Meter | None) -> None:
     """Tell ``meter`` of them until cancelled, whenever this member is the first one."""
     if meter is None:
         return
@@ -36,7 +36,7 @@ async def look_out(broker: Broker, processor: ProcessorSpec, seat: Seat, meter: 
         meter.unowned([])
 
 
-async def _found(broker: Broker, processor: ProcessorSpec, seat: Seat) -> list[Unowned]:
+async def _found(broker: Admin, processor: ProcessorSpec, seat: Seat) -> list[Unowned]:
     surveyed = await broker.survey(processor.stream)
     there = {member.id for member in seat.view.members}
     found = []

@@ -27,7 +27,7 @@ from redis.sentinel import MasterNotFoundError, Sentinel
 
 from runnel_trio._broker._redis._transport._errors import Demoted, mapped
 from runnel_trio._broker._redis._transport._tls import fault
-from runnel_trio._broker._values import Place
+from runnel_trio._broker._values import ServerConfig
 from runnel_trio._kinds import number, redacted, whole
 from runnel_trio._urls import ServerURL, Unusable, server_url
 from runnel_trio.exceptions import BrokerRefused, BrokerUnavailable, Misconfigured, RunnelError
@@ -95,7 +95,7 @@ class Endpoint:
     @classmethod
     def at(cls, url: str, timeout: float = _TIMEOUT) -> Endpoint:
         """That of a server's URL, as redis-py reads it (redis://, rediss://, unix://)."""
-        return cls(url=url, pool=_pool(Place(url), url), timeout=timeout)
+        return cls(url=url, pool=_pool(ServerConfig(url), url), timeout=timeout)
 
     def connect(self, *, patience: float = 0.0) -> Any:
         """A connected redis-py connection, to be disconnected by the caller.
@@ -156,7 +156,7 @@ class Seeds:
     timeout: float = _TIMEOUT
 
 
-def found(place: Place) -> Endpoint | Seeds:
+def found(place: ServerConfig) -> Endpoint | Seeds:
     """What a place means; nothing is connected to.
 
     Raises:
@@ -190,7 +190,7 @@ def check_files(leads: Endpoint | Seeds) -> None:
             raise Misconfigured(f"{redacted(leads.url)}: {wrong}")
 
 
-def client_of(place: Place) -> Any:
+def client_of(place: ServerConfig) -> Any:
     """A client of redis-py that leads to a place, with its own ways of repeating and of keeping connections.
 
     Raises:
@@ -210,7 +210,7 @@ def client_of(place: Place) -> Any:
     return clusters.from_url(server_url(place.url).single, startup_nodes=nodes, **options)
 
 
-def _pool(place: Place, url: str) -> Any:
+def _pool(place: ServerConfig, url: str) -> Any:
     """redis-py's own reading of a server's URL."""
     own = {name: x for name, x in place.options.items() if not name.startswith(_SENTINEL)}
     if wrong := sorted(_NOT_OPTIONS & own.keys()):
@@ -251,7 +251,7 @@ def _refuse_values(options: Mapping[str, Any]) -> None:
             kind.checked(f"the option {name}", options[name])
 
 
-def _watched_over(place: Place, url: ServerURL, pool: Any, timeout: float) -> Any:
+def _watched_over(place: ServerConfig, url: ServerURL, pool: Any, timeout: float) -> Any:
     """The pool whose connections lead to the master that Sentinels name.
 
     They share no password with it (by default they have none), but how TLS is to be done.

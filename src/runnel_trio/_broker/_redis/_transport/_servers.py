@@ -31,7 +31,7 @@ from runnel_trio._broker._redis._transport._reader import RedisReader, Source
 from runnel_trio._broker._redis._transport._scripts import Call, Node, Plain
 from runnel_trio._broker._redis._transport._sender import Load, Sender, Shipment
 from runnel_trio._broker._redis._transport._topology import Topology
-from runnel_trio._broker._values import Batch, Place, StreamSpec
+from runnel_trio._broker._values import Batch, ServerConfig, StreamSpec
 from runnel_trio._scopes import helpers
 from runnel_trio.exceptions import BrokerUnavailable, RunnelError
 
@@ -230,7 +230,7 @@ def _reader(wire: Wire, source: Source, log_key: Callable[[int], str], block: fl
 
 
 @asynccontextmanager
-async def wired(place: Place) -> AsyncIterator[Wire]:
+async def wired(place: ServerConfig) -> AsyncIterator[Wire]:
     """The way to a place; connections are made when they are needed.
 
     Raises:

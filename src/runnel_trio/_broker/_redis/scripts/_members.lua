@@ -1,19 +1,20 @@
--- Members are fields "m:<id>" of one hash: "<deadline ms> <beat> <place> <expiry ms> <leaving 0/1> <what it is>"; beside
--- them the generation, which rises with each change, and the last place given. All by the server's clock.
+-- Members are fields "m:<id>" of one hash: "<deadline ms> <beat> <joined as> <expiry ms> <leaving 0/1> <what it is>"; beside
+-- them the generation, which rises with each change, and as "places" the number of the last join. All by the server's
+-- clock. The rule is in _rules/_membership.py.
 local function members_of(key)
   local flat, members = redis.call('HGETALL', key), {}
   for i = 1, #flat, 2 do
     local id = string.match(flat[i], '^m:(.*)$')
     if id then
-      local deadline, beat, place, expiry, leaving, about =
+      local deadline, beat, joined_as, expiry, leaving, about =
         string.match(flat[i + 1], '^(%d+) (%d+) (%d+) (%d+) (%d) (.*)$')
       table.insert(members, {
-        id = id, deadline = tonumber(deadline), beat = tonumber(beat), place = tonumber(place),
+        id = id, deadline = tonumber(deadline), beat = tonumber(beat), joined_as = tonumber(joined_as),
         expiry = tonumber(expiry), leaving = leaving, about = about,
       })
     end
   end
-  table.sort(members, function(a, b) return a.place < b.place end)
+  table.sort(members, function(a, b) return a.joined_as < b.joined_as end)
   return members
 end
 local function kinds_fit(members, plan, control)
@@ -30,10 +31,10 @@ local function changed(members, control, why)
   redis.call('HINCRBY', members, 'generation', 1)
   tell(control, 'changed', why)
 end
--- Generation, my place, planned generation, last news, number of members, five values for each, then the plan.
+-- Generation, the number of my join, planned generation, last news, number of members, five values for each, then the plan.
 local function view_of(members, plan, control, me)
   local all, mine = members_of(members), 0
-  for _, member in ipairs(all) do if member.id == me then mine = member.place end end
+  for _, member in ipairs(all) do if member.id == me then mine = member.joined_as end end
   local news = '0-0'
   if redis.call('EXISTS', control) == 1 then
     local info = redis.call('XINFO', 'STREAM', control)

@@ -1,6 +1,5 @@
 #!lua flags=allow-oom
--- Join, or stay a member; remove those whose time is over, and those that the caller saw standing still. A late member
--- that nobody has removed yet stays: as long as it is here, nobody has taken what it owns.
+-- Join, or stay a member; remove those whose time is over, and suspects: see _rules/_membership.py, which has the same rule.
 -- KEYS members, plan, control ; ARGV id, expiry in ms, leaving (0/1), what it is, then suspected ids and their beats
 -- Answers as view_of.
 local members, plan, control, me = KEYS[1], KEYS[2], KEYS[3], ARGV[1]
@@ -22,11 +21,11 @@ end
 local before = mine and mine.leaving
 if not mine and ARGV[3] == '1' then return view_of(members, plan, control, me) end  -- it has left
 if not mine then
-  -- Also after the key was lost: nobody must be given a place that somebody had before.
-  mine = { beat = 0, place = math.max(tonumber(redis.call('HGET', members, 'places') or '0') + 1, now) }
-  redis.call('HSET', members, 'places', string.format('%.0f', mine.place))
+  -- Also after the key was lost: no number is given twice.
+  mine = { beat = 0, joined_as = math.max(tonumber(redis.call('HGET', members, 'places') or '0') + 1, now) }
+  redis.call('HSET', members, 'places', string.format('%.0f', mine.joined_as))
 end
 redis.call('HSET', members, 'm:' .. me, string.format(
-  '%.0f %.0f %.0f %s %s %s', now + ARGV[2], mine.beat + 1, mine.place, ARGV[2], ARGV[3], ARGV[4]))
+  '%.0f %.0f %.0f %s %s %s', now + ARGV[2], mine.beat + 1, mine.joined_as, ARGV[2], ARGV[3], ARGV[4]))
 if before ~= ARGV[3] then changed(members, control, (ARGV[3] == '1' and 'leaving ' or 'joined ') .. me) end
 return view_of(members, plan, control, me)

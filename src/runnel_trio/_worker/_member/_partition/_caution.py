@@ -29,7 +29,7 @@ from collections.abc import Callable, Iterable
 
 import attrs
 
-from runnel_trio._broker._protocol import Broker
+from runnel_trio._broker._protocol import Ownership
 from runnel_trio._broker._values import Acquired, ProcessorSpec
 from runnel_trio._rules._cursor import is_after
 from runnel_trio._worker._member._backlog import Backlog
@@ -79,7 +79,7 @@ class Caution:
         refused: events that have had their tries.
     """
 
-    broker: Broker
+    broker: Ownership
     processor: ProcessorSpec
     backlog: Backlog
     max_attempts: int
@@ -95,7 +95,7 @@ class Caution:
     def after(
         cls,
         granted: Acquired,
-        broker: Broker,
+        broker: Ownership,
         processor: ProcessorSpec,
         backlog: Backlog,
         *,
