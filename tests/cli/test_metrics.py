@@ -16,9 +16,10 @@ from prometheus_client import REGISTRY, CollectorRegistry
 
 from runnel_trio import App
 from runnel_trio._cli import _pages
-from runnel_trio._cli._errors import Ended, Exit
+from runnel_trio._cli._errors import Exit, ended
 from runnel_trio._cli._metrics import Place, served
 from runnel_trio._cli._pages import Answer, Pages, listening
+from runnel_trio.exceptions import Misconfigured
 from runnel_trio.metrics import Metrics, PrometheusMetrics
 
 
@@ -184,10 +185,10 @@ async def test_a_port_in_use_is_an_error_at_the_start() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(
-            Ended, match=rf"no metrics at 127\.0\.0\.1:{port}: .*in use.*--metrics-port"
+            Misconfigured, match=rf"no metrics at 127\.0\.0\.1:{port}: .*in use.*--metrics-port"
         ) as info:
             await listening("127.0.0.1", port)
-    assert info.value.code == Exit.CONFIG
+    assert ended(info.value).code == Exit.CONFIG
 
 
 def test_the_command_says_so_and_starts_nothing(command: Any) -> None:

@@ -12,11 +12,11 @@ import attrs
 import trio
 
 from runnel_trio._app import App
-from runnel_trio._cli._errors import Ended
 from runnel_trio._cli._pages import Answer, Pages, check_extra, listening
 from runnel_trio._scopes import helpers
 from runnel_trio._telemetry import report
 from runnel_trio._worker._worker import Worker
+from runnel_trio.exceptions import Misconfigured
 from runnel_trio.metrics import PrometheusMetrics
 
 __all__ = ["Place", "served"]
@@ -49,8 +49,7 @@ async def served(app: App, place: Place | None, worker: Callable[[], Worker | No
     others keeps them, and that registry is shown: there they may be.
 
     Raises:
-        Ended: the port cannot be had.
-        Misconfigured: prometheus_client is not installed.
+        Misconfigured: the port cannot be had, or prometheus_client is not installed.
     """
     if place is None:
         yield
@@ -79,7 +78,7 @@ async def _serve(
     while listeners is None:
         try:
             listeners = await listening(place.host, place.port)
-        except Ended as error:
+        except Misconfigured as error:
             if not place.patient:
                 raise
             if not told:

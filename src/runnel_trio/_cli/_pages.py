@@ -17,9 +17,9 @@ from typing import Any
 import attrs
 import trio
 
-from runnel_trio._cli._errors import Ended, Exit
 from runnel_trio._telemetry import report
 from runnel_trio._words import described
+from runnel_trio.exceptions import Misconfigured
 
 __all__ = ["Answer", "Pages", "check_extra", "listening"]
 
@@ -50,7 +50,7 @@ def check_extra() -> None:
     """Whether pages can be served.
 
     Raises:
-        Ended: the package for it is not installed.
+        Misconfigured: the package for it is not installed.
     """
     _h11()
 
@@ -59,16 +59,15 @@ async def listening(host: str, port: int) -> Sequence[trio.SocketListener]:
     """Open the port.
 
     Raises:
-        Ended: it cannot be had.
+        Misconfigured: it cannot be had.
     """
     try:
         return await trio.open_tcp_listeners(port, host=host)
     except OSError as error:
         reason = error.strerror or error
-        raise Ended(
-            Exit.CONFIG,
+        raise Misconfigured(
             f"no metrics at {host}:{port}: {reason}. Is another worker there? Give each on this machine a "
-            "--metrics-port of its own, and as --metrics-host an address of this machine.",
+            "--metrics-port of its own, and as --metrics-host an address of this machine."
         ) from error
 
 
@@ -172,7 +171,7 @@ def _h11() -> ModuleType:
     try:
         import h11
     except ImportError as error:
-        raise Ended(
-            Exit.CONFIG, "--metrics-port needs packages of an extra: pip install runnel-trio[prometheus]"
+        raise Misconfigured(
+            "--metrics-port needs packages of an extra: pip install runnel-trio[prometheus]"
         ) from error
     return h11
