@@ -15,7 +15,15 @@ import trio
 from runnel_trio._broker._protocol import Broker, CommitOutcome, ProcessorSpec
 from runnel_trio._codec import Record
 from runnel_trio._handlers import check_function
-from runnel_trio._operations import PartitionReset, Quarantined, forget, pause, quarantined, reset, stages
+from runnel_trio._operate._cursors import (
+    PartitionReset,
+    Quarantined,
+    forget,
+    pause,
+    quarantined,
+    reset,
+    stages,
+)
 from runnel_trio._stream import Stream
 from runnel_trio._words import described
 from runnel_trio.constants import ExceptionPolicy

@@ -15,10 +15,10 @@ import trio
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from runnel_trio import App
-from runnel_trio._cli import _pages
 from runnel_trio._cli._errors import Exit, ended
-from runnel_trio._cli._metrics import Place, served
-from runnel_trio._cli._pages import Answer, Pages, listening
+from runnel_trio._http import _server
+from runnel_trio._http._probes import Place, served
+from runnel_trio._http._server import Answer, Pages, listening
 from runnel_trio.exceptions import Misconfigured
 from runnel_trio.metrics import Metrics, PrometheusMetrics
 
@@ -79,7 +79,7 @@ async def test_a_request_that_is_too_large_is_refused() -> None:
 
 
 async def test_one_who_says_nothing_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_pages, "_LONGEST", 0.1)
+    monkeypatch.setattr(_server, "_LONGEST", 0.1)
     async with serving(Pages(PAGES)) as port:
         assert await answer_to(port, b"GET /hel") == b""
 
@@ -115,12 +115,12 @@ SLOW = [
 async def test_a_probe_is_answered_while_hundreds_of_slow_connections_are_open(
     said: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_pages, "_LONGEST", 3600)
+    monkeypatch.setattr(_server, "_LONGEST", 3600)
     pages = Pages({"/hello": hello, "/large": large, "/long": trio.sleep_forever})
     async with serving(pages) as port, crowd(port, said):
         for _ in range(20):
             assert b"hello" in await answer_to(port, b"GET /hello HTTP/1.1\r\nHost: here\r\n\r\n")
-        assert len(pages._open) <= _pages._MOST
+        assert len(pages._open) <= _server._MOST
 
 
 async def test_who_waits_for_a_page_is_not_cut_off_for_those_who_say_nothing() -> None:

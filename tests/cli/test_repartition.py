@@ -17,9 +17,9 @@ from runnel_trio import App, Record, Stream
 from runnel_trio._broker._protocol import Layouts, Quarantine, StreamSpec
 from runnel_trio._cli._board import board
 from runnel_trio._cli._repartition import _Shown
-from runnel_trio._health import Typed
-from runnel_trio._overview import overview
-from runnel_trio._repartition import Progress, Waiting
+from runnel_trio._operate._health import Typed
+from runnel_trio._operate._overview import overview
+from runnel_trio._operate._repartition import Progress, Waiting
 from runnel_trio.constants import Overflow
 
 OLD = StreamSpec(

@@ -11,7 +11,7 @@ from rig_cluster import Cluster
 
 from runnel_trio import App, Misconfigured, Record
 from runnel_trio._cli._repartition import _refuse_far
-from runnel_trio._repartition import Repartition
+from runnel_trio._operate._repartition import Repartition
 from runnel_trio.middleware import Dead, DeadLetterMiddleware
 from runnel_trio.testing import drained
 

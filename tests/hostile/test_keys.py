@@ -31,9 +31,9 @@ from runnel_trio._broker._redis import _keys
 from runnel_trio._broker._redis._broker import open_redis
 from runnel_trio._broker._redis._server import start
 from runnel_trio._cli._board import board
-from runnel_trio._health import Limits, troubles
 from runnel_trio._names import checked_name
-from runnel_trio._overview import overview
+from runnel_trio._operate._health import Limits, troubles
+from runnel_trio._operate._overview import overview
 from runnel_trio._rules._cursor import ORIGIN
 from runnel_trio.exceptions import RunnelError
 

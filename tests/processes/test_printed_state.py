@@ -32,7 +32,7 @@ from printed import (
 )
 from redis import Redis
 
-from runnel_trio._overview import overview
+from runnel_trio._operate._overview import overview
 from runnel_trio.testing import NotDrained, drained
 
 SPENT = "SELECT customer, amount FROM spent"

@@ -13,7 +13,7 @@ from trio.testing import MockClock
 from runnel_trio import App, Misconfigured, Stream, testing
 from runnel_trio._broker._memory import MemoryBroker
 from runnel_trio._broker._protocol import Broker, ProcessorSpec
-from runnel_trio._repartition import Repartition
+from runnel_trio._operate._repartition import Repartition
 from runnel_trio.middleware import Dead, DeadLetterMiddleware
 from runnel_trio.testing import drained
 

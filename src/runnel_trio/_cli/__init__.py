@@ -1,6 +1,6 @@
 """The command line: ``runnel-trio``, or ``python -m runnel_trio``.
 
-    run           a worker, or several  _running ← _run ← _metrics, _pages; _supervisor ← _child; _check
+    run           a worker, or several  _run ← _worker_process; _supervisor ← _child; _check
     send          an event, or a few    _send
     sendmany      a file of JSON lines  _sendmany ← _lines, _progress
     status        how an app is         _status ← _board
@@ -47,7 +47,7 @@ from runnel_trio._cli._logging import configure
 from runnel_trio._cli._options import Command, common
 from runnel_trio._cli._processor import processor
 from runnel_trio._cli._progress import Progress
-from runnel_trio._cli._running import run
+from runnel_trio._cli._run import run
 from runnel_trio._cli._sendmany import Sending
 from runnel_trio._cli._settings import settings
 from runnel_trio._cli._status import status

@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 import attrs
 import click
 
-from runnel_trio._cli._alike import alike, reason
-from runnel_trio._health import TYPED, Typed
-from runnel_trio._overview import MemberView, Overview, PartitionView, ProcessorView, StreamView
+from runnel_trio._operate._alike import alike, reason
+from runnel_trio._operate._health import TYPED, Typed
+from runnel_trio._operate._overview import MemberView, Overview, PartitionView, ProcessorView, StreamView
 from runnel_trio._words import ago, counted, ranges
 from runnel_trio.constants import Overflow
 

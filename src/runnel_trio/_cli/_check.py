@@ -14,10 +14,10 @@ from runnel_trio._broker._protocol import StreamSpec
 from runnel_trio._broker._shared import SharedBroker, place_of
 from runnel_trio._cli._errors import Ended, Exit, Unwritable, ended, print_out
 from runnel_trio._cli._load import discover, load, redirect
-from runnel_trio._cli._run import chosen
 from runnel_trio._cli._status import looked_over
-from runnel_trio._health import troubles
+from runnel_trio._cli._worker_process import chosen
 from runnel_trio._kinds import redacted, redacted_text
+from runnel_trio._operate._health import troubles
 from runnel_trio._words import counted
 
 __all__ = ["check"]

@@ -20,7 +20,7 @@ from runnel_trio._cli._partition_keys import key_of, number_of
 from runnel_trio._cli._processor import with_zone
 from runnel_trio._event import Event, Origin, Partition
 from runnel_trio._kinds import legible
-from runnel_trio._operations import numbers_of, start_of
+from runnel_trio._operate._cursors import numbers_of, start_of
 from runnel_trio._rules._cursor import is_after, parse_id
 from runnel_trio._stream import Stream
 from runnel_trio.exceptions import DeserializationError

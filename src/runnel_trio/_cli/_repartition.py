@@ -13,7 +13,6 @@ import trio
 
 from runnel_trio._app import App
 from runnel_trio._broker._protocol import Broker, Quarantine
-from runnel_trio._cli._alike import alike, reason
 from runnel_trio._cli._errors import Exit, concluded, tell
 from runnel_trio._cli._load import app_of, load, redirect
 from runnel_trio._cli._logging import configure
@@ -21,10 +20,11 @@ from runnel_trio._cli._options import Command, common, typed_server
 from runnel_trio._cli._progress import ERASE
 from runnel_trio._cli._status import refuse_missing
 from runnel_trio._cli._streams import draw, is_terminal
-from runnel_trio._health import Typed
 from runnel_trio._kinds import redacted_text
+from runnel_trio._operate._alike import alike, reason
+from runnel_trio._operate._health import Typed
+from runnel_trio._operate._repartition import Progress, Repartition, Waiting
 from runnel_trio._processor import refuse_far
-from runnel_trio._repartition import Progress, Repartition, Waiting
 from runnel_trio._stream import Stream
 from runnel_trio._words import counted, numbered
 

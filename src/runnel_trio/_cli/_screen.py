@@ -15,10 +15,10 @@ from typing import TypeAlias
 
 import attrs
 
-from runnel_trio._cli._alike import alike, reason
 from runnel_trio._cli._board import size_of
-from runnel_trio._health import LIMITS, Limits, Trouble, Weight, state, troubles
-from runnel_trio._overview import MemberView, Overview, PartitionView, ProcessorView, StreamView
+from runnel_trio._operate._alike import alike, reason
+from runnel_trio._operate._health import LIMITS, Limits, Trouble, Weight, state, troubles
+from runnel_trio._operate._overview import MemberView, Overview, PartitionView, ProcessorView, StreamView
 from runnel_trio._words import ago, counted, ranges
 
 __all__ = ["STYLES", "History", "Line", "screen", "sparkline"]

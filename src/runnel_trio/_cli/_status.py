@@ -19,9 +19,9 @@ from runnel_trio._cli._errors import Ended, Exit, concluded, print_out, tell
 from runnel_trio._cli._load import discover, load, redirect
 from runnel_trio._cli._logging import configure
 from runnel_trio._cli._options import Command, F, common, typed_server
-from runnel_trio._health import AGE, Limits, Trouble, Typed, Weight, state, troubles
 from runnel_trio._kinds import redacted
-from runnel_trio._overview import Overview, overview
+from runnel_trio._operate._health import AGE, Limits, Trouble, Typed, Weight, state, troubles
+from runnel_trio._operate._overview import Overview, overview
 
 __all__ = ["app_or_name", "looked_over", "max_age", "of_app", "refuse_missing", "status", "told"]
 

@@ -25,9 +25,9 @@ from runnel_trio._cli._options import Command, common
 from runnel_trio._cli._screen import STYLES, History, Line, screen
 from runnel_trio._cli._status import app_or_name, looked_over, max_age, of_app, refuse_missing
 from runnel_trio._cli._streams import is_terminal
-from runnel_trio._health import LIMITS, Limits
-from runnel_trio._operations import pause, quarantined, stages
-from runnel_trio._overview import Overview, ProcessorView
+from runnel_trio._operate._cursors import pause, quarantined, stages
+from runnel_trio._operate._health import LIMITS, Limits
+from runnel_trio._operate._overview import Overview, ProcessorView
 from runnel_trio._words import counted, ranges
 from runnel_trio.exceptions import Misconfigured
 

@@ -25,7 +25,7 @@ import attrs
 import trio
 
 from runnel_trio._broker._protocol import Broker, Ending, ProcessorSpec
-from runnel_trio._operations import subscribe
+from runnel_trio._operate._cursors import subscribe
 from runnel_trio._processor import Processor, refuse_far
 from runnel_trio._scopes import helpers, holds_cancellation, quitting
 from runnel_trio._stream import Stream

@@ -27,7 +27,7 @@ from runnel_trio._broker._protocol import (
 )
 from runnel_trio._codec import DecodeError, Record
 from runnel_trio._event import Event, Origin, Partition
-from runnel_trio._operations import Quarantined, predecessor
+from runnel_trio._operate._cursors import Quarantined, predecessor
 from runnel_trio._rules._cursor import ORIGIN, parse_id
 from runnel_trio._stream import Stream
 from runnel_trio._telemetry import report

@@ -12,7 +12,7 @@ import attrs
 import trio
 
 from runnel_trio._app import App
-from runnel_trio._cli._pages import Answer, Pages, check_extra, listening
+from runnel_trio._http._server import Answer, Pages, check_extra, listening
 from runnel_trio._scopes import helpers
 from runnel_trio._telemetry import report
 from runnel_trio._worker._worker import Worker

@@ -39,7 +39,7 @@ from functools import partial
 import attrs
 
 from runnel_trio._broker._protocol import Ending
-from runnel_trio._overview import Overview, PartitionView, ProcessorView, StreamView
+from runnel_trio._operate._overview import Overview, PartitionView, ProcessorView, StreamView
 from runnel_trio._rules._cursor import parse_id
 from runnel_trio._words import ago, counted, numbered, ranges
 from runnel_trio.constants import Overflow
