@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 import math
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Generic, TypeVar
 
 import attrs
@@ -44,6 +44,7 @@ from runnel_trio.constants import Overflow
 from runnel_trio.exceptions import (
     BrokerRefused,
     DeserializationError,
+    Misconfigured,
     NotReplicated,
     StreamFull,
 )
@@ -362,3 +363,35 @@ class Stream(Generic[R]):
         if looks == _PATIENT_LOOKS:
             report(logging.WARNING, "stream-full", stream=self.name, partition=number, partition_size=size)
         await trio.sleep(min(_LAST_LOOK, _FIRST_LOOK * 2 ** min(looks, 10)) * random.uniform(0.5, 1.0))
+
+
+def refuse_far(
+    broker: Broker,
+    stream: Stream[Any],
+    sinks: Collection[Stream[Any]],
+    counts: Mapping[str, int] | None = None,
+) -> None:
+    """Refuse an output stream whose partitions may be on other nodes of a cluster than those of its source.
+
+    Args:
+        broker: where they are.
+        stream: the source.
+        sinks: what is made of its events goes there.
+        counts: by stream, how many partitions one is about to have.
+
+    Raises:
+        Misconfigured: one has too few partitions.
+    """
+    about = counts or {}
+    wanted = about.get(stream.name, stream.partition_count)
+    for sink in sinks if broker.clustered else ():
+        if about.get(sink.name, sink.partition_count) < wanted:
+            advice = (
+                f"Give it {wanted} first: `runnel-trio stream repartition`"
+                if counts
+                else f"Declare it with partition_count={wanted}"
+            )
+            raise Misconfigured(
+                f"{sink!r} has fewer partitions than {stream!r}: on a cluster a dead letter is stored on the "
+                f"node of its event, in the partition of the same number. {advice}"
+            )

@@ -21,6 +21,7 @@ from trio.testing import MockClock, active_thread_count, wait_all_tasks_blocked
 from runnel_trio._broker._protocol import Batch, Broker, ProcessorSpec
 from runnel_trio._codec import Record
 from runnel_trio._event import Event, Origin, Partition
+from runnel_trio._operate._letters import Letter
 from runnel_trio._rules._cursor import ORIGIN, is_after
 from runnel_trio._stream import Stream
 from runnel_trio._traceback import users_frames
@@ -28,7 +29,7 @@ from runnel_trio._words import counted, described
 from runnel_trio.constants import ExceptionPolicy
 from runnel_trio.exceptions import DeserializationError, LeaseLost, Misconfigured
 from runnel_trio.interfaces import Middleware
-from runnel_trio.middleware._dead_letter import DeadLetterMiddleware, Letter
+from runnel_trio.middleware._dead_letter import DeadLetterMiddleware
 
 __all__ = ["BlockingWatch", "Outcome", "Probe", "Result", "Trial"]
 

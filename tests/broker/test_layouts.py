@@ -30,7 +30,7 @@ from runnel_trio._broker._protocol import (
 from runnel_trio._broker._redis import _keys
 from runnel_trio._broker._redis._broker import RedisBroker
 from runnel_trio._broker._redis._scripts import Plain
-from runnel_trio._operate._cursors import subscribe
+from runnel_trio._broker._subscription import subscribe
 from runnel_trio._rules._cursor import ORIGIN, lost
 from runnel_trio._rules._layout import Meta
 from runnel_trio.constants import Overflow

@@ -14,6 +14,7 @@ import trio
 
 from runnel_trio._app import App
 from runnel_trio._broker._protocol import Broker, ProcessorSpec
+from runnel_trio._broker._stages import stages
 from runnel_trio._cli._errors import Ended, Exit, concluded, print_out, tell
 from runnel_trio._cli._load import app_of, load, redirect
 from runnel_trio._cli._logging import configure
@@ -23,7 +24,7 @@ from runnel_trio._cli._resuming import Resuming
 from runnel_trio._cli._status import refuse_missing
 from runnel_trio._cli._streams import is_terminal
 from runnel_trio._operate._alike import alike
-from runnel_trio._operate._cursors import PartitionReset, forget, numbers_of, stages, start_of
+from runnel_trio._operate._cursors import PartitionReset, forget, numbers_of, start_of
 from runnel_trio._operate._health import Typed
 from runnel_trio._processor import Processor
 from runnel_trio._words import counted, numbered, ranges

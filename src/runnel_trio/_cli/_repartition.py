@@ -24,8 +24,7 @@ from runnel_trio._kinds import redacted_text
 from runnel_trio._operate._alike import alike, reason
 from runnel_trio._operate._health import Typed
 from runnel_trio._operate._repartition import Progress, Repartition, Waiting
-from runnel_trio._processor import refuse_far
-from runnel_trio._stream import Stream
+from runnel_trio._stream import Stream, refuse_far
 from runnel_trio._words import counted, numbered
 
 __all__ = ["repartition"]
@@ -87,7 +86,7 @@ async def _refuse_far(app: App, broker: Broker, found: Stream[Any], count: int) 
                 layouts = await broker.layouts(stream.code)
                 if layouts is not None:
                     stream.adopt(layouts.current)
-            refuse_far(broker, processor, {found.name: count})
+            refuse_far(broker, processor.stream, processor.sinks, {found.name: count})
 
 
 async def _say(change: Repartition, shown: _Shown) -> None:

@@ -10,7 +10,7 @@ import attrs
 from runnel_trio._cli._errors import tell
 from runnel_trio._kinds import redacted_text
 from runnel_trio._operate._alike import alike, reason
-from runnel_trio._operate._cursors import Quarantined
+from runnel_trio._operate._standing import Quarantined
 from runnel_trio._processor import Processor
 from runnel_trio._words import counted, numbered
 

@@ -17,7 +17,7 @@ import click
 import trio
 
 from runnel_trio._app import App
-from runnel_trio._broker._protocol import CommitOutcome, ProcessorSpec
+from runnel_trio._broker._protocol import ProcessorSpec
 from runnel_trio._cli._errors import Ended, Exit, concluded
 from runnel_trio._cli._keys import ESCAPE, Keys
 from runnel_trio._cli._load import redirect
@@ -25,9 +25,9 @@ from runnel_trio._cli._options import Command, common
 from runnel_trio._cli._screen import STYLES, History, Line, screen
 from runnel_trio._cli._status import app_or_name, looked_over, max_age, of_app, refuse_missing
 from runnel_trio._cli._streams import is_terminal
-from runnel_trio._operate._cursors import pause, quarantined, stages
 from runnel_trio._operate._health import LIMITS, Limits
 from runnel_trio._operate._overview import Overview, ProcessorView
+from runnel_trio._operate._standing import pause, resume
 from runnel_trio._words import counted, ranges
 from runnel_trio.exceptions import Misconfigured
 
@@ -189,13 +189,8 @@ class _Top:
         await self._look()
 
     async def _resume(self) -> None:
-        spec, broker = self._spec(), self._broker
-        place = (await stages(broker, spec))[0]
-        done = [
-            found.partition
-            for found in await quarantined(broker, spec, None)
-            if await broker.resume(place, found.stored, skip=False) is CommitOutcome.COMMITTED
-        ]
+        spec = self._spec()
+        done = [found.partition for found in await resume(self._broker, spec)]
         self._told = f"Resumed for {spec.name}: {_partitions(spec, done)}."
         await self._look()
 

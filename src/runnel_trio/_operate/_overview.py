@@ -28,8 +28,8 @@ from runnel_trio._broker._protocol import (
     Surveyed,
 )
 from runnel_trio._broker._seen import ENDINGS_KEPT
+from runnel_trio._broker._stages import reads
 from runnel_trio._kinds import legible
-from runnel_trio._operate._cursors import reads
 from runnel_trio._rules._cursor import ORIGIN, parse_id
 from runnel_trio._words import counted
 from runnel_trio.constants import Overflow

@@ -25,10 +25,10 @@ import attrs
 import trio
 
 from runnel_trio._broker._protocol import Broker, Ending, ProcessorSpec
-from runnel_trio._operate._cursors import subscribe
-from runnel_trio._processor import Processor, refuse_far
+from runnel_trio._broker._subscription import subscribe
+from runnel_trio._processor import Processor
 from runnel_trio._scopes import helpers, holds_cancellation, quitting
-from runnel_trio._stream import Stream
+from runnel_trio._stream import Stream, refuse_far
 from runnel_trio._telemetry import Tally, report
 from runnel_trio._traceback import note
 from runnel_trio._words import described
@@ -260,7 +260,7 @@ class Worker:
             layouts = await subscribe(self.broker, stream.code, self._names(stream), self.counts)
             stream.adopt(layouts.current)
         for processor in self.processors:  # by the counts that the server has
-            refuse_far(self.broker, processor)
+            refuse_far(self.broker, processor.stream, processor.sinks)
 
     def _names(self, stream: Stream[Any]) -> list[str]:
         return sorted({x.name for x in (*self.processors, *self.declared) if x.stream is stream})

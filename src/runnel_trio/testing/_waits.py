@@ -12,8 +12,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from runnel_trio._app import App
 from runnel_trio._broker._protocol import Broker, ProcessorSpec
+from runnel_trio._broker._stages import stages
 from runnel_trio._names import name_of
-from runnel_trio._operate._cursors import stages
 from runnel_trio._processor import Processor
 from runnel_trio._rules._schedule import Crontab
 from runnel_trio._words import counted

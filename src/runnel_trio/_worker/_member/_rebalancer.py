@@ -27,7 +27,7 @@ import attrs
 import trio
 
 from runnel_trio._broker._protocol import Acquired, Broker, Entry, Held, Lease, ProcessorSpec, Quarantine
-from runnel_trio._operate._cursors import tell_of_loss
+from runnel_trio._broker._subscription import tell_of_loss
 from runnel_trio._processor import Processor
 from runnel_trio._rules._assignment import assign
 from runnel_trio._rules._cursor import ORIGIN, heal_entries_read, lost
