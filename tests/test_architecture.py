@@ -20,7 +20,7 @@ LEVELS = {
     "_codec": 2, "_event": 2, "_discovery": 2,
     "_broker": 3,
     "_numbering": 3, "_outgoing": 3.5, "_stream": 4, "_sending": 4,
-    "_operate": 4.5, "middleware": 5, "_trial": 5.5, "_processor": 6, "_handlers": 5.5, "_worker._member._backlog": 5, "_worker._member._trust": 5,
+    "_operate": 4.5, "operating": 5, "middleware": 5, "_trial": 5.5, "_processor": 6, "_handlers": 5.5, "_worker._member._backlog": 5, "_worker._member._trust": 5,
     "_worker._member._caution": 6, "_worker._member._meter": 6, "_worker._member._source": 7, "_worker._member._seat": 6, "_worker._member._resync": 7, "_worker._member._unowned": 7,
     "_worker._heartbeat": 7, "_worker._last_word": 7, "_worker._leadership": 8, "_worker._background": 9,
     "_worker._member._events": 8, "_worker._member._measured": 8, "tracing": 7,

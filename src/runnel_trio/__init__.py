@@ -38,6 +38,7 @@ from runnel_trio._codec import Record as Record
 from runnel_trio._event import Event as Event
 from runnel_trio._event import Partition as Partition
 from runnel_trio._operate._cursors import PartitionReset as PartitionReset
+from runnel_trio._operate._operator import Operator as Operator
 from runnel_trio._operate._standing import Quarantined as Quarantined
 from runnel_trio._processor import Processor as Processor
 from runnel_trio._stream import Stream as Stream
@@ -83,6 +84,7 @@ __all__ = [
     "Middleware",
     "Misconfigured",
     "NotReplicated",
+    "Operator",
     "Overflow",
     "Partition",
     "PartitionReset",

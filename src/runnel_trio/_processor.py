@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
@@ -28,7 +26,7 @@ from runnel_trio.middleware._dead_letter import DeadLetterMiddleware
 if TYPE_CHECKING:
     from runnel_trio._trial import Trial
 
-__all__ = ["Alone", "Processor", "chosen", "refuse_foreign"]
+__all__ = ["Alone", "Processor", "chosen", "letters_of", "refuse_foreign"]
 
 R = TypeVar("R", bound=Record)
 
@@ -246,9 +244,8 @@ class Processor(Generic[R]):
             >>> trio.run(main)
             ([0, 1], [0, 1])
         """
-        who = by if by is not None else f"{getpass.getuser()}@{socket.gethostname()}"
         async with self.stream.connect(self.stream) as broker:
-            return await pause(broker, self.spec, partitions, reason, who)
+            return await pause(broker, self.spec, partitions, reason, by)
 
     async def forget(self) -> int:
         """Delete what the server keeps of the processor: cursors, leases, quarantines, members.
@@ -302,15 +299,9 @@ class Processor(Generic[R]):
             StreamFull: there is no room for a dead letter; that partition and those behind it stand still.
             BrokerUnavailable: the server cannot be reached.
         """
-        letters = self._letters() if dead_letter else None
+        letters = letters_of(self) if dead_letter else None
         async with self.stream.connect(self.stream).looking() as broker:
             return await resume(broker, self.spec, standing, skip=skip, letters=letters)
-
-    def _letters(self) -> DeadLetters:
-        for link in self.middleware:
-            if isinstance(link, DeadLetterMiddleware):
-                return link.store
-        raise Misconfigured(f"{self!r} has no DeadLetterMiddleware that could store dead letters")
 
     @property
     def spec(self) -> ProcessorSpec:
@@ -319,6 +310,18 @@ class Processor(Generic[R]):
 
     def __repr__(self) -> str:
         return f"<Processor {self.stream.spec.app}.{self.stream.name}/{self.name}>"
+
+
+def letters_of(processor: Processor[Any]) -> DeadLetters:
+    """Its dead letters.
+
+    Raises:
+        Misconfigured: it makes none.
+    """
+    for link in processor.middleware:
+        if isinstance(link, DeadLetterMiddleware):
+            return link.store
+    raise Misconfigured(f"{processor!r} has no DeadLetterMiddleware: what fails there makes no dead letters")
 
 
 def refuse_foreign(app: str, streams: Mapping[str, Stream[Any]], stream: Any) -> None:

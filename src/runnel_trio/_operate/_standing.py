@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import socket
 from collections.abc import Collection
 from datetime import UTC, datetime
 
@@ -71,9 +73,14 @@ async def quarantined(
 
 
 async def pause(
-    broker: Broker, processor: ProcessorSpec, partitions: Collection[int] | None, reason: str, by: str
+    broker: Broker,
+    processor: ProcessorSpec,
+    partitions: Collection[int] | None,
+    reason: str = "",
+    by: str | None = None,
 ) -> list[int]:
     """See `Processor.pause`."""
+    who = by if by is not None else f"{getpass.getuser()}@{socket.gethostname()}"
     await subscribe(broker, processor.stream, [processor.name])
     place = (await stages(broker, processor))[0]
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -86,7 +93,7 @@ async def pause(
             error=reason,
             traceback="",
             time=now,
-            member=by,
+            member=who,
         )
         for number in numbers_of(place, partitions)
     ]
