@@ -34,7 +34,7 @@ from runnel_trio._stream import Stream
 from runnel_trio._words import counted
 from runnel_trio._worker._alone import alone
 from runnel_trio._worker._member._events import Events
-from runnel_trio._worker._worker import Worker, beside
+from runnel_trio._worker._worker import Worker, running_beside
 from runnel_trio.constants import ExceptionPolicy, Overflow
 from runnel_trio.exceptions import BrokerUnavailable, Misconfigured
 from runnel_trio.interfaces import Middleware, Serializer
@@ -211,7 +211,7 @@ class App(Registry):
         }  # fmt: skip
         options = {name: self.settings.resolve(name, value) for name, value in given.items()}
         refuse_foreign(self.name, self.streams, stream)
-        tested = partial(alone, self._shared, self.settings, self.streams)
+        tested = partial(alone, self._shared.private, self.settings, self.streams)
         links = tuple(middleware or ())
 
         def register(function: Callable[[Events[R]], Awaitable[None]]) -> Processor[R]:
@@ -268,7 +268,7 @@ class App(Registry):
         Raises:
             As `run`. What a processor raises under HALT cancels the body, and is raised.
         """
-        async with beside(partial(self.run, processors=processors)) as worker:
+        async with running_beside(partial(self.run, processors=processors)) as worker:
             yield worker
 
     @asynccontextmanager
@@ -287,10 +287,12 @@ class App(Registry):
     async def operator(self) -> AsyncIterator[Operator]:
         """Look at the app on its server, and act on it, as the command line does: for programs of your own.
 
-        The connection is held for the body. Nothing is run, and nothing changed but by what you call.
+        The connection is held for the body. Nothing is run, and nothing changed but by what you call. It
+        knows the processors that are declared by now: call `discover` before, where files of ``autodiscover``
+        have some.
 
         Raises:
-            Misconfigured: the server will not do, or a file that ``autodiscover`` names cannot be used.
+            Misconfigured: the server will not do.
             BrokerUnavailable: the server cannot be reached.
 
         Cancellation: leaves the body as any block; the connection is closed.
@@ -307,7 +309,6 @@ class App(Registry):
             >>> trio.run(main)
             shop: the server knows no stream of app 'shop': are name and server right?
         """
-        self.discover()
         processors = {
             name: Operated(stream=x.stream, name=name, sinks=x.sinks, letters=partial(letters_of, x))
             for name, x in self.processors.items()

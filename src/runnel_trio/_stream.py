@@ -22,8 +22,8 @@ from typing import Any, Generic, TypeVar
 import attrs
 import trio
 
+from runnel_trio._broker._connection import Connection, Declarable
 from runnel_trio._broker._protocol import SEALED, Batch, Broker, StreamSpec
-from runnel_trio._broker._shared import Connection, Declarable
 from runnel_trio._codec import DecodeError, Record, RecordCodec, foreign
 from runnel_trio._event import Event
 from runnel_trio._numbering import Numbering, key_function

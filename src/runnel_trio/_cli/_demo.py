@@ -14,7 +14,7 @@ import trio
 
 from runnel_trio._cli._errors import Ended, Exit, concluded, print_out
 from runnel_trio._cli._progress import ERASE
-from runnel_trio._cli._signals import obeyed
+from runnel_trio._cli._signals import handling_signals
 from runnel_trio._cli._streams import is_terminal
 from runnel_trio._scopes import helpers
 from runnel_trio._words import counted
@@ -74,7 +74,7 @@ class _Demo:
 
     async def run(self) -> int:
         """Run it to its end, or until a signal."""
-        with obeyed(self._stop, self._stop), self._scope:
+        with handling_signals(self._stop, self._stop), self._scope:
             async with helpers() as nursery:
                 nursery.start_soon(self._live)
                 await self.replay.run(self._ready.set)

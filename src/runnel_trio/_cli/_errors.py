@@ -40,6 +40,7 @@ __all__ = [
     "Ended",
     "Exit",
     "Unwritable",
+    "blaming_arguments",
     "concluded",
     "ended",
     "flushed",
@@ -203,6 +204,19 @@ def concluded(command: Callable[[], int], *, show_all: bool) -> int:
         whole = show_all or isinstance(blamed, InternalError)
         _report(end.text, told(blamed, whole=whole) if blamed else "")
         return end.code
+
+
+@contextmanager
+def blaming_arguments() -> Iterator[None]:
+    """What is misconfigured in the block is wrong with the command line.
+
+    Raises:
+        Ended: it is.
+    """
+    try:
+        yield
+    except Misconfigured as error:
+        raise Ended(Exit.USAGE, str(error)) from error
 
 
 def ended(error: BaseException) -> Ended:

@@ -20,7 +20,7 @@ from runnel_trio._cli._options import Command, common
 from runnel_trio._cli._reload import check_extra
 from runnel_trio._cli._streams import is_terminal
 from runnel_trio._cli._supervisor import Supervisor
-from runnel_trio._http._probes import Place
+from runnel_trio._http._probes import BindAddress
 from runnel_trio.settings import Settings
 
 __all__ = ["run"]
@@ -89,15 +89,15 @@ def run(**given: Any) -> int:
 
     def command() -> int:
         if typed.only_check:
-            return _checked(typed)
+            return _check(typed)
         if typed.leash is None and (typed.workers is not None or typed.reload):
-            return _supervised(typed)
-        return _worked(typed)
+            return _supervise(typed)
+        return _run_worker(typed)
 
     return concluded(command, show_all=typed.show_all)
 
 
-def _worked(given: _Given) -> int:
+def _run_worker(given: _Given) -> int:
     leash = None if given.leash is None else Leash.take(given.leash)
     app = load(given.target, App)
     discover(app)
@@ -113,20 +113,20 @@ def _worked(given: _Given) -> int:
         remarks=leash is None or leash.number == 1,
     )
     if leash is not None:
-        _worker_process.shared_server(app, leash)
-    return trio.run(_worker_process.run, app, chosen, leash, _place(given, leash))
+        _worker_process.share_server(app, leash)
+    return trio.run(_worker_process.run, app, chosen, leash, _address(given, leash))
 
 
-def _place(given: _Given, leash: Leash | None) -> Place | None:
+def _address(given: _Given, leash: Leash | None) -> BindAddress | None:
     """Where this worker serves its pages; one that replaces another waits until its port is free."""
     if given.metrics_port is None:
         return None
     if leash is None or given.metrics_port == 0:
-        return Place(given.metrics_host, given.metrics_port)
-    return Place(given.metrics_host, given.metrics_port + leash.number - 1, patient=True)
+        return BindAddress(given.metrics_host, given.metrics_port)
+    return BindAddress(given.metrics_host, given.metrics_port + leash.number - 1, patient=True)
 
 
-def _supervised(given: _Given) -> int:
+def _supervise(given: _Given) -> int:
     if given.reload:
         check_extra()
     settings = Settings()
@@ -164,7 +164,7 @@ def _arguments(given: _Given) -> list[str]:
     return [given.target, *arguments, *(["--traceback"] if given.show_all else [])]
 
 
-def _checked(given: _Given) -> int:
+def _check(given: _Given) -> int:
     if given.workers is not None and given.workers > 1 and (given.redis_url or "").startswith("memory://"):
         raise Ended(Exit.CONFIG, "memory:// is inside of one process, and --workers makes several")
     return check(given.target, given.processors, redis_url=given.redis_url, embedded=given.embedded)

@@ -33,7 +33,7 @@ from runnel_trio._cli._child import Backoff, Child
 from runnel_trio._cli._errors import Exit
 from runnel_trio._cli._leash import HERE
 from runnel_trio._cli._reload import changes
-from runnel_trio._cli._signals import hangups, obeyed
+from runnel_trio._cli._signals import handling_signals, hangups
 from runnel_trio._scopes import helpers
 from runnel_trio._telemetry import logger, report
 from runnel_trio._words import counted
@@ -105,7 +105,7 @@ class Supervisor:
         """
         self._slots = [_Slot(number) for number in range(1, self.workers + 1)]
         with (
-            obeyed(self._stop, self._abort, self._kill),
+            handling_signals(self._stop, self._abort, self._kill),
             _thrown_away() as self._directory,
         ):
             async with trio.open_nursery() as self._nursery:

@@ -14,14 +14,14 @@ import trio
 from runnel_trio._app import App
 from runnel_trio._cli._errors import Ended, Exit
 from runnel_trio._cli._leash import ABORT, GONE, HERE, READY, Leash
-from runnel_trio._cli._signals import obeyed
-from runnel_trio._http._probes import Place, served
+from runnel_trio._cli._signals import handling_signals
+from runnel_trio._http._probes import BindAddress, serving
 from runnel_trio._kinds import redacted
 from runnel_trio._telemetry import logger, report
 from runnel_trio._worker._worker import Worker
 from runnel_trio.exceptions import Misconfigured
 
-__all__ = ["chosen", "run", "settle_heap", "shared_server"]
+__all__ = ["chosen", "run", "settle_heap", "share_server"]
 
 #: Python's own measure for when all of the heap is gone through.
 _USUAL = 10
@@ -97,7 +97,7 @@ class _Running:
 
 
 async def run(
-    app: App, processors: Collection[str], leash: Leash | None = None, place: Place | None = None
+    app: App, processors: Collection[str], leash: Leash | None = None, address: BindAddress | None = None
 ) -> int:
     """Run a worker until a signal, or until a processor raises under HALT.
 
@@ -105,7 +105,7 @@ async def run(
         app: whose.
         processors: names of those to run.
         leash: what ties it to a supervisor, if it has one.
-        place: where to serve metrics.
+        address: where to serve metrics.
 
     Returns:
         The exit code: 0 after a graceful end, 128 + the signal's number when a second one cut it short.
@@ -113,21 +113,21 @@ async def run(
     Raises:
         Exception: what the processor raised.
         BrokerUnavailable: there was no server when it started.
-        Ended: the port for metrics cannot be had.
+        Misconfigured: the port for metrics cannot be had.
     """
     running = _Running(app, sorted(processors), leash=leash)
     settle_heap()
-    led = nullcontext() if leash is None else leash.obeyed(running.heard)
-    with obeyed(running.drain, running.abort), led, running.scope:
-        async with served(app, place, lambda: running.worker):
+    words = nullcontext() if leash is None else leash.handling_words(running.heard)
+    with handling_signals(running.drain, running.abort), words, running.scope:
+        async with serving(app, address, lambda: running.worker):
             if leash is None:
                 await app.run(processors=processors, task_status=running)
             else:
-                await _led(app, processors, running, leash)
+                await _run_on_leash(app, processors, running, leash)
     return 128 + running.aborted if running.aborted else Exit.OK
 
 
-async def _led(app: App, processors: Collection[str], running: _Running, leash: Leash) -> None:
+async def _run_on_leash(app: App, processors: Collection[str], running: _Running, leash: Leash) -> None:
     """As `App.run`, and tell the supervisor when there is a server, and what it has to know."""
     url, settings = app.settings.redis_url, app.settings
     async with app.session():
@@ -143,7 +143,7 @@ async def _led(app: App, processors: Collection[str], running: _Running, leash: 
         await app.run(processors=processors, task_status=running)
 
 
-def shared_server(app: App, leash: Leash) -> None:
+def share_server(app: App, leash: Leash) -> None:
     """Have all workers of a supervisor use one server.
 
     Raises:

@@ -21,7 +21,7 @@ from runnel_trio._telemetry import report
 from runnel_trio._words import described
 from runnel_trio.exceptions import Misconfigured
 
-__all__ = ["Answer", "Pages", "check_extra", "listening"]
+__all__ = ["Answer", "Pages", "check_extra", "listen"]
 
 #: Bytes of a request, its head and what comes behind it.
 _LARGEST = 8192
@@ -55,7 +55,7 @@ def check_extra() -> None:
     _h11()
 
 
-async def listening(host: str, port: int) -> Sequence[trio.SocketListener]:
+async def listen(host: str, port: int) -> Sequence[trio.SocketListener]:
     """Open the port.
 
     Raises:

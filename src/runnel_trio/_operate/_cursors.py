@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import attrs
 
-from runnel_trio._broker._protocol import Broker, Membership, ProcessorSpec
+from runnel_trio._broker._protocol import Broker, Membership, ProcessorSpec, StreamSpec
 from runnel_trio._broker._stages import stages
 from runnel_trio._broker._subscription import subscribe
 from runnel_trio._rules._cursor import ORIGIN, parse_id
@@ -89,19 +89,17 @@ def start_of(start: str | datetime) -> bytes:
     return predecessor(b"%d-0" % max(0, since))
 
 
-def numbers_of(processor: ProcessorSpec, partitions: Collection[int] | None) -> list[int]:
+def numbers_of(stream: StreamSpec, partitions: Collection[int] | None) -> list[int]:
     """Checked numbers of partitions; all by default.
 
     Raises:
         Misconfigured: there is no such partition.
     """
-    count = processor.stream.partition_count
+    count = stream.partition_count
     chosen = sorted(set(range(count) if partitions is None else partitions))
     for number in chosen:
         if not 0 <= number < count:
-            raise Misconfigured(
-                f"{processor.stream.name} has no partition {number}: they are 0 to {count - 1}"
-            )
+            raise Misconfigured(f"{stream.name} has no partition {number}: they are 0 to {count - 1}")
     return chosen
 
 
@@ -118,9 +116,9 @@ async def reset(
     cursor = start_of(start)
     await broker.declare(processor.stream, dry_run=dry_run)
     places = await stages(broker, processor)
-    numbers = {places[0]: numbers_of(places[0], partitions)}
+    numbers = {places[0]: numbers_of(places[0].stream, partitions)}
     if partitions is None:  # those that it is going to read as well
-        numbers |= {place: numbers_of(place, None) for place in places[1:]}
+        numbers |= {place: numbers_of(place.stream, None) for place in places[1:]}
     if not force and not dry_run:
         _refuse_if_alive(processor, await broker.look(places[0]))
     done = [

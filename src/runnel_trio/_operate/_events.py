@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
@@ -37,8 +37,8 @@ async def stored(
     follow: bool = False,
 ) -> AsyncIterator[AsyncIterator[Event]]:
     """See `Operator.events`; ``start`` is a cursor, or ``b"$"`` for what comes from now on."""
-    look = _Look(broker, stream, partitions, keys)
-    async with aclosing(look.events(start, follow=follow)) as events:
+    parts = await _Look(broker, stream, partitions, keys).parts(start, follow=follow)
+    async with aclosing(_one_after_the_other(parts)) as events:
         yield events
 
 
@@ -56,7 +56,7 @@ class _Look:
     partitions: Collection[int] | None
     keys: Collection[Any] | None
 
-    async def events(self, start: bytes, *, follow: bool) -> AsyncGenerator[Event, None]:
+    async def parts(self, start: bytes, *, follow: bool) -> list[AsyncGenerator[Event, None]]:
         """What there is, first in the former partitions if there are any, and then what comes."""
         layouts = await self.broker.layouts(self.stream.spec) or Layouts(self.stream.spec)
         current = layouts.current
@@ -71,17 +71,14 @@ class _Look:
             parts.append(self._stored(current, positions))
         if follow:
             parts.append(self._coming(current, positions))
-        for part in parts:
-            async with aclosing(part):
-                async for event in part:
-                    yield event
+        return parts
 
     def _numbers(self, layout: StreamSpec, current: StreamSpec | None = None) -> list[int]:
         """The partitions to look at; in a former layout those that it has of the ones that are asked for."""
         asked = self.partitions
         if current is not None and asked is not None:
             asked = [x for x in asked if x < layout.partition_count]
-        numbers = numbers_of(ProcessorSpec(stream=layout, name=""), asked)
+        numbers = numbers_of(layout, asked)
         if self.keys is None:
             return numbers
         homes = {int(self.stream.hasher(key)) % layout.partition_count for key in self.keys}
@@ -132,6 +129,13 @@ class _Look:
             return self.stream.key_of(event.record()) in self.keys
         except DeserializationError:
             return True
+
+
+async def _one_after_the_other(parts: Iterable[AsyncGenerator[Event, None]]) -> AsyncGenerator[Event, None]:
+    for part in parts:
+        async with aclosing(part):
+            async for event in part:
+                yield event
 
 
 def _in_order(found: Mapping[int, Sequence[Entry]]) -> Iterator[tuple[int, bytes, Sequence[bytes]]]:

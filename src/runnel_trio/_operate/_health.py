@@ -274,7 +274,7 @@ def _of_stream(view: Overview, stream: StreamView, limits: Limits, typed: Typed)
 def _of_processor(
     view: Overview, processor: ProcessorView, limits: Limits, typed: Typed
 ) -> Iterator[Trouble]:
-    where, still = f"{processor.stream}/{processor.name}", processor.standing()
+    where, still = processor.full_name, processor.standing()
     if paused := [x for x in still if x.is_paused]:
         yield _still(view, "paused", where, paused, typed.resume(processor.name, _numbers(paused)))
     if failed := [x for x in still if x.quarantine and not x.is_paused]:

@@ -71,6 +71,17 @@ class Letter:
     fields: tuple[bytes, ...]
     layout: int = 1
 
+    @property
+    def id(self) -> str:
+        """What it is called on the command line: ``PARTITION/ID``."""
+        return f"{self.partition}/{self.xid}"
+
+    @property
+    def data(self) -> dict[str, str]:
+        """Its fields as text; what is no UTF-8 is escaped."""
+        text = [part.decode(errors="backslashreplace") for part in self.fields]
+        return dict(zip(text[::2], text[1::2], strict=True))
+
 
 @attrs.frozen(eq=False)
 class DeadLetters:

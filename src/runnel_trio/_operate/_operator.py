@@ -213,7 +213,7 @@ class Operator:
             Misconfigured: there is no such processor or partition.
         """
         stage = (await stages(self._broker, await self._spec(processor)))[0]
-        return numbers_of(stage, numbers)
+        return numbers_of(stage.stream, numbers)
 
     async def positions(self, processor: str, partitions: Collection[int] | None = None) -> list[Position]:
         """How far a processor is in each partition, in those that it reads next as well.
@@ -379,8 +379,11 @@ class Operator:
             whole = {f"{x.stream.name}/{x.name}": x for x in self._processors.values()}
             declared = whole.get(name)
             if declared is None:
+                there = f"it knows {', '.join(known)}" if known else "it knows none"
+                code = f"; the code has {', '.join(self._processors)}" if self._processors else ""
                 raise Misconfigured(
-                    f"app {self.app!r} has no processor {name!r}: {_listed([*known, *self._processors])}"
+                    f"the server has no cursor of {name} of app {self.app!r} (STREAM/PROCESSOR): "
+                    f"{there}{code}"
                 )
         found = await self._broker.declare(declared.stream.code, dry_run=not writes)
         declared.stream.adopt(found.current)

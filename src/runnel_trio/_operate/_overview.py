@@ -31,7 +31,7 @@ from runnel_trio._broker._seen import ENDINGS_KEPT
 from runnel_trio._broker._stages import reads
 from runnel_trio._kinds import legible
 from runnel_trio._rules._cursor import ORIGIN, parse_id
-from runnel_trio._words import counted
+from runnel_trio._words import ago, counted
 from runnel_trio.constants import Overflow
 
 __all__ = [
@@ -80,6 +80,20 @@ class MemberView:
     beat: int = 0
     expiry: float = math.inf
     overdue: float = 0.0
+
+    @property
+    def address(self) -> str:
+        """Its machine and process; its id where it did not say."""
+        return f"{self.host}:{self.pid}" if self.host else self.id
+
+    @property
+    def share(self) -> str:
+        """What it owns, and how far behind that is, in words."""
+        return f"{counted(self.partitions, 'partition')}  {self.lag:,} behind"
+
+    def up(self, now: float) -> str:
+        """For how long it is there, in words; empty where it did not say."""
+        return "" if self.since is None else f"up {ago(max(0.0, now - self.since))}"
 
 
 @attrs.frozen(kw_only=True)
@@ -135,6 +149,11 @@ class ProcessorView:
     acknowledged: int
     layout: int = 1
     waiting: int = 0
+
+    @property
+    def full_name(self) -> str:
+        """As it is told: ``stream/processor``."""
+        return f"{self.stream}/{self.name}"
 
     @property
     def lag(self) -> int:

@@ -39,9 +39,9 @@ async def positions(
 ) -> list[Position]:
     """See `Operator.positions`."""
     first, *later = await stages(broker, processor)
-    found = await _positions_in(broker, first, numbers_of(first, partitions))
+    found = await _positions_in(broker, first, numbers_of(first.stream, partitions))
     for stage in later if partitions is None else ():
-        found += await _positions_in(broker, stage, numbers_of(stage, None))
+        found += await _positions_in(broker, stage, numbers_of(stage.stream, None))
     return found
 
 

@@ -68,7 +68,7 @@ async def quarantined(
 ) -> list[Quarantined]:
     """See `Processor.quarantined`."""
     place = (await stages(broker, processor))[0]
-    found = await broker.quarantined(place, numbers_of(place, partitions))
+    found = await broker.quarantined(place, numbers_of(place.stream, partitions))
     return [Quarantined.of(why) for why in found if why is not None]
 
 
@@ -95,7 +95,7 @@ async def pause(
             time=now,
             member=who,
         )
-        for number in numbers_of(place, partitions)
+        for number in numbers_of(place.stream, partitions)
     ]
     done = await broker.pause(place, whys)
     return [why.partition for why, paused in zip(whys, done, strict=True) if paused]

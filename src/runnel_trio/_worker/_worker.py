@@ -42,7 +42,7 @@ from runnel_trio._worker._succession import Succession
 from runnel_trio.metrics import Metrics
 from runnel_trio.settings import Settings
 
-__all__ = ["Worker", "beside"]
+__all__ = ["Worker", "running_beside"]
 
 
 @cache
@@ -289,7 +289,7 @@ class _Run(Protocol):
 
 
 @asynccontextmanager
-async def beside(run: _Run) -> AsyncIterator[Worker]:
+async def running_beside(run: _Run) -> AsyncIterator[Worker]:
     """A worker beside the body of an ``async with``, stopped at its end.
 
     What ends the worker cancels the body, and is raised in place of that. The body's own error wins, and

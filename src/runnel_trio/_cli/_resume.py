@@ -10,6 +10,7 @@ import attrs
 from runnel_trio._cli._errors import tell
 from runnel_trio._kinds import redacted_text
 from runnel_trio._operate._alike import alike, reason
+from runnel_trio._operate._operator import Operator
 from runnel_trio._operate._standing import Quarantined
 from runnel_trio._processor import Processor
 from runnel_trio._words import counted, numbered
@@ -25,11 +26,13 @@ class Resuming:
     """One `resume`.
 
     Attributes:
-        processor: whose partitions go on.
+        operator: lets them go on.
+        processor: whose partitions do.
         skip: without what failed.
         dead_letter: which becomes dead letters.
     """
 
+    operator: Operator
     processor: Processor[Any]
     skip: bool = attrs.field(kw_only=True)
     dead_letter: bool = attrs.field(kw_only=True)
@@ -49,7 +52,9 @@ class Resuming:
         changed: list[Quarantined] = []
         try:
             for why in group:
-                there = await self.processor.resume([why], skip=self.skip, dead_letter=self.dead_letter)
+                there = await self.operator.resume(
+                    self.processor.name, [why], skip=self.skip, dead_letter=self.dead_letter
+                )
                 (done if there else changed).append(why)
         finally:  # what was done is told, also when the server went away in the middle of it
             if done:
