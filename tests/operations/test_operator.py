@@ -61,11 +61,11 @@ class Shop:
 
 
 @pytest.fixture
-def shop(autojump_clock: MockClock) -> Shop:
+def shop() -> Shop:
     return Shop()
 
 
-async def test_looking_declares_nothing(shop: Shop) -> None:
+async def test_looking_declares_nothing(autojump_clock: MockClock, shop: Shop) -> None:
     async with shop.app.operator() as op, shop.elsewhere.operator() as stranger:
         assert op.server == stranger.server
         (trouble,) = troubles(await op.overview())
@@ -79,7 +79,9 @@ async def test_looking_declares_nothing(shop: Shop) -> None:
         assert await stranger.streams() == []
 
 
-async def test_positions_tell_what_is_behind_and_what_nobody_has_begun(shop: Shop) -> None:
+async def test_positions_tell_what_is_behind_and_what_nobody_has_begun(
+    autojump_clock: MockClock, shop: Shop
+) -> None:
     async with shop.app.operator() as op:
         await shop.send(range(20))
         found = await op.positions("book")
@@ -92,7 +94,9 @@ async def test_positions_tell_what_is_behind_and_what_nobody_has_begun(shop: Sho
 
 
 @pytest.mark.parametrize("name", ["book", "orders/book"])
-async def test_a_processor_is_named_as_in_the_code_or_as_status_shows_it(shop: Shop, name: str) -> None:
+async def test_a_processor_is_named_as_in_the_code_or_as_status_shows_it(
+    autojump_clock: MockClock, shop: Shop, name: str
+) -> None:
     async with shop.app.operator() as op:
         await shop.send(range(8))
         assert (await op.processor(name)).name == "book"
@@ -104,7 +108,7 @@ async def test_a_processor_is_named_as_in_the_code_or_as_status_shows_it(shop: S
         assert await op.forget(name) == 4
 
 
-async def test_one_that_only_the_server_knows_needs_no_code(shop: Shop) -> None:
+async def test_one_that_only_the_server_knows_needs_no_code(autojump_clock: MockClock, shop: Shop) -> None:
     async with shop.app.worker(), shop.elsewhere.operator() as op:
         await shop.send([1, 2])
         (processor,) = (await op.overview()).processors
@@ -119,7 +123,9 @@ async def test_one_that_only_the_server_knows_needs_no_code(shop: Shop) -> None:
             await op.forget("orders/book")
 
 
-async def test_a_name_that_is_none_is_refused_and_makes_nothing(shop: Shop) -> None:
+async def test_a_name_that_is_none_is_refused_and_makes_nothing(
+    autojump_clock: MockClock, shop: Shop
+) -> None:
     async with shop.app.operator() as op, shop.elsewhere.operator() as stranger:
         await shop.send([1])
         for name in ("totals", "orders/totals"):
@@ -142,7 +148,7 @@ async def test_a_name_that_is_none_is_refused_and_makes_nothing(shop: Shop) -> N
         assert [x.name for x in (await op.overview()).processors] == ["book"]
 
 
-async def test_what_failed_becomes_a_letter_and_comes_back(shop: Shop) -> None:
+async def test_what_failed_becomes_a_letter_and_comes_back(autojump_clock: MockClock, shop: Shop) -> None:
     async with shop.app.worker(), shop.app.operator() as op:
         await shop.send([7], key="bad")
         await trio.sleep(5)
@@ -159,7 +165,7 @@ async def test_what_failed_becomes_a_letter_and_comes_back(shop: Shop) -> None:
         assert await op.letters("book") == []
 
 
-async def test_events_come_by_their_ids_and_of_some_keys_alone(shop: Shop) -> None:
+async def test_events_come_by_their_ids_and_of_some_keys_alone(autojump_clock: MockClock, shop: Shop) -> None:
     async def numbers(**which: Any) -> list[int]:
         async with op.events("orders", **which) as events:
             return [event.record().n async for event in events]
@@ -179,7 +185,9 @@ async def test_events_come_by_their_ids_and_of_some_keys_alone(shop: Shop) -> No
         assert await numbers(keys=["b"]) == [1, 4, 7, 10, 12]
 
 
-async def test_events_are_followed_until_the_block_is_left(shop: Shop, nursery: trio.Nursery) -> None:
+async def test_events_are_followed_until_the_block_is_left(
+    autojump_clock: MockClock, shop: Shop, nursery: trio.Nursery
+) -> None:
     async with shop.app.operator() as op:
         await shop.send([1])
         async with op.events("orders", "$", follow=True) as events:
@@ -188,7 +196,7 @@ async def test_events_are_followed_until_the_block_is_left(shop: Shop, nursery: 
     assert sorted(event.record().n for event in found) == [2, 3]
 
 
-async def test_a_change_of_partitions_is_waited_for(shop: Shop) -> None:
+async def test_a_change_of_partitions_is_waited_for(autojump_clock: MockClock, shop: Shop) -> None:
     told: list[int] = []
     async with shop.app.worker(), shop.app.operator() as op:
         await shop.send(range(50))
@@ -201,7 +209,9 @@ async def test_a_change_of_partitions_is_waited_for(shop: Shop) -> None:
     assert sorted(shop.seen) == list(range(50))
 
 
-async def test_a_misfit_is_no_partition(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_misfit_is_no_partition(
+    autojump_clock: MockClock, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def survey(*_: Any) -> list[Surveyed]:
         return [Surveyed(number=0, misfits=[Misfit("test:0:orders:log", "string", "stream")])]
 
@@ -211,7 +221,7 @@ async def test_a_misfit_is_no_partition(shop: Shop, monkeypatch: pytest.MonkeyPa
             await op.survey("orders")
 
 
-async def test_it_says_what_it_is(shop: Shop) -> None:
+async def test_it_says_what_it_is(autojump_clock: MockClock, shop: Shop) -> None:
     async with shop.app.operator() as op:
         assert repr(op) == "<Operator of test>"
         before = op.wall()
