@@ -34,7 +34,7 @@ from runnel_trio import _early as early
 from runnel_trio._cli._completion import completion
 from runnel_trio._cli._dead_letters import dead_letters
 from runnel_trio._cli._demo import demo
-from runnel_trio._cli._errors import Exit, Unwritable, flushed, tell, unwritten, written
+from runnel_trio._cli._errors import Exit, Unwritable, flush, tell, tell_unwritable, writing
 from runnel_trio._cli._init import init
 from runnel_trio._cli._inspect import inspect
 from runnel_trio._cli._processor import processor
@@ -55,11 +55,11 @@ class _Written(click.Group):
     """What click prints itself, ``--help`` for one, ends as what commands print: by `Unwritable`."""
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
-        with written():
+        with writing():
             return super().make_context(*args, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
-        with written():
+        with writing():
             return super().invoke(ctx)
 
 
@@ -95,7 +95,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     """
     early.begun()
     prepare()
-    code = flushed(_status(args))
+    code = flush(_status(args))
     if args is None:
         early.stand_by()
     sys.exit(code)
@@ -115,7 +115,7 @@ def _status(args: Sequence[str] | None) -> int:
     except OSError:  # the line that click ends after a ^C
         return Exit.INTERRUPTED
     except Unwritable as end:
-        return unwritten(end)
+        return tell_unwritable(end)
     except BaseExceptionGroup as group:
         if group.subgroup(KeyboardInterrupt) is None:
             raise

@@ -13,7 +13,7 @@ import click
 import trio
 
 from runnel_trio._app import App
-from runnel_trio._cli._errors import Ended, Exit, concluded, tell
+from runnel_trio._cli._errors import Ended, Exit, conclude, tell
 from runnel_trio._cli._load import app_of, discover, load, redirect
 from runnel_trio._cli._logging import configure
 from runnel_trio._cli._options import Command, common, typed_server
@@ -87,7 +87,7 @@ def command(
                 about = Target(app=app, found=found, name=named, argument=target or "", commands=typed)
                 return _call(function, about, given)
 
-            return concluded(body, show_all=show_all)
+            return conclude(body, show_all=show_all)
 
         own = vars(run).pop("__click_params__", [])
         made = common(run)

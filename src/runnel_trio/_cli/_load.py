@@ -47,7 +47,7 @@ def load(target: str, kind: type[T]) -> T:
         raise _unusable(f"{target!r} is a path: write {module_name}:{path or kind.__name__.lower()}")
     if not _MODULE.fullmatch(module_name):
         raise _unusable(f"{target!r} cannot be read: write MODULE:NAME, as in shop.orders:app")
-    module = _imported(module_name)
+    module = _import(module_name)
     there = _candidates(module, kind)
     if not path:
         raise _unusable(f"{target!r} names no {kind.__name__} in that module. {there}")
@@ -62,7 +62,7 @@ def load(target: str, kind: type[T]) -> T:
     return found
 
 
-def _imported(name: str) -> ModuleType:
+def _import(name: str) -> ModuleType:
     here = os.getcwd()
     if here not in sys.path:
         sys.path.insert(0, here)

@@ -12,7 +12,7 @@ import trio
 from runnel_trio._app import App
 from runnel_trio._cli import _worker_process
 from runnel_trio._cli._check import check
-from runnel_trio._cli._errors import Ended, Exit, concluded, tell
+from runnel_trio._cli._errors import Ended, Exit, conclude, tell
 from runnel_trio._cli._leash import Leash
 from runnel_trio._cli._load import discover, load, redirect
 from runnel_trio._cli._logging import configure
@@ -94,7 +94,7 @@ def run(**given: Any) -> int:
             return _supervise(typed)
         return _run_worker(typed)
 
-    return concluded(command, show_all=typed.show_all)
+    return conclude(command, show_all=typed.show_all)
 
 
 def _run_worker(given: _Given) -> int:

@@ -127,7 +127,7 @@ class _Sending:
                 async with helpers() as nursery:
                     nursery.start_soon(self.progress.run, lambda: self.sent)
                     with self._everything:
-                        await self._connected()
+                        await self._send_all()
         finally:
             if self._started:
                 self.progress.tell(folded(self._account()))
@@ -145,7 +145,7 @@ class _Sending:
         self._signal = number
         self._everything.cancel()
 
-    async def _connected(self) -> None:
+    async def _send_all(self) -> None:
         self.settled = self.first - 1
         async with self.app.session():
             self._started = True

@@ -11,7 +11,7 @@ import click
 from runnel_trio._broker._protocol import StreamSpec, Surveyed
 from runnel_trio._cli._board import size_of
 from runnel_trio._cli._command import Target, command
-from runnel_trio._cli._errors import Exit, concluded, print_out
+from runnel_trio._cli._errors import Exit, conclude, print_out
 from runnel_trio._cli._load import load
 from runnel_trio._cli._options import Command
 from runnel_trio._cli._partition_keys import key_of, number_of
@@ -80,4 +80,4 @@ def partition_of(target: str, key: str, *, show_all: bool) -> int:
         print_out(number_of(found, key_of(found, key), found.partition_count))
         return Exit.OK
 
-    return concluded(command, show_all=show_all)
+    return conclude(command, show_all=show_all)

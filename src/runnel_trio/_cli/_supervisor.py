@@ -193,12 +193,12 @@ class Supervisor:
         return child
 
     async def _attend(self, child: Child) -> None:
-        await child.attend(self._told)
+        await child.attend(self._hear)
         self._children.discard(child)
         if self._urgency and child.here.is_set():
             self._code = self._code or child.code
 
-    def _told(self, child: Child, word: str) -> None:
+    def _hear(self, child: Child, word: str) -> None:
         if word == HERE:
             if self._facts is None:
                 self._facts = child.facts

@@ -85,9 +85,9 @@ class Pages:
 
     async def serve(self, listeners: Sequence[trio.SocketListener]) -> None:
         """Until cancelled."""
-        await trio.serve_listeners(self._connected, list(listeners))
+        await trio.serve_listeners(self._handle, list(listeners))
 
-    async def _connected(self, stream: trio.SocketStream) -> None:
+    async def _handle(self, stream: trio.SocketStream) -> None:
         self._make_room()
         scope = trio.CancelScope(deadline=trio.current_time() + _LONGEST)
         self._open[scope] = False
