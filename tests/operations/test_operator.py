@@ -160,7 +160,7 @@ async def test_what_failed_becomes_a_letter_and_comes_back(autojump_clock: MockC
         assert await op.replay("book", [letter]) == 1
         assert await op.replay("book", [letter]) == 0
         await trio.sleep(5)
-        assert len(await op.resume("book", dead_letter=True)) == 1
+        assert len(await op.resume("orders/book", dead_letter=True)) == 1
         assert await op.drop("book", await op.letters("book")) == 1
         assert await op.letters("book") == []
 

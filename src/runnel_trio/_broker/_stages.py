@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from runnel_trio._broker._protocol import Broker, Layouts, ProcessorSpec
 
-__all__ = ["reads", "stages"]
+__all__ = ["current_stage", "reads", "stages"]
 
 
 async def reads(broker: Broker, name: str, layouts: Layouts) -> list[ProcessorSpec]:
@@ -24,3 +24,8 @@ async def stages(broker: Broker, processor: ProcessorSpec) -> list[ProcessorSpec
     """As `reads`, of what the server says now; changes nothing there."""
     layouts = await broker.layouts(processor.stream)
     return [processor] if layouts is None else await reads(broker, processor.name, layouts)
+
+
+async def current_stage(broker: Broker, processor: ProcessorSpec) -> ProcessorSpec:
+    """The processor in the layout that it reads now."""
+    return (await stages(broker, processor))[0]

@@ -111,8 +111,9 @@ def _find(kind: type[Any], target: str | None, name: str | None, *, discovers: b
         raise Ended(Exit.USAGE, "name the app: MODULE:APP, or --app NAME where its code is not at hand")
     if name is not None:
         return App(name), None
-    found = load(str(target), kind)
-    app = found if kind is App else app_of(found if kind is Stream else found.stream)
+    found: Any = load(str(target), kind)
+    stream = found.stream if kind is Processor else found
+    app = found if kind is App else app_of(stream)
     if discovers:
         discover(app)
     return app, found

@@ -120,9 +120,9 @@ async def _letters(op: Operator, target: Target, ids: Sequence[str], *, every: b
 def _line(letter: Letter) -> str:
     record = letter.record
     if isinstance(record, Dead):
-        place, when = f"{record.stream}[{record.partition}]", record.time.isoformat(timespec="seconds")
+        origin, when = f"{record.stream}[{record.partition}]", record.time.isoformat(timespec="seconds")
         said = " ".join(record.error.split())
-        return legible(f"{letter.id}  {when}  {place} {record.xid}  {said}")
+        return legible(f"{letter.id}  {when}  {origin} {record.xid}  {said}")
     return f"{letter.id}  {letter.data if record is None else described(record)}"
 
 

@@ -46,10 +46,10 @@ __all__ = [
     "flush",
     "fold",
     "folded",
-    "placed",
     "print_out",
     "tell",
     "tell_unwritable",
+    "with_source_line",
     "writing",
 ]
 
@@ -239,7 +239,7 @@ def _report(text: str, trace: str) -> None:
     tell(folded(f"Error: {text}"))
 
 
-def placed(error: BaseException) -> str:
+def with_source_line(error: BaseException) -> str:
     """The text of an error behind the last line of the user's that led to it, as ``file:line: ``.
 
     There may be none; and a text that names a line of that file, that of a function, says more.

@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from runnel_trio._app import App
-from runnel_trio._cli._errors import Ended, Exit, placed
+from runnel_trio._cli._errors import Ended, Exit, with_source_line
 from runnel_trio._discovery import importing
 from runnel_trio._kinds import redacted
 from runnel_trio._stream import Stream
@@ -97,7 +97,7 @@ def _only_declared() -> Iterator[None]:
 def _broken(name: str, error: BaseException) -> Ended:
     """A module that raises; a setting or declaration that is wrong needs no traceback but the place."""
     if isinstance(error, Misconfigured):
-        return Ended(Exit.CONFIG, placed(error))
+        return Ended(Exit.CONFIG, with_source_line(error))
     return Ended(Exit.USAGE, f"{name} cannot be imported: {said(error)}", blamed=error)
 
 

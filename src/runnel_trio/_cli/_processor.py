@@ -82,11 +82,11 @@ async def _check(op: Operator, target: Target, partitions: Sequence[int]) -> lis
 def _line(processor: Processor[Any], changes: Sequence[PartitionReset], layout: int) -> str:
     """Of partitions where it is the same."""
     change = changes[0]
-    place = numbered(processor.stream.name, (x.partition for x in changes))
+    label = numbered(processor.stream.name, (x.partition for x in changes))
     lag = "?" if change.lag_before is None else f"{change.lag_before:,}"
     each = "  each" if len(changes) > 1 and change.lag_after + (change.lag_before or 0) else ""
     new = "  (of the new partitions)" if change.layout > layout else ""
-    return f"{place}  {change.before or 'new'} → {change.after}  lag {lag} → {change.lag_after:,}{each}{new}"
+    return f"{label}  {change.before or 'new'} → {change.after}  lag {lag} → {change.lag_after:,}{each}{new}"
 
 
 @command(Processor, group=processor, makes=True)

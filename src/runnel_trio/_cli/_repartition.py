@@ -158,8 +158,8 @@ class _Shown:
         be, still, it = ("is", "stands", "it") if len(group) == 1 else ("are", "stand", "them")
         state = f"{be} paused by {why.member}" if why.is_pause else f"{still} still: {why.error}"
         resume = Typed(self.module, self.server).resume(waiting.name, numbers)
-        place = numbered(self.name, numbers)
-        return redacted_text(f"{waiting.name} is waited for: {place} {state}. Let {it} go on: {resume}")
+        label = numbered(self.name, numbers)
+        return redacted_text(f"{waiting.name} is waited for: {label} {state}. Let {it} go on: {resume}")
 
 
 def _events(count: int) -> str:

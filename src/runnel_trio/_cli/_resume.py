@@ -58,10 +58,10 @@ class Resuming:
                 (done if there else changed).append(why)
         finally:  # what was done is told, also when the server went away in the middle of it
             if done:
-                tell(f"{self._place(done)} {'goes' if len(done) == 1 else 'go'} on{self._without(done)}.")
+                tell(f"{self._label(done)} {'goes' if len(done) == 1 else 'go'} on{self._without(done)}.")
             if changed:
                 verb = "has" if len(changed) == 1 else "have"
-                tell(f"{self._place(changed)} {verb} changed meanwhile; nothing was done. Look again.")
+                tell(f"{self._label(changed)} {verb} changed meanwhile; nothing was done. Look again.")
 
     def _without(self, done: Sequence[Quarantined]) -> str:
         count = sum(x.count for x in done)
@@ -70,19 +70,19 @@ class Resuming:
             return f", without {what}"
         return f"; {what} can be found among the dead letters" if self.dead_letter else ""
 
-    def _place(self, group: Sequence[Quarantined]) -> str:
+    def _label(self, group: Sequence[Quarantined]) -> str:
         return numbered(self.processor.stream.name, (x.partition for x in group))
 
     def _show(self, group: Sequence[Quarantined]) -> None:
-        why, place = group[0], self._place(group)
+        why, label = group[0], self._label(group)
         if why.is_pause:
             text = f": {why.error}" if why.error else ""
-            tell(f"{place} {'was' if len(group) == 1 else 'were'} paused by {why.member} at {why.time}{text}")
+            tell(f"{label} {'was' if len(group) == 1 else 'were'} paused by {why.member} at {why.time}{text}")
             return
         verb = "stands" if len(group) == 1 else "stand"
         ids = ", ".join(map(_events, group[:_NAMED])) + (", …" if len(group) > _NAMED else "")
         since = min(x.time for x in group)
-        tell(redacted_text(f"{place} {verb} still at {ids} since {since}: {why.error}"))
+        tell(redacted_text(f"{label} {verb} still at {ids} since {since}: {why.error}"))
         tell(redacted_text("".join(f"    {line}\n" for line in why.traceback.splitlines()).rstrip()))
 
 

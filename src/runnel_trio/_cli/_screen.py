@@ -72,9 +72,9 @@ class History:
         for processor in view.processors:
             self._give_letters(processor)
             for member in processor.members:
-                place = f"{processor.full_name} {member.id}"
-                if self._heard.get(place, (-1, 0.0))[0] != member.beat:
-                    self._heard[place] = member.beat, view.time
+                known = f"{processor.full_name} {member.id}"
+                if self._heard.get(known, (-1, 0.0))[0] != member.beat:
+                    self._heard[known] = member.beat, view.time
         rates = Rates(before, view)
         for name, rate in (
             *((x.spec.name, rates.added(x)) for x in view.streams),
@@ -139,7 +139,7 @@ def screen(
     Args:
         view: what to show.
         history: of rates.
-        chosen: the processor whose partitions are shown, by its place in the list.
+        chosen: the processor whose partitions are shown, by its index in the list.
         width: columns, at least 60.
         height: lines, at least 12.
         asked: a question at the bottom, in place of the help.
@@ -204,14 +204,14 @@ def _processors(
 ) -> Iterator[Line]:
     bars = _spark_width(width)
     yield [(f"{'PROCESSOR':<24}{'LAG':>12}{'OLDEST':>11}{'OWNED':>10}{'DONE/S':>9}  ", "head")]
-    for place, processor in enumerate(view.processors):
+    for index, processor in enumerate(view.processors):
         rates = history.of_processor(processor)
         name = shortened(processor.full_name, 23)
         owned = f"{processor.owned}/{len(processor.partitions)}"
         own = [x for x in found if x.where == processor.full_name]
         style = _STYLE_OF[state(own)] if own else ""
         yield [
-            (f"{name:<24}", "chosen" if place == chosen else style),
+            (f"{name:<24}", "chosen" if index == chosen else style),
             (f"{processor.lag:>12,}{ago(processor.age):>11}{owned:>10}", style),
             (f"{rates[-1]:>9,.0f}  " if rates else f"{'-':>9}  ", ""),
             (sparkline(rates, bars), "spark"),
@@ -252,8 +252,8 @@ def _map(
     per_line = max(8, (width - 7) // 9 * 8)
     for first in range(0, len(partitions), per_line):
         line: Line = [(f"{first:>5} ", "head")]
-        for place, partition in enumerate(partitions[first : first + per_line]):
-            if place and place % 8 == 0:
+        for index, partition in enumerate(partitions[first : first + per_line]):
+            if index and index % 8 == 0:
                 line.append((" ", ""))
             line.append(_cell(partition, letters, limits))
         yield line

@@ -230,7 +230,7 @@ class _Sending:
         try:
             await self.stream.send(*records.values())
         except StreamFull as error:
-            unsent = [numbers[place] for place in error.unsent]
+            unsent = [numbers[index] for index in error.unsent]
             self.sent += len(numbers) - len(unsent)
             self.doubt = f"Of lines {ranges(numbers, ' to ')}, these are not stored: {ranges(unsent, ' to ')}"
             raise

@@ -115,12 +115,12 @@ async def reset(
     """See `Processor.reset`."""
     cursor = start_of(start)
     await broker.declare(processor.stream, dry_run=dry_run)
-    places = await stages(broker, processor)
-    numbers = {places[0]: numbers_of(places[0].stream, partitions)}
+    to_read = await stages(broker, processor)
+    numbers = {to_read[0]: numbers_of(to_read[0].stream, partitions)}
     if partitions is None:  # those that it is going to read as well
-        numbers |= {place: numbers_of(place.stream, None) for place in places[1:]}
+        numbers |= {stage: numbers_of(stage.stream, None) for stage in to_read[1:]}
     if not force and not dry_run:
-        _refuse_if_alive(processor, await broker.look(places[0]))
+        _refuse_if_alive(processor, await broker.look(to_read[0]))
     done = [
         PartitionReset(
             partition=x.partition,
@@ -128,10 +128,10 @@ async def reset(
             after=x.after.decode(),
             lag_before=None if x.lag_before < 0 else x.lag_before,
             lag_after=x.lag_after,
-            layout=place.stream.layout,
+            layout=stage.stream.layout,
         )
-        for place, chosen in numbers.items()
-        for x in await broker.rewind(place, dict.fromkeys(chosen, cursor), dry_run=dry_run)
+        for stage, chosen in numbers.items()
+        for x in await broker.rewind(stage, dict.fromkeys(chosen, cursor), dry_run=dry_run)
     ]
     if not dry_run:  # one that never ran has cursors in all partitions now, and not only where it was reset
         await subscribe(broker, processor.stream, [processor.name])
@@ -141,10 +141,10 @@ async def reset(
 async def forget(broker: Broker, processor: ProcessorSpec) -> int:
     """See `Processor.forget`."""
     await broker.declare(processor.stream, dry_run=True)
-    places = await stages(broker, processor)
-    for place in places:
-        _refuse_if_alive(processor, await broker.look(place))
-    return sum([await broker.forget(place) for place in places])
+    to_read = await stages(broker, processor)
+    for stage in to_read:
+        _refuse_if_alive(processor, await broker.look(stage))
+    return sum([await broker.forget(stage) for stage in to_read])
 
 
 def _refuse_if_alive(processor: ProcessorSpec, view: Membership) -> None:

@@ -55,7 +55,7 @@ class Dead(Record):
 
 @attrs.frozen
 class Letter:
-    """A dead letter in its place.
+    """A dead letter, and where it is.
 
     Attributes:
         partition: number of the sink's partition that holds it.
@@ -109,7 +109,7 @@ class DeadLetters:
         """
         found: list[Letter] = []
         async with self.sink.connect(self.sink).looking() as broker:
-            for spec, number in await self._places(broker, partitions):
+            for spec, number in await self._partitions(broker, partitions):
                 after = ORIGIN
                 while limit is None or len(found) < limit:
                     most = _PAGE if limit is None else min(_PAGE, limit - len(found))
@@ -135,7 +135,7 @@ class DeadLetters:
         """
         moved = 0
         async with self.sink.connect(self.sink).looking() as broker:
-            specs = {spec.layout: spec for spec, _ in await self._places(broker, None)}
+            specs = {spec.layout: spec for spec, _ in await self._partitions(broker, None)}
             for at, letter in enumerate(letters):
                 outcome, output = await self._put_back(broker, specs.get(letter.layout), letter)
                 if outcome is CommitOutcome.FULL:
@@ -163,13 +163,13 @@ class DeadLetters:
         """Delete letters; how many were still there."""
         async with self.sink.connect(self.sink).looking() as broker:
             gone = 0
-            for spec, number in await self._places(broker, None):
-                place = spec.layout, number
-                xids = [x.xid.encode() for x in letters if (x.layout, x.partition) == place]
+            for spec, number in await self._partitions(broker, None):
+                here = [x for x in letters if (x.layout, x.partition) == (spec.layout, number)]
+                xids = [x.xid.encode() for x in here]
                 gone += await broker.remove(spec, number, xids) if xids else 0
             return gone
 
-    async def _places(
+    async def _partitions(
         self, broker: Broker, partitions: Collection[int] | None
     ) -> list[tuple[StreamSpec, int]]:
         """The sink's partitions, the former ones too."""
@@ -225,30 +225,30 @@ class DeadLetters:
         self.sink.adopt((await broker.declare(self.sink.code)).current)
         refuse_far(broker, self.sources[source.name], [self.sink])
 
-    async def bury(self, broker: Broker, place: ProcessorSpec, why: Quarantine) -> CommitOutcome:
+    async def bury(self, broker: Broker, stage: ProcessorSpec, why: Quarantine) -> CommitOutcome:
         """Let a partition go on; the events that it stands still at become letters in the same step.
 
         Raises:
             RecordInvalid: the sink's serializer fails.
             StreamFull: there is no room for the letters.
         """
-        outputs = await self._buried(broker, place, why)
-        outcome = await broker.resume(place, why, skip=True, outputs=outputs)
+        outputs = await self._outputs_for(broker, stage, why)
+        outcome = await broker.resume(stage, why, skip=True, outputs=outputs)
         if outcome is CommitOutcome.SEALED:
             await self.sink.follow(broker)
-            outputs = await self._buried(broker, place, why)
-            outcome = await broker.resume(place, why, skip=True, outputs=outputs)
+            outputs = await self._outputs_for(broker, stage, why)
+            outcome = await broker.resume(stage, why, skip=True, outputs=outputs)
         if outcome is CommitOutcome.FULL:
             number = why.partition % self.sink.partition_count
             raise StreamFull(self.sink.name, number, self.sink.spec.partition_size, (0,))
         return outcome
 
-    async def _buried(self, broker: Broker, place: ProcessorSpec, why: Quarantine) -> list[Output]:
+    async def _outputs_for(self, broker: Broker, stage: ProcessorSpec, why: Quarantine) -> list[Output]:
         """What is to be stored."""
-        source, number = self.sources[place.stream.name], why.partition
-        partition = Partition(number=number, key=broker.log_key(place.stream, number))
+        source, number = self.sources[stage.stream.name], why.partition
+        partition = Partition(number=number, key=broker.log_key(stage.stream, number))
         origin = Origin(partition=partition, group=b"", decode=source.decode)
-        entries = await broker.entries(place.stream, number, after=predecessor(why.first), count=why.count)
+        entries = await broker.entries(stage.stream, number, after=predecessor(why.first), count=why.count)
         failed = [
             Event(origin, xid, fields) for xid, fields in entries if parse_id(xid) <= parse_id(why.last)
         ]

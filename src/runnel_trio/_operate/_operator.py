@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 
 from runnel_trio._broker._protocol import Broker, Layouts, ProcessorSpec, StreamSpec, Surveyed
-from runnel_trio._broker._stages import stages
+from runnel_trio._broker._stages import current_stage
 from runnel_trio._event import Event
 from runnel_trio._operate import _cursors, _positions, _standing
 from runnel_trio._operate._cursors import PartitionReset, numbers_of, start_of
@@ -212,7 +212,7 @@ class Operator:
         Raises:
             Misconfigured: there is no such processor or partition.
         """
-        stage = (await stages(self._broker, await self._spec(processor)))[0]
+        stage = await current_stage(self._broker, await self._spec(processor))
         return numbers_of(stage.stream, numbers)
 
     async def positions(self, processor: str, partitions: Collection[int] | None = None) -> list[Position]:
@@ -230,7 +230,15 @@ class Operator:
     async def quarantined(
         self, processor: str, partitions: Collection[int] | None = None
     ) -> list[Quarantined]:
-        """The partitions that stand still, in quarantine or paused, and why. As `Processor.quarantined`."""
+        """The partitions that stand still, in quarantine or paused, and why.
+
+        Args:
+            processor: its name.
+            partitions: numbers; all by default.
+
+        Raises:
+            Misconfigured: there is no such processor or partition.
+        """
         return await _standing.quarantined(self._broker, await self._spec(processor), partitions)
 
     async def letters(
@@ -246,7 +254,7 @@ class Operator:
         Raises:
             Misconfigured: there is no such processor, or it has no `DeadLetterMiddleware`.
         """
-        return await self._letters(processor).read(partitions=partitions, limit=limit)
+        return await self._declared(processor).letters().read(partitions=partitions, limit=limit)
 
     def dead_letter_stream(self, processor: str) -> str:
         """The name of the stream that the dead letters of a processor are in.
@@ -254,7 +262,7 @@ class Operator:
         Raises:
             Misconfigured: as `letters`.
         """
-        return self._letters(processor).sink.name
+        return self._declared(processor).letters().sink.name
 
     # Acts
 
@@ -266,7 +274,20 @@ class Operator:
         reason: str = "",
         by: str | None = None,
     ) -> list[int]:
-        """Let partitions of a processor stand still until `resume`. As `Processor.pause`."""
+        """Let partitions of a processor stand still until `resume`, whoever owns them, through restarts too.
+
+        Args:
+            processor: its name.
+            partitions: numbers; all by default.
+            reason: shown to whoever looks.
+            by: who wants it; by default this user and machine.
+
+        Returns:
+            The partitions that are paused now; those in quarantine are not among them.
+
+        Raises:
+            Misconfigured: there is no such processor or partition.
+        """
         spec = await self._spec(processor, writes=True)
         return await _standing.pause(self._broker, spec, partitions, reason, by)
 
@@ -278,8 +299,25 @@ class Operator:
         skip: bool = False,
         dead_letter: bool = False,
     ) -> list[Quarantined]:
-        """Let partitions go on that stand still; workers that run do so at once. As `Processor.resume`."""
-        letters = self._letters(processor) if dead_letter else None
+        """Let partitions go on that stand still; workers that run do so at once.
+
+        Args:
+            processor: its name; with ``dead_letter`` one that the code declares.
+            standing: exactly these, as `quarantined` has found them; all there are by default.
+            skip: acknowledge what failed: it is not handled again.
+            dead_letter: store what failed as dead letters, in the step that acknowledges it.
+
+        Returns:
+            Those that go on. One that has changed meanwhile is not among them.
+
+        Raises:
+            Misconfigured: there is no such processor, it makes no dead letters, or both ways are wanted.
+            StreamFull: there is no room for a dead letter; that partition and those behind it stand still.
+        """
+        letters = None
+        if dead_letter:
+            declared = self._declared(processor)
+            processor, letters = declared.name, declared.letters()
         spec = await self._spec(processor)
         return await _standing.resume(self._broker, spec, standing, skip=skip, letters=letters)
 
@@ -292,12 +330,33 @@ class Operator:
         force: bool = False,
         dry_run: bool = False,
     ) -> list[PartitionReset]:
-        """Go back, or ahead: set where a processor goes on when it runs next. As `Processor.reset`."""
+        """Go back, or ahead: set where a processor goes on when it runs next.
+
+        Args:
+            processor: its name.
+            start: the first event to process, as for `Processor.reset`: ``"0"``, ``"$"``, a stream id or a
+                time.
+            partitions: numbers; all by default.
+            force: also while workers run. They follow at once, after the events in hand.
+            dry_run: change nothing, only say what would change.
+
+        Raises:
+            WorkersAlive: workers run, and it is not forced.
+            Misconfigured: there is no such processor, start or partition.
+        """
         spec = await self._spec(processor, writes=not dry_run)
         return await _cursors.reset(self._broker, spec, start, partitions, force=force, dry_run=dry_run)
 
     async def forget(self, processor: str) -> int:
-        """Delete what the server keeps of a processor. As `Processor.forget`."""
+        """Delete what the server keeps of a processor: cursors, leases, quarantines, members.
+
+        Returns:
+            In how many partitions it had a cursor.
+
+        Raises:
+            WorkersAlive: workers run.
+            Misconfigured: there is no such processor.
+        """
         return await _cursors.forget(self._broker, await self._spec(processor))
 
     async def replay(self, processor: str, letters: Collection[Letter]) -> int:
@@ -313,7 +372,7 @@ class Operator:
                 not declared with: the letters from this one on stay.
             StreamFull: there is no room; the letters from this one on stay.
         """
-        return await self._letters(processor).replay(letters)
+        return await self._declared(processor).letters().replay(letters)
 
     async def drop(self, processor: str, letters: Collection[Letter]) -> int:
         """Delete dead letters for good; how many were still there.
@@ -321,7 +380,7 @@ class Operator:
         Raises:
             Misconfigured: as `letters`.
         """
-        return await self._letters(processor).drop(letters)
+        return await self._declared(processor).letters().drop(letters)
 
     def repartition(self, stream: str) -> Repartition:
         """A change of how many partitions a stream has, to be begun, or to go on with.
@@ -401,10 +460,10 @@ class Operator:
                 break
         return known
 
-    def _letters(self, name: str) -> DeadLetters:
+    def _declared(self, name: str) -> Operated:
         for declared in self._processors.values():
             if name in {declared.name, f"{declared.stream.name}/{declared.name}"}:
-                return declared.letters()
+                return declared
         raise Misconfigured(
             f"the code of app {self.app!r} declares no processor {name!r}: {_listed(self._processors)}"
         )

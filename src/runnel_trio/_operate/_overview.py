@@ -281,11 +281,11 @@ async def overview(
         begun = {name for found in surveyed.values() for x in found for name in x.processors}
         waiting = {x.name for x in known if x.stream.name == spec.name}
         for name in sorted(begun | waiting):
-            place, *later = await _reads(broker, name, layouts, surveyed)
-            view = await broker.muster(place)
+            stage, *later = await _reads(broker, name, layouts, surveyed)
+            view = await broker.muster(stage)
             misfits += view.misfits
             behind = sum(_lag(x, name) for y in later for x in surveyed[y.stream])
-            processors.append(_processor(place, surveyed[place.stream], view, time, behind))
+            processors.append(_processor(stage, surveyed[stage.stream], view, time, behind))
     living = [x for x in leadership.membership.members if x.id not in leadership.overdue]
     return Overview(
         app=app,
@@ -347,23 +347,23 @@ def _lag(surveyed: Surveyed, name: str) -> int:
 
 
 def _processor(
-    place: ProcessorSpec, surveyed: Sequence[Surveyed], view: Muster, time: float, waiting: int
+    stage: ProcessorSpec, surveyed: Sequence[Surveyed], view: Muster, time: float, waiting: int
 ) -> ProcessorView:
-    partitions = [_partition(x, x.processors.get(place.name), time) for x in surveyed]
+    partitions = [_partition(x, x.processors.get(stage.name), time) for x in surveyed]
     owned = Counter(x.owner for x in partitions)
     behind: Counter[str] = Counter()
     for partition in partitions:
         behind[partition.owner] += partition.lag or 0
     return ProcessorView(
-        stream=place.stream.name,
-        name=place.name,
+        stream=stage.stream.name,
+        name=stage.name,
         members=[
             _member(x, owned[x.id], behind[x.id], view.overdue.get(x.id, 0.0))
             for x in view.membership.members
         ],
         partitions=partitions,
         acknowledged=sum(x.entries_added for x in surveyed) - sum(x.lag or 0 for x in partitions),
-        layout=place.stream.layout,
+        layout=stage.stream.layout,
         waiting=waiting,
     )
 

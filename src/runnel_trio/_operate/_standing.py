@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import attrs
 
 from runnel_trio._broker._protocol import Broker, CommitOutcome, ProcessorSpec, Quarantine
-from runnel_trio._broker._stages import stages
+from runnel_trio._broker._stages import current_stage
 from runnel_trio._broker._subscription import subscribe
 from runnel_trio._operate._cursors import numbers_of
 from runnel_trio._operate._letters import DeadLetters
@@ -67,8 +67,8 @@ async def quarantined(
     broker: Broker, processor: ProcessorSpec, partitions: Collection[int] | None
 ) -> list[Quarantined]:
     """See `Processor.quarantined`."""
-    place = (await stages(broker, processor))[0]
-    found = await broker.quarantined(place, numbers_of(place.stream, partitions))
+    stage = await current_stage(broker, processor)
+    found = await broker.quarantined(stage, numbers_of(stage.stream, partitions))
     return [Quarantined.of(why) for why in found if why is not None]
 
 
@@ -82,7 +82,7 @@ async def pause(
     """See `Processor.pause`."""
     who = by if by is not None else f"{getpass.getuser()}@{socket.gethostname()}"
     await subscribe(broker, processor.stream, [processor.name])
-    place = (await stages(broker, processor))[0]
+    stage = await current_stage(broker, processor)
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
     whys = [
         Quarantine(
@@ -95,9 +95,9 @@ async def pause(
             time=now,
             member=who,
         )
-        for number in numbers_of(place.stream, partitions)
+        for number in numbers_of(stage.stream, partitions)
     ]
-    done = await broker.pause(place, whys)
+    done = await broker.pause(stage, whys)
     return [why.partition for why, paused in zip(whys, done, strict=True) if paused]
 
 
@@ -112,7 +112,7 @@ async def resume(
     """See `Processor.resume`; with ``letters``, what failed is stored there."""
     if letters is not None and skip:
         raise Misconfigured("resume: skip leaves out what dead_letter keeps; give one of them")
-    place = (await stages(broker, processor))[0]
+    stage = await current_stage(broker, processor)
     them = await quarantined(broker, processor, None) if standing is None else standing
     if letters is not None and them:
         await letters.open(broker, processor.stream)
@@ -124,9 +124,9 @@ async def resume(
                 "be skipped or set aside. Resume it as it is"
             )
         if letters is None:
-            outcome = await broker.resume(place, found.stored, skip=skip)
+            outcome = await broker.resume(stage, found.stored, skip=skip)
         else:
-            outcome = await letters.bury(broker, place, found.stored)
+            outcome = await letters.bury(broker, stage, found.stored)
         if outcome is CommitOutcome.COMMITTED:
             done.append(found)
     return done
