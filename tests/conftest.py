@@ -94,10 +94,8 @@ def lag(app: App) -> Callable[[Processor[Any]], Awaitable[int]]:
     """How many events a processor has not acknowledged."""
 
     async def count(processor: Processor[Any]) -> int:
-        async with app._shared.used() as broker:
-            numbers = range(processor.stream.partition_count)
-            states = await broker.examine(processor.spec, numbers)
-        return sum(x.entries_added - x.entries_read for x in states if x is not None)
+        async with app.operator() as op:
+            return sum(x.lag for x in await op.positions(processor.name) if x.begun)
 
     return count
 

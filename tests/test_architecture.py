@@ -20,7 +20,7 @@ LEVELS = {
     "_codec": 2, "_event": 1.7, "_discovery": 2,
     "_embedded": 2, "_broker": 3,
     "_numbering": 3, "_outgoing": 3.5, "_stream": 4, "_sending": 4,
-    "_operations": 4, "_overview": 4.5, "_health": 4.7, "_repartition": 4, "middleware": 5, "_trial": 5.5, "_processor": 6, "_handlers": 5.5, "_worker._member._prefetch": 4.5, "_worker._member._effects": 4.5, "_worker._member._backlog": 5, "_worker._member._trust": 5,
+    "_operate": 4.5, "operating": 5, "middleware": 5, "_trial": 5.5, "_processor": 6, "_handlers": 5.5, "_worker._member._prefetch": 4.5, "_worker._member._effects": 4.5, "_worker._member._backlog": 5, "_worker._member._trust": 5,
     "_worker._member._partition": 5, "_worker._member._partition._scope": 5, "_worker._member._partition._caution": 6, "_worker._member._meter": 6, "_worker._member._partition._source": 7, "_worker._member._seat": 6, "_worker._member._resync": 7, "_worker._member._unowned": 7,
     "_worker._heartbeat": 7, "_worker._last_word": 7, "_worker._leadership": 8, "_worker._background": 9,
     "_worker._member._partition._events": 8, "_worker._member._partition._measured": 8, "tracing": 7,
@@ -29,6 +29,7 @@ LEVELS = {
     "_worker._member._rebalancer": 10,
     "_worker._succession": 10.5, "_worker._worker": 11, "_worker._alone": 11.5, "_registry": 11.5,
     "_app": 12,
+    "_http": 12.5,
     "testing": 13,
     "": 14,
     "_demo.flights": 14.5, "_demo": 15,
@@ -36,7 +37,18 @@ LEVELS = {
     "__main__": 17,
 }  # fmt: skip
 #: Rooms whose files import each other.
-ROOMS = ("_rules", "_codec", "_embedded", "_broker", "middleware", "metrics", "testing", "_cli")
+ROOMS = (
+    "_rules",
+    "_codec",
+    "_embedded",
+    "_broker",
+    "middleware",
+    "metrics",
+    "testing",
+    "_cli",
+    "_operate",
+    "_http",
+)
 #: Written as users write: from `runnel_trio` alone, with a client of their own.
 OF_USERS = ("_demo.flights",)
 #: What `pip install runnel-trio` alone does not bring.

@@ -44,7 +44,7 @@ PUBLIC = {
         "App", "BrokerRefused", "BrokerUnavailable", "Compressor", "DeserializationError", "Event", "Events",
         "ExceptionPolicy", "Failure", "FastJSONSerializer", "Gzip", "InternalError", "JSONSerializer", "LZ4", "LeaseLost", "LogContext",
         "Middleware", "Misconfigured", "Overflow", "Partition", "PartitionReset", "Poisoned", "Processor", "Quarantined", "Record",
-        "NotReplicated", "RecordInvalid", "Retry", "RunnelError", "Serializer", "Settings", "Stream", "StreamFull", "Worker", "WorkersAlive", "log_context",
+        "NotReplicated", "Operator", "RecordInvalid", "Retry", "RunnelError", "Serializer", "Settings", "Stream", "StreamFull", "Worker", "WorkersAlive", "log_context",
     },
     "runnel_trio.constants": {"ExceptionPolicy", "Overflow"},
     "runnel_trio.exceptions": {
@@ -55,6 +55,11 @@ PUBLIC = {
     "runnel_trio.metrics": {"Family", "Metrics", "PrometheusMetrics", "families"},
     "runnel_trio.tracing": {"Tracing"},
     "runnel_trio.middleware": {"Dead", "DeadLetterMiddleware", "Letter", "Middleware", "RetryMiddleware"},
+    "runnel_trio.operating": {
+        "Ending", "Layouts", "Limits", "MemberView", "Misfit", "Overview", "PartitionView", "Position", "ProcessorSpec",
+        "ProcessorView", "Progress", "Quarantine", "Repartition", "Standing", "StreamSpec", "StreamView", "Surveyed",
+        "Trouble", "Typed", "Waiting", "Weight", "state", "troubles",
+    },
     "runnel_trio.settings": {"Description", "Settings", "describe"},
     "runnel_trio.testing": {"NotDrained", "Outcome", "Result", "Trial", "advance_to", "drained"},
 }  # fmt: skip

@@ -20,7 +20,7 @@ from benchmarks.contenders.ours import (
     store,
 )
 from benchmarks.workload import Contender, Result, memory, orders
-from runnel_trio._cli._run import settle_heap
+from runnel_trio._cli._worker_process import settle_heap
 
 FEW = 16
 

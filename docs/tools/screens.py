@@ -26,8 +26,8 @@ from runnel_trio._cli._errors import fold
 from runnel_trio._cli._progress import WAITING, Progress
 from runnel_trio._cli._screen import STYLES, History, Line, screen
 from runnel_trio._cli._status import told
-from runnel_trio._health import Typed, troubles
-from runnel_trio._overview import MemberView, Overview, PartitionView, ProcessorView, StreamView
+from runnel_trio._operate._health import Typed, troubles
+from runnel_trio._operate._overview import MemberView, Overview, PartitionView, ProcessorView, StreamView
 from runnel_trio.constants import Overflow
 
 HERE = Path(__file__).parents[1] / "screens"

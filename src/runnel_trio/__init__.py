@@ -20,9 +20,8 @@ Rooms, from the bottom; imports only go down:
         _kinds _names _sources _traceback         9  _worker/_background, _member/_partition
      2  settings _codec _event _discovery         10  _worker/_member/_rebalancer
         _embedded                                 11  _worker/_succession, then _worker/_worker
-     3  _broker, then _outgoing                   12  _app
-     4  _stream _sending _operations _overview
-        _repartition
+     3  _broker, then _outgoing                   12  _app, then _http
+     4  _stream _sending, then _operate
      5  middleware _backlog _trust                13  testing
      6  _processor _member/ _seat _caution        15  _demo
                                                   16  _cli
@@ -39,8 +38,9 @@ from runnel_trio._codec import JSONSerializer as JSONSerializer
 from runnel_trio._codec import Record as Record
 from runnel_trio._event import Event as Event
 from runnel_trio._event import Partition as Partition
-from runnel_trio._operations import PartitionReset as PartitionReset
-from runnel_trio._operations import Quarantined as Quarantined
+from runnel_trio._operate._cursors import PartitionReset as PartitionReset
+from runnel_trio._operate._operator import Operator as Operator
+from runnel_trio._operate._standing import Quarantined as Quarantined
 from runnel_trio._processor import Processor as Processor
 from runnel_trio._stream import Stream as Stream
 from runnel_trio._telemetry import LogContext as LogContext
@@ -88,6 +88,7 @@ __all__ = [
     "Middleware",
     "Misconfigured",
     "NotReplicated",
+    "Operator",
     "Overflow",
     "Partition",
     "PartitionReset",

@@ -27,13 +27,14 @@ from runnel_trio._codec import (
 )
 from runnel_trio._discovery import import_all, refuse_while_importing
 from runnel_trio._names import check_key, checked_name, free_name, name_of, named
-from runnel_trio._processor import Processor, chosen, refuse_foreign
+from runnel_trio._operate._operator import Operated, Operator
+from runnel_trio._processor import Processor, chosen, letters_of, refuse_foreign
 from runnel_trio._registry import Registry
 from runnel_trio._stream import Stream
 from runnel_trio._words import counted
 from runnel_trio._worker._alone import alone
 from runnel_trio._worker._member._partition._events import Events
-from runnel_trio._worker._worker import Worker, beside
+from runnel_trio._worker._worker import Worker, running_beside
 from runnel_trio.constants import ExceptionPolicy, Overflow
 from runnel_trio.exceptions import BrokerUnavailable, Misconfigured
 from runnel_trio.interfaces import Middleware, Serializer
@@ -210,7 +211,7 @@ class App(Registry):
         }  # fmt: skip
         options = {name: self.settings.resolve(name, value) for name, value in given.items()}
         refuse_foreign(self.name, self.streams, stream)
-        tested = partial(alone, self._shared, self.settings, self.streams)
+        tested = partial(alone, self._shared.private, self.settings, self.streams)
         links = tuple(middleware or ())
 
         def register(function: Callable[[Events[R]], Awaitable[None]]) -> Processor[R]:
@@ -267,7 +268,7 @@ class App(Registry):
         Raises:
             As `run`. What a processor raises under HALT cancels the body, and is raised.
         """
-        async with beside(partial(self.run, processors=processors)) as worker:
+        async with running_beside(partial(self.run, processors=processors)) as worker:
             yield worker
 
     @asynccontextmanager
@@ -281,6 +282,40 @@ class App(Registry):
         """
         async with self._shared.used():
             yield self
+
+    @asynccontextmanager
+    async def operator(self) -> AsyncIterator[Operator]:
+        """Look at the app on its server, and act on it, as the command line does: for programs of your own.
+
+        The connection is held for the body. Nothing is run, and nothing changed but by what you call. It
+        knows the processors that are declared by now: call `discover` before, where files of ``autodiscover``
+        have some.
+
+        Raises:
+            Misconfigured: the server will not do.
+            BrokerUnavailable: the server cannot be reached.
+
+        Cancellation: leaves the body as any block; the connection is closed.
+
+        Example:
+            >>> import trio
+            >>> from runnel_trio import App
+            >>> from runnel_trio.operating import troubles
+            >>> app = App("shop", redis_url="memory://")
+            >>> async def main():
+            ...     async with app.operator() as op:
+            ...         for trouble in troubles(await op.overview()):
+            ...             print(trouble.line)
+            >>> trio.run(main)
+            shop: the server knows no stream of app 'shop': are name and server right?
+        """
+        processors = {
+            name: Operated(stream=x.stream, name=name, sinks=x.sinks, letters=partial(letters_of, x))
+            for name, x in self.processors.items()
+        }
+        led = sum(x.on_leader for x in self.background)
+        async with self._shared.used() as broker:
+            yield Operator(self.name, broker, self.streams, processors, led)
 
     @property
     def server_url(self) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
@@ -12,11 +10,13 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 import attrs
 import trio
 
-from runnel_trio._broker._protocol import Broker, Server
-from runnel_trio._broker._values import CommitOutcome, ProcessorSpec
+from runnel_trio._broker._protocol import Broker
+from runnel_trio._broker._values import ProcessorSpec
 from runnel_trio._codec import Record
 from runnel_trio._handlers import check_function
-from runnel_trio._operations import PartitionReset, Quarantined, forget, pause, quarantined, reset, stages
+from runnel_trio._operate._cursors import PartitionReset, forget, reset
+from runnel_trio._operate._letters import DeadLetters
+from runnel_trio._operate._standing import Quarantined, pause, quarantined, resume
 from runnel_trio._stream import Stream
 from runnel_trio._words import described
 from runnel_trio.constants import ExceptionPolicy
@@ -27,7 +27,7 @@ from runnel_trio.middleware._dead_letter import DeadLetterMiddleware
 if TYPE_CHECKING:
     from runnel_trio._trial import Trial
 
-__all__ = ["Alone", "Processor", "chosen", "refuse_far", "refuse_foreign"]
+__all__ = ["Alone", "Processor", "chosen", "letters_of", "refuse_foreign"]
 
 R = TypeVar("R", bound=Record)
 
@@ -245,9 +245,8 @@ class Processor(Generic[R]):
             >>> trio.run(main)
             ([0, 1], [0, 1])
         """
-        who = by if by is not None else f"{getpass.getuser()}@{socket.gethostname()}"
         async with self.stream.connect(self.stream) as broker:
-            return await pause(broker, self.spec, partitions, reason, who)
+            return await pause(broker, self.spec, partitions, reason, by)
 
     async def forget(self) -> int:
         """Delete what the server keeps of the processor: cursors, leases, quarantines, members.
@@ -301,39 +300,9 @@ class Processor(Generic[R]):
             StreamFull: there is no room for a dead letter; that partition and those behind it stand still.
             BrokerUnavailable: the server cannot be reached.
         """
-        letters = self._letters() if dead_letter else None
-        if letters is not None and skip:
-            raise Misconfigured("resume: skip leaves out what dead_letter keeps; give one of them")
-        done: list[Quarantined] = []
+        letters = letters_of(self) if dead_letter else None
         async with self.stream.connect(self.stream).looking() as broker:
-            place = (await stages(broker, self.spec))[0]
-            them = await quarantined(broker, self.spec, None) if standing is None else standing
-            if letters is not None and them:
-                letters.sink.adopt((await broker.declare(letters.sink.code)).current)
-                refuse_far(broker, self)
-            for found in them:
-                if found.is_pause and (skip or letters is not None):
-                    raise Misconfigured(
-                        f"{self.stream.name}[{found.partition}] is paused: nothing failed there that could "
-                        "be skipped or set aside. Resume it as it is"
-                    )
-                outputs = [] if letters is None else await letters.buried(broker, self.stream, place, found)
-                outcome = await broker.resume(place, found.stored, skip=skip or dead_letter, outputs=outputs)
-                if outcome is CommitOutcome.SEALED and letters is not None:
-                    await letters.sink.follow(broker)
-                    outputs = await letters.buried(broker, self.stream, place, found)
-                    outcome = await broker.resume(place, found.stored, skip=True, outputs=outputs)
-                if outcome is CommitOutcome.FULL and letters is not None:
-                    raise letters.full(found.partition)
-                if outcome is CommitOutcome.COMMITTED:
-                    done.append(found)
-        return done
-
-    def _letters(self) -> DeadLetterMiddleware:
-        for link in self.middleware:
-            if isinstance(link, DeadLetterMiddleware):
-                return link
-        raise Misconfigured(f"{self!r} has no DeadLetterMiddleware that could store dead letters")
+            return await resume(broker, self.spec, standing, skip=skip, letters=letters)
 
     @property
     def spec(self) -> ProcessorSpec:
@@ -342,6 +311,18 @@ class Processor(Generic[R]):
 
     def __repr__(self) -> str:
         return f"<Processor {self.stream.spec.app}.{self.stream.name}/{self.name}>"
+
+
+def letters_of(processor: Processor[Any]) -> DeadLetters:
+    """Its dead letters.
+
+    Raises:
+        Misconfigured: it makes none.
+    """
+    for link in processor.middleware:
+        if isinstance(link, DeadLetterMiddleware):
+            return link.store
+    raise Misconfigured(f"{processor!r} has no DeadLetterMiddleware: what fails there makes no dead letters")
 
 
 def refuse_foreign(app: str, streams: Mapping[str, Stream[Any]], stream: Any) -> None:
@@ -356,32 +337,6 @@ def refuse_foreign(app: str, streams: Mapping[str, Stream[Any]], stream: Any) ->
         raise Misconfigured(
             f"{stream!r} is a stream of another app: processors of app {app!r} need one of its own"
         )
-
-
-def refuse_far(broker: Server, processor: Processor[Any], counts: Mapping[str, int] | None = None) -> None:
-    """Refuse a stream for outputs that a cluster may keep on another node than what they come from.
-
-    Args:
-        broker: where they are.
-        processor: whose.
-        counts: by stream, how many partitions one is about to have.
-
-    Raises:
-        Misconfigured: one has too few partitions.
-    """
-    stream, about = processor.stream, counts or {}
-    wanted = about.get(stream.name, stream.partition_count)
-    for sink in processor.sinks if broker.clustered else ():
-        if about.get(sink.name, sink.partition_count) < wanted:
-            advice = (
-                f"Give it {wanted} first: `runnel-trio stream repartition`"
-                if counts
-                else f"Declare it with partition_count={wanted}"
-            )
-            raise Misconfigured(
-                f"{sink!r} has fewer partitions than {stream!r}: on a cluster a dead letter is stored on the "
-                f"node of its event, in the partition of the same number. {advice}"
-            )
 
 
 def chosen(

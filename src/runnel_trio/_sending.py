@@ -12,8 +12,8 @@ from typing import Any, TypeAlias, cast
 import attrs
 import trio
 
+from runnel_trio._broker._connection import Connection, Declarable
 from runnel_trio._broker._protocol import Broker
-from runnel_trio._broker._shared import Connection, Declarable
 from runnel_trio._broker._values import SEALED, Batch, StreamSpec
 from runnel_trio.constants import Overflow
 from runnel_trio.exceptions import StreamFull

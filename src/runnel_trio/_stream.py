@@ -16,14 +16,15 @@ from __future__ import annotations
 import logging
 import math
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Generic, TypeVar
 
 import attrs
 import trio
 
+from runnel_trio._broker._protocol import Server
+from runnel_trio._broker._connection import Connection, Declarable
 from runnel_trio._broker._protocol import Broker, Catalog
-from runnel_trio._broker._shared import Connection, Declarable
 from runnel_trio._broker._values import SEALED, Batch, StreamSpec
 from runnel_trio._codec import DecodeError, Record, RecordCodec, canonical_key, foreign
 from runnel_trio._event import Event
@@ -45,6 +46,7 @@ from runnel_trio.constants import Overflow
 from runnel_trio.exceptions import (
     BrokerRefused,
     DeserializationError,
+    Misconfigured,
     NotReplicated,
     StreamFull,
 )
@@ -378,3 +380,35 @@ class Stream(Generic[R]):
         if looks == _PATIENT_LOOKS:
             report(logging.WARNING, "stream-full", stream=self.name, partition=number, partition_size=size)
         await trio.sleep(min(_LAST_LOOK, _FIRST_LOOK * 2 ** min(looks, 10)) * random.uniform(0.5, 1.0))
+
+
+def refuse_far(
+    broker: Server,
+    stream: Stream[Any],
+    sinks: Collection[Stream[Any]],
+    counts: Mapping[str, int] | None = None,
+) -> None:
+    """Refuse an output stream whose partitions may be on other nodes of a cluster than those of its source.
+
+    Args:
+        broker: where they are.
+        stream: the source.
+        sinks: what is made of its events goes there.
+        counts: by stream, how many partitions one is about to have.
+
+    Raises:
+        Misconfigured: one has too few partitions.
+    """
+    about = counts or {}
+    wanted = about.get(stream.name, stream.partition_count)
+    for sink in sinks if broker.clustered else ():
+        if about.get(sink.name, sink.partition_count) < wanted:
+            advice = (
+                f"Give it {wanted} first: `runnel-trio stream repartition`"
+                if counts
+                else f"Declare it with partition_count={wanted}"
+            )
+            raise Misconfigured(
+                f"{sink!r} has fewer partitions than {stream!r}: on a cluster a dead letter is stored on the "
+                f"node of its event, in the partition of the same number. {advice}"
+            )

@@ -22,6 +22,7 @@ from runnel_trio._broker._protocol import Broker
 from runnel_trio._broker._values import Batch, ProcessorSpec
 from runnel_trio._codec import Record
 from runnel_trio._event import Event, Origin, Partition
+from runnel_trio._operate._letters import Letter
 from runnel_trio._rules._cursor import ORIGIN, is_after
 from runnel_trio._rules._drained import is_behind, lag
 from runnel_trio._rules._failure import SetAside
@@ -31,7 +32,7 @@ from runnel_trio._words import counted, described
 from runnel_trio.constants import ExceptionPolicy
 from runnel_trio.exceptions import DeserializationError, LeaseLost, Misconfigured
 from runnel_trio.interfaces import Middleware
-from runnel_trio.middleware._dead_letter import DeadLetterMiddleware, Letter
+from runnel_trio.middleware._dead_letter import DeadLetterMiddleware
 
 __all__ = ["BlockingWatch", "Outcome", "Probe", "Result", "Trial"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-__all__ = ["ago", "counted", "described", "encodable", "numbered", "ranges", "said"]
+__all__ = ["ago", "counted", "described", "encodable", "numbered", "ranges", "said", "shortened"]
 
 #: Characters of a description that are kept: some have a whole document in it.
 _MOST = 2000
@@ -50,6 +50,16 @@ def ranges(numbers: Iterable[int], to: str = "-", between: str = ", ") -> str:
         else:
             runs.append([number])
     return between.join(to.join(map(str, run)) for run in runs)
+
+
+def shortened(text: str, width: int) -> str:
+    """A text in so many columns; what does not fit is cut off, and marked.
+
+    Example:
+        >>> shortened("orders", 6), shortened("orders/totals", 6)
+        ('orders', 'order…')
+    """
+    return text if len(text) <= width else text[: width - 1] + "…"
 
 
 def numbered(stream: str, numbers: Iterable[int]) -> str:

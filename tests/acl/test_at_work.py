@@ -70,8 +70,8 @@ async def test_senders_workers_and_operators_share_an_app(leave_out: str, admin:
 
 
 async def _shared(app: App, workers: int) -> bool:
-    async with app._shared.used() as broker:
-        found = await broker.survey(app.streams["orders"].spec)
+    async with app.operator() as op:
+        (found,) = (await op.survey("orders")).values()
     owners = [x.processors[name].owner for x in found for name in ("bill", "check") if name in x.processors]
     return "" not in owners and len(set(owners)) == workers
 

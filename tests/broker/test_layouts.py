@@ -16,6 +16,7 @@ from runnel_trio._broker._protocol import Broker
 from runnel_trio._broker._redis import _keys
 from runnel_trio._broker._redis._broker import RedisBroker
 from runnel_trio._broker._redis._transport._scripts import Plain
+from runnel_trio._broker._subscription import subscribe
 from runnel_trio._broker._values import (
     SEALED,
     Acquired,
@@ -30,7 +31,6 @@ from runnel_trio._broker._values import (
     ServerConfig,
     StreamSpec,
 )
-from runnel_trio._operations import subscribe
 from runnel_trio._rules._cursor import ORIGIN, lost
 from runnel_trio._rules._layout import Meta
 from runnel_trio.constants import Overflow

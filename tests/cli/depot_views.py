@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from runnel_trio import Record
 from runnel_trio._broker._values import Quarantine, StreamSpec
-from runnel_trio._overview import MemberView, Overview, PartitionView, ProcessorView, StreamView
+from runnel_trio._operate._overview import MemberView, Overview, PartitionView, ProcessorView, StreamView
 from runnel_trio.constants import Overflow
 
 MODULE = """

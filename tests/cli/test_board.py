@@ -6,11 +6,11 @@ import attrs
 import click
 from depot_views import NOW, partition, view, why
 
-from runnel_trio import _overview
 from runnel_trio._broker._seen import Standing, Surveyed
 from runnel_trio._cli._board import board
-from runnel_trio._health import Typed
-from runnel_trio._overview import Overview
+from runnel_trio._operate import _overview
+from runnel_trio._operate._health import Typed
+from runnel_trio._operate._overview import Overview
 from runnel_trio.constants import Overflow
 
 

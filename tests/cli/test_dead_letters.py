@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -110,3 +111,38 @@ def test_what_is_dropped_is_gone(url: str, command: Callable[..., Any]) -> None:
     assert command("dead-letters", "drop", *target, "--all", stdin="n\n").returncode == 130
     assert command("dead-letters", "drop", *target, "--all", "--yes").stderr == "Dropped 1 dead letter.\n"
     assert command("dead-letters", "list", *target).stdout == ""
+
+
+def test_a_letter_of_a_stream_in_a_file_of_autodiscover_goes_back(
+    url: str, tmp_path: Path, command: Callable[..., Any]
+) -> None:
+    (tmp_path / "crates.py").write_text(
+        "from warehouse import Item, app, dead\n"
+        "crates = app.stream('crates', Item, partition_by='key')\n"
+        "@app.processor(crates, middleware=[dead])\n"
+        "async def pack(events):\n"
+        "    async for item in events.records(): ...\n"
+    )
+    app = App("warehouse", default_partition_count=2, redis_url=url)
+    sink = app.stream("dead-items", record=Dead, partition_by="xid")
+    data = {"data": b"{}"}
+    facts: dict[str, Any] = {"partition": 0, "xid": "5-1", "error": "no", "traceback": "", "data": data}
+
+    async def fail() -> None:
+        await sink.send(Dead(stream="crates", time=datetime.now(UTC), **facts))
+
+    trio.run(fail)
+    replay = ["dead-letters", "replay", "warehouse:count", "--redis-url", url, "--all"]
+    unknown = command(*replay)
+    assert (unknown.returncode, "is of stream 'crates': it is not declared" in unknown.stderr) == (78, True)
+    done = command(*replay, RUNNEL_AUTODISCOVER="crates.py")
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_partition_that_is_none_is_wrong_with_the_command_line(
+    url: str, command: Callable[..., Any]
+) -> None:
+    for what in (["dead-letters", "list", "warehouse:count"], ["inspect", "warehouse:items"]):
+        done = command(*what, "--partition", "9", "--redis-url", url)
+        assert done.returncode == 2
+        assert "has no partition 9: they are 0 to 1" in done.stderr

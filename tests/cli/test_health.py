@@ -10,8 +10,8 @@ import pytest
 from depot_views import NOW, partition, stream, view, why
 
 from runnel_trio._broker._seen import Ending, Misfit
-from runnel_trio._health import Limits, Trouble, Typed, Weight, state, troubles
-from runnel_trio._overview import MemberView, Overview, PartitionView
+from runnel_trio._operate._health import Limits, Trouble, Typed, Weight, state, troubles
+from runnel_trio._operate._overview import MemberView, Overview, PartitionView
 from runnel_trio.constants import Overflow
 
 
@@ -118,7 +118,7 @@ def test_each_trouble_is_told_with_its_weight(
 
 
 def test_every_row_of_the_table_is_shown_here() -> None:
-    import runnel_trio._health as health
+    import runnel_trio._operate._health as health
 
     rows = [line.split()[:2] for line in str(health.__doc__).splitlines()[8:] if line and "===" not in line]
     shown = {(kind, weight.name.lower()) for kind, weight, _, _ in ROWS} | {("lag", "behind")}

@@ -15,16 +15,17 @@ import trio
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from runnel_trio import App
-from runnel_trio._cli import _pages
-from runnel_trio._cli._errors import Ended, Exit
-from runnel_trio._cli._metrics import Place, served
-from runnel_trio._cli._pages import Answer, Pages, listening
+from runnel_trio._cli._errors import Exit, ended
+from runnel_trio._http import _server
+from runnel_trio._http._probes import BindAddress, serving
+from runnel_trio._http._server import Answer, Pages, listen
+from runnel_trio.exceptions import Misconfigured
 from runnel_trio.metrics import Metrics, PrometheusMetrics
 
 
 @asynccontextmanager
-async def serving(pages: Pages) -> AsyncIterator[int]:
-    listeners = await listening("127.0.0.1", 0)
+async def serving_pages(pages: Pages) -> AsyncIterator[int]:
+    listeners = await listen("127.0.0.1", 0)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(pages.serve, listeners)
         yield listeners[0].socket.getsockname()[1]
@@ -63,7 +64,7 @@ PAGES = {"/hello": hello, "/broken": broken}
     ],
 )
 async def test_answers_are_those_of_http(request_line: bytes, status: bytes, body: bytes) -> None:
-    async with serving(Pages(PAGES)) as port:
+    async with serving_pages(Pages(PAGES)) as port:
         found = await answer_to(port, request_line + b"\r\nHost: here\r\n\r\n")
     head, _, rest = found.partition(b"\r\n\r\n")
     assert head.split()[1] == status
@@ -72,14 +73,14 @@ async def test_answers_are_those_of_http(request_line: bytes, status: bytes, bod
 
 
 async def test_a_request_that_is_too_large_is_refused() -> None:
-    async with serving(Pages(PAGES)) as port:
+    async with serving_pages(Pages(PAGES)) as port:
         found = await answer_to(port, b"GET /hello HTTP/1.1\r\nHost: here\r\nX: " + b"x" * 9000)
     assert found.split()[1] == b"431"
 
 
 async def test_one_who_says_nothing_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_pages, "_LONGEST", 0.1)
-    async with serving(Pages(PAGES)) as port:
+    monkeypatch.setattr(_server, "_LONGEST", 0.1)
+    async with serving_pages(Pages(PAGES)) as port:
         assert await answer_to(port, b"GET /hel") == b""
 
 
@@ -114,12 +115,12 @@ SLOW = [
 async def test_a_probe_is_answered_while_hundreds_of_slow_connections_are_open(
     said: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_pages, "_LONGEST", 3600)
+    monkeypatch.setattr(_server, "_LONGEST", 3600)
     pages = Pages({"/hello": hello, "/large": large, "/long": trio.sleep_forever})
-    async with serving(pages) as port, crowd(port, said):
+    async with serving_pages(pages) as port, crowd(port, said):
         for _ in range(20):
             assert b"hello" in await answer_to(port, b"GET /hello HTTP/1.1\r\nHost: here\r\n\r\n")
-        assert len(pages._open) <= _pages._MOST
+        assert len(pages._open) <= _server._MOST
 
 
 async def test_who_waits_for_a_page_is_not_cut_off_for_those_who_say_nothing() -> None:
@@ -136,7 +137,7 @@ async def test_who_waits_for_a_page_is_not_cut_off_for_those_who_say_nothing() -
         nonlocal found
         found = await answer_to(port, b"GET /long HTTP/1.1\r\nHost: here\r\n\r\n")
 
-    async with serving(Pages({"/hello": hello, "/long": long})) as port, trio.open_nursery() as nursery:
+    async with serving_pages(Pages({"/hello": hello, "/long": long})) as port, trio.open_nursery() as nursery:
         nursery.start_soon(ask, port)
         await asked.wait()
         async with crowd(port, b"GET /hel"):
@@ -161,7 +162,7 @@ async def test_scrapes_take_no_threads_from_the_users_functions(caplog: pytest.L
     app = App("shop", metrics=PrometheusMetrics(registry))
     caplog.set_level("INFO", "runnel_trio")
     try:
-        async with served(app, Place("127.0.0.1", 0), lambda: None):
+        async with serving(app, BindAddress("127.0.0.1", 0), lambda: None):
             (facts,) = [x.facts for x in caplog.records if getattr(x, "fact", "") == "serving-metrics"]
             async with crowd(facts["port"], b"GET /metrics HTTP/1.1\r\nHost: here\r\n\r\n"):
                 with trio.fail_after(60):
@@ -174,7 +175,7 @@ async def test_scrapes_take_no_threads_from_the_users_functions(caplog: pytest.L
 
 
 async def test_a_page_that_raises_is_logged_and_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    async with serving(Pages(PAGES)) as port:
+    async with serving_pages(Pages(PAGES)) as port:
         assert await answer_to(port, b"GET /broken HTTP/1.1\r\nHost: here\r\n\r\n") == b""
         assert b"hello" in await answer_to(port, b"GET /hello HTTP/1.1\r\nHost: here\r\n\r\n")
     assert "page-failed" in caplog.text
@@ -184,10 +185,10 @@ async def test_a_port_in_use_is_an_error_at_the_start() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(
-            Ended, match=rf"no metrics at 127\.0\.0\.1:{port}: .*in use.*--metrics-port"
+            Misconfigured, match=rf"no metrics at 127\.0\.0\.1:{port}: .*in use.*--metrics-port"
         ) as info:
-            await listening("127.0.0.1", port)
-    assert info.value.code == Exit.CONFIG
+            await listen("127.0.0.1", port)
+    assert ended(info.value).code == Exit.CONFIG
 
 
 def test_the_command_says_so_and_starts_nothing(command: Any) -> None:
@@ -207,13 +208,13 @@ async def test_without_the_extra_it_says_what_to_install(
     monkeypatch.setitem(sys.modules, package, None)
     app = App("shop", metrics=Metrics() if package == "h11" else None)
     with pytest.raises(Exception, match=r"pip install runnel-trio\[prometheus\]"):
-        async with served(app, Place("127.0.0.1", 0), lambda: None):
+        async with serving(app, BindAddress("127.0.0.1", 0), lambda: None):
             pass
 
 
 async def page_of(app: App, caplog: pytest.LogCaptureFixture) -> bytes:
     caplog.set_level("INFO", "runnel_trio")
-    async with served(app, Place("127.0.0.1", 0), lambda: None):
+    async with serving(app, BindAddress("127.0.0.1", 0), lambda: None):
         (facts,) = [x.facts for x in caplog.records if getattr(x, "fact", "") == "serving-metrics"]
         return await answer_to(facts["port"], b"GET /metrics HTTP/1.1\r\nHost: here\r\n\r\n")
 

@@ -48,10 +48,10 @@ def quarantined(tmp_path: Path) -> str:
             raise ValueError(f"no item {item.n}")
 
     async def stand_still() -> None:
-        async with app.worker(), app._shared.used() as broker:
+        async with app.worker(), app.operator() as op:
             await items.send(Item(key="a", n=7))
             with trio.fail_after(60):
-                while not any(await broker.quarantined(count.spec, [0, 1])):
+                while not await op.quarantined("count"):
                     await trio.sleep(0.01)
 
     trio.run(stand_still)

@@ -17,9 +17,8 @@ from runnel_trio import App, Record, Stream
 from runnel_trio._broker._values import Layouts, Quarantine, StreamSpec
 from runnel_trio._cli._board import board
 from runnel_trio._cli._repartition import _Shown
-from runnel_trio._health import Typed
-from runnel_trio._overview import overview
-from runnel_trio._repartition import Progress, Waiting
+from runnel_trio._operate._health import Typed
+from runnel_trio._operate._repartition import Progress, Waiting
 from runnel_trio.constants import Overflow
 
 OLD = StreamSpec(
@@ -115,8 +114,8 @@ async def test_it_may_be_interrupted_and_others_show_how_far_it_is(there: Shop, 
     assert "The 4 former partitions take nothing more:" in done.stdout
     done = await there.run("inspect", "shop:orders", "--key", "late")
     assert [line.rpartition(": ")[2] for line in done.stdout.splitlines()] == ["20}", "21}"]
-    async with there.app._shared.used() as broker:
-        lines = board(await overview(broker, "shop"), None, typed=Typed("shop"))
+    async with there.app.operator() as op:
+        lines = board(await op.overview(), None, typed=Typed("shop"))
     assert any("its 4 former partitions wait for printer" in line for line in lines)
     assert any("reads the former partitions first; 1 of these wait in the new ones" in line for line in lines)
     done = await there.run("processor", "resume", "shop:printer")

@@ -50,11 +50,11 @@ async def handled(
             if item.n == fail_on:
                 raise ValueError(f"no item {item.n}")
 
-    async with app.worker(), app._shared.used() as broker:
+    async with app.worker(), app.operator() as op:
         await items.send(*(Item(key=key, n=n) for key in keys for n in range(3)))
         if fail_on >= 0 and not dead:
             with trio.fail_after(60):
-                while not any(await broker.quarantined(count.spec, range(4))):
+                while not await op.quarantined("count"):
                     await trio.sleep(0.01)
         else:
             await drained(app, within=60)

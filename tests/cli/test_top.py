@@ -17,7 +17,7 @@ from depot_views import MODULE, NOW, Item, partition, view, why
 from runnel_trio import App
 from runnel_trio._broker._seen import Ending
 from runnel_trio._cli._screen import History, screen, sparkline
-from runnel_trio._overview import Overview
+from runnel_trio._operate._overview import Overview
 from runnel_trio.testing import drained
 
 

@@ -10,8 +10,7 @@ import trio
 from rig_cluster import Cluster
 
 from runnel_trio import App, Misconfigured, Record
-from runnel_trio._cli._repartition import _refuse_far
-from runnel_trio._repartition import Repartition
+from runnel_trio._operate._repartition import Repartition
 from runnel_trio.middleware import Dead, DeadLetterMiddleware
 from runnel_trio.testing import drained
 
@@ -64,12 +63,12 @@ async def test_dead_letters_must_find_their_partition_on_the_node_of_the_event(c
     @app.processor(ticks, middleware=[DeadLetterMiddleware(sink)])
     async def handle(events: Any) -> None: ...
 
-    async with app._shared.used() as broker:
+    async with app._shared.used() as broker, app.operator() as op:
         for stream in (ticks, sink):
             await broker.declare(stream.code)
         with pytest.raises(Misconfigured, match="Give it 16 first"):
-            await _refuse_far(app, broker, ticks, 16)
+            await op.repartition("ticks").layouts(16)
         with pytest.raises(Misconfigured, match="fewer partitions than <Stream moved.ticks"):
-            await _refuse_far(app, broker, sink, 2)
+            await op.repartition("dead").layouts(2)
         await broker.repartition(sink.spec, 16)
-        await _refuse_far(app, broker, ticks, 16)
+        await op.repartition("ticks").layouts(16)

@@ -89,8 +89,8 @@ async def crashed(app: App, processor: Any, number: int, xid: bytes, count: int)
 
 async def stored(app: App, orders: Stream[Any], number: int) -> list[bytes]:
     """The ids of what is in a partition."""
-    async with app._shared.used() as broker:
-        return [xid for xid, _ in await broker.entries(orders.spec, number)]
+    async with app.operator() as op, op.events(orders.name, partitions=[number]) as events:
+        return [event.xid async for event in events]
 
 
 # What is a letter, and what is not

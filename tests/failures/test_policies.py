@@ -29,9 +29,8 @@ def facts(caplog: pytest.LogCaptureFixture, fact: str) -> list[dict[str, Any]]:
 
 
 async def quarantines(app: App, processor: Any) -> list[Any]:
-    async with app._shared.used() as broker:
-        found = await broker.quarantined(processor.spec, range(processor.stream.partition_count))
-    return [why for why in found if why is not None]
+    async with app.operator() as op:
+        return [found.stored for found in await op.quarantined(processor.name)]
 
 
 # Quarantine

@@ -24,9 +24,9 @@ from runnel_trio._broker._seen import Ending
 from runnel_trio._broker._values import AppSpec, Batch, Beat, Commit, Lease, ServerConfig
 from runnel_trio._cli._board import board
 from runnel_trio._embedded._server import start
-from runnel_trio._health import Limits, troubles
 from runnel_trio._names import checked_name
-from runnel_trio._overview import overview
+from runnel_trio._operate._health import Limits, troubles
+from runnel_trio._operate._overview import overview
 from runnel_trio._rules._cursor import ORIGIN
 from runnel_trio.exceptions import RunnelError
 

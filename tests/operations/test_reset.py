@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from runnel_trio import App, Processor, Record, Stream
-from runnel_trio._operations import predecessor, start_of
+from runnel_trio._operate._cursors import predecessor, start_of
 from runnel_trio.exceptions import Misconfigured, WorkersAlive
 
 

@@ -32,7 +32,6 @@ from printed import (
 )
 from redis import Redis
 
-from runnel_trio._overview import overview
 from runnel_trio.testing import NotDrained, drained
 
 SPENT = "SELECT customer, amount FROM spent"
@@ -129,8 +128,8 @@ async def booked(invoices: Any) -> bool:
             async with invoices.app.worker():
                 await drained(invoices.app, within=60)
             await invoices.write.reset()  # as if it had died before the orders were acknowledged
-        async with invoices.app._shared.used() as broker:
-            streams = {x.spec.name: x for x in (await overview(broker, "shop")).streams}
+        async with invoices.app.operator() as op:
+            streams = {x.spec.name: x for x in (await op.overview()).streams}
         assert streams["invoices"].added == 1200
     return in_database(Path("invoices.db"), BOOKED) == recounted(orders)
 

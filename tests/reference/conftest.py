@@ -23,14 +23,13 @@ def handled() -> Handled:
     """Send records, run a worker until its processor has acknowledged them all."""
 
     async def run(app: App, processor: Processor, *records: Record) -> None:
-        numbers = range(processor.stream.partition_count)
         async with app.worker():
             await processor.stream.send(*records)
             with trio.fail_after(60):
                 while True:
-                    async with app._shared.used() as broker:
-                        states = await broker.examine(processor.spec, numbers)
-                    if all(x is not None and x.entries_added == x.entries_read for x in states):
+                    async with app.operator() as op:
+                        found = await op.positions(processor.name)
+                    if all(x.begun and not x.lag for x in found):
                         break
                     await trio.sleep(0.05)
 

@@ -21,9 +21,10 @@ from trio.testing import MockClock
 
 from runnel_trio import App, Record, Stream, Worker
 from runnel_trio._broker._protocol import Broker
+from runnel_trio._broker._stages import stages
 from runnel_trio._broker._values import Layouts, ProcessorSpec
-from runnel_trio._operations import pause, stages
-from runnel_trio._repartition import Repartition
+from runnel_trio._operate._repartition import Repartition
+from runnel_trio._operate._standing import pause
 
 _COUNTS = [1, 2, 3, 4, 8, 16]
 #: What a processor is like besides the first, which is quick.

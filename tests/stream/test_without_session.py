@@ -58,8 +58,8 @@ async def test_many_first_sends_at_once_open_it_once(url: str) -> None:
     async with trio.open_nursery() as nursery:
         for n in range(50):
             nursery.start_soon(orders.send, Order(key="a", n=n))
-    broker = await app._shared.get()
-    again = await app._shared.get()
+    _, broker = await app._shared.opened()
+    _, again = await app._shared.opened()
     assert broker is again
 
 

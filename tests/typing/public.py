@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any, assert_type
 
-from runnel_trio import App, Event, Events, Middleware, Processor, Record, Stream, Worker
+from runnel_trio import (
+    App,
+    Event,
+    Events,
+    Middleware,
+    Operator,
+    Processor,
+    Quarantined,
+    Record,
+    Stream,
+    Worker,
+)
+from runnel_trio.operating import Overview, Trouble, troubles
 from runnel_trio.testing import Outcome, Result
 
 
@@ -77,3 +89,14 @@ async def use() -> None:
         assert_type(worker, Worker)
         worker.stop()
     await once()
+
+
+async def operate() -> None:
+    async with app.operator() as op:
+        assert_type(op, Operator)
+        assert_type(await op.overview(), Overview)
+        assert_type(troubles(await op.overview()), list[Trouble])
+        assert_type(await op.pause("one_by_one"), list[int])
+        assert_type(await op.resume("one_by_one"), list[Quarantined])
+        async with op.events("orders") as events:
+            assert_type([event async for event in events], list[Event])

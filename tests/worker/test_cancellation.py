@@ -11,7 +11,7 @@ import trio
 from trio.testing import MockClock
 
 from runnel_trio import App, Stream
-from runnel_trio._broker import _shared
+from runnel_trio._broker import _connection
 from runnel_trio._broker._memory._broker import MemoryBroker
 from runnel_trio._broker._protocol import Broker, Reader
 from runnel_trio._broker._values import Batch, Entry
@@ -94,7 +94,7 @@ def _use(monkeypatch: pytest.MonkeyPatch, broker: Any) -> None:
     async def opened(url: str) -> AsyncIterator[Any]:
         yield broker
 
-    monkeypatch.setattr(_shared, "open_broker", opened)
+    monkeypatch.setattr(_connection, "open_broker", opened)
 
 
 async def _states(broker: Broker, processor: Any) -> list[LogState]:

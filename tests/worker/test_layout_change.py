@@ -14,7 +14,7 @@ from runnel_trio import App, Misconfigured, Stream, testing
 from runnel_trio._broker._memory._broker import MemoryBroker
 from runnel_trio._broker._protocol import Broker
 from runnel_trio._broker._values import ProcessorSpec
-from runnel_trio._repartition import Repartition
+from runnel_trio._operate._repartition import Repartition
 from runnel_trio.middleware import Dead, DeadLetterMiddleware
 from runnel_trio.testing import drained
 

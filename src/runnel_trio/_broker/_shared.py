@@ -7,24 +7,24 @@ it away from the others, and Trio ends it with the run.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+import uuid
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 import attrs
 import trio
 
-from runnel_trio._broker import open_broker
+from runnel_trio._broker._connection import Connection, Declarable, Opened
 from runnel_trio._broker._protocol import Broker
-from runnel_trio._broker._values import ServerConfig, StreamSpec
+from runnel_trio._broker._values import ServerConfig
 from runnel_trio._override import override
 from runnel_trio._scopes import shielded
 from runnel_trio.exceptions import BrokerUnavailable, Misconfigured
 from runnel_trio.metrics import Metrics
 from runnel_trio.settings import Settings
 
-__all__ = ["Connection", "Declarable", "Declared", "Opened", "SharedBroker", "server_config"]
+__all__ = ["Declared", "SharedBroker", "server_config"]
 
 #: Seconds that closing may take; an embedded server has to write its data first.
 _CLOSING = 20.0
@@ -38,87 +38,6 @@ def server_config(settings: Settings) -> ServerConfig:
 
     factory = None if settings.redis_factory is None else made
     return ServerConfig(settings.redis_url, settings.redis_options or {}, factory)
-
-
-class Declarable(Protocol):
-    """A stream, as a connection needs it."""
-
-    @property
-    def code(self) -> StreamSpec:
-        """The stream that its app's code declares."""
-        ...
-
-    @property
-    def spec(self) -> StreamSpec:
-        """The stream that is on the server, as far as that is known."""
-        ...
-
-    def adopt(self, current: StreamSpec) -> None:
-        """Take over what the server says about this stream."""
-        ...
-
-
-class Connection(Protocol):
-    """What a send needs of the broker: entered, it is open, and knows the stream."""
-
-    @property
-    def at_once(self) -> bool:
-        """Whether a send has nothing to wait for: open, the stream known, nobody else sending."""
-        ...
-
-    def at_hand(self) -> Opened | None:
-        """The broker, without a wait, if it is open and knows the stream; then it has one user more.
-
-        The fast way of sends of one record, of which entering and leaving were a tenth. It is reentrant.
-        """
-        ...
-
-    def looking(self) -> Connection:
-        """The same for somebody who only looks: the stream is compared, and nothing is written."""
-        ...
-
-    async def __aenter__(self) -> Broker: ...
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
-    ) -> None: ...
-
-
-@attrs.define(eq=False)
-class Opened:
-    """An open broker and its users.
-
-    Attributes:
-        users: how many there are; who is the last one has it closed.
-        leave: one user less, where somebody has to wait for the end.
-    """
-
-    leave: Callable[[Opened], Awaitable[None]]
-
-    users: int = 0
-    ready: trio.Event = attrs.field(factory=trio.Event)
-    unused: trio.Event = attrs.field(factory=trio.Event)
-    closed: trio.Event = attrs.field(factory=trio.Event)
-    broker: Broker | None = None
-    error: Exception | None = None
-    declared: set[StreamSpec] = attrs.field(factory=set)
-
-    async def hold(self, server: ServerConfig, metrics: Metrics | None) -> None:
-        """Open, tell, keep open until nobody uses it."""
-        try:
-            async with open_broker(server) as broker:
-                if metrics is not None:
-                    broker.watch(metrics.server_away, metrics.server_back)
-                self.broker = broker
-                self.ready.set()
-                await self.unused.wait()
-        except Exception as error:
-            if self.ready.is_set():
-                raise
-            self.error = error
-        finally:
-            self.ready.set()
-            self.closed.set()
 
 
 @attrs.define(eq=False)
@@ -145,18 +64,19 @@ class SharedBroker:
         finally:
             await self.leave(opened)
 
-    async def get(self) -> Broker:
-        """The broker; opened for the rest of the run when nobody uses it yet."""
-        _, broker = await self.opened()
-        return broker
-
-    @contextmanager
-    def replaced(self, url: str) -> Iterator[None]:
-        """Use the broker at another URL in the body, in this run of Trio.
+    @asynccontextmanager
+    async def private(self) -> AsyncIterator[Broker]:
+        """A broker in memory in place of the app's own, in the body, in this run of Trio.
 
         Raises:
-            Misconfigured: it is in use in this run.
+            Misconfigured: the app's own is in use in this run.
         """
+        with self._replacing(f"memory://{uuid.uuid4()}"):
+            async with self.used() as broker:
+                yield broker
+
+    @contextmanager
+    def _replacing(self, url: str) -> Iterator[None]:
         if self._run.get() is not None:
             raise Misconfigured(
                 "the app is connected to its server in this run of Trio: test a processor outside of "

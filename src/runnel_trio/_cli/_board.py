@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
-import attrs
 import click
 
-from runnel_trio._cli._alike import alike, reason
-from runnel_trio._health import TYPED, Typed
-from runnel_trio._overview import MemberView, Overview, PartitionView, ProcessorView, StreamView
-from runnel_trio._words import ago, counted, ranges
+from runnel_trio._operate._alike import Standstill, standstills
+from runnel_trio._operate._health import TYPED, Typed
+from runnel_trio._operate._overview import MemberView, Overview, PartitionView, ProcessorView, StreamView
+from runnel_trio._operate._rates import Rates
+from runnel_trio._words import ago, counted, ranges, shortened
 from runnel_trio.constants import Overflow
 
-__all__ = ["Rates", "board", "size_of"]
+__all__ = ["board", "size_of"]
 
 #: Reasons for which partitions stand still, of which each has lines of its own, at most.
 _SHOWN = 8
@@ -27,34 +27,6 @@ _FULL = {
     Overflow.ERROR: "what is sent will be refused",
     Overflow.TRIM: "the oldest events go, processed or not",
 }
-
-
-@attrs.frozen
-class Rates:
-    """Events per second since an earlier look.
-
-    Attributes:
-        before: that look; None when there was none.
-        now: the later one.
-    """
-
-    before: Overview | None
-    now: Overview
-
-    def added(self, stream: StreamView) -> str:
-        """To a stream."""
-        found = {x.spec.name: x.added for x in self.before.streams} if self.before else {}
-        return self._rate(found.get(stream.spec.name), stream.added)
-
-    def acknowledged(self, processor: ProcessorView) -> str:
-        """By a processor."""
-        found = {(x.stream, x.name): x.acknowledged for x in self.before.processors} if self.before else {}
-        return self._rate(found.get((processor.stream, processor.name)), processor.acknowledged)
-
-    def _rate(self, before: int | None, now: int) -> str:
-        if before is None or self.before is None or self.now.time <= self.before.time:
-            return "-"
-        return f"{max(0, now - before) / (self.now.time - self.before.time):,.0f}"
 
 
 def size_of(count: float) -> str:
@@ -110,7 +82,7 @@ def _streams(view: Overview, rates: Rates) -> Iterator[str]:
             name,
             f"{stream.length:,}",
             room,
-            rates.added(stream),
+            _rate(rates.added(stream)),
             size_of(stream.size),
             str(stream.spec.partition_count),
         )
@@ -134,6 +106,10 @@ def _moving(view: Overview, stream: StreamView, count: int) -> str:
     return f"its {count} former partitions {waits}"
 
 
+def _rate(rate: float | None) -> str:
+    return "-" if rate is None else f"{rate:,.0f}"
+
+
 def _row(name: str, *cells: str) -> str:
     widths = (11, 10, 9, 10, 8)
     return f"{name:<28}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
@@ -142,10 +118,10 @@ def _row(name: str, *cells: str) -> str:
 def _processor(processor: ProcessorView, rates: Rates, typed: Typed) -> Iterator[str]:
     standing = processor.standing()
     line = _row(
-        f"{processor.stream}/{processor.name}",
+        processor.full_name,
         f"{processor.lag:,}",
         ago(processor.age),
-        rates.acknowledged(processor),
+        _rate(rates.acknowledged(processor)),
         f"{processor.owned}/{len(processor.partitions)}",
         str(len(processor.members)),
     )
@@ -155,49 +131,43 @@ def _processor(processor: ProcessorView, rates: Rates, typed: Typed) -> Iterator
         yield _member(member, rates.now.time)
     if not processor.members:
         yield click.style("  nobody runs it", fg="red" if processor.lag else None)
-    groups = alike(standing, lambda x: reason(x.quarantine))
+    groups = standstills(processor)
     for group in groups[:_SHOWN]:
         yield from _still(group, processor, rates.now.time, typed)
-    if more := sorted(x.number for group in groups[_SHOWN:] for x in group):
+    if more := sorted(number for group in groups[_SHOWN:] for number in group.numbers):
         yield click.style(f"  and {len(more)} more stand still: {ranges(more)}", fg="red")
     yield from _others(processor, standing)
 
 
 def _member(member: MemberView, now: float) -> str:
-    name = f"{member.host}:{member.pid}" if member.host else member.id
-    since = "" if member.since is None else f"  up {ago(max(0.0, now - member.since))}"
-    leaving = "  is leaving" if member.leaving else ""
+    state = "is leaving" if member.leaving else ""
     if member.overdue:
-        leaving = f"  no heartbeat: counts as dead for {ago(member.overdue)}"
-    version = f"  {member.version}" if member.version else ""
-    return (
-        f"  {name}{version}{since}  {counted(member.partitions, 'partition')}  {member.lag:,} behind{leaving}"
-    )
+        state = f"no heartbeat: counts as dead for {ago(member.overdue)}"
+    facts = (member.address, member.version, member.up(now), member.share, state)
+    return "".join(f"  {x}" for x in facts if x)
 
 
-def _still(
-    partitions: Sequence[PartitionView], processor: ProcessorView, now: float, typed: Typed
-) -> Iterator[str]:
+def _still(group: Standstill, processor: ProcessorView, now: float, typed: Typed) -> Iterator[str]:
     """Those that stand still for the same reason."""
-    numbers, (first, *others) = [x.number for x in partitions], partitions
-    place, why = f"  [{ranges(numbers)}]", first.quarantine
-    behind = "?" if any(x.lag is None for x in partitions) else f"{sum(x.lag or 0 for x in partitions):,}"
+    why, several = group.why, len(group.partitions) > 1
     if why is None:
-        oldest = ago(max(x.age for x in partitions))
-        whom = "them" if others else "it"
-        yield click.style(f"{place} nobody owns {whom}: {behind} behind, oldest {oldest}", fg="red")
+        whom = "them" if several else "it"
+        text = f"  {group.label} nobody owns {whom}: {group.behind}, {group.oldest}"
+        yield click.style(text, fg="red")
         return
-    whys = [x.quarantine for x in partitions if x.quarantine]
-    since = ago(max(0.0, now - min(datetime.fromisoformat(x.time).timestamp() for x in whys)))
     if why.is_pause:
         reason = f": {why.error}" if why.error else ""
-        yield click.style(f"{place} paused for {since} by {why.member}{reason}", fg="yellow")
+        text = f"  {group.label} paused for {group.since(now)} by {why.member}{reason}"
+        yield click.style(text, fg="yellow")
     else:
-        events, verb = counted(sum(x.count for x in whys), "event"), "stand" if others else "stands"
-        at = f"at {why.first.decode()}" + (" and in the others" if others else "")
-        yield click.style(f"{place} {verb} still for {since}: {why.error}", fg="red")
-        yield f"      {at}, {events}; {behind} behind; on {', '.join(sorted({x.member for x in whys}))}"
-    yield f"      {typed.resume(processor.name, numbers)}"
+        verb = "stand" if several else "stands"
+        text = f"  {group.label} {verb} still for {group.since(now)}: {why.error}"
+        yield click.style(text, fg="red")
+        events = counted(sum(x.count for x in group.quarantines), "event")
+        at = f"at {why.first.decode()}" + (" and in the others" if several else "")
+        members = ", ".join(sorted({x.member for x in group.quarantines}))
+        yield f"      {at}, {events}; {group.behind}; on {members}"
+    yield f"      {typed.resume(processor.name, group.numbers)}"
 
 
 def _others(processor: ProcessorView, standing: Sequence[PartitionView]) -> Iterator[str]:
@@ -221,5 +191,5 @@ def _cut(line: str, width: int) -> str:
     plain = click.unstyle(line)
     if len(plain) <= width or plain.lstrip().startswith("runnel-trio "):
         return line
-    cut = plain[: width - 1] + "…"
+    cut = shortened(plain, width)
     return line.replace(plain, cut) if plain in line else cut

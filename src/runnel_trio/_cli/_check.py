@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection
 
 import attrs
 import click
 import trio
 
 from runnel_trio._app import App
-from runnel_trio._broker._shared import SharedBroker, server_config
-from runnel_trio._broker._values import StreamSpec
+from runnel_trio._broker._values import Layouts, StreamSpec
 from runnel_trio._cli._errors import Ended, Exit, Unwritable, ended, print_out
 from runnel_trio._cli._load import discover, load, redirect
-from runnel_trio._cli._run import chosen
-from runnel_trio._cli._status import looked_over
-from runnel_trio._health import troubles
+from runnel_trio._cli._worker_process import chosen
 from runnel_trio._kinds import redacted, redacted_text
+from runnel_trio._operate._health import troubles
 from runnel_trio._words import counted
 
 __all__ = ["check"]
@@ -82,16 +79,13 @@ def check(target: str, processors: str | None, *, redis_url: str | None, embedde
 
 
 async def _server(app: App, findings: _Findings) -> None:
-    shared = SharedBroker(server_config(app.settings))
     try:
-        async with shared.used() as broker:
-            findings.fine(f"server {redacted(app.settings.redis_url)}: {broker.about}")
-            there = {spec.name: spec for spec in await broker.streams(app.name)}
+        async with app.operator() as op:
+            findings.fine(f"server {redacted(app.settings.redis_url)}: {op.server}")
+            there = {layouts.current.name: layouts for layouts in await op.streams()}
             for stream in app.streams.values():
-                layouts = await broker.layouts(stream.code)
-                former_counts = () if layouts is None else layouts.former_counts
-                _stream(stream.code, there.get(stream.name), former_counts, findings)
-            for trouble in troubles(await looked_over(app, broker)):
+                _stream(stream.code, there.get(stream.name), findings)
+            for trouble in troubles(await op.overview()):
                 if trouble.kind == "misfit":
                     findings.wrong(Exit.REFUSED, trouble.line)
     except Unwritable:
@@ -101,15 +95,14 @@ async def _server(app: App, findings: _Findings) -> None:
         findings.wrong(found.code, found.text)
 
 
-def _stream(
-    spec: StreamSpec, stored: StreamSpec | None, former_counts: Collection[int], findings: _Findings
-) -> None:
+def _stream(spec: StreamSpec, layouts: Layouts | None, findings: _Findings) -> None:
     name = spec.name
-    if stored is None:
+    if layouts is None:
         findings.note(f"stream {name} is not on the server: it will be with its first event or worker")
         return
+    stored = layouts.current
     differ = [x for x in ("partition_count", "record", "hasher") if _of(stored, x) != _of(spec, x)]
-    if differ == ["partition_count"] and spec.partition_count in former_counts:
+    if differ == ["partition_count"] and spec.partition_count in layouts.former_counts:
         count = stored.partition_count
         findings.note(
             f"stream {name} has {count} partitions now, which hold, and {spec.partition_count} here: write "

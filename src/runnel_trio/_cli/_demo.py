@@ -12,9 +12,9 @@ import attrs
 import click
 import trio
 
-from runnel_trio._cli._errors import Ended, Exit, concluded, print_out
+from runnel_trio._cli._errors import Ended, Exit, conclude, print_out
 from runnel_trio._cli._progress import ERASE
-from runnel_trio._cli._signals import obeyed
+from runnel_trio._cli._signals import handling_signals
 from runnel_trio._cli._streams import is_terminal
 from runnel_trio._scopes import helpers
 from runnel_trio._words import counted
@@ -53,7 +53,7 @@ def demo(file: str | None, *, redis_url: str | None, show_all: bool) -> int:
         except Occupied as error:
             raise Ended(Exit.CONFIG, str(error)) from error
 
-    return concluded(command, show_all=show_all)
+    return conclude(command, show_all=show_all)
 
 
 @attrs.define(eq=False)
@@ -74,7 +74,7 @@ class _Demo:
 
     async def run(self) -> int:
         """Run it to its end, or until a signal."""
-        with obeyed(self._stop, self._stop), self._scope:
+        with handling_signals(self._stop, self._stop), self._scope:
             async with helpers() as nursery:
                 nursery.start_soon(self._live)
                 await self.replay.run(self._ready.set)
@@ -82,7 +82,7 @@ class _Demo:
             gone = "The server and its" if self._embedded else "Its"
             self._say(f"Stopped: {self._counts()}. {gone} data are gone.")
             return 128 + self._signal
-        return self._concluded()
+        return self._conclude()
 
     @property
     def _embedded(self) -> bool:
@@ -121,7 +121,7 @@ class _Demo:
         print_out((ERASE if self._drawn else "") + text)
         self._drawn = False
 
-    def _concluded(self) -> int:
+    def _conclude(self) -> int:
         from runnel_trio._demo._replay import differences, expected_of
 
         replay = self.replay

@@ -40,16 +40,17 @@ __all__ = [
     "Ended",
     "Exit",
     "Unwritable",
-    "concluded",
+    "blaming_arguments",
+    "conclude",
     "ended",
-    "flushed",
+    "flush",
     "fold",
     "folded",
-    "placed",
     "print_out",
     "tell",
-    "unwritten",
-    "written",
+    "tell_unwritable",
+    "with_source_line",
+    "writing",
 ]
 
 
@@ -113,12 +114,12 @@ def print_out(text: object, *, nl: bool = True) -> None:
     Raises:
         Unwritable: it takes nothing more.
     """
-    with written():
+    with writing():
         click.echo(text, nl=nl)
 
 
 @contextmanager
-def written() -> Iterator[None]:
+def writing() -> Iterator[None]:
     """The block writes to standard output, and does nothing else with the system.
 
     Raises:
@@ -136,13 +137,13 @@ def tell(text: str) -> None:
         click.echo(text, err=True)
 
 
-def flushed(code: int) -> int:
+def flush(code: int) -> int:
     """Write out what is left, before Python does, and complains; the exit code then, if it was ``code``."""
     try:
         with suppress(ValueError):  # the user's code has closed it
             sys.stdout.flush()
     except OSError as error:
-        code = code or unwritten(Unwritable(error))
+        code = code or tell_unwritable(Unwritable(error))
     try:
         with suppress(ValueError):
             sys.stderr.flush()
@@ -161,7 +162,7 @@ def _unwritable(error: BaseException) -> Unwritable | None:
     return error if isinstance(error, Unwritable) else None
 
 
-def unwritten(end: Unwritable) -> int:
+def tell_unwritable(end: Unwritable) -> int:
     """Tell that standard output takes nothing more; the exit code."""
     if end.text:
         _report(end.text, "")
@@ -180,7 +181,7 @@ def fold(text: str, width: int) -> str:
     return "\n".join(lines).replace("\0", " ")
 
 
-def concluded(command: Callable[[], int], *, show_all: bool) -> int:
+def conclude(command: Callable[[], int], *, show_all: bool) -> int:
     """Run a command to its exit code, and tell what went wrong.
 
     Args:
@@ -195,7 +196,7 @@ def concluded(command: Callable[[], int], *, show_all: bool) -> int:
         if isinstance(quitting(error), KeyboardInterrupt):
             raise
         if (unwritable := _unwritable(error)) is not None:
-            return unwritten(unwritable)
+            return tell_unwritable(unwritable)
         end = error if isinstance(error, Ended) else ended(error)
         blamed = end.blamed
         if show_all:
@@ -203,6 +204,19 @@ def concluded(command: Callable[[], int], *, show_all: bool) -> int:
         whole = show_all or isinstance(blamed, InternalError)
         _report(end.text, told(blamed, whole=whole) if blamed else "")
         return end.code
+
+
+@contextmanager
+def blaming_arguments() -> Iterator[None]:
+    """What is misconfigured in the block is wrong with the command line.
+
+    Raises:
+        Ended: it is.
+    """
+    try:
+        yield
+    except Misconfigured as error:
+        raise Ended(Exit.USAGE, str(error)) from error
 
 
 def ended(error: BaseException) -> Ended:
@@ -225,7 +239,7 @@ def _report(text: str, trace: str) -> None:
     tell(folded(f"Error: {text}"))
 
 
-def placed(error: BaseException) -> str:
+def with_source_line(error: BaseException) -> str:
     """The text of an error behind the last line of the user's that led to it, as ``file:line: ``.
 
     There may be none; and a text that names a line of that file, that of a function, says more.

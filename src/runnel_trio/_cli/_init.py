@@ -17,7 +17,7 @@ from urllib.request import url2pathname
 
 import click
 
-from runnel_trio._cli._errors import Ended, Exit, concluded, print_out, tell
+from runnel_trio._cli._errors import Ended, Exit, conclude, print_out, tell
 
 __all__ = ["init"]
 
@@ -48,13 +48,13 @@ def init(directory: str) -> int:
     def command() -> int:
         path = Path(directory)
         module = _module(path)
-        names = _written(path, module)
+        names = _write(path, module)
         tell(f"Wrote {directory}: {', '.join(names)}")
         steps = "\n".join(f"    {line}" for line in _next(directory, module))
         print_out(f"\nNext:\n\n{steps}\n\n{path / 'README.md'} says what these do.")
         return Exit.OK
 
-    return concluded(command, show_all=False)
+    return conclude(command, show_all=False)
 
 
 def _module(path: Path) -> str:
@@ -82,7 +82,7 @@ def _unusable(given: str, why: str) -> Ended:
     )
 
 
-def _written(path: Path, module: str) -> list[str]:
+def _write(path: Path, module: str) -> list[str]:
     """Write all files; their names.
 
     Raises:

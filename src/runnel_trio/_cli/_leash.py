@@ -77,7 +77,7 @@ class Leash:
             self._sock.sendall(json.dumps({"word": word, **facts}).encode() + b"\n")
 
     @contextmanager
-    def obeyed(self, pull: Callable[[str], None]) -> Iterator[None]:
+    def handling_words(self, pull: Callable[[str], None]) -> Iterator[None]:
         """While the block lasts, call ``pull`` in Trio with each word, from the first one on."""
         soon = trio.lowlevel.current_trio_token().run_sync_soon
 

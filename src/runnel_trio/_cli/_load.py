@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from runnel_trio._app import App
-from runnel_trio._cli._errors import Ended, Exit, placed
+from runnel_trio._cli._errors import Ended, Exit, with_source_line
 from runnel_trio._discovery import importing
 from runnel_trio._kinds import redacted
 from runnel_trio._stream import Stream
@@ -47,7 +47,7 @@ def load(target: str, kind: type[T]) -> T:
         raise _unusable(f"{target!r} is a path: write {module_name}:{path or kind.__name__.lower()}")
     if not _MODULE.fullmatch(module_name):
         raise _unusable(f"{target!r} cannot be read: write MODULE:NAME, as in shop.orders:app")
-    module = _imported(module_name)
+    module = _import(module_name)
     there = _candidates(module, kind)
     if not path:
         raise _unusable(f"{target!r} names no {kind.__name__} in that module. {there}")
@@ -62,7 +62,7 @@ def load(target: str, kind: type[T]) -> T:
     return found
 
 
-def _imported(name: str) -> ModuleType:
+def _import(name: str) -> ModuleType:
     here = os.getcwd()
     if here not in sys.path:
         sys.path.insert(0, here)
@@ -97,7 +97,7 @@ def _only_declared() -> Iterator[None]:
 def _broken(name: str, error: BaseException) -> Ended:
     """A module that raises; a setting or declaration that is wrong needs no traceback but the place."""
     if isinstance(error, Misconfigured):
-        return Ended(Exit.CONFIG, placed(error))
+        return Ended(Exit.CONFIG, with_source_line(error))
     return Ended(Exit.USAGE, f"{name} cannot be imported: {said(error)}", blamed=error)
 
 

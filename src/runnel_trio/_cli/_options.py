@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import Any, TypeVar
 
 import click
 
+from runnel_trio._app import App
 from runnel_trio._kinds import redacted
 from runnel_trio.settings import MOST_PARTITIONS
 
-__all__ = ["Command", "F", "common", "partitions", "typed_server"]
+__all__ = ["Command", "F", "common", "partitions", "typed_server", "with_zone"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -72,6 +74,17 @@ def partitions(command: F) -> F:
         help="Only this one; repeatable, and 0-3,7 means several.",
         callback=lambda _, __, given: tuple(sorted({x for text in given for x in _numbers(text)})),
     )(command)
+
+
+def with_zone(start: str, app: App) -> str | datetime:
+    """A start as it was typed; a time without a zone is of the setting ``timezone``."""
+    try:
+        when = datetime.fromisoformat(start) if not start.isdigit() else None
+    except ValueError:
+        return start
+    if when is None:
+        return start
+    return when if when.tzinfo is not None else when.replace(tzinfo=app.settings.timezone)
 
 
 def typed_server(redis_url: str | None, embedded: str | None) -> str:

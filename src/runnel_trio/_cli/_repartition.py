@@ -4,91 +4,46 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import attrs
 import click
 import trio
 
-from runnel_trio._app import App
-from runnel_trio._broker._protocol import Broker
 from runnel_trio._broker._values import Quarantine
-from runnel_trio._cli._alike import alike, reason
-from runnel_trio._cli._errors import Exit, concluded, tell
-from runnel_trio._cli._load import app_of, load, redirect
-from runnel_trio._cli._logging import configure
-from runnel_trio._cli._options import Command, common, typed_server
+from runnel_trio._cli._command import Target, command
+from runnel_trio._cli._errors import tell
 from runnel_trio._cli._progress import ERASE
-from runnel_trio._cli._status import refuse_missing
 from runnel_trio._cli._streams import draw, is_terminal
-from runnel_trio._health import Typed
 from runnel_trio._kinds import redacted_text
-from runnel_trio._processor import refuse_far
-from runnel_trio._repartition import Progress, Repartition, Waiting
+from runnel_trio._operate._alike import alike, reason
+from runnel_trio._operate._health import Typed
+from runnel_trio._operate._operator import Operator
+from runnel_trio._operate._repartition import Progress, Repartition, Waiting
 from runnel_trio._stream import Stream
 from runnel_trio._words import counted, numbered
 
 __all__ = ["repartition"]
 
-#: Seconds between two looks, and how many times as long as one takes; between two lines without a terminal.
-_LOOK, _REST, _LINE = 0.5, 10.0, 10.0
+#: Seconds between two lines, where there is no terminal.
+_LINE = 10.0
 
 
-@click.command(cls=Command)
-@click.argument("target", metavar="MODULE:STREAM")
+@command(Stream)
 @click.option(
     "--to", "count", type=click.IntRange(min=1), required=True, metavar="N", help="So many partitions."
 )
 @click.option("--dry-run", is_flag=True, help="Only say what would happen.")
-@common
-def repartition(
-    target: str,
-    count: int,
-    *,
-    dry_run: bool,
-    redis_url: str | None,
-    embedded: str | None,
-    show_all: bool,
-) -> int:
+async def repartition(op: Operator, target: Target, count: int, *, dry_run: bool) -> None:
     """Give a stream another number of partitions, while senders and workers run.
 
     At once, what is sent goes to the new partitions. Each processor handles everything in the former ones
     first, then goes over; so the events of a key stay in order, and none is lost. The command shows what is
     still to be handled, and deletes the former partitions in the end. It may be interrupted and typed again.
     """
-
-    def command() -> int:
-        found: Stream[Any] = load(target, Stream)
-        app = app_of(found)
-        refuse_missing(embedded)
-        redirect(app, redis_url=redis_url, embedded=embedded)
-        configure(app.settings, tell)
-        shown = _Shown(found.name, target.partition(":")[0], count, server=typed_server(redis_url, embedded))
-        return trio.run(_session, app, found, shown, _say if dry_run else _do)
-
-    return concluded(command, show_all=show_all)
-
-
-async def _session(
-    app: App, found: Stream[Any], shown: _Shown, work: Callable[[Repartition, _Shown], Awaitable[None]]
-) -> int:
-    async with app._shared.used() as broker:  # not by the stream, which would declare itself
-        await _refuse_far(app, broker, found, shown.count)
-        await work(Repartition(broker, found.code), shown)
-    return Exit.OK
-
-
-async def _refuse_far(app: App, broker: Broker, found: Stream[Any], count: int) -> None:
-    """See `refuse_far`: dead letters of a stream, or those that it holds, must stay on their nodes."""
-    for processor in app.processors.values():
-        streams = [processor.stream, *processor.sinks]
-        if found in streams:
-            for stream in streams:
-                layouts = await broker.layouts(stream.code)
-                if layouts is not None:
-                    stream.adopt(layouts.current)
-            refuse_far(broker, processor, {found.name: count})
+    shown = _Shown(target.name, target.commands.module, count, server=target.commands.server)
+    change = op.repartition(target.name)
+    await (_say(change, shown) if dry_run else _do(change, shown))
 
 
 async def _say(change: Repartition, shown: _Shown) -> None:
@@ -117,13 +72,7 @@ async def _do(change: Repartition, shown: _Shown) -> None:
             return
         former = layouts.draining.partition_count
         tell(f"{shown.name} has {shown.count} partitions: what is sent now goes there.")
-        while True:
-            began = trio.current_time()
-            progress = await change.look()
-            shown.show(progress)
-            if await change.finish(progress):
-                break
-            await trio.sleep(max(_LOOK, _REST * (trio.current_time() - began)))
+        await change.wait(shown.show)
     except KeyboardInterrupt:
         shown.erase()
         tell("It goes on without this command. Type it again to see how far it is, and to end it.")
@@ -209,8 +158,8 @@ class _Shown:
         be, still, it = ("is", "stands", "it") if len(group) == 1 else ("are", "stand", "them")
         state = f"{be} paused by {why.member}" if why.is_pause else f"{still} still: {why.error}"
         resume = Typed(self.module, self.server).resume(waiting.name, numbers)
-        place = numbered(self.name, numbers)
-        return redacted_text(f"{waiting.name} is waited for: {place} {state}. Let {it} go on: {resume}")
+        label = numbered(self.name, numbers)
+        return redacted_text(f"{waiting.name} is waited for: {label} {state}. Let {it} go on: {resume}")
 
 
 def _events(count: int) -> str:

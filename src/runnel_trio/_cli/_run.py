@@ -1,173 +1,170 @@
-"""``runnel-trio run``: a worker, until it is told to stop."""
+"""``runnel-trio run``, as it is typed: one worker, several under a supervisor, or only a look."""
 
 from __future__ import annotations
 
-import gc
-import logging
-import signal
-from collections.abc import Collection, Sequence
-from contextlib import nullcontext
+import sys
+from typing import Any
 
 import attrs
+import click
 import trio
 
 from runnel_trio._app import App
-from runnel_trio._cli._errors import Ended, Exit
-from runnel_trio._cli._leash import ABORT, GONE, HERE, READY, Leash
-from runnel_trio._cli._metrics import Place, served
-from runnel_trio._cli._signals import obeyed
-from runnel_trio._kinds import redacted
-from runnel_trio._telemetry import logger, report
-from runnel_trio._worker._worker import Worker
-from runnel_trio.exceptions import Misconfigured
+from runnel_trio._cli import _worker_process
+from runnel_trio._cli._check import check
+from runnel_trio._cli._errors import Ended, Exit, conclude, tell
+from runnel_trio._cli._leash import Leash
+from runnel_trio._cli._load import discover, load, redirect
+from runnel_trio._cli._logging import configure
+from runnel_trio._cli._options import Command, common
+from runnel_trio._cli._reload import check_extra
+from runnel_trio._cli._streams import is_terminal
+from runnel_trio._cli._supervisor import Supervisor
+from runnel_trio._http._probes import BindAddress
+from runnel_trio.settings import Settings
 
-__all__ = ["chosen", "run", "settle_heap", "shared_server"]
-
-#: Python's own measure for when all of the heap is gone through.
-_USUAL = 10
+__all__ = ["run"]
 
 
-def chosen(app: App, names: str | None) -> frozenset[str]:
-    """The processors of ``--processors a,b``; None stands for all of them.
+@attrs.frozen(kw_only=True)
+class _Given:
+    """What was typed."""
 
-    Raises:
-        Ended: one of them does not exist.
+    target: str
+    processors: str | None
+    workers: int | None
+    reload: bool
+    only_check: bool
+    log_format: str | None
+    log_level: str | None
+    metrics_port: int | None
+    metrics_host: str
+    leash: int | None
+    redis_url: str | None
+    embedded: str | None
+    show_all: bool
+
+
+@click.command(cls=Command)
+@click.argument("target", metavar="MODULE:APP")
+@click.option("--processors", metavar="A,B", help="Run these processors only.")
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Run so many processes; start those again that end, replace them one by one on SIGHUP.",
+)
+@click.option("--reload", is_flag=True, help="Restart when a .py file below the current directory changes.")
+@click.option("--check", "only_check", is_flag=True, help="Run nothing: say what is fine, and what is not.")
+@click.option(
+    "--log-format", type=click.Choice(["console", "json"]), help="How to log, whatever the settings say."
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error", "critical"]),
+    help="From which level on to log, whatever the settings say.",
+)
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65535),
+    metavar="PORT",
+    help="Serve /metrics, /healthz and /readyz there; with --workers, the first at PORT, the next at PORT+1.",
+)
+@click.option(
+    "--metrics-host",
+    default="127.0.0.1",
+    show_default=True,
+    metavar="HOST",
+    help="At this address; 0.0.0.0 for all that the machine has.",
+)
+@click.option("--leash", type=int, hidden=True)
+@common
+def run(**given: Any) -> int:
+    """Run a worker: the processors and tasks of an app.
+
+    SIGINT (Ctrl-C) or SIGTERM stops it gracefully: events in hand are finished. A second one stops it at
+    once.
     """
-    if names is None:
-        return frozenset(app.processors)
-    wanted = frozenset(name.strip() for name in names.split(",") if name.strip())
-    unknown = sorted(wanted - app.processors.keys())
-    if unknown or not wanted:
-        there = ", ".join(app.processors) or "none"
-        raise Ended(Exit.USAGE, f"no processor is called {', '.join(unknown) or names!r}. There are: {there}")
-    return wanted
+    typed = _Given(**given)
+
+    def command() -> int:
+        if typed.only_check:
+            return _check(typed)
+        if typed.leash is None and (typed.workers is not None or typed.reload):
+            return _supervise(typed)
+        return _run_worker(typed)
+
+    return conclude(command, show_all=typed.show_all)
 
 
-@attrs.define(eq=False)
-class _Running:
-    """What signals act upon: the worker, and until it has started, the scope around the start."""
-
-    app: App
-    processors: Sequence[str]
-    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
-    worker: Worker | None = None
-    leash: Leash | None = None
-    aborted: int = 0
-
-    def started(self, value: Worker | None = None) -> None:
-        """As a `trio.TaskStatus`: called with the worker, when it has joined."""
-        self.worker = value
-        processors = ",".join(self.processors)
-        server = redacted(self.app.settings.redis_url)
-        report(logging.INFO, "running", app=self.app.name, processors=processors, server=server)
-        if self.leash is not None:
-            self.leash.tell(READY)
-
-    def heard(self, word: str) -> None:
-        """From the supervisor, who has told the user about it, or is gone."""
-        if word == GONE:
-            report(logging.WARNING, "supervisor-gone", then="stopping gracefully")
-        if word == ABORT:
-            self._abort(signal.SIGTERM)
-        else:
-            self._drain()
-
-    def drain(self, number: int) -> None:
-        """End gracefully."""
-        logger.info("%s: stopping gracefully; once more to stop at once", signal.Signals(number).name)
-        self._drain()
-
-    def abort(self, number: int) -> None:
-        """Do not wait for the events in hand."""
-        logger.info("%s: stopping at once; once more to kill it", signal.Signals(number).name)
-        self._abort(number)
-
-    def _drain(self) -> None:
-        if self.worker is None:
-            self.scope.cancel()
-        else:
-            self.worker.stop()
-
-    def _abort(self, number: int) -> None:
-        self.aborted = number
-        if self.worker is None:
-            self.scope.cancel()
-        else:
-            self.worker.abort()
+def _run_worker(given: _Given) -> int:
+    leash = None if given.leash is None else Leash.take(given.leash)
+    app = load(given.target, App)
+    discover(app)
+    chosen = _worker_process.chosen(app, given.processors)
+    redirect(app, redis_url=given.redis_url, embedded=given.embedded)
+    numbered = leash is not None and leash.of > 1 and is_terminal(sys.stderr)
+    configure(
+        app.settings,
+        tell,
+        log_format=given.log_format,
+        log_level=given.log_level,
+        worker=leash.number if leash is not None and numbered else 0,
+        remarks=leash is None or leash.number == 1,
+    )
+    if leash is not None:
+        _worker_process.share_server(app, leash)
+    return trio.run(_worker_process.run, app, chosen, leash, _address(given, leash))
 
 
-async def run(
-    app: App, processors: Collection[str], leash: Leash | None = None, place: Place | None = None
-) -> int:
-    """Run a worker until a signal, or until a processor raises under HALT.
-
-    Args:
-        app: whose.
-        processors: names of those to run.
-        leash: what ties it to a supervisor, if it has one.
-        place: where to serve metrics.
-
-    Returns:
-        The exit code: 0 after a graceful end, 128 + the signal's number when a second one cut it short.
-
-    Raises:
-        Exception: what the processor raised.
-        BrokerUnavailable: there was no server when it started.
-        Ended: the port for metrics cannot be had.
-    """
-    running = _Running(app, sorted(processors), leash=leash)
-    settle_heap()
-    led = nullcontext() if leash is None else leash.obeyed(running.heard)
-    with obeyed(running.drain, running.abort), led, running.scope:
-        async with served(app, place, lambda: running.worker):
-            if leash is None:
-                await app.run(processors=processors, task_status=running)
-            else:
-                await _led(app, processors, running, leash)
-    return 128 + running.aborted if running.aborted else Exit.OK
+def _address(given: _Given, leash: Leash | None) -> BindAddress | None:
+    """Where this worker serves its pages; one that replaces another waits until its port is free."""
+    if given.metrics_port is None:
+        return None
+    if leash is None or given.metrics_port == 0:
+        return BindAddress(given.metrics_host, given.metrics_port)
+    return BindAddress(given.metrics_host, given.metrics_port + leash.number - 1, patient=True)
 
 
-async def _led(app: App, processors: Collection[str], running: _Running, leash: Leash) -> None:
-    """As `App.run`, and tell the supervisor when there is a server, and what it has to know."""
-    url, settings = app.settings.redis_url, app.settings
-    async with app.session():
-        graces = [app.processors[name].grace_period for name in processors]
-        leash.patience = max([settings.default_grace_period, *graces])
-        leash.tell(
-            HERE,
-            url=url if url.startswith("embedded://") else None,
-            patience=leash.patience,
-            log_format=settings.log_format,
-            log_level=settings.log_level,
+def _supervise(given: _Given) -> int:
+    if given.reload:
+        check_extra()
+    settings = Settings()
+
+    def configured(facts: dict[str, Any]) -> None:
+        configure(
+            settings,
+            tell,
+            log_format=given.log_format or facts.get("log_format"),
+            log_level=given.log_level or facts.get("log_level"),
         )
-        await app.run(processors=processors, task_status=running)
+
+    configured({})
+    supervisor = Supervisor(
+        arguments=_arguments(given),
+        workers=given.workers or 1,
+        reload=given.reload,
+        configured=configured,
+    )
+    return trio.run(supervisor.run)
 
 
-def shared_server(app: App, leash: Leash) -> None:
-    """Have all workers of a supervisor use one server.
+def _arguments(given: _Given) -> list[str]:
+    """What each worker is started with."""
+    options = {
+        "--processors": given.processors,
+        "--log-format": given.log_format,
+        "--log-level": given.log_level,
+        "--redis-url": given.redis_url,
+        "--embedded": given.embedded,
+        "--metrics-port": given.metrics_port,
+        "--metrics-host": given.metrics_host if given.metrics_port is not None else None,
+    }
+    arguments = [f"{name}={value}" for name, value in options.items() if value is not None]
+    return [given.target, *arguments, *(["--traceback"] if given.show_all else [])]
 
-    Raises:
-        Misconfigured: its server cannot be shared.
-    """
-    url = app.settings.redis_url
-    if url.startswith("memory://") and leash.of > 1:
-        raise Misconfigured(
-            f"--workers {leash.of}: {url} is inside of one process; name a server, or use --embedded"
-        )
-    if url == "embedded://":
-        app.use_server(f"embedded://{leash.directory}")
 
-
-def settle_heap() -> None:
-    """Have the garbage collector go through the whole heap less often: events need it not.
-
-    What was imported stays for good: without it every full collection takes 15 ms less (one of them came just
-    when a partition was to be taken over). They come after so many objects that have outlived two younger
-    collections, as each event of a large read does: a tenth as often is 1.1 times as fast with 16 partitions,
-    and 1.4 times with 1,024, whose full collections take 40 to 90 ms.
-    """
-    gc.collect()
-    gc.freeze()
-    young, middle, old = gc.get_threshold()
-    if old == _USUAL:  # the app may know better
-        gc.set_threshold(young, middle, 10 * old)
+def _check(given: _Given) -> int:
+    if given.workers is not None and given.workers > 1 and (given.redis_url or "").startswith("memory://"):
+        raise Ended(Exit.CONFIG, "memory:// is inside of one process, and --workers makes several")
+    return check(given.target, given.processors, redis_url=given.redis_url, embedded=given.embedded)

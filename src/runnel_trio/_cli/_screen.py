@@ -15,11 +15,12 @@ from typing import TypeAlias
 
 import attrs
 
-from runnel_trio._cli._alike import alike, reason
 from runnel_trio._cli._board import size_of
-from runnel_trio._health import LIMITS, Limits, Trouble, Weight, state, troubles
-from runnel_trio._overview import MemberView, Overview, PartitionView, ProcessorView, StreamView
-from runnel_trio._words import ago, counted, ranges
+from runnel_trio._operate._alike import standstills
+from runnel_trio._operate._health import LIMITS, Limits, Trouble, Weight, state, troubles
+from runnel_trio._operate._overview import MemberView, Overview, PartitionView, ProcessorView, StreamView
+from runnel_trio._operate._rates import Rates
+from runnel_trio._words import ago, shortened
 
 __all__ = ["STYLES", "History", "Line", "screen", "sparkline"]
 
@@ -69,19 +70,18 @@ class History:
         """Another look."""
         before, self.before = self.before, view
         for processor in view.processors:
-            self._name(processor)
+            self._give_letters(processor)
             for member in processor.members:
-                place = f"{_name(processor)} {member.id}"
-                if self._heard.get(place, (-1, 0.0))[0] != member.beat:
-                    self._heard[place] = member.beat, view.time
-        if before is None or view.time <= before.time:
-            return
-        seconds = view.time - before.time
-        then = dict(_counts(before))
-        for name, count in _counts(view):
-            if name in then:
-                rates = self._rates.setdefault(name, deque(maxlen=_KEPT))
-                rates.append(max(0, count - then[name]) / seconds)
+                known = f"{processor.full_name} {member.id}"
+                if self._heard.get(known, (-1, 0.0))[0] != member.beat:
+                    self._heard[known] = member.beat, view.time
+        rates = Rates(before, view)
+        for name, rate in (
+            *((x.spec.name, rates.added(x)) for x in view.streams),
+            *((x.full_name, rates.acknowledged(x)) for x in view.processors),
+        ):
+            if rate is not None:
+                self._rates.setdefault(name, deque(maxlen=_KEPT)).append(rate)
 
     def of_stream(self, stream: StreamView) -> Sequence[float]:
         """Events per second that were sent, the last one last."""
@@ -89,36 +89,25 @@ class History:
 
     def of_processor(self, processor: ProcessorView) -> Sequence[float]:
         """Events per second that were acknowledged, the last one last."""
-        return self._rates.get(_name(processor), ())
+        return self._rates.get(processor.full_name, ())
 
     def letters(self, processor: ProcessorView) -> Mapping[str, str]:
         """The letter of each member, which stays the same while others come and go."""
-        return self._letters.get(_name(processor), {})
+        return self._letters.get(processor.full_name, {})
 
     def silent(self, processor: ProcessorView, member: MemberView, now: float) -> float:
         """Seconds for which no heartbeat came; 0 where it may be on its way."""
-        _, heard = self._heard.get(f"{_name(processor)} {member.id}", (0, now))
+        _, heard = self._heard.get(f"{processor.full_name} {member.id}", (0, now))
         return now - heard if now - heard > member.expiry / 2 else 0.0
 
-    def _name(self, processor: ProcessorView) -> None:
+    def _give_letters(self, processor: ProcessorView) -> None:
         """Give letters to those who have come; one that is free again is given last."""
-        known = self._letters.setdefault(_name(processor), {})
+        known = self._letters.setdefault(processor.full_name, {})
         for member in processor.members:
             if member.id not in known:
                 present = {known.get(x.id) for x in processor.members}
                 turn = (_LETTERS[(len(known) + n) % len(_LETTERS)] for n in range(len(_LETTERS)))
                 known[member.id] = next((letter for letter in turn if letter not in present), _MORE)
-
-
-def _name(processor: ProcessorView) -> str:
-    return f"{processor.stream}/{processor.name}"
-
-
-def _counts(view: Overview) -> Iterator[tuple[str, int]]:
-    for stream in view.streams:
-        yield stream.spec.name, stream.added
-    for processor in view.processors:
-        yield _name(processor), processor.acknowledged
 
 
 def sparkline(rates: Sequence[float], width: int) -> str:
@@ -150,7 +139,7 @@ def screen(
     Args:
         view: what to show.
         history: of rates.
-        chosen: the processor whose partitions are shown, by its place in the list.
+        chosen: the processor whose partitions are shown, by its index in the list.
         width: columns, at least 60.
         height: lines, at least 12.
         asked: a question at the bottom, in place of the help.
@@ -197,7 +186,7 @@ def _streams(view: Overview, history: History, width: int) -> Iterator[Line]:
         room = "-" if stream.room is None else f"{stream.room:,}"
         full = stream.fullest >= 0.9
         dead = stream.holds_dead_letters and stream.length
-        row = f"{_short(stream.spec.name, 23):<24}{stream.length:>12,}{room:>11}{size_of(stream.size):>10}"
+        row = f"{shortened(stream.spec.name, 23):<24}{stream.length:>12,}{room:>11}{size_of(stream.size):>10}"
         yield [
             (row, "bad" if full else "behind" if dead else ""),
             (f"{rates[-1]:>9,.0f}  " if rates else f"{'-':>9}  ", ""),
@@ -215,14 +204,14 @@ def _processors(
 ) -> Iterator[Line]:
     bars = _spark_width(width)
     yield [(f"{'PROCESSOR':<24}{'LAG':>12}{'OLDEST':>11}{'OWNED':>10}{'DONE/S':>9}  ", "head")]
-    for place, processor in enumerate(view.processors):
+    for index, processor in enumerate(view.processors):
         rates = history.of_processor(processor)
-        name = _short(_name(processor), 23)
+        name = shortened(processor.full_name, 23)
         owned = f"{processor.owned}/{len(processor.partitions)}"
-        own = [x for x in found if x.where == _name(processor)]
+        own = [x for x in found if x.where == processor.full_name]
         style = _STYLE_OF[state(own)] if own else ""
         yield [
-            (f"{name:<24}", "chosen" if place == chosen else style),
+            (f"{name:<24}", "chosen" if index == chosen else style),
             (f"{processor.lag:>12,}{ago(processor.age):>11}{owned:>10}", style),
             (f"{rates[-1]:>9,.0f}  " if rates else f"{'-':>9}  ", ""),
             (sparkline(rates, bars), "spark"),
@@ -235,28 +224,25 @@ def _detail(
     """Partitions by who owns them, who that is, and what stands still."""
     known = history.letters(processor)
     letters = {member.id: known.get(member.id, _MORE) for member in processor.members}
-    yield [(f"partitions of {_name(processor)}", "head")]
+    yield [(f"partitions of {processor.full_name}", "head")]
     yield from _map(processor.partitions, letters, width, limits)
     for member in processor.members:
-        name = f"{member.host}:{member.pid}" if member.host else member.id
-        since = "" if member.since is None else f"  up {ago(max(0.0, view.time - member.since))}"
         silent = max(
             history.silent(processor, member, view.time), member.overdue and member.overdue + member.expiry
         )
-        state = f"  no heartbeat for {ago(silent)}" if silent else "  is leaving" if member.leaving else ""
-        facts = f"  {name}  {counted(member.partitions, 'partition')}  {member.lag:,} behind{state}{since}"
-        yield [(f"{letters[member.id]}", "title"), (facts, "behind" if state else "")]
+        state = f"no heartbeat for {ago(silent)}" if silent else "is leaving" if member.leaving else ""
+        facts = (member.address, member.share, state, member.up(view.time))
+        text = "".join(f"  {x}" for x in facts if x)
+        yield [(f"{letters[member.id]}", "title"), (text, "behind" if state else "")]
     if not processor.members:
         yield [("nobody runs it", "bad")]
-    for group in alike(processor.standing(), lambda x: reason(x.quarantine)):
-        why = group[0].quarantine
+    for group in standstills(processor):
+        why = group.why
         said = "nobody owns it" if why is None else why.error
         if why is not None and why.is_pause:
             said = f"paused: {why.error}" if why.error else "paused"
-        lag = "?" if any(x.lag is None for x in group) else f"{sum(x.lag or 0 for x in group):,}"
-        style, oldest = "behind" if why and why.is_pause else "bad", ago(max(x.age for x in group))
-        numbers = ranges(x.number for x in group)
-        yield [(f"[{numbers}] ", style), (f"{said}  {lag} behind, oldest {oldest}", style)]
+        style = "behind" if why and why.is_pause else "bad"
+        yield [(f"{group.label} ", style), (f"{said}  {group.behind}, {group.oldest}", style)]
 
 
 def _map(
@@ -266,8 +252,8 @@ def _map(
     per_line = max(8, (width - 7) // 9 * 8)
     for first in range(0, len(partitions), per_line):
         line: Line = [(f"{first:>5} ", "head")]
-        for place, partition in enumerate(partitions[first : first + per_line]):
-            if place and place % 8 == 0:
+        for index, partition in enumerate(partitions[first : first + per_line]):
+            if index and index % 8 == 0:
                 line.append((" ", ""))
             line.append(_cell(partition, letters, limits))
         yield line
@@ -284,10 +270,6 @@ def _cell(partition: PartitionView, letters: dict[str, str], limits: Limits) -> 
 
 def _spark_width(width: int) -> int:
     return max(6, min(60, width - 68))
-
-
-def _short(name: str, width: int) -> str:
-    return name if len(name) <= width else name[: width - 1] + "…"
 
 
 def _cut(line: Line, width: int) -> Line:

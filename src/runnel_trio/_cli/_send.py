@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
+import click
+import trio
+
 from runnel_trio._app import App
+from runnel_trio._cli._command import Target, command
 from runnel_trio._cli._errors import Ended, Exit, tell
 from runnel_trio._stream import Stream
 from runnel_trio._words import counted
 from runnel_trio.exceptions import RecordInvalid
 
-__all__ = ["BadRecord", "parsed", "send"]
+__all__ = ["BadRecord", "allow_unknown", "parsed", "send", "warn_of_loss"]
 
 
 class BadRecord(Exception):
@@ -45,7 +50,30 @@ def parsed(stream: Stream[Any], text: bytes | str, *, allow_unknown: bool = Fals
         raise BadRecord(f"no JSON: {error}") from None
 
 
-async def send(app: App, stream: Stream[Any], texts: Sequence[str], *, allow_unknown: bool) -> int:
+#: How fields are read that the record does not have.
+allow_unknown = click.option(
+    "--allow-unknown",
+    is_flag=True,
+    help="Leave out fields that the record does not have; else they are refused.",
+)
+
+
+def warn_of_loss(app: App) -> None:
+    """A server that ends with the command takes with it what was sent: good for a trial only."""
+    if app.settings.redis_url in {"embedded://", "memory://"}:
+        tell("Only a trial: this server ends with this command. --embedded=DIR has one that keeps its data.")
+
+
+@command(Stream, makes=True, discovers=False)
+@click.argument("documents", metavar="JSON...", nargs=-1, required=True)
+@allow_unknown
+def send(target: Target, documents: Sequence[str], *, allow_unknown: bool) -> int:
+    """Send an event, or several, each given as JSON."""
+    warn_of_loss(target.app)
+    return trio.run(partial(_send, target.app, target.found, documents, allow_unknown=allow_unknown))
+
+
+async def _send(app: App, stream: Stream[Any], texts: Sequence[str], *, allow_unknown: bool) -> int:
     """Send the records of some JSON documents; none if one of them is bad.
 
     Raises:

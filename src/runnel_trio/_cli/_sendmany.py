@@ -11,17 +11,21 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 import attrs
+import click
 import trio
 
 from runnel_trio._app import App
+from runnel_trio._cli._command import Target, command
 from runnel_trio._cli._errors import Ended, Exit, folded
 from runnel_trio._cli._lines import LONGEST, Line, Lines
+from runnel_trio._cli._logging import configure
 from runnel_trio._cli._progress import Progress, rate
-from runnel_trio._cli._send import BadRecord, parsed
-from runnel_trio._cli._signals import obeyed
+from runnel_trio._cli._send import BadRecord, allow_unknown, parsed, warn_of_loss
+from runnel_trio._cli._signals import handling_signals
 from runnel_trio._scopes import helpers
 from runnel_trio._stream import Stream
 from runnel_trio._words import counted, ranges, said
@@ -33,14 +37,49 @@ from runnel_trio.exceptions import (
     StreamFull,
 )
 
-__all__ = ["Sending"]
+__all__ = ["sendmany"]
 
 #: Seconds that the batch in hand may take after a signal: a full stream may never have room for it.
 GRACE = 3.0
 
 
+@command(Stream, makes=True, discovers=False, logs=False)
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, readable=True, allow_dash=True))
+@click.option(
+    "--on-error",
+    type=click.Choice(["stop", "skip"]),
+    default="stop",
+    show_default=True,
+    help="What to do with a line that is no such record.",
+)
+@click.option(
+    "--from-line", type=click.IntRange(min=1), default=1, metavar="N", help="Leave out the lines before N."
+)
+@allow_unknown
+def sendmany(target: Target, file: str, on_error: str, from_line: int, *, allow_unknown: bool) -> int:
+    """Send a file of JSON lines, an event each.
+
+    FILE may be gzipped; - is standard input. Lines are sent in their order. Whatever ends it, the last lines
+    say what was sent and what was not, and how to continue.
+    """
+    with closing(Lines.open(file)) as lines:
+        progress = Progress(lines)
+        configure(target.app.settings, progress.tell)
+        warn_of_loss(target.app)
+        sending = _Sending(
+            app=target.app,
+            stream=target.found,
+            lines=lines,
+            progress=progress,
+            skip=on_error == "skip",
+            first=from_line,
+            allow_unknown=allow_unknown,
+        )
+        return trio.run(sending.run)
+
+
 @attrs.define(eq=False, kw_only=True)
-class Sending:
+class _Sending:
     """A file on its way into a stream.
 
     Attributes:
@@ -84,11 +123,11 @@ class Sending:
             Ended, RunnelError: why it ended before its end.
         """
         try:
-            with obeyed(self._stop, self._abort):
+            with handling_signals(self._stop, self._abort):
                 async with helpers() as nursery:
                     nursery.start_soon(self.progress.run, lambda: self.sent)
                     with self._everything:
-                        await self._connected()
+                        await self._send_all()
         finally:
             if self._started:
                 self.progress.tell(folded(self._account()))
@@ -106,7 +145,7 @@ class Sending:
         self._signal = number
         self._everything.cancel()
 
-    async def _connected(self) -> None:
+    async def _send_all(self) -> None:
         self.settled = self.first - 1
         async with self.app.session():
             self._started = True
@@ -162,9 +201,9 @@ class Sending:
             raise
         except Exception as error:
             self.doubt = ""
-            await self._sifted(records, error)
+            await self._sift(records, error)
 
-    async def _sifted(self, records: dict[int, Any], error: Exception) -> None:
+    async def _sift(self, records: dict[int, Any], error: Exception) -> None:
         """Find what was refused: skip it, or send what stands before it and end."""
         good: dict[int, Any] = {}
         for number, record in records.items():
@@ -191,7 +230,7 @@ class Sending:
         try:
             await self.stream.send(*records.values())
         except StreamFull as error:
-            unsent = [numbers[place] for place in error.unsent]
+            unsent = [numbers[index] for index in error.unsent]
             self.sent += len(numbers) - len(unsent)
             self.doubt = f"Of lines {ranges(numbers, ' to ')}, these are not stored: {ranges(unsent, ' to ')}"
             raise

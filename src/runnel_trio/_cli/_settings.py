@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from runnel_trio._app import App
-from runnel_trio._cli._errors import Exit, concluded, print_out
+from runnel_trio._cli._errors import Exit, conclude, print_out
 from runnel_trio._cli._load import load, redirect, server_of
 from runnel_trio._cli._options import Command, common
 from runnel_trio._kinds import redacted, shown
@@ -40,7 +40,7 @@ def settings(
         print_out(json.dumps(_document(found), indent=2, ensure_ascii=False) if as_json else _table(found))
         return Exit.OK
 
-    return concluded(command, show_all=show_all)
+    return conclude(command, show_all=show_all)
 
 
 def _found(target: str | None, *, redis_url: str | None, embedded: str | None) -> Settings:

@@ -24,11 +24,11 @@ import trio
 
 from runnel_trio._early import ending
 
-__all__ = ["hangups", "obeyed"]
+__all__ = ["handling_signals", "hangups"]
 
 
 @contextmanager
-def obeyed(*each: Callable[[int], None]) -> Iterator[None]:
+def handling_signals(*each: Callable[[int], None]) -> Iterator[None]:
     """While the block lasts, call one after the other in Trio, with the signal's number; then it kills."""
     soon = trio.lowlevel.current_trio_token().run_sync_soon
     actions = list(each)

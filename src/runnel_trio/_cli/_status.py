@@ -5,44 +5,32 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
 
 import attrs
 import click
 import trio
 
 from runnel_trio._app import App
-from runnel_trio._broker._protocol import Broker
 from runnel_trio._cli._board import board
-from runnel_trio._cli._errors import Ended, Exit, concluded, print_out, tell
-from runnel_trio._cli._load import discover, load, redirect
-from runnel_trio._cli._logging import configure
-from runnel_trio._cli._options import Command, F, common, typed_server
-from runnel_trio._health import AGE, Limits, Trouble, Typed, Weight, state, troubles
+from runnel_trio._cli._command import Target, command
+from runnel_trio._cli._errors import Ended, Exit, print_out
+from runnel_trio._cli._options import F
 from runnel_trio._kinds import redacted
-from runnel_trio._overview import Overview, overview
+from runnel_trio._operate._documents import of_overview
+from runnel_trio._operate._health import AGE, Limits, Trouble, Typed, Weight, state, troubles
+from runnel_trio._operate._overview import Overview
 
-__all__ = ["app_or_name", "looked_over", "max_age", "of_app", "refuse_missing", "status", "told"]
+__all__ = ["BY_NAME", "max_age", "status", "told"]
 
+#: What ``--app`` is for.
+BY_NAME = "The app's name, where its code is not at hand."
 #: Seconds for which the server may be silent.
 _PATIENCE = 10.0
 
 
 #: What ends it with the code 3; the others are weights of troubles.
 _UNREACHABLE = Exit.UNAVAILABLE
-#: The same in words, as --json has them.
-_WORDS = {Weight.NOTE: "well", Weight.BEHIND: "behind", Weight.STANDING: "standing"}
-_WEIGHTS = {**_WORDS, Weight.NOTE: "note"}
 _COLOURS = {Weight.NOTE: "yellow", Weight.BEHIND: "yellow", Weight.STANDING: "red"}
-
-
-def of_app(command: F) -> F:
-    """What names the app, as `app_or_name` reads it."""
-    option = click.option(
-        "--app", "name", metavar="NAME", help="The app's name, where its code is not at hand."
-    )
-    return click.argument("target", metavar="[MODULE:APP]", required=False)(option(command))
 
 
 def max_age(command: F) -> F:
@@ -57,8 +45,7 @@ def max_age(command: F) -> F:
     )(command)
 
 
-@click.command(cls=Command)
-@of_app
+@command(App, by_name=BY_NAME)
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @click.option("--watch", is_flag=True, help="Again and again, until Ctrl-C.")
 @click.option(
@@ -73,19 +60,8 @@ def max_age(command: F) -> F:
     "--max-lag", type=click.IntRange(min=0), metavar="N", help="Exit 1 if a processor is further behind."
 )
 @max_age
-@common
 def status(
-    target: str | None,
-    name: str | None,
-    max_lag: int | None,
-    max_age: float,
-    over: float,
-    *,
-    as_json: bool,
-    watch: bool,
-    redis_url: str | None,
-    embedded: str | None,
-    show_all: bool,
+    target: Target, max_lag: int | None, max_age: float, over: float, *, as_json: bool, watch: bool
 ) -> int:
     """Show how an app is, and what to type where it is not well.
 
@@ -94,55 +70,13 @@ def status(
     The exit code is 0 when all is well, 1 when something is further behind than it may be, or has just gone
     wrong, 2 when something stands still, 3 when the server cannot be reached.
     """
-
-    def command() -> int:
-        app = app_or_name(target, name)
-        refuse_missing(embedded)
-        redirect(app, redis_url=redis_url, embedded=embedded)
-        configure(app.settings, tell)
-        typed = Typed((target or "MODULE").partition(":")[0], typed_server(redis_url, embedded))
-        look = _Look(app, typed, over, as_json=as_json, watch=watch, limits=Limits(max_age, max_lag))
-        try:
-            return trio.run(look.run)
-        except trio.TooSlowError as error:
-            said = f"the server at {redacted(app.settings.redis_url)} did not answer for {_PATIENCE:g} s"
-            raise Ended(_UNREACHABLE, said) from error
-
-    return concluded(command, show_all=show_all)
-
-
-async def looked_over(app: App, broker: Broker) -> Overview:
-    """The app as it stands on the server, and what its code says of it."""
-    known = [x.spec for x in app.processors.values()]
-    led = sum(x.on_leader for x in app.background)
-    return await overview(broker, app.name, known, led=led)
-
-
-def app_or_name(target: str | None, name: str | None) -> App:
-    """The app of a module, or one of a name alone, with settings from the environment.
-
-    Raises:
-        Ended: both were given, or none.
-    """
-    if (target is None) == (name is None):
-        raise Ended(Exit.USAGE, "name the app: MODULE:APP, or --app NAME where its code is not at hand")
-    if target is not None:
-        app = load(target, App)
-        discover(app)
-        return app
-    return App(str(name))
-
-
-def refuse_missing(embedded: str | None) -> None:
-    """Who only looks must not make a new server where none is.
-
-    Raises:
-        Ended: there is no such directory.
-    """
-    if embedded and not Path(embedded).expanduser().is_dir():
-        raise Ended(
-            Exit.USAGE, f"there is no directory {embedded}, and so no server to look at: --embedded=DIR"
-        )
+    app, limits = target.app, Limits(max_age, max_lag)
+    look = _Look(app, target.commands, over, as_json=as_json, watch=watch, limits=limits)
+    try:
+        return trio.run(look.run)
+    except trio.TooSlowError as error:
+        said = f"the server at {redacted(app.settings.redis_url)} did not answer for {_PATIENCE:g} s"
+        raise Ended(_UNREACHABLE, said) from error
 
 
 @attrs.frozen
@@ -158,14 +92,14 @@ class _Look:
         """Look until there is nothing more to be shown; the exit code."""
         with trio.CancelScope() as scope:
             scope.deadline = trio.current_time() + _PATIENCE
-            async with self.app.session():
+            async with self.app.operator() as op:
                 scope.deadline = trio.current_time() + _PATIENCE
-                before = await self._overview() if self.over and not self.watch else None
+                before = await op.overview() if self.over and not self.watch else None
                 while True:
                     if before is not None or self.watch:
                         scope.deadline = trio.current_time() + self.over + _PATIENCE
                         await trio.sleep(self.over if before is not None else 0)
-                    view = await self._overview()
+                    view = await op.overview()
                     found = troubles(view, self.limits, self.typed)
                     self._show(view, before, found)
                     if not self.watch:
@@ -173,13 +107,9 @@ class _Look:
                     before = view
         raise trio.TooSlowError
 
-    async def _overview(self) -> Overview:
-        async with self.app._shared.used() as broker:
-            return await looked_over(self.app, broker)
-
     def _show(self, view: Overview, before: Overview | None, found: Sequence[Trouble]) -> None:
         if self.as_json:
-            print_out(json.dumps(_plain(view, before, found)))
+            print_out(json.dumps(of_overview(view, before, found)))
             return
         width = max(60, shutil.get_terminal_size((80, 24)).columns)
         lines = board(view, before, typed=self.typed, width=width)
@@ -197,23 +127,3 @@ def told(found: Sequence[Trouble], shown: Sequence[str]) -> Iterator[str]:
         yield click.style(trouble.line, fg=_COLOURS[trouble.weight])
         if trouble.remedy and not any(trouble.remedy in line for line in shown):
             yield f"  {trouble.remedy}"
-
-
-def _plain(view: Overview, before: Overview | None, found: Sequence[Trouble]) -> dict[str, Any]:
-    """For JSON: what there is, and rates where there was an earlier look."""
-
-    def plain(_: type[Any], __: Any, value: Any) -> Any:
-        return value.decode() if isinstance(value, bytes) else getattr(value, "value", value)
-
-    document = attrs.asdict(view, value_serializer=plain)
-    seconds = view.time - before.time if before else 0.0
-    earlier = {(x.stream, x.name): x.acknowledged for x in before.processors} if before else {}
-    for processor, shown in zip(view.processors, document["processors"], strict=True):
-        shown |= {"lag": processor.lag, "age": processor.age, "owned": processor.owned}
-        then = earlier.get((processor.stream, processor.name))
-        shown["rate"] = (processor.acknowledged - then) / seconds if then is not None and seconds else None
-    document["state"] = _WORDS[state(found)]
-    document["troubles"] = [attrs.asdict(x) | {"weight": _WEIGHTS[x.weight]} for x in found]
-    for weight in (Weight.STANDING, Weight.BEHIND):
-        document[_WORDS[weight]] = [x.line for x in found if x.weight is weight]
-    return document

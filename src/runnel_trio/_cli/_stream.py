@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
 
-from runnel_trio._broker._protocol import Broker
 from runnel_trio._broker._seen import Surveyed
-from runnel_trio._broker._values import Layouts, StreamSpec
+from runnel_trio._broker._values import StreamSpec
 from runnel_trio._cli._board import size_of
-from runnel_trio._cli._errors import Exit, concluded, print_out
+from runnel_trio._cli._command import Target, command
+from runnel_trio._cli._errors import Exit, conclude, print_out
 from runnel_trio._cli._load import load
-from runnel_trio._cli._look import looked_at, looking
-from runnel_trio._cli._options import Command, common
+from runnel_trio._cli._options import Command
 from runnel_trio._cli._partition_keys import key_of, number_of
 from runnel_trio._cli._repartition import repartition
+from runnel_trio._operate._documents import key_name, of_stream
+from runnel_trio._operate._operator import Operator
 from runnel_trio._stream import Stream
 from runnel_trio._words import counted
-from runnel_trio.exceptions import BrokerRefused
 
 __all__ = ["stream"]
 
@@ -33,52 +33,29 @@ def stream() -> None:
 stream.add_command(repartition)
 
 
-@stream.command(cls=Command)
-@click.argument("target", metavar="MODULE:STREAM")
+@command(Stream, group=stream)
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
-@common
-def info(target: str, *, as_json: bool, redis_url: str | None, embedded: str | None, show_all: bool) -> int:
+async def info(op: Operator, target: Target, *, as_json: bool) -> None:
     """Partitions of a stream: events, room, memory, first and last id, and who is how far behind."""
-
-    def command() -> int:
-        found, app = looked_at(target, redis_url=redis_url, embedded=embedded)
-
-        async def look(broker: Broker) -> None:
-            layouts = await broker.layouts(found.spec) or Layouts(found.spec)
-            surveyed = [(spec, await broker.survey(spec)) for spec in layouts.all]
-            _refuse_misfits(surveyed)
-            whole = json.dumps(_document(found, surveyed)) if as_json else "\n".join(_lines(found, surveyed))
-            print_out(whole)
-
-        return looking(app, look)
-
-    return concluded(command, show_all=show_all)
+    surveyed = await op.survey(target.name)
+    found: Stream[Any] = target.found
+    whole = json.dumps(of_stream(found, surveyed)) if as_json else "\n".join(_lines(found, surveyed))
+    print_out(whole)
 
 
-#: A layout of a stream, and its partitions; the former one, if there is one, comes first.
-_Surveyed = Sequence[tuple[StreamSpec, Sequence[Surveyed]]]
-
-
-def _refuse_misfits(surveyed: _Surveyed) -> None:
-    """Where somebody else keeps something in a partition's keys, what is in them cannot be told."""
-    for misfit in (misfit for _, partitions in surveyed for x in partitions for misfit in x.misfits):
-        raise BrokerRefused(
-            f"{misfit.key} {misfit.text}. Rename or delete it, and it is made anew when it is needed"
-        )
-
-
-def _lines(found: Stream[Any], surveyed: _Surveyed) -> list[str]:
-    spec, _ = surveyed[-1]
+def _lines(found: Stream[Any], surveyed: Mapping[StreamSpec, Sequence[Surveyed]]) -> list[str]:
+    spec = list(surveyed)[-1]
     limits = f"{counted(spec.partition_size, 'event')}, overflow={spec.overflow.value}"
+    serializer = type(found.codec.serializer).__name__
     lines = [
-        f"{spec.app}.{spec.name}: {spec.record} by {_by(found)}, {type(found.codec.serializer).__name__}",
+        f"{spec.app}.{spec.name}: {spec.record} by {key_name(found)}, {serializer}",
         f"{counted(spec.partition_count, 'partition')} of {limits}",
     ]
-    for place, partitions in surveyed:
-        if place is not spec:
-            lines += ["", f"The {place.partition_count} former partitions take nothing more:"]
+    for layout, partitions in surveyed.items():
+        if layout is not spec:
+            lines += ["", f"The {layout.partition_count} former partitions take nothing more:"]
         elif len(surveyed) > 1:
-            lines += ["", f"The {place.partition_count} new ones:"]
+            lines += ["", f"The {layout.partition_count} new ones:"]
         lines += ["", f"{'PART':>5}{'EVENTS':>12}{'EVER':>14}{'MEMORY':>11}  BEHIND"]
         for x in partitions:
             behind = ", ".join(f"{name} {y.lag:,}" for name, y in sorted(x.processors.items()) if y.lag)
@@ -90,37 +67,6 @@ def _lines(found: Stream[Any], surveyed: _Surveyed) -> list[str]:
 
 def _row(name: str, length: int, ever: int, size: int) -> str:
     return f"{name:>5}{length:>12,}{ever:>14,}{size_of(size):>11}"
-
-
-def _document(found: Stream[Any], surveyed: _Surveyed) -> dict[str, Any]:
-    spec, partitions = surveyed[-1]
-    return {
-        "app": spec.app,
-        "stream": spec.name,
-        "record": spec.record,
-        "partition_by": _by(found),
-        "partition_size": spec.partition_size,
-        "overflow": spec.overflow.value,
-        "layout": spec.layout,
-        "partitions": list(map(_plain, partitions)),
-        "former_partitions": [_plain(x) for _, former in surveyed[:-1] for x in former],
-    }
-
-
-def _plain(x: Surveyed) -> dict[str, Any]:
-    return {
-        "number": x.number,
-        "length": x.length,
-        "entries_added": x.entries_added,
-        "last_id": x.last_id.decode(),
-        "bytes": x.size,
-        "lag": {name: y.lag for name, y in x.processors.items()},
-    }
-
-
-def _by(found: Stream[Any]) -> str:
-    by = found.partition_by
-    return by if isinstance(by, str) else getattr(by, "__name__", "a function")
 
 
 @stream.command("partition-of", cls=Command)
@@ -135,4 +81,4 @@ def partition_of(target: str, key: str, *, show_all: bool) -> int:
         print_out(number_of(found, key_of(found, key), found.partition_count))
         return Exit.OK
 
-    return concluded(command, show_all=show_all)
+    return conclude(command, show_all=show_all)

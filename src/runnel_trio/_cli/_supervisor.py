@@ -31,7 +31,7 @@ from runnel_trio._cli._child import Backoff, Child
 from runnel_trio._cli._errors import Exit
 from runnel_trio._cli._leash import HERE
 from runnel_trio._cli._reload import changes
-from runnel_trio._cli._signals import hangups, obeyed
+from runnel_trio._cli._signals import handling_signals, hangups
 from runnel_trio._embedded._guard import HOLDER
 from runnel_trio._embedded._server import embedded_server
 from runnel_trio._scopes import helpers
@@ -105,7 +105,7 @@ class Supervisor:
         """
         self._slots = [_Slot(number) for number in range(1, self.workers + 1)]
         with (
-            obeyed(self._stop, self._abort, self._kill),
+            handling_signals(self._stop, self._abort, self._kill),
             _thrown_away() as self._directory,
         ):
             async with trio.open_nursery() as self._nursery:
@@ -193,12 +193,12 @@ class Supervisor:
         return child
 
     async def _attend(self, child: Child) -> None:
-        await child.attend(self._told)
+        await child.attend(self._hear)
         self._children.discard(child)
         if self._urgency and child.here.is_set():
             self._code = self._code or child.code
 
-    def _told(self, child: Child, word: str) -> None:
+    def _hear(self, child: Child, word: str) -> None:
         if word == HERE:
             if self._facts is None:
                 self._facts = child.facts

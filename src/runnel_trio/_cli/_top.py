@@ -8,8 +8,9 @@ import signal
 import sys
 import termios
 import tty
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import attrs
@@ -17,17 +18,15 @@ import click
 import trio
 
 from runnel_trio._app import App
-from runnel_trio._broker._values import CommitOutcome, ProcessorSpec
-from runnel_trio._cli._errors import Ended, Exit, concluded
+from runnel_trio._cli._command import Target, command
+from runnel_trio._cli._errors import Ended, Exit
 from runnel_trio._cli._keys import ESCAPE, Keys
-from runnel_trio._cli._load import redirect
-from runnel_trio._cli._options import Command, common
 from runnel_trio._cli._screen import STYLES, History, Line, screen
-from runnel_trio._cli._status import app_or_name, looked_over, max_age, of_app, refuse_missing
+from runnel_trio._cli._status import BY_NAME, max_age
 from runnel_trio._cli._streams import is_terminal
-from runnel_trio._health import LIMITS, Limits
-from runnel_trio._operations import pause, quarantined, stages
-from runnel_trio._overview import Overview, ProcessorView
+from runnel_trio._operate._health import LIMITS, Limits
+from runnel_trio._operate._operator import Operator
+from runnel_trio._operate._overview import Overview, ProcessorView
 from runnel_trio._words import counted, ranges
 from runnel_trio.exceptions import Misconfigured
 
@@ -43,8 +42,7 @@ _HALF = 0.2
 _MARK_PASTES, _MARK_NONE = "\x1b[?2004h", "\x1b[?2004l"
 
 
-@click.command(cls=Command)
-@of_app
+@command(App, by_name=BY_NAME, logs=False)
 @click.option(
     "--interval",
     type=click.FloatRange(min=0.1),
@@ -54,32 +52,15 @@ _MARK_PASTES, _MARK_NONE = "\x1b[?2004h", "\x1b[?2004l"
     help="Between two looks.",
 )
 @max_age
-@common
-def top(
-    target: str | None,
-    name: str | None,
-    interval: float,
-    max_age: float,
-    *,
-    redis_url: str | None,
-    embedded: str | None,
-    show_all: bool,
-) -> int:
+def top(target: Target, interval: float, max_age: float) -> int:
     """Show how an app is, live.
 
     Rates, who owns which partition, and what stands still; pause and resume by keys.
     """
-
-    def command() -> int:
-        draw = _drawer()
-        if not is_terminal(sys.stdin) or not is_terminal(sys.stdout):
-            raise Ended(Exit.USAGE, "top needs a terminal: elsewhere there is `runnel-trio status`")
-        app = app_or_name(target, name)
-        refuse_missing(embedded)
-        redirect(app, redis_url=redis_url, embedded=embedded)
-        return trio.run(_Top(app, interval, draw, Limits(max_age)).run)
-
-    return concluded(command, show_all=show_all)
+    draw = _drawer()
+    if not is_terminal(sys.stdin) or not is_terminal(sys.stdout):
+        raise Ended(Exit.USAGE, "top needs a terminal: elsewhere there is `runnel-trio status`")
+    return trio.run(_Top(target.app, interval, draw, Limits(max_age)).run)
 
 
 def _drawer() -> Callable[[], Any]:
@@ -105,12 +86,11 @@ class _Top:
     _told: str = attrs.field(default="", init=False)
     _quit: trio.Event = attrs.field(factory=trio.Event, init=False)
     _live: Any = attrs.field(default=None, init=False)
-    _broker: Any = attrs.field(default=None, init=False)
+    _operator: Operator = attrs.field(init=False)
 
     async def run(self) -> int:
         """Until q, Ctrl-C or SIGTERM; the terminal is left as it was."""
-        async with self.app._shared.used() as broker:
-            self._broker = broker
+        async with self.app.operator() as self._operator:
             await self._look()
             with (
                 trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGWINCH) as signals,
@@ -129,7 +109,7 @@ class _Top:
             nursery.cancel_scope.cancel()
 
     async def _look(self) -> None:
-        self._history.add(await looked_over(self.app, self._broker))
+        self._history.add(await self._operator.overview())
 
     async def _looks(self) -> None:
         while True:
@@ -179,24 +159,24 @@ class _Top:
             self._asked = f"{what} {self._processor.name}? y or n"
 
     async def _pause(self) -> None:
-        spec = self._spec()
+        by = f"top of {os.environ.get('USER', 'somebody')}"
+        await self._act("Paused", partial(self._operator.pause, by=by), lambda number: number)
+
+    async def _resume(self) -> None:
+        await self._act("Resumed", self._operator.resume, lambda found: found.partition)
+
+    async def _act(
+        self, did: str, act: Callable[[str], Awaitable[list[Any]]], number: Callable[[Any], int]
+    ) -> None:
+        chosen = self._processor
         try:
-            done = await pause(self._broker, spec, None, "", f"top of {os.environ.get('USER', 'somebody')}")
+            numbers = [number(x) for x in await act(f"{chosen.stream}/{chosen.name}")]
         except Misconfigured as error:
             self._told = str(error)
         else:
-            self._told = f"Paused for {spec.name}: {_partitions(spec, done)}."
-        await self._look()
-
-    async def _resume(self) -> None:
-        spec, broker = self._spec(), self._broker
-        place = (await stages(broker, spec))[0]
-        done = [
-            found.partition
-            for found in await quarantined(broker, spec, None)
-            if await broker.resume(place, found.stored, skip=False) is CommitOutcome.COMMITTED
-        ]
-        self._told = f"Resumed for {spec.name}: {_partitions(spec, done)}."
+            which = f": {ranges(numbers)}" if numbers else ""
+            many = counted(len(numbers), "partition")
+            self._told = f"{did} for {chosen.name}: {many} of {chosen.stream}{which}."
         await self._look()
 
     @property
@@ -209,11 +189,6 @@ class _Top:
     def _processor(self) -> ProcessorView:
         processors = self._view.processors
         return processors[min(self._chosen, len(processors) - 1)]
-
-    def _spec(self) -> ProcessorSpec:
-        chosen = self._processor
-        stream = next(x.spec for x in self._view.streams if x.spec.name == chosen.stream)
-        return ProcessorSpec(stream=stream, name=chosen.name)
 
     def _refresh(self) -> None:
         width, height = self._live.console.size
@@ -228,11 +203,6 @@ class _Top:
             limits=self.limits,
         )
         self._live.update(_text(lines), refresh=True)
-
-
-def _partitions(spec: ProcessorSpec, numbers: list[int]) -> str:
-    which = f": {ranges(numbers)}" if numbers else ""
-    return f"{counted(len(numbers), 'partition')} of {spec.stream.name}{which}"
 
 
 def _text(lines: list[Line]) -> Any:

@@ -9,7 +9,7 @@ A layout is a number, which only rises, and a count of partitions. Each has logs
 - **Who has a cursor in the former layout has one in the next before that takes entries**: of what is in no
   group yet, nobody knows who still needs it, and it could be trimmed. A processor that is new, and gets its
   cursors during a change, looks again afterwards: then it completes the change, or finds the next layout
-  open and gets its cursors there, too (`_operations.subscribe`).
+  open and gets its cursors there, too (`_subscription.subscribe`).
 - **Nobody writes to the next layout before it is opened**, and it is opened when every partition is switched.
   So what stands in the new one of a key was sent after everything that stands in the old one of it.
 - **Whoever meets a half-made change completes it**: each step is safe to repeat, so it does not matter who

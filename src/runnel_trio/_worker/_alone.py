@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import attrs
 import trio
 
 from runnel_trio._broker._protocol import Broker
-from runnel_trio._broker._shared import SharedBroker
 from runnel_trio._processor import Processor
 from runnel_trio._scopes import helpers, holds_cancellation
 from runnel_trio._stream import Stream
@@ -59,21 +57,23 @@ class Alone:
 
 @asynccontextmanager
 async def alone(
-    shared: SharedBroker, settings: Settings, streams: dict[str, Stream[Any]], processor: Processor[Any]
+    private: Callable[[], AbstractAsyncContextManager[Broker]],
+    settings: Settings,
+    streams: dict[str, Stream[Any]],
+    processor: Processor[Any],
 ) -> AsyncIterator[Alone]:
     """Run one processor of an app beside the body, on a broker in memory; it is drained at the end.
 
     Raises:
         Misconfigured: the app is connected already in this run of Trio.
     """
-    with shared.replaced(f"memory://{uuid.uuid4()}"):
-        async with shared.used() as broker, helpers() as nursery:
-            worker = Worker(
-                broker=broker, processors=[processor], app=processor.stream.spec.app, settings=settings
-            )
-            ran = Alone(worker, streams)
-            nursery.start_soon(ran.run)
-            await ran.ready.wait()
-            yield ran
-            worker.stop()
-            await worker.ended.wait()
+    async with private() as broker, helpers() as nursery:
+        worker = Worker(
+            broker=broker, processors=[processor], app=processor.stream.spec.app, settings=settings
+        )
+        ran = Alone(worker, streams)
+        nursery.start_soon(ran.run)
+        await ran.ready.wait()
+        yield ran
+        worker.stop()
+        await worker.ended.wait()

@@ -20,8 +20,9 @@ import attrs
 import trio
 
 from runnel_trio._broker._protocol import Broker
+from runnel_trio._broker._stages import reads
+from runnel_trio._broker._subscription import subscribe
 from runnel_trio._broker._values import Layouts, ProcessorSpec
-from runnel_trio._operations import reads, subscribe
 from runnel_trio._processor import Processor
 from runnel_trio._scopes import helpers
 from runnel_trio._telemetry import Tally, report

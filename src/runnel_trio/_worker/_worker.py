@@ -26,11 +26,11 @@ import trio
 
 from runnel_trio._broker._protocol import Broker
 from runnel_trio._broker._seen import Ending
+from runnel_trio._broker._subscription import subscribe
 from runnel_trio._broker._values import ProcessorSpec
-from runnel_trio._operations import subscribe
-from runnel_trio._processor import Processor, refuse_far
+from runnel_trio._processor import Processor
 from runnel_trio._scopes import helpers, holds_cancellation, quitting
-from runnel_trio._stream import Stream
+from runnel_trio._stream import Stream, refuse_far
 from runnel_trio._telemetry import Tally, report
 from runnel_trio._traceback import note
 from runnel_trio._words import described
@@ -44,7 +44,7 @@ from runnel_trio._worker._succession import Succession
 from runnel_trio.metrics import Metrics
 from runnel_trio.settings import Settings
 
-__all__ = ["Worker", "beside"]
+__all__ = ["Worker", "running_beside"]
 
 
 @cache
@@ -262,7 +262,7 @@ class Worker:
             layouts = await subscribe(self.broker, stream.code, self._names(stream), self.counts)
             stream.adopt(layouts.current)
         for processor in self.processors:  # by the counts that the server has
-            refuse_far(self.broker, processor)
+            refuse_far(self.broker, processor.stream, processor.sinks)
 
     def _names(self, stream: Stream[Any]) -> list[str]:
         return sorted({x.name for x in (*self.processors, *self.declared) if x.stream is stream})
@@ -291,7 +291,7 @@ class _Run(Protocol):
 
 
 @asynccontextmanager
-async def beside(run: _Run) -> AsyncIterator[Worker]:
+async def running_beside(run: _Run) -> AsyncIterator[Worker]:
     """A worker beside the body of an ``async with``, stopped at its end.
 
     What ends the worker cancels the body, and is raised in place of that. The body's own error wins, and

@@ -6,10 +6,10 @@ and acknowledges it when the processor asks for the next.
 
 from __future__ import annotations
 
+from runnel_trio._operate._letters import Dead as Dead
+from runnel_trio._operate._letters import Letter as Letter
 from runnel_trio.interfaces import Middleware as Middleware
-from runnel_trio.middleware._dead_letter import Dead as Dead
 from runnel_trio.middleware._dead_letter import DeadLetterMiddleware as DeadLetterMiddleware
-from runnel_trio.middleware._dead_letter import Letter as Letter
 from runnel_trio.middleware._retry import RetryMiddleware as RetryMiddleware
 
 __all__ = ["Dead", "DeadLetterMiddleware", "Letter", "Middleware", "RetryMiddleware"]

@@ -17,12 +17,9 @@ from typing import Any
 
 import attrs
 
-from runnel_trio._broker._protocol import Broker, Logs
-from runnel_trio._broker._values import Batch, CommitOutcome, Layouts, Output, ProcessorSpec, StreamSpec
-from runnel_trio._codec import DecodeError, Record
-from runnel_trio._event import Event, Origin, Partition
-from runnel_trio._operations import Quarantined, predecessor
-from runnel_trio._rules._cursor import ORIGIN, parse_id
+from runnel_trio._broker._values import Batch, Output
+from runnel_trio._event import Event
+from runnel_trio._operate._letters import Dead, DeadLetters, Letter
 from runnel_trio._rules._failure import SetAside
 from runnel_trio._stream import Stream
 from runnel_trio._telemetry import report
@@ -31,51 +28,7 @@ from runnel_trio.constants import Overflow
 from runnel_trio.exceptions import Misconfigured, RecordInvalid, StreamFull
 from runnel_trio.interfaces import Failure, Middleware
 
-__all__ = ["Dead", "DeadLetterMiddleware", "Letter"]
-
-#: Letters that are read at a time.
-_PAGE = 500
-
-
-class Dead(Record):
-    """A dead letter: an event that could not be processed, and why.
-
-    Attributes:
-        stream: name of the stream that it was in.
-        partition: number of the partition there.
-        xid: its Redis stream id there.
-        time: when it failed.
-        error: the exception, as ``type: text``.
-        traceback: as Python prints it.
-        data: the entry's fields as they were stored.
-    """
-
-    stream: str
-    partition: int
-    xid: str
-    time: datetime
-    error: str
-    traceback: str
-    data: dict[str, bytes]
-
-
-@attrs.frozen
-class Letter:
-    """A dead letter in its place.
-
-    Attributes:
-        partition: number of the sink's partition that holds it.
-        xid: its Redis stream id there.
-        record: a `Dead`, or the source's record where the sink keeps those; None when it cannot be read.
-        fields: what is stored: fields and values in turn.
-        layout: of the sink's partitions, see `Partition`; there are two while these are being changed.
-    """
-
-    partition: int
-    xid: str
-    record: Record | None
-    fields: tuple[bytes, ...]
-    layout: int = 1
+__all__ = ["DeadLetterMiddleware"]
 
 
 @attrs.define(eq=False)
@@ -150,31 +103,6 @@ class DeadLetterMiddleware(Middleware):
             note(error, f"It could not be stored in the dead-letter stream {self.sink.name!r}: {fault}")
             return None
 
-    async def buried(
-        self, broker: Logs, source: Stream[Any], place: ProcessorSpec, why: Quarantined
-    ) -> list[Output]:
-        """What is to be stored for the events that a partition of ``source`` stands still at.
-
-        Raises:
-            RecordInvalid, StreamFull: as `_outputs`.
-        """
-        number, first = why.partition, predecessor(why.first.encode())
-        partition = Partition(number=number, key=broker.log_key(place.stream, number))
-        origin = Origin(partition=partition, group=b"", decode=source.decode)
-        entries = await broker.entries(place.stream, number, after=first, count=why.count)
-        failed = [
-            Event(origin, xid, fields)
-            for xid, fields in entries
-            if parse_id(xid) <= parse_id(why.last.encode())
-        ]
-        when = datetime.fromisoformat(why.time)
-        return self._outputs(source.name, failed, why.error, why.traceback, when) if failed else []
-
-    def full(self, number: int) -> StreamFull:
-        """The error of a letter of a partition that found no room."""
-        number %= self.sink.partition_count
-        return StreamFull(self.sink.name, number, self.sink.spec.partition_size, (0,))
-
     def _outputs(
         self, stream: str, failed: Sequence[Event], text: str, trace: str, now: datetime
     ) -> list[Output]:
@@ -198,6 +126,11 @@ class DeadLetterMiddleware(Middleware):
             for names, alike in groupby(rows, key=itemgetter(slice(0, None, 2)))
         ]
 
+    @property
+    def store(self) -> DeadLetters:
+        """The letters that there are, for who operates them."""
+        return DeadLetters(self.sink, self._sources, self._outputs)
+
     async def letters(
         self, *, partitions: Collection[int] | None = None, limit: int | None = None
     ) -> list[Letter]:
@@ -207,21 +140,7 @@ class DeadLetterMiddleware(Middleware):
             partitions: numbers of the sink's partitions; all by default.
             limit: at most so many.
         """
-        found: list[Letter] = []
-        async with self.sink.connect(self.sink).looking() as broker:
-            for spec, number in await self._places(broker, partitions):
-                after = ORIGIN
-                while limit is None or len(found) < limit:
-                    most = _PAGE if limit is None else min(_PAGE, limit - len(found))
-                    page = await broker.entries(spec, number, after=after, count=most)
-                    if not page:
-                        break
-                    after = page[-1][0]
-                    found += [
-                        Letter(number, xid.decode(), self._read(fields), tuple(fields), spec.layout)
-                        for xid, fields in page
-                    ]
-        return found
+        return await self.store.read(partitions=partitions, limit=limit)
 
     async def replay(self, letters: Collection[Letter]) -> int:
         """Put letters back, each at the end of the partition that it came from; how many were still there.
@@ -233,97 +152,11 @@ class DeadLetterMiddleware(Middleware):
                 with; the letters from this one on stay.
             StreamFull: there is no room; the letters from this one on stay.
         """
-        moved = 0
-        async with self.sink.connect(self.sink).looking() as broker:
-            specs = {spec.layout: spec for spec, _ in await self._places(broker, None)}
-            for at, letter in enumerate(letters):
-                outcome, output = await self._put_back(broker, specs.get(letter.layout), letter)
-                if outcome is CommitOutcome.FULL:
-                    left = tuple(range(at, len(letters)))
-                    raise StreamFull(output.stream.name, output.partition, output.stream.partition_size, left)
-                moved += outcome is CommitOutcome.COMMITTED
-        return moved
-
-    async def _put_back(
-        self, broker: Broker, spec: StreamSpec | None, letter: Letter
-    ) -> tuple[CommitOutcome, Output]:
-        source = self._source_of(letter)
-        async with source.connect(source):
-            output = self._way_back(source, letter)
-            if spec is None:  # its layout is gone, and so is the letter
-                return CommitOutcome.REWOUND, output
-            outcome = await broker.transfer(spec, letter.partition, letter.xid.encode(), output)
-            if outcome is CommitOutcome.SEALED:
-                await source.follow(broker)
-                output = self._way_back(source, letter)
-                outcome = await broker.transfer(spec, letter.partition, letter.xid.encode(), output)
-            return outcome, output
+        return await self.store.replay(letters)
 
     async def drop(self, letters: Collection[Letter]) -> int:
         """Delete letters; how many were still there."""
-        async with self.sink.connect(self.sink).looking() as broker:
-            gone = 0
-            for spec, number in await self._places(broker, None):
-                place = spec.layout, number
-                xids = [x.xid.encode() for x in letters if (x.layout, x.partition) == place]
-                gone += await broker.remove(spec, number, xids) if xids else 0
-            return gone
-
-    async def _places(
-        self, broker: Broker, partitions: Collection[int] | None
-    ) -> list[tuple[StreamSpec, int]]:
-        """The sink's partitions, the former ones too."""
-        layouts = await broker.layouts(self.sink.spec) or Layouts(self.sink.spec)
-        most = max(x.partition_count for x in layouts.all)
-        chosen = range(most) if partitions is None else sorted(set(partitions))
-        for number in chosen:
-            if not 0 <= number < most:
-                raise Misconfigured(f"{self.sink!r} has no partition {number}")
-        return [(spec, number) for spec in layouts.all for number in chosen if number < spec.partition_count]
-
-    def _read(self, fields: Sequence[bytes]) -> Record | None:
-        try:
-            record: Record = self.sink.codec.decode(fields)
-        except DecodeError:
-            return None
-        return record
-
-    def _source_of(self, letter: Letter) -> Stream[Any]:
-        record = letter.record
-        if isinstance(record, Dead):
-            if record.stream not in self._sources:
-                raise Misconfigured(f"letter {letter.xid} is of stream {record.stream!r}: it is not declared")
-            return self._sources[record.stream]
-        if self.sink.record is Dead or not self._sources:
-            raise Misconfigured(
-                f"letter {letter.xid} does not say where it came from: it can only be dropped"
-            )
-        (source,) = self._sources.values()
-        return source
-
-    def _way_back(self, source: Stream[Any], letter: Letter) -> Output:
-        record = letter.record
-        if isinstance(record, Dead):
-            names, values = [name.encode() for name in record.data], list(record.data.values())
-            number = record.partition
-            if source.spec.layout > 1:  # it may have come from partitions that are no more
-                number = _number_of(source, names, values, number)
-            return Output(source.spec, number, Batch(names, values))
-        number = letter.partition if record is None else source.partition_of(record)
-        if not number < source.partition_count:
-            raise Misconfigured(
-                f"letter {letter.xid} is of no partition of {source!r}: it can only be dropped"
-            )
-        return Output(source.spec, number, Batch(letter.fields[::2], letter.fields[1::2]))
-
-
-def _number_of(source: Stream[Any], names: Sequence[bytes], values: Sequence[bytes], otherwise: int) -> int:
-    """The partition that an entry belongs to; what cannot be read has no key."""
-    try:
-        fields = [part for field in zip(names, values, strict=True) for part in field]
-        return source.partition_of(source.codec.decode(fields))
-    except DecodeError:
-        return otherwise % source.partition_count
+        return await self.store.drop(letters)
 
 
 def _letter(stream: str, event: Event, now: datetime, text: str, trace: str) -> Dead:

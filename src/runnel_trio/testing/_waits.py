@@ -11,12 +11,9 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from runnel_trio._app import App
-from runnel_trio._broker._protocol import Broker
-from runnel_trio._broker._values import ProcessorSpec
 from runnel_trio._names import name_of
-from runnel_trio._operations import stages
+from runnel_trio._operate._positions import Position, positions
 from runnel_trio._processor import Processor
-from runnel_trio._rules._drained import lag
 from runnel_trio._rules._schedule import Crontab
 from runnel_trio._words import counted
 from runnel_trio.exceptions import Misconfigured
@@ -78,29 +75,20 @@ async def drained(*of: App | Processor[Any], within: float = 5.0) -> None:
 
 async def _behind(processor: Processor[Any]) -> list[str]:
     """A line for each partition that is behind; the last one for those that are not named."""
-    lines: list[str] = []
     async with processor.stream.connect(processor.stream) as broker:
-        for place in await stages(broker, processor.spec):
-            lines += await _behind_in(broker, place)
+        found = await positions(broker, processor.spec)
+    lines = [_line(processor, position) for position in found if position.lag]
     more = len(lines) - _NAMED
     rest = [f"and {counted(more, 'more partition')} of processor {processor.name!r}"] if more > 0 else []
     return [*lines[:_NAMED], *rest]
 
 
-async def _behind_in(broker: Broker, place: ProcessorSpec) -> list[str]:
-    stream, numbers = place.stream, range(place.stream.partition_count)
-    states = await broker.examine(place, numbers)
-    standing = await broker.quarantined(place, numbers)
-    new = [0 if state else len(await broker.entries(stream, n)) for n, state in enumerate(states)]
-    lines = []
-    for number, state, why in zip(numbers, states, standing, strict=True):
-        count = new[number] if state is None else lag(state)
-        if count:
-            where = f"{stream.name}[{number}] of processor {place.name!r}"
-            said = f", stands in quarantine at {why.first.decode()}: {why.error}" if why else ""
-            said += ", which no worker has taken yet" if state is None else ""
-            lines.append(f"{where}: {counted(count, 'event')} behind{said}")
-    return lines
+def _line(processor: Processor[Any], position: Position) -> str:
+    why = position.standing
+    said = f", stands in quarantine at {why.first}: {why.error}" if why else ""
+    said += "" if position.begun else ", which no worker has taken yet"
+    where = f"{processor.stream.name}[{position.partition}] of processor {processor.name!r}"
+    return f"{where}: {counted(position.lag, 'event')} behind{said}"
 
 
 async def advance_to(app: App, function: Callable[[], Awaitable[Any]]) -> datetime:
@@ -141,8 +129,8 @@ async def advance_to(app: App, function: Callable[[], Awaitable[Any]]) -> dateti
             "fixture autojump_clock)"
         )
     crontab = _crontab(app, function)
-    async with app._shared.used() as broker:
-        now = broker.wall()
+    async with app.operator() as op:
+        now = op.wall()
         due = crontab.after(now)
         ahead = due - now + _AFTER
         if clock.autojump_threshold == math.inf and clock.rate == 0:

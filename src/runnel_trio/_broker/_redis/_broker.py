@@ -59,7 +59,7 @@ class RedisBroker(RedisCatalog, RedisLogs, RedisOwnership, RedisParties, RedisAd
     """All verbs, and what is known of the server once it is connected."""
 
     about: str
-    url: str = attrs.field(init=False)
+    url: str = attrs.field(init=False, repr=False)  # it may hold a password
     clustered: bool = attrs.field(init=False)
     keys_per_read: int = attrs.field(init=False)
     clock: Callable[[], float] = attrs.field(default=partial(time.clock_gettime, _CLOCK), init=False)

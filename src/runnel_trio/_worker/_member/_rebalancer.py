@@ -27,8 +27,8 @@ import attrs
 import trio
 
 from runnel_trio._broker._protocol import Broker
+from runnel_trio._broker._subscription import tell_of_loss
 from runnel_trio._broker._values import Acquired, Entry, Held, Lease, ProcessorSpec, Quarantine
-from runnel_trio._operations import tell_of_loss
 from runnel_trio._processor import Processor
 from runnel_trio._rules._assignment import assign
 from runnel_trio._rules._cursor import ORIGIN, heal_entries_read, lost

@@ -14,8 +14,8 @@ import attrs
 import trio
 
 from runnel_trio._broker._protocol import Ownership
+from runnel_trio._broker._subscription import tell_of_loss
 from runnel_trio._broker._values import ProcessorSpec
-from runnel_trio._operations import tell_of_loss
 from runnel_trio._rules._cursor import LogState, is_after, parse_id, read_up_to
 from runnel_trio._telemetry import Tally, report
 from runnel_trio._worker._member._backlog import Backlog

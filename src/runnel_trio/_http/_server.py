@@ -17,11 +17,11 @@ from typing import Any
 import attrs
 import trio
 
-from runnel_trio._cli._errors import Ended, Exit
 from runnel_trio._telemetry import report
 from runnel_trio._words import described
+from runnel_trio.exceptions import Misconfigured
 
-__all__ = ["Answer", "Pages", "check_extra", "listening"]
+__all__ = ["Answer", "Pages", "check_extra", "listen"]
 
 #: Bytes of a request, its head and what comes behind it.
 _LARGEST = 8192
@@ -50,25 +50,24 @@ def check_extra() -> None:
     """Whether pages can be served.
 
     Raises:
-        Ended: the package for it is not installed.
+        Misconfigured: the package for it is not installed.
     """
     _h11()
 
 
-async def listening(host: str, port: int) -> Sequence[trio.SocketListener]:
+async def listen(host: str, port: int) -> Sequence[trio.SocketListener]:
     """Open the port.
 
     Raises:
-        Ended: it cannot be had.
+        Misconfigured: it cannot be had.
     """
     try:
         return await trio.open_tcp_listeners(port, host=host)
     except OSError as error:
         reason = error.strerror or error
-        raise Ended(
-            Exit.CONFIG,
+        raise Misconfigured(
             f"no metrics at {host}:{port}: {reason}. Is another worker there? Give each on this machine a "
-            "--metrics-port of its own, and as --metrics-host an address of this machine.",
+            "--metrics-port of its own, and as --metrics-host an address of this machine."
         ) from error
 
 
@@ -86,9 +85,9 @@ class Pages:
 
     async def serve(self, listeners: Sequence[trio.SocketListener]) -> None:
         """Until cancelled."""
-        await trio.serve_listeners(self._connected, list(listeners))
+        await trio.serve_listeners(self._handle, list(listeners))
 
-    async def _connected(self, stream: trio.SocketStream) -> None:
+    async def _handle(self, stream: trio.SocketStream) -> None:
         self._make_room()
         scope = trio.CancelScope(deadline=trio.current_time() + _LONGEST)
         self._open[scope] = False
@@ -172,7 +171,7 @@ def _h11() -> ModuleType:
     try:
         import h11
     except ImportError as error:
-        raise Ended(
-            Exit.CONFIG, "--metrics-port needs packages of an extra: pip install runnel-trio[prometheus]"
+        raise Misconfigured(
+            "--metrics-port needs packages of an extra: pip install runnel-trio[prometheus]"
         ) from error
     return h11

@@ -7,10 +7,11 @@ from typing import Any
 
 import attrs
 
-from runnel_trio._cli._alike import alike, reason
 from runnel_trio._cli._errors import tell
 from runnel_trio._kinds import redacted_text
-from runnel_trio._operations import Quarantined
+from runnel_trio._operate._alike import alike, reason
+from runnel_trio._operate._operator import Operator
+from runnel_trio._operate._standing import Quarantined
 from runnel_trio._processor import Processor
 from runnel_trio._words import counted, numbered
 
@@ -25,11 +26,13 @@ class Resuming:
     """One `resume`.
 
     Attributes:
-        processor: whose partitions go on.
+        operator: lets them go on.
+        processor: whose partitions do.
         skip: without what failed.
         dead_letter: which becomes dead letters.
     """
 
+    operator: Operator
     processor: Processor[Any]
     skip: bool = attrs.field(kw_only=True)
     dead_letter: bool = attrs.field(kw_only=True)
@@ -49,14 +52,16 @@ class Resuming:
         changed: list[Quarantined] = []
         try:
             for why in group:
-                there = await self.processor.resume([why], skip=self.skip, dead_letter=self.dead_letter)
+                there = await self.operator.resume(
+                    self.processor.name, [why], skip=self.skip, dead_letter=self.dead_letter
+                )
                 (done if there else changed).append(why)
         finally:  # what was done is told, also when the server went away in the middle of it
             if done:
-                tell(f"{self._place(done)} {'goes' if len(done) == 1 else 'go'} on{self._without(done)}.")
+                tell(f"{self._label(done)} {'goes' if len(done) == 1 else 'go'} on{self._without(done)}.")
             if changed:
                 verb = "has" if len(changed) == 1 else "have"
-                tell(f"{self._place(changed)} {verb} changed meanwhile; nothing was done. Look again.")
+                tell(f"{self._label(changed)} {verb} changed meanwhile; nothing was done. Look again.")
 
     def _without(self, done: Sequence[Quarantined]) -> str:
         count = sum(x.count for x in done)
@@ -65,19 +70,19 @@ class Resuming:
             return f", without {what}"
         return f"; {what} can be found among the dead letters" if self.dead_letter else ""
 
-    def _place(self, group: Sequence[Quarantined]) -> str:
+    def _label(self, group: Sequence[Quarantined]) -> str:
         return numbered(self.processor.stream.name, (x.partition for x in group))
 
     def _show(self, group: Sequence[Quarantined]) -> None:
-        why, place = group[0], self._place(group)
+        why, label = group[0], self._label(group)
         if why.is_pause:
             text = f": {why.error}" if why.error else ""
-            tell(f"{place} {'was' if len(group) == 1 else 'were'} paused by {why.member} at {why.time}{text}")
+            tell(f"{label} {'was' if len(group) == 1 else 'were'} paused by {why.member} at {why.time}{text}")
             return
         verb = "stands" if len(group) == 1 else "stand"
         ids = ", ".join(map(_events, group[:_NAMED])) + (", …" if len(group) > _NAMED else "")
         since = min(x.time for x in group)
-        tell(redacted_text(f"{place} {verb} still at {ids} since {since}: {why.error}"))
+        tell(redacted_text(f"{label} {verb} still at {ids} since {since}: {why.error}"))
         tell(redacted_text("".join(f"    {line}\n" for line in why.traceback.splitlines()).rstrip()))
 
 

@@ -15,11 +15,11 @@ import attrs
 
 from runnel_trio._broker._protocol import Broker, Catalog
 from runnel_trio._broker._seen import ENDINGS_KEPT, Ending, Misfit, Muster, Standing, Surveyed
+from runnel_trio._broker._stages import reads
 from runnel_trio._broker._values import AppSpec, Layouts, Member, ProcessorSpec, Quarantine, StreamSpec
 from runnel_trio._kinds import legible
-from runnel_trio._operations import reads
 from runnel_trio._rules._cursor import ORIGIN, parse_id
-from runnel_trio._words import counted
+from runnel_trio._words import ago, counted
 from runnel_trio.constants import Overflow
 
 __all__ = [
@@ -68,6 +68,20 @@ class MemberView:
     beat: int = 0
     expiry: float = math.inf
     overdue: float = 0.0
+
+    @property
+    def address(self) -> str:
+        """Its machine and process; its id where it did not say."""
+        return f"{self.host}:{self.pid}" if self.host else self.id
+
+    @property
+    def share(self) -> str:
+        """What it owns, and how far behind that is, in words."""
+        return f"{counted(self.partitions, 'partition')}  {self.lag:,} behind"
+
+    def up(self, now: float) -> str:
+        """For how long it is there, in words; empty where it did not say."""
+        return "" if self.since is None else f"up {ago(max(0.0, now - self.since))}"
 
 
 @attrs.frozen(kw_only=True)
@@ -123,6 +137,11 @@ class ProcessorView:
     acknowledged: int
     layout: int = 1
     waiting: int = 0
+
+    @property
+    def full_name(self) -> str:
+        """As it is told: ``stream/processor``."""
+        return f"{self.stream}/{self.name}"
 
     @property
     def lag(self) -> int:
@@ -250,11 +269,11 @@ async def overview(
         begun = {name for found in surveyed.values() for x in found for name in x.processors}
         waiting = {x.name for x in known if x.stream.name == spec.name}
         for name in sorted(begun | waiting):
-            place, *later = await _reads(broker, name, layouts, surveyed)
-            view = await broker.muster(place)
+            stage, *later = await _reads(broker, name, layouts, surveyed)
+            view = await broker.muster(stage)
             misfits += view.misfits
             behind = sum(x.lag_of(name) for y in later for x in surveyed[y.stream])
-            processors.append(_processor(place, surveyed[place.stream], view, time, behind))
+            processors.append(_processor(stage, surveyed[stage.stream], view, time, behind))
     living = [x for x in leadership.membership.members if x.id not in leadership.overdue]
     return Overview(
         app=app,
@@ -311,23 +330,23 @@ def _held(partition: Surveyed) -> int:
 
 
 def _processor(
-    place: ProcessorSpec, surveyed: Sequence[Surveyed], view: Muster, time: float, waiting: int
+    stage: ProcessorSpec, surveyed: Sequence[Surveyed], view: Muster, time: float, waiting: int
 ) -> ProcessorView:
-    partitions = [_partition(x, x.processors.get(place.name), time) for x in surveyed]
+    partitions = [_partition(x, x.processors.get(stage.name), time) for x in surveyed]
     owned = Counter(x.owner for x in partitions)
     behind: Counter[str] = Counter()
     for partition in partitions:
         behind[partition.owner] += partition.lag or 0
     return ProcessorView(
-        stream=place.stream.name,
-        name=place.name,
+        stream=stage.stream.name,
+        name=stage.name,
         members=[
             _member(x, owned[x.id], behind[x.id], view.overdue.get(x.id, 0.0))
             for x in view.membership.members
         ],
         partitions=partitions,
         acknowledged=sum(x.entries_added for x in surveyed) - sum(x.lag or 0 for x in partitions),
-        layout=place.stream.layout,
+        layout=stage.stream.layout,
         waiting=waiting,
     )
 

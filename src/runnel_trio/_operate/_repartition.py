@@ -6,7 +6,7 @@ them, to wait until nobody needs the former partitions, and to delete these.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import attrs
 import trio
@@ -20,6 +20,8 @@ __all__ = ["Progress", "Repartition", "Waiting"]
 
 #: How many times as long as its expiry a member may be silent: it has four heartbeats in one.
 _SILENCE = 1.25
+#: Seconds between two looks; and how many times as long as one takes.
+_LOOK, _REST = 0.5, 10.0
 
 
 @attrs.frozen(kw_only=True)
@@ -72,18 +74,22 @@ class Repartition:
     Attributes:
         broker: where the stream is.
         stream: as its code declares it.
+        check: raises `Misconfigured` for a number of partitions that it cannot have.
     """
 
     broker: Broker
     stream: StreamSpec
+    check: Callable[[int], Awaitable[None]] | None = None
     _beats: dict[tuple[str, str], tuple[int, float]] = attrs.field(factory=dict, init=False)
 
     async def layouts(self, count: int) -> Layouts:
         """Where the stream is now.
 
         Raises:
-            Misconfigured: it is unknown, or is being changed to another count.
+            Misconfigured: it is unknown, is being changed to another count, or cannot have so many.
         """
+        if self.check is not None:
+            await self.check(count)
         where = f"stream {self.stream.name!r} of app {self.stream.app!r}"
         found = await self.broker.layouts(self.stream)
         if found is None:
@@ -143,6 +149,23 @@ class Repartition:
         if progress.waiting or progress.members or progress.unread:
             return False
         return not await self.broker.discard(former, progress.through)
+
+    async def wait(self, tell: Callable[[Progress], object] | None = None) -> None:
+        """Wait until nobody needs the former partitions, and delete them.
+
+        Args:
+            tell: called with each look.
+
+        Cancellation: the change goes on without this; called again, it waits for the rest.
+        """
+        while True:
+            began = trio.current_time()
+            progress = await self.look()
+            if tell is not None:
+                tell(progress)
+            if await self.finish(progress):
+                return
+            await trio.sleep(max(_LOOK, _REST * (trio.current_time() - began)))
 
     async def _processors(
         self, former: StreamSpec, surveyed: Sequence[Surveyed]

@@ -39,7 +39,7 @@ from functools import partial
 import attrs
 
 from runnel_trio._broker._seen import Ending
-from runnel_trio._overview import Overview, PartitionView, ProcessorView, StreamView
+from runnel_trio._operate._overview import Overview, PartitionView, ProcessorView, StreamView
 from runnel_trio._rules._cursor import parse_id
 from runnel_trio._words import ago, counted, numbered, ranges
 from runnel_trio.constants import Overflow
@@ -175,15 +175,15 @@ def _of_app(view: Overview) -> Iterator[Trouble]:
 
 def _of_endings(view: Overview) -> Iterator[Trouble]:
     """What exceptions have ended: for each processor its last word, and how often there was one."""
-    by_place: dict[tuple[str, str], list[Ending]] = {}
+    by_processor: dict[tuple[str, str], list[Ending]] = {}
     for ending in view.endings:
-        by_place.setdefault((ending.stream, ending.processor), []).append(ending)
-    for (stream, processor), endings in by_place.items():
+        by_processor.setdefault((ending.stream, ending.processor), []).append(ending)
+    for (stream, processor), endings in by_processor.items():
         last, *_ = endings
         where = f"{stream}/{processor}" if processor else view.app
         seconds = max(0.0, view.time - last.time)
         recent = [x for x in endings if view.time - x.time <= _RECENT]
-        text = f"a worker ended {ago(seconds)} ago: {last.error}; {_place(last)}"
+        text = f"a worker ended {ago(seconds)} ago: {last.error}; {_where(last)}"
         kind, weight = "ended", Weight.BEHIND
         if not recent or _is_handled(view, last):
             weight = Weight.NOTE
@@ -202,7 +202,7 @@ def _of_endings(view: Overview) -> Iterator[Trouble]:
         )
 
 
-def _place(ending: Ending) -> str:
+def _where(ending: Ending) -> str:
     at = "" if ending.partition is None else f"in {numbered(ending.stream, [ending.partition])}, "
     event = f"event {ending.xid}, " if ending.xid else ""
     return f"{at}{event}{ending.host}:{ending.pid}"
@@ -274,7 +274,7 @@ def _of_stream(view: Overview, stream: StreamView, limits: Limits, typed: Typed)
 def _of_processor(
     view: Overview, processor: ProcessorView, limits: Limits, typed: Typed
 ) -> Iterator[Trouble]:
-    where, still = f"{processor.stream}/{processor.name}", processor.standing()
+    where, still = processor.full_name, processor.standing()
     if paused := [x for x in still if x.is_paused]:
         yield _still(view, "paused", where, paused, typed.resume(processor.name, _numbers(paused)))
     if failed := [x for x in still if x.quarantine and not x.is_paused]:

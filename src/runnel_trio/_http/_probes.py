@@ -12,14 +12,14 @@ import attrs
 import trio
 
 from runnel_trio._app import App
-from runnel_trio._cli._errors import Ended
-from runnel_trio._cli._pages import Answer, Pages, check_extra, listening
+from runnel_trio._http._server import Answer, Pages, check_extra, listen
 from runnel_trio._scopes import helpers
 from runnel_trio._telemetry import report
 from runnel_trio._worker._worker import Worker
+from runnel_trio.exceptions import Misconfigured
 from runnel_trio.metrics import PrometheusMetrics
 
-__all__ = ["Place", "served"]
+__all__ = ["BindAddress", "serving"]
 
 
 #: Seconds until a port that another process has is asked for again.
@@ -29,7 +29,7 @@ _SCRAPES = 2
 
 
 @attrs.frozen
-class Place:
+class BindAddress:
     """Where to serve.
 
     Attributes:
@@ -42,17 +42,18 @@ class Place:
 
 
 @asynccontextmanager
-async def served(app: App, place: Place | None, worker: Callable[[], Worker | None]) -> AsyncIterator[None]:
+async def serving(
+    app: App, address: BindAddress | None, worker: Callable[[], Worker | None]
+) -> AsyncIterator[None]:
     """Serve the pages beside the body.
 
     An app that has no metrics is given those of Prometheus, in the registry of the process. One that has
     others keeps them, and that registry is shown: there they may be.
 
     Raises:
-        Ended: the port cannot be had.
-        Misconfigured: prometheus_client is not installed.
+        Misconfigured: the port cannot be had, or prometheus_client is not installed.
     """
-    if place is None:
+    if address is None:
         yield
         return
     check_extra()
@@ -66,21 +67,21 @@ async def served(app: App, place: Place | None, worker: Callable[[], Worker | No
         }
     )
     async with helpers() as nursery:
-        await nursery.start(_serve, pages, place)
+        await nursery.start(_serve, pages, address)
         yield
 
 
 async def _serve(
-    pages: Pages, place: Place, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    pages: Pages, address: BindAddress, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
     listeners, told = None, False
-    if place.patient:
+    if address.patient:
         task_status.started()
     while listeners is None:
         try:
-            listeners = await listening(place.host, place.port)
-        except Ended as error:
-            if not place.patient:
+            listeners = await listen(address.host, address.port)
+        except Misconfigured as error:
+            if not address.patient:
                 raise
             if not told:
                 report(logging.WARNING, "metrics-wait", reason=error)
@@ -88,7 +89,7 @@ async def _serve(
             await trio.sleep(_BUSY)
     host, port = listeners[0].socket.getsockname()[:2]
     report(logging.INFO, "serving-metrics", host=host, port=port)
-    if not place.patient:
+    if not address.patient:
         task_status.started()
     await pages.serve(listeners)
 
