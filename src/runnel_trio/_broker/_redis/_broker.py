@@ -344,7 +344,7 @@ class RedisBroker:
 
     def pulse(self) -> RedisPulse:
         """See `_protocol.Broker`."""
-        return RedisPulse(self.wire.line())
+        return RedisPulse(self.wire.transport())
 
     async def look(self, party: Party) -> Membership:
         """See `_protocol.Broker`."""

@@ -10,7 +10,7 @@ import attrs
 from runnel_trio._broker._protocol import Beat, Membership, Party
 from runnel_trio._broker._redis import _keys
 from runnel_trio._broker._redis._replies import membership
-from runnel_trio._broker._redis._transport._connection import Talker
+from runnel_trio._broker._redis._transport._connection import Transport
 from runnel_trio._broker._redis._transport._scripts import Call
 from runnel_trio.exceptions import BrokerUnavailable
 
@@ -35,15 +35,15 @@ def beat_call(beat: Beat) -> Call:
 class RedisPulse:
     """See `_protocol.Pulse`."""
 
-    _line: Talker
+    _transport: Transport
     _ended: threading.Event = attrs.field(factory=threading.Event, init=False)
 
     def send(self, beats: Sequence[Beat]) -> list[Membership]:
         """See `_protocol.Pulse`."""
         if self._ended.is_set():
-            self._line.close()
+            self._transport.close()
             raise BrokerUnavailable("the connection to the server is closed")
-        replies = self._line.exchange([beat_call(beat) for beat in beats])
+        replies = self._transport.exchange([beat_call(beat) for beat in beats])
         for reply in replies:
             if isinstance(reply, Exception):
                 raise reply
@@ -52,8 +52,8 @@ class RedisPulse:
     def interrupt(self) -> None:
         """See `_protocol.Pulse`."""
         self._ended.set()
-        self._line.interrupt()
+        self._transport.interrupt()
 
     def close(self) -> None:
         """Give the connection up, from the thread that used it."""
-        self._line.close()
+        self._transport.close()

@@ -14,12 +14,12 @@ import attrs
 import trio
 
 from runnel_trio._broker._protocol import Entry
-from runnel_trio._broker._redis._transport._blocking_read import Wait
+from runnel_trio._broker._redis._transport._blocking_read import BlockingRead
 from runnel_trio._broker._redis._transport._errors import Redirected
 from runnel_trio._broker._redis._transport._scripts import Node
 from runnel_trio._broker._redis._transport._topology import Topology, slot_of
 
-__all__ = ["Turns"]
+__all__ = ["ClusterReads"]
 
 #: Seconds to wait for one of several partitions after something came, and when nothing came for long:
 #: an event that comes after a pause is seen so much later, at most.
@@ -28,7 +28,7 @@ _LONGEST = 0.25
 
 
 @attrs.define(eq=False, kw_only=True)
-class Turns:
+class ClusterReads:
     """See `_reader.Source`.
 
     Attributes:
@@ -40,8 +40,8 @@ class Turns:
     topology: Topology
     unblock: Callable[[Node, int], Awaitable[int]]
     block: float
-    _waits: dict[Node, Wait] = attrs.field(factory=dict, init=False)
-    _current: Wait | None = attrs.field(default=None, init=False)
+    _waits: dict[Node, BlockingRead] = attrs.field(factory=dict, init=False)
+    _current: BlockingRead | None = attrs.field(default=None, init=False)
     _asked: Node = attrs.field(default=("", 0), init=False)
     _asking: dict[int, Node] = attrs.field(factory=dict, init=False)
     _woken: bool = attrs.field(default=False, init=False)
@@ -51,7 +51,7 @@ class Turns:
     async def read(
         self, positions: Mapping[str, bytes], count: int, seconds: float
     ) -> Mapping[str, Sequence[Entry]]:
-        """See `Wait.read`."""
+        """See `BlockingRead.read`."""
         if self.topology.stale:
             await trio.to_thread.run_sync(
                 self.topology.refresh, abandon_on_cancel=True, limiter=self.topology.limiter
@@ -98,11 +98,11 @@ class Turns:
         asked = self._asking.pop(slot_of(key), None)
         return (self.topology.node_of(key), False) if asked is None else (asked, True)
 
-    def _wait(self, node: Node) -> Wait:
+    def _wait(self, node: Node) -> BlockingRead:
         self._asked = node
         wait = self._waits.get(node)
         if wait is None:
-            wait = self._waits[node] = Wait(
+            wait = self._waits[node] = BlockingRead(
                 endpoint=self.topology.endpoint(node), unblock=partial(self.unblock, node), block=self.block
             )
         return wait
