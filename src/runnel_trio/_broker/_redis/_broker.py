@@ -47,7 +47,7 @@ from runnel_trio._broker._redis._transport._errors import advised
 from runnel_trio._broker._redis._transport._fitness import check_fitness
 from runnel_trio._broker._redis._transport._scripts import Call, Plain
 from runnel_trio._broker._redis._transport._sender import Shipment
-from runnel_trio._broker._redis._transport._servers import Commands, Request, Wire, wired
+from runnel_trio._broker._redis._transport._servers import Commands, Request, Servers, open_servers
 from runnel_trio._embedded._server import SCHEME, embedded_server
 from runnel_trio._rules._cursor import ORIGIN, LogState
 from runnel_trio.exceptions import BrokerUnavailable
@@ -74,7 +74,7 @@ async def open_redis(place: Place) -> AsyncIterator[RedisBroker]:
         if place.url.startswith(SCHEME) and place.factory is None:
             place = Place(await stack.enter_async_context(embedded_server(place.url)))
         try:
-            wire = await stack.enter_async_context(wired(place))
+            wire = await stack.enter_async_context(open_servers(place))
             facts = await wire.facts()
         except BrokerUnavailable as error:
             raise advised(error) from error
@@ -86,7 +86,7 @@ async def open_redis(place: Place) -> AsyncIterator[RedisBroker]:
 class RedisBroker:
     """See `_protocol.Broker`."""
 
-    wire: Wire
+    wire: Servers
     about: str
     clock: Callable[[], float] = attrs.field(default=partial(time.clock_gettime, _CLOCK), init=False)
 

@@ -1,8 +1,8 @@
 """Reading many partitions of a cluster by one task: in turn.
 
 A cluster refuses one command for several partitions, also on one node. So a reader that has one partition
-waits in the server for it. One that has several looks at all of them, each node's in one round trip, and
-waits in between for one, another one each time, and the longer the longer nothing came.
+waits in the server for it. One that has several looks at all of them, each node's in one round trip. Between
+looks it blocks on one partition, a different one each time, for up to 0.25 s when idle.
 """
 
 from __future__ import annotations
@@ -57,16 +57,16 @@ class ClusterReads:
                 self.topology.refresh, abandon_on_cancel=True, limiter=self.topology.limiter
             )
         if len(positions) > 1:
-            if found := await self._looked(positions, count):
+            if found := await self._look(positions, count):
                 self._patience = _SHORTEST
                 return found
             seconds = min(seconds, self._patience)
             self._patience = min(_LONGEST, self._patience * 1.5)
         self._turn += 1
         key = list(positions)[self._turn % len(positions)]
-        return await self._waited(key, positions[key], count, seconds)
+        return await self._block_on(key, positions[key], count, seconds)
 
-    async def _waited(
+    async def _block_on(
         self, key: str, xid: bytes, count: int, seconds: float
     ) -> Mapping[str, Sequence[Entry]]:
         node, asking = self._node(key)
@@ -80,7 +80,7 @@ class ClusterReads:
         finally:
             self._current = None
 
-    async def _looked(self, positions: Mapping[str, bytes], count: int) -> dict[str, Sequence[Entry]]:
+    async def _look(self, positions: Mapping[str, bytes], count: int) -> dict[str, Sequence[Entry]]:
         by_node: dict[Node, dict[str, bytes]] = {}
         found: dict[str, Sequence[Entry]] = {}
         for key, xid in positions.items():

@@ -155,7 +155,7 @@ class Sender:
     ) -> None:
         calls = LazyList(map(self._numbered, made))
         try:
-            replies = await self._answered(calls, waiter)
+            replies = await self._repeat_until_answered(calls, waiter)
         except Exception as error:
             replies = [error for _ in calls]
         for call, reply in zip(calls, replies, strict=True):
@@ -169,7 +169,7 @@ class Sender:
         call.sequence = self._sequences[key] = self._sequences.get(key, 0) + 1
         return call
 
-    async def _answered(self, calls: LazyList[SendCall], waiter: Waiter) -> list[Any]:
+    async def _repeat_until_answered(self, calls: LazyList[SendCall], waiter: Waiter) -> list[Any]:
         """The replies, after as many tries as it takes; what refuses only for now is tried again too."""
         give_up = trio.current_time() + PATIENCE
         attempt = 0

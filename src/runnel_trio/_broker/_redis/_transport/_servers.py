@@ -1,8 +1,8 @@
 """The way to the servers: over which connections, and what travels together.
 
-    commands ─┐  Batcher ── Connection ──▶ one server        CommandLanes ─┐  a Batcher and a ClusterTransport
-    sends ────┘  Batcher ── Connection ──▶                   SendLanes ────┘  for each node of a cluster
-    reader       BlockingRead                                  ClusterReads
+    commands ─┐  Batcher ── Connection ──▶ one server    CommandLanes ─┐  a Batcher and a ClusterTransport
+    sends ────┘  Batcher ── Connection ──▶               SendLanes ────┘  for each node of a cluster
+    reader       BlockingRead, over a Connection         ClusterReads
 
 `OneServer` is what a URL of one server, or of a group with one master, leads to; `Nodes` is a cluster. The
 verbs of the broker do not see the difference.
@@ -37,7 +37,7 @@ from runnel_trio._broker._redis._transport._waiter import Waiter
 from runnel_trio._scopes import helpers
 from runnel_trio.exceptions import BrokerUnavailable, RunnelError
 
-__all__ = ["Request", "Wire", "wired"]
+__all__ = ["Request", "Servers", "open_servers"]
 
 #: Calls whose replies are wanted together.
 Request: TypeAlias = Sequence[Call | Plain]
@@ -74,7 +74,7 @@ class Sends(Protocol):
         ...
 
 
-class Wire(Protocol):
+class Servers(Protocol):
     """The way to the servers."""
 
     @property
@@ -140,7 +140,7 @@ class Wire(Protocol):
 
 @attrs.frozen(eq=False, kw_only=True)
 class OneServer:
-    """See `Wire`."""
+    """See `Servers`."""
 
     endpoint: Endpoint
     outage: Outage
@@ -153,35 +153,35 @@ class OneServer:
 
     @property
     def url(self) -> str:
-        """See `Wire`."""
+        """See `Servers`."""
         return self.endpoint.url
 
     def of_nodes(self, keys: Iterable[str]) -> list[tuple[str | Node, str]]:
-        """See `Wire`."""
+        """See `Servers`."""
         return [("", next(iter(keys)))]
 
     def node_of(self, key: str) -> str:
-        """See `Wire`."""
+        """See `Servers`."""
         return ""
 
     def reader(self, log_key: Callable[[int], str], block: float) -> RedisReader:
-        """See `Wire`."""
+        """See `Servers`."""
         wait = BlockingRead(endpoint=self.endpoint, unblock=partial(_unblock, self.commands, ""), block=block)
         return _reader(self, wait, log_key, block)
 
     def transport(self) -> Connection:
-        """See `Wire`."""
+        """See `Servers`."""
         return Connection(self.endpoint)
 
     async def facts(self) -> list[tuple[str, bytes]]:
-        """See `Wire`."""
+        """See `Servers`."""
         (info,) = await self.commands.call([Plain(("INFO",), "")])
         return [(self.url, info)]
 
 
 @attrs.frozen(eq=False, kw_only=True)
 class Nodes:
-    """See `Wire`."""
+    """See `Servers`."""
 
     topology: Topology
     outage: Outage
@@ -194,29 +194,29 @@ class Nodes:
 
     @property
     def url(self) -> str:
-        """See `Wire`."""
+        """See `Servers`."""
         return self.topology.url
 
     def of_nodes(self, keys: Iterable[str]) -> list[tuple[str | Node, str]]:
-        """See `Wire`."""
+        """See `Servers`."""
         return list({self.topology.node_of(key): key for key in keys}.items())
 
     def node_of(self, key: str) -> str:
-        """See `Wire`."""
+        """See `Servers`."""
         host, port = self.topology.node_of(key)
         return f"{host}:{port}"
 
     def reader(self, log_key: Callable[[int], str], block: float) -> RedisReader:
-        """See `Wire`."""
+        """See `Servers`."""
         turns = ClusterReads(topology=self.topology, unblock=partial(_unblock, self.commands), block=block)
         return _reader(self, turns, log_key, block)
 
     def transport(self) -> ClusterTransport:
-        """See `Wire`."""
+        """See `Servers`."""
         return ClusterTransport(self.topology)
 
     async def facts(self) -> list[tuple[str, bytes]]:
-        """See `Wire`."""
+        """See `Servers`."""
         nodes = self.topology.nodes
         infos = await self.commands.call([Plain(("INFO",), node) for node in nodes])
         return [(self.topology.endpoint(node).url, info) for node, info in zip(nodes, infos, strict=True)]
@@ -227,12 +227,12 @@ async def _unblock(commands: Commands, where: str | Node, client: int) -> int:
     return int(answer)
 
 
-def _reader(wire: Wire, source: Source, log_key: Callable[[int], str], block: float) -> RedisReader:
+def _reader(wire: Servers, source: Source, log_key: Callable[[int], str], block: float) -> RedisReader:
     return RedisReader(source=source, outage=wire.outage, log_key=log_key, block=block)
 
 
 @asynccontextmanager
-async def wired(place: Place) -> AsyncIterator[Wire]:
+async def open_servers(place: Place) -> AsyncIterator[Servers]:
     """The way to a place; connections are made when they are needed.
 
     Raises:
@@ -274,7 +274,7 @@ async def wired(place: Place) -> AsyncIterator[Wire]:
 
 @attrs.frozen(eq=False)
 class _Opener:
-    """Makes gateways that run until all is closed."""
+    """Makes batchers that run until all is closed."""
 
     outage: Outage
     stack: AsyncExitStack
@@ -289,11 +289,11 @@ class _Opener:
     def sends(self, transport: Callable[[], Transport]) -> SendCoalescer:
         sender = Sender(transport=self._kept(transport()), outage=self.outage)
         self.senders.append(sender)
-        gateway: Batcher[SendRequest, dict[int, int]] = Batcher(
+        batcher: Batcher[SendRequest, dict[int, int]] = Batcher(
             carry=sender.carry, weigh=attrgetter("weight")
         )
-        self.nursery.start_soon(gateway.run)
-        return SendCoalescer(gateway)
+        self.nursery.start_soon(batcher.run)
+        return SendCoalescer(batcher)
 
     def _kept(self, transport: Transport) -> Transport:
         self.stack.callback(transport.close)
