@@ -115,7 +115,8 @@ class Connection:
         with self.given_up_on_error:
             began = time.monotonic()
             replies = await self._exchange_here(calls, waiter)
-            await self.confirm(time.monotonic() - began, waiter)
+            if self.endpoint.is_doubtful(silence := time.monotonic() - began):
+                await self.confirm(silence, waiter)
             return self._translated(replies)
 
     async def _exchange_here(self, calls: Iterable[Command], waiter: Waiter) -> list[Any]:
@@ -203,7 +204,10 @@ class Connection:
         return BrokerUnavailable(f"{where}: no answer within {timeout:g} s")
 
     def _translated(self, replies: list[Any]) -> list[Any]:
-        if not any(isinstance(x, theirs.RedisError) for x in replies):
+        for reply in replies:
+            if isinstance(reply, theirs.RedisError):
+                break
+        else:  # by far most often: no generator for it
             return replies
         url = self.endpoint.url
         replies = [translate(x, url) if isinstance(x, theirs.RedisError) else x for x in replies]
