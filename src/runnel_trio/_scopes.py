@@ -1,13 +1,17 @@
-"""The two scopes that this library adds to Trio's: bounded cleanup, and helpers that end with their body."""
+"""What this library adds to Trio's scopes: bounded cleanup, and nurseries that wrap nothing in a group."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from typing import TypeVar
 
+import outcome
 import trio
 
-__all__ = ["LAST_WORDS", "helpers", "holds_cancellation", "quitting", "shielded", "unwrapped"]
+__all__ = ["LAST_WORDS", "gather", "helpers", "holds_cancellation", "quitting", "shielded", "unwrapped"]
+
+_T = TypeVar("_T")
 
 #: Seconds that commits and farewells get at least, however little grace user code is given.
 LAST_WORDS = 1.0
@@ -40,6 +44,25 @@ async def helpers() -> AsyncIterator[trio.Nursery]:
         nursery.cancel_scope.cancel()
     if carried is not None:
         raise carried
+
+
+async def gather(tasks: Iterable[Callable[[], Awaitable[_T]]]) -> list[outcome.Outcome[_T]]:
+    """Run tasks at the same time; what each returned, or the exception that it raised, in their order.
+
+    The exceptions are values, so that the nursery wraps none of them in a group.
+    """
+    found: dict[int, outcome.Outcome[_T]] = {}
+
+    async def run(i: int, task: Callable[[], Awaitable[_T]]) -> None:
+        try:
+            found[i] = outcome.Value(await task())
+        except Exception as error:
+            found[i] = outcome.Error(error)
+
+    async with trio.open_nursery() as nursery:
+        for i, task in enumerate(tasks):
+            nursery.start_soon(run, i, task)
+    return [found[i] for i in range(len(found))]
 
 
 def holds_cancellation(error: BaseException) -> bool:

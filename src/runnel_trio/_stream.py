@@ -22,9 +22,8 @@ from typing import Any, Generic, TypeVar
 import attrs
 import trio
 
-from runnel_trio._broker._protocol import Server
 from runnel_trio._broker._connection import Connection, Declarable
-from runnel_trio._broker._protocol import Broker, Catalog
+from runnel_trio._broker._protocol import Broker, Catalog, Server
 from runnel_trio._broker._values import SEALED, Batch, StreamSpec
 from runnel_trio._codec import DecodeError, Record, RecordCodec, canonical_key, foreign
 from runnel_trio._event import Event

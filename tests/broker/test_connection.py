@@ -1,110 +1,192 @@
-"""Errors of the outside in our words, and no password in any of them."""
+"""An exchange without a thread: whatever its size, and however the answers come."""
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
-from redis import exceptions as theirs
+import trio
+from redis import Redis
+from redis._parsers import _RESP2Parser
+from redis.connection import DefaultParser
 
+from runnel_trio._broker._redis._transport._connection import Connection
 from runnel_trio._broker._redis._transport._endpoint import Endpoint
-from runnel_trio._broker._redis._transport._errors import translate
+from runnel_trio._broker._redis._transport._scripts import Call, Plain
+from runnel_trio._broker._redis._transport._waiter import Waiter
 from runnel_trio._embedded._server import embedded_server
-from runnel_trio._kinds import redacted
-from runnel_trio.exceptions import BrokerRefused, BrokerUnavailable, Misconfigured
+from runnel_trio.exceptions import BrokerRefused, BrokerUnavailable
+
+WAITER = Waiter()
+LARGE = b"x" * 200_000
+
+#: Who parses answers: hiredis, if it is there, or redis-py by itself.
+PARSERS = [DefaultParser, _RESP2Parser]
 
 
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("redis://127.0.0.1:6379", "redis://127.0.0.1:6379"),
-        ("redis://me:secret@host:1/2", "redis://me:***@host:1/2"),
-        ("unix:///a/b.sock?db=1&password=secret", "unix:///a/b.sock?db=1&password=***"),
-    ],
-)
-def test_a_password_is_never_shown(url: str, shown: str) -> None:
-    assert redacted(url) == shown
+def endpoint(url: str, parser: Any, timeout: float) -> Endpoint:
+    """To a server, by connections with a parser."""
+    found = Endpoint.at(url, timeout)
+    found.pool.connection_kwargs["parser_class"] = parser
+    return found
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        theirs.ConnectionError("Connection refused"),
-        theirs.TimeoutError("Timeout reading"),
-        theirs.BusyLoadingError("loading"),
-        theirs.ReadOnlyError("You can't write against a read only replica."),
-        theirs.OutOfMemoryError("command not allowed"),
-        theirs.ResponseError("NOREPLICAS Not enough good replicas to write."),
-        theirs.ResponseError("MISCONF Errors writing to the AOF file"),
-        theirs.ResponseError("BUSY Valkey is busy running a script."),
-    ],
-)
-def test_what_passes_by_itself_is_unavailable(error: Exception) -> None:
-    assert isinstance(translate(error, "redis://h"), BrokerUnavailable)
-
-
-@pytest.mark.parametrize(
-    ("said", "why"),
-    [
-        ("Error 111 connecting to 127.0.0.1:1. Connection refused.", "Connection refused"),
-        ("Error -2 connecting to h.example:6379. Name or service not known.", "Name or service not known"),
-        ("Timeout connecting to server", "no answer"),
-    ],
-)
-def test_nobody_to_connect_to_is_no_server(said: str, why: str) -> None:
-    assert str(translate(theirs.ConnectionError(said), "redis://h")) == f"no server at redis://h: {why}"
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        theirs.AuthenticationError("invalid username-password pair"),
-        theirs.NoPermissionError("this user has no permissions to run the 'xadd' command"),
-        theirs.ResponseError("WRONGTYPE log is a string"),
-    ],
-)
-def test_what_waiting_does_not_heal_is_refused(error: Exception) -> None:
-    assert isinstance(translate(error, "redis://h"), BrokerRefused)
-
-
-async def test_a_wrong_password_is_refused_without_showing_it() -> None:
+@pytest.fixture(params=PARSERS)
+async def connection(request: pytest.FixtureRequest) -> Any:
     async with embedded_server("embedded://") as url:
-        path = urlsplit(url).path
-        with pytest.raises(BrokerRefused, match=r"password=\*\*\* refuses") as caught:
-            Endpoint.at(f"unix://{path}?password=wrong-one").connect()
-        assert "wrong-one" not in str(caught.value)
-
-
-async def test_a_connection_is_made_without_retries_and_with_timeouts() -> None:
-    async with embedded_server("embedded://") as url:
-        connection = Endpoint.at(url, timeout=3).connect(patience=2)
-        assert connection.retry.get_retries() == 0
-        assert connection.socket_timeout == 5
-        connection.disconnect()
-
-
-def test_nobody_there_is_unavailable() -> None:
-    with pytest.raises(BrokerUnavailable, match="runnel-nobody"):
-        Endpoint.at("unix:///runnel-nobody.sock").connect()
-
-
-def test_an_url_of_another_kind_is_misconfigured() -> None:
-    with pytest.raises(Misconfigured, match="http://h"):
-        Endpoint.at("http://h").connect()
+        connection = Connection(endpoint(url, request.param, 0.5))
+        await connection.talk([Plain(("PING",))], WAITER)  # connects
+        yield connection
+        connection.close()
 
 
 @pytest.mark.parametrize(
-    ("url", "said", "told"),
+    ("texts"),
     [
-        ("redis://:x@h:1", "Timeout reading from h:1", "redis://:***@h:1: Timeout reading"),
-        ("redis://h:1", "Error while reading from h:1 : (104,)", "redis://h:1: Error while reading: (104,)"),
-        (
-            "unix:///run/s",
-            "Error while reading from /run/s: (32,)",
-            "unix:///run/s: Error while reading: (32,)",
-        ),
-        ("redis+cluster://a:1", "Timeout reading from b:2", "redis+cluster://a:1: Timeout reading from b:2"),
+        [b"a"],
+        [b"%d" % number for number in range(3000)],  # more than fits what is looked at
+        [LARGE] * 30,  # more than any buffer of the system
+        [b"a", LARGE, b"b", b"c", LARGE],
+    ],
+    ids=["one", "many", "large", "mixed"],
+)
+async def test_every_call_has_its_own_answer(connection: Connection, texts: list[bytes]) -> None:
+    assert await connection.talk([Plain(("ECHO", text)) for text in texts], WAITER) == texts
+    assert await connection.talk([Plain(("ECHO", "after"))], WAITER) == [b"after"]
+
+
+async def test_a_refusal_stands_in_its_place(connection: Connection) -> None:
+    found = await connection.talk([Plain(("ECHO", "a")), Plain(("NONSENSE",)), Plain(("ECHO", "b"))], WAITER)
+    assert (found[0], found[2]) == (b"a", b"b")
+    assert isinstance(found[1], BrokerRefused)
+
+
+async def test_the_text_of_a_forgotten_script_goes_along_once(connection: Connection) -> None:
+    redis = Redis.from_url(connection.endpoint.url)
+    before = redis.info("stats")["total_net_input_bytes"]
+    calls = [Call("attempt", [f"lease:{number}"], ["m", 1, "1-1", 1]) for number in range(1000)]
+    assert await connection.talk(calls, WAITER) == [0] * 1000
+    assert redis.info("stats")["total_net_input_bytes"] - before < 400 * len(calls)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [(b"a", r"no answer within 0\.5 s"), (LARGE * 20, "Timeout writing to socket")],
+    ids=["small", "large"],
+)
+async def test_a_server_that_stands_still_holds_nobody(
+    connection: Connection, text: bytes, said: str
+) -> None:
+    pid = Redis.from_url(connection.endpoint.url).info("server")["process_id"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        with trio.fail_after(60), pytest.raises(BrokerUnavailable, match=said):
+            await connection.talk([Plain(("ECHO", text))], WAITER)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert await connection.talk([Plain(("ECHO", "b"))], WAITER) == [b"b"]
+
+
+async def test_others_go_on_while_it_waits_for_the_server_to_take_more(connection: Connection) -> None:
+    pid = Redis.from_url(connection.endpoint.url).info("server")["process_id"]
+    found: list[Any] = []
+
+    async def talk() -> None:
+        found.extend(await connection.talk([Plain(("ECHO", LARGE * 5))] * 3, WAITER))
+
+    os.kill(pid, signal.SIGSTOP)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(talk)
+        for _ in range(20):
+            await trio.lowlevel.checkpoint()
+        assert not found
+        os.kill(pid, signal.SIGCONT)
+    assert found == [LARGE * 5] * 3
+
+
+Steps = Sequence[bytes | threading.Event]
+
+
+@pytest.fixture(params=PARSERS)
+def answering(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[Steps], Connection]]:
+    """A server that answers the first exchange with these pieces, and then hangs up."""
+    threads: list[threading.Thread] = []
+
+    def serve(listener: socket.socket, steps: Steps) -> None:
+        peer = listener.accept()[0]
+        with listener, peer:
+            while (asked := peer.recv(4096)) and b"ECHO" not in asked:
+                peer.sendall(b"+OK\r\n" * asked.count(b"*"))  # what redis-py says about itself, and PING
+            for step in steps:
+                if isinstance(step, bytes):
+                    peer.sendall(step)
+                else:
+                    assert step.wait(60)
+
+    def start(steps: Steps) -> Connection:
+        path = str(tmp_path / "s")
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(path)
+        listener.listen()
+        threads.append(threading.Thread(target=serve, args=(listener, steps)))
+        threads[-1].start()
+        return Connection(endpoint(f"unix://{path}", request.param, 2))
+
+    yield start
+    for thread in threads:
+        thread.join(60)
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [b":1\r\n:2\r\n:3\r\n"],
+        [b":1\r\n", b":2\r\n", b":3\r\n"],
+        [b":1\r\n:2", b"\r\n:3\r\n"],
+        [b":", b"1\r\n:2\r\n:3\r", b"\n"],
     ],
 )
-def test_an_error_names_the_server_once(url: str, said: str, told: str) -> None:
-    assert str(translate(theirs.ConnectionError(said), url)) == told
+async def test_answers_may_come_in_any_pieces(
+    answering: Callable[[Steps], Connection], pieces: list[bytes]
+) -> None:
+    gates = [threading.Event() for _ in pieces]
+    connection = answering([step for pair in zip(gates, pieces, strict=True) for step in pair])
+    assert await connection.talk([Plain(("PING",))], WAITER) == [b"OK"]
+
+    async def open_gates() -> None:
+        for gate in gates:
+            gate.set()
+            for _ in range(50):
+                await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(open_gates)
+        found = await connection.talk([Plain(("ECHO", "x"))] * 3, WAITER)
+    assert found == [1, 2, 3]
+    connection.close()
+
+
+@pytest.mark.parametrize("pieces", [[], [b":1\r\n"], [b":1\r\n$100\r\nab"]])
+async def test_a_connection_that_ends_in_the_middle_answers_nothing(
+    answering: Callable[[Steps], Connection], pieces: list[bytes]
+) -> None:
+    connection = answering(pieces)
+    assert await connection.talk([Plain(("PING",))], WAITER) == [b"OK"]
+    with pytest.raises(BrokerUnavailable):
+        await connection.talk([Plain(("ECHO", "x"))] * 3, WAITER)
+    assert not connection.is_open
+
+
+async def test_a_connection_that_ends_while_it_is_written_to_answers_nothing(
+    answering: Callable[[Steps], Connection],
+) -> None:
+    connection = answering([])
+    assert await connection.talk([Plain(("PING",))], WAITER) == [b"OK"]
+    with pytest.raises(BrokerUnavailable):
+        await connection.talk([Plain(("ECHO", LARGE))] * 50, WAITER)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from runnel_trio._broker._redis._transport._connection import Line
+from runnel_trio._broker._redis._transport._connection import Connection
 from runnel_trio._broker._redis._transport._endpoint import Endpoint
 from runnel_trio._broker._redis._transport._scripts import Plain
 from runnel_trio._kinds import redacted
@@ -47,24 +47,24 @@ def emptied(url: str, *, refuse_full: bool) -> Iterator[None]:
         Misconfigured: it is.
         BrokerUnavailable, BrokerRefused: the server cannot be reached, or has no such database.
     """
-    line = Line(Endpoint.at(url))
+    connection = Connection(Endpoint.at(url))
     try:
-        keys = _ask(line, "DBSIZE")
+        keys = _ask(connection, "DBSIZE")
         if keys and refuse_full:
             raise Misconfigured(
                 f"{redacted(url)} has {counted(keys, 'key')}, and tests delete everything there: name a "
                 "database that is empty, such as …/15"
             )
-        _ask(line, "FLUSHDB")
-        line.close()  # the server may not be the same after the test
+        _ask(connection, "FLUSHDB")
+        connection.close()  # the server may not be the same after the test
         yield
-        _ask(line, "FLUSHDB")
+        _ask(connection, "FLUSHDB")
     finally:
-        line.close()
+        connection.close()
 
 
-def _ask(line: Line, *words: str) -> Any:
-    (reply,) = line.exchange([Plain(words, "")])
+def _ask(connection: Connection, *words: str) -> Any:
+    (reply,) = connection.exchange([Plain(words, "")])
     if isinstance(reply, Exception):
         raise reply
     return reply

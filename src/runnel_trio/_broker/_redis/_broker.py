@@ -18,7 +18,7 @@ from runnel_trio._broker._redis._parties import RedisParties
 from runnel_trio._broker._redis._transport._errors import advised
 from runnel_trio._broker._redis._transport._fitness import check_fitness
 from runnel_trio._broker._redis._transport._scripts import Plain
-from runnel_trio._broker._redis._transport._servers import wired
+from runnel_trio._broker._redis._transport._servers import open_servers
 from runnel_trio._broker._values import ServerConfig
 from runnel_trio._embedded._server import SCHEME, embedded_server
 from runnel_trio._override import override
@@ -46,7 +46,7 @@ async def open_redis(config: ServerConfig) -> AsyncIterator[RedisBroker]:
         if config.url.startswith(SCHEME) and config.factory is None:
             config = ServerConfig(await stack.enter_async_context(embedded_server(config.url)))
         try:
-            wire = await stack.enter_async_context(wired(config))
+            wire = await stack.enter_async_context(open_servers(config))
             facts = await wire.facts()
         except BrokerUnavailable as error:
             raise advised(error) from error

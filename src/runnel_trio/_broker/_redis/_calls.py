@@ -9,7 +9,7 @@ import attrs
 
 from runnel_trio._broker._redis import _keys
 from runnel_trio._broker._redis._transport._scripts import Call
-from runnel_trio._broker._redis._transport._servers import Commands, Request, Wire
+from runnel_trio._broker._redis._transport._servers import Commands, Request, Servers
 from runnel_trio._broker._values import Output, Party, ProcessorSpec
 from runnel_trio.exceptions import BrokerUnavailable
 
@@ -24,7 +24,7 @@ class RedisCalls:
         wire: the way to the servers.
     """
 
-    wire: Wire
+    wire: Servers
 
     async def ask(self, calls: Request, through: Commands | None = None) -> list[Any]:
         """The replies to calls that may be repeated, however long the server is away.

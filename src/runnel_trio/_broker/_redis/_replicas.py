@@ -18,7 +18,7 @@ from typing import Any
 import trio
 
 from runnel_trio._broker._redis._transport._scripts import Ask, Call, Plain
-from runnel_trio._broker._redis._transport._servers import Wire
+from runnel_trio._broker._redis._transport._servers import Servers
 from runnel_trio.exceptions import BrokerUnavailable
 
 __all__ = ["commits", "sends"]
@@ -27,7 +27,7 @@ __all__ = ["commits", "sends"]
 _SLICE = 100
 
 
-async def sends(ask: Ask, wire: Wire, keys: Collection[str], count: int, within: float) -> int:
+async def sends(ask: Ask, wire: Servers, keys: Collection[str], count: int, within: float) -> int:
     """Wait for what was stored in partitions; how many replicas have it, at least.
 
     Args:
@@ -55,7 +55,7 @@ async def sends(ask: Ask, wire: Wire, keys: Collection[str], count: int, within:
     return reached
 
 
-async def commits(ask: Ask, wire: Wire, calls: Mapping[str, Call], count: int, within: float) -> int:
+async def commits(ask: Ask, wire: Servers, calls: Mapping[str, Call], count: int, within: float) -> int:
     """Wait for commits; how many replicas have them, at least.
 
     Args:
@@ -74,7 +74,7 @@ async def commits(ask: Ask, wire: Wire, calls: Mapping[str, Call], count: int, w
 
 
 async def _waited(
-    ask: Ask, wire: Wire, first: Sequence[Call | Plain], keys: Collection[str], count: int
+    ask: Ask, wire: Servers, first: Sequence[Call | Plain], keys: Collection[str], count: int
 ) -> tuple[int, list[Any]]:
     """Ask, mark and wait on each node: how many replicas have the mark, and the answers."""
     nodes = wire.of_nodes(keys)

@@ -15,31 +15,19 @@ import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 import attrs
 import outcome
 import trio
 
+from runnel_trio._broker._redis._transport._waiter import Waiter
 from runnel_trio.exceptions import BrokerUnavailable
 
-__all__ = ["Gateway", "Hop", "Ticket"]
+__all__ = ["Batcher", "Ticket"]
 
 _Request = TypeVar("_Request")
 _Reply = TypeVar("_Reply")
-_T = TypeVar("_T")
-
-
-class Hop(Protocol):
-    """Ways to do what a batch needs."""
-
-    async def __call__(self, work: Callable[..., _T], *arguments: Any) -> _T:
-        """Do blocking work in a thread; its result."""
-        ...
-
-    async def readable(self, sock: Any, seconds: float) -> bool:
-        """Wait until a socket can be read, but not longer; whether it can. It is not cut short."""
-        ...
 
 
 @attrs.define(eq=False)
@@ -52,26 +40,25 @@ class Ticket(Generic[_Request]):
 
 
 @attrs.define(eq=False, kw_only=True)
-class Gateway(Generic[_Request, _Reply]):
+class Batcher(Generic[_Request, _Reply]):
     """Carries requests in batches, in the order in which they came.
 
     Attributes:
         carry: does the work of one batch: an outcome for each request, in order. What it raises becomes
-            the outcome of every request of the batch. It is given a `Hop`; while it waits outside of
-            that, its requests can be cancelled.
+            the outcome of every request of the batch. While it waits otherwise than by the waiter, its
+            requests can be cancelled.
         weigh: how much a request is; one that weighs more than the limit goes alone.
         limit: at most so much in a batch. Of large requests, those that wait are prepared anew by their tasks
             while the server works on the next one; all in one batch, the server would wait for the tasks.
-        under_way: whether something is, which nobody can call back.
+        waiter: how a batch waits for the server.
     """
 
-    carry: Callable[[Sequence[_Request], Hop], Awaitable[Sequence[outcome.Outcome[_Reply]]]]
+    carry: Callable[[Sequence[_Request], Waiter], Awaitable[Sequence[outcome.Outcome[_Reply]]]]
     weigh: Callable[[_Request], float] = lambda _: 1
     limit: int = 1024
-    under_way: bool = attrs.field(default=False, init=False)
+    waiter: Waiter = attrs.field(factory=Waiter, init=False)
     _queue: deque[Ticket[_Request]] = attrs.field(factory=deque, init=False)
     _wake: trio.Event = attrs.field(factory=trio.Event, init=False)
-    _limiter: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(1), init=False)
     _closed: bool = attrs.field(default=False, init=False)
     _busy: bool = attrs.field(default=False, init=False)
     _crowded: bool = attrs.field(default=False, init=False)
@@ -85,7 +72,7 @@ class Gateway(Generic[_Request, _Reply]):
         """Have a request carried.
 
         Raises:
-            BrokerUnavailable: the gateway is closed. Else whatever the outcome holds.
+            BrokerUnavailable: the batcher is closed. Else whatever the outcome holds.
 
         Cancellation: a request that has not left is withdrawn; one that has is waited for.
         """
@@ -94,7 +81,7 @@ class Gateway(Generic[_Request, _Reply]):
         await trio.lowlevel.checkpoint_if_cancelled()
         self._busy = True
         try:
-            (result,) = await self.carry([request], self)
+            (result,) = await self.carry([request], self.waiter)
         finally:
             self._busy = False
             if self._queue:
@@ -117,7 +104,7 @@ class Gateway(Generic[_Request, _Reply]):
             many: whether more than one task waits for it.
 
         Raises:
-            BrokerUnavailable: the gateway is closed.
+            BrokerUnavailable: the batcher is closed.
         """
         if self._closed:
             raise BrokerUnavailable("the connection to the server is closed")
@@ -136,7 +123,7 @@ class Gateway(Generic[_Request, _Reply]):
 
     def _withdraw(self, ticket: Ticket[_Request], _: Any) -> trio.lowlevel.Abort:
         if not self.takes_back(ticket):
-            if self.under_way:
+            if self.waiter.under_way:
                 return trio.lowlevel.Abort.FAILED
             ticket.settle = None
         return trio.lowlevel.Abort.SUCCEEDED
@@ -171,32 +158,12 @@ class Gateway(Generic[_Request, _Reply]):
             most -= weight
         return taken
 
-    async def __call__(self, work: Callable[..., _T], *arguments: Any) -> _T:
-        """See `Hop`; the work's socket timeout bounds it."""
-        self.under_way = True
-        try:
-            with trio.CancelScope(shield=True):
-                return await trio.to_thread.run_sync(work, *arguments, limiter=self._limiter)
-            raise AssertionError("nobody cancels this scope")
-        finally:
-            self.under_way = False
-
-    async def readable(self, sock: Any, seconds: float) -> bool:
-        """See `Hop`. One scope is both shield and bound: scopes are a tenth of a small exchange."""
-        self.under_way = True
-        try:
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + seconds) as scope:
-                await trio.lowlevel.wait_readable(sock)
-        finally:
-            self.under_way = False
-        return not scope.cancelled_caught
-
     async def _carry_batch(self) -> None:
         batch = self._take(self.limit)
         self._crowded = len(batch) > 1 or batch[0].many
         outcomes: Sequence[outcome.Outcome[Any]]
         try:
-            outcomes = await self.carry([ticket.request for ticket in batch], self)
+            outcomes = await self.carry([ticket.request for ticket in batch], self.waiter)
         except Exception as error:
             outcomes = [outcome.Error(error) for _ in batch]
         except trio.Cancelled:

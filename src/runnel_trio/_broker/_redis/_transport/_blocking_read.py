@@ -12,25 +12,23 @@ in there), or leaving the read to itself (its reply would be taken for the next 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from functools import partial
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
 
 import attrs
 import trio
 from redis.exceptions import RedisError
 
-from runnel_trio._broker._redis._foreign import is_foreign, named
+from runnel_trio._broker._redis._foreign import is_foreign
+from runnel_trio._broker._redis._transport._connection import Connection
 from runnel_trio._broker._redis._transport._endpoint import Endpoint
-from runnel_trio._broker._redis._transport._errors import Demoted, Redirected, mapped, translate
-from runnel_trio._broker._redis._transport._scripts import asked
-from runnel_trio._broker._redis._transport._socket import Answers, arrived
+from runnel_trio._broker._redis._transport._errors import Redirected, translate
+from runnel_trio._broker._redis._transport._scripts import Plain
+from runnel_trio._broker._redis._transport._waiter import Waiter
 from runnel_trio._broker._values import Entry
-from runnel_trio.exceptions import BrokerRefused, BrokerUnavailable, RunnelError
+from runnel_trio.exceptions import BrokerRefused, BrokerUnavailable
 
-__all__ = ["Wait"]
-
-_T = TypeVar("_T")
+__all__ = ["BlockingRead"]
 
 #: Seconds beyond its block that a server may take to answer before the connection counts as dead.
 _MARGIN = 5.0
@@ -39,11 +37,11 @@ _EARLY = 0.005
 _ASKING = ("ASKING",)
 
 
-def _command(positions: Mapping[str, bytes], count: int, seconds: float | None) -> list[Any]:
+def _command(positions: Mapping[str, bytes], count: int, seconds: float | None) -> tuple[Any, ...]:
     words: list[Any] = ["XREAD", "COUNT", count]
     if seconds is not None:
         words += ["BLOCK", max(1, int(seconds * 1000))]
-    return [*words, "STREAMS", *positions, *positions.values()]
+    return (*words, "STREAMS", *positions, *positions.values())
 
 
 def _by_key(reply: Any) -> dict[str, Sequence[Entry]]:
@@ -51,7 +49,7 @@ def _by_key(reply: Any) -> dict[str, Sequence[Entry]]:
 
 
 @attrs.define(eq=False, kw_only=True)
-class Wait:
+class BlockingRead:
     """Reads from one server.
 
     Attributes:
@@ -63,16 +61,17 @@ class Wait:
     endpoint: Endpoint
     unblock: Callable[[int], Awaitable[int]]
     block: float
-    _limiter: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(1), init=False)
-    _connection: Any = attrs.field(default=None, init=False)
-    _answers: Answers | None = attrs.field(default=None, init=False)
-    _moves: int = attrs.field(default=0, init=False)
+    _connection: Connection = attrs.field(init=False)
+    _waiter: Waiter = attrs.field(factory=lambda: Waiter(can_be_cancelled=True), init=False)
     _client_id: int = attrs.field(default=0, init=False)
     _waiting: trio.CancelScope | None = attrs.field(default=None, init=False)
     #: Whether a wake is still to be acted on; whether there was one since `begin`.
     _woken: bool = attrs.field(default=False, init=False)
     _awake: bool = attrs.field(default=False, init=False)
     _may_unblock: bool = attrs.field(default=True, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._connection = Connection(self.endpoint, patience=self.block)
 
     async def read(
         self, positions: Mapping[str, bytes], count: int, seconds: float, *, asking: bool = False
@@ -89,14 +88,14 @@ class Wait:
             BrokerUnavailable, BrokerRefused: as they say; the connection is given up.
         """
         read = _command(positions, count, seconds)
-        *_, reply = await self._asked([_ASKING, read] if asking else [read], seconds, positions)
+        *_, reply = await self._ask([_ASKING, read] if asking else [read], seconds, positions)
         return _by_key(reply)
 
     async def look(self, positions: Mapping[str, bytes], count: int) -> Mapping[str, Sequence[Entry]]:
         """As `read`, each log by a command of its own, and without waiting."""
         commands = [_command({key: xid}, count, None) for key, xid in positions.items()]
         found: dict[str, Sequence[Entry]] = {}
-        for reply in await self._asked(commands, 0.0, positions):
+        for reply in await self._ask(commands, 0.0, positions):
             found.update(_by_key(reply))
         return found
 
@@ -123,64 +122,46 @@ class Wait:
 
     def close(self) -> None:
         """Give up the connection."""
-        if self._connection is not None:
-            self._connection.disconnect()
-            self._connection = None
+        self._connection.close()
 
-    async def _asked(
-        self, commands: Sequence[Sequence[Any]], seconds: float, positions: Mapping[str, bytes]
+    async def _ask(
+        self, commands: Sequence[tuple[Any, ...]], seconds: float, positions: Mapping[str, bytes]
     ) -> list[Any]:
-        if self._moves != self.endpoint.moves:
-            self.close()
-        if self._connection is None:
-            await self._hop(self._connect)
-        connection: Any = self._connection
-        try:
-            with mapped(self.endpoint.url):
-                for words in commands:  # a few kilobytes into an empty buffer: it does not block
-                    connection.send_command(*words)
-            return await self._answered(len(commands), seconds)
-        except BaseException as error:
-            self.close()
-            if isinstance(error, Demoted):
-                self.endpoint.moves += 1
-            if isinstance(error, BrokerRefused) and is_foreign(error.__cause__):
-                raise await self._hop(partial(self._named, positions)) from error.__cause__
-            if isinstance(error, BrokerRefused):
-                raise BrokerRefused(f"{error} (one of {', '.join(positions)})") from error
-            raise
+        connection = self._connection
+        if not connection.is_open:
+            self._client_id = await self._connect()
+        with connection.given_up_on_error:
+            connection.write(commands)
+            replies = await self._replies(len(commands), seconds)
+            for reply in replies:
+                if is_foreign(reply):
+                    raise await self._waiter.in_thread(connection.foreign, list(positions)) from reply
+                if isinstance(reply, RedisError):
+                    error = translate(reply, self.endpoint.url)
+                    if isinstance(error, BrokerRefused):
+                        raise BrokerRefused(f"{error} (one of {', '.join(positions)})") from reply
+                    raise error from reply
+            return replies
 
-    async def _answered(self, count: int, seconds: float) -> list[Any]:
+    async def _connect(self) -> int:
+        (client_id,) = await self._connection.talk([Plain(("CLIENT", "ID"), "")], self._waiter)
+        if isinstance(client_id, Exception):
+            self.close()
+            raise client_id
+        return int(client_id)
+
+    async def _replies(self, count: int, seconds: float) -> list[Any]:
         began = trio.current_time()
-        taken: list[Any] = []
-        while True:
+        within = max(_MARGIN, self.endpoint.timeout)
+        replies: list[Any] = []
+        while not replies:
             if not await self._readable(seconds):
                 self.close()
                 return [None] * count
-            if self.endpoint.is_doubtful(trio.current_time() - began - seconds):
-                await self._hop(partial(self.endpoint.confirm, self._connection))
-            if self._answers is None:
-                receive = partial(self._receive, count)
-                return receive() if arrived(self._connection) >= count else await self._hop(receive)
-            with mapped(self.endpoint.url):
-                if self._answers.take(taken, count):
-                    return await self._whole(self._answers, taken, count)
-            self._woken = self._awake  # it was a message of TLS itself, and no answer to a wake
-
-    async def _whole(self, answers: Answers, taken: list[Any], count: int) -> list[Any]:
-        """With what is still on its way; a `wake` meanwhile is over when it returns."""
-        while len(taken) < count:
-            with trio.move_on_after(max(_MARGIN, self.endpoint.timeout)) as scope:
-                await trio.lowlevel.wait_readable(self._connection._sock)
-            if scope.cancelled_caught:
-                raise BrokerUnavailable("the server does not answer")
-            answers.take(taken, count)
-        if answers.ended:
-            self.close()
-        for answer in taken:
-            if isinstance(answer, RedisError):
-                raise answer
-        return taken
+            await self._connection.confirm(trio.current_time() - began - seconds, self._waiter)
+            replies = await self._connection.replies(count, within, self._waiter)
+            self._woken = self._awake and not replies  # a message of TLS itself is no answer to a wake
+        return replies
 
     async def _readable(self, seconds: float) -> bool:
         """Wait for the reply, or a wake; False where the reply cannot be had then."""
@@ -207,43 +188,13 @@ class Wait:
         return 0
 
     async def _readable_within(self, seconds: float) -> bool:
-        with trio.move_on_after(seconds) as self._waiting:
+        with trio.move_on_after(seconds) as scope:
+            self._waiting = scope
             if self._woken:
-                self._waiting.cancel()
-            await trio.lowlevel.wait_readable(self._connection._sock)
+                scope.cancel()
+            await self._connection.readable()
             self._waiting = None
             self._woken = False
             return True
         self._waiting = None
         return False
-
-    def _connect(self) -> None:
-        moves = self.endpoint.moves
-        connection = self.endpoint.connect(patience=self.block)
-        try:
-            with mapped(self.endpoint.url):
-                connection.send_command("CLIENT", "ID")
-                self._client_id = int(connection.read_response())
-        except BaseException:
-            connection.disconnect()
-            raise
-        self._connection, self._moves = connection, moves
-        self._answers = Answers.of(connection)
-
-    def _named(self, keys: Collection[str]) -> RunnelError:
-        """What stands where; over another connection, for on this one answers may still be on their way."""
-        connection = self.endpoint.connect()
-        try:
-            with mapped(self.endpoint.url):
-                return translate(named(partial(asked, connection), keys), self.endpoint.url)
-        finally:
-            connection.disconnect()
-
-    def _receive(self, count: int) -> list[Any]:
-        with mapped(self.endpoint.url):
-            return [self._connection.read_response(disable_decoding=True) for _ in range(count)]
-
-    async def _hop(self, work: Callable[[], _T]) -> _T:
-        with trio.CancelScope(shield=True):
-            return await trio.to_thread.run_sync(work, limiter=self._limiter)
-        raise AssertionError("nobody cancels this scope")

@@ -1,31 +1,34 @@
 """Calls on their way through a cluster: each to the node that has its key, or to the next one.
 
-A `ClusterLine` stands where a `Line` does for one server, so what is built on lines does not see the
-difference: heartbeats, a sender, a batch of commands. Lanes give each node batches of its own, so that a node
-that is away holds up nobody but its own partitions. Which lane carries what is a matter of speed alone: a
-call whose slot has moved meanwhile is carried on by the lane that has it.
+A `ClusterTransport` stands where a `Connection` does for one server, so what is built on transports does not
+see the difference: heartbeats, a sender, a batch of commands. Lanes give each node batches of its own, so
+that a node that is away holds up nobody but its own partitions. Which lane carries what is a matter of speed
+alone: a call whose slot has moved meanwhile is carried on by the lane that has it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 import attrs
-import trio
+import outcome
 
 from runnel_trio._broker._redis import _keys
-from runnel_trio._broker._redis._transport._batcher import Gateway
-from runnel_trio._broker._redis._transport._coalescer import Crowd
-from runnel_trio._broker._redis._transport._connection import Hop, Line
+from runnel_trio._broker._redis._transport._batcher import Batcher
+from runnel_trio._broker._redis._transport._coalescer import SendCoalescer
+from runnel_trio._broker._redis._transport._connection import Connection
 from runnel_trio._broker._redis._transport._errors import Redirected
 from runnel_trio._broker._redis._transport._scripts import Call, Command, Node, Plain
 from runnel_trio._broker._redis._transport._sender import Shipment
 from runnel_trio._broker._redis._transport._topology import Topology
+from runnel_trio._broker._redis._transport._waiter import Waiter
 from runnel_trio._broker._values import Batch, StreamSpec
+from runnel_trio._scopes import gather
 from runnel_trio.exceptions import BrokerUnavailable
 
-__all__ = ["ClusterLine", "CommandLanes", "SendLanes"]
+__all__ = ["ClusterTransport", "CommandLanes", "SendLanes"]
 
 _Request = TypeVar("_Request")
 _Reply = TypeVar("_Reply")
@@ -37,16 +40,16 @@ _ASKING = Plain(("ASKING",), "")
 
 
 @attrs.frozen
-class _Told:
-    """A call with its script's text: one that goes where its slot is still on its way cannot be repeated."""
+class _AsText:
+    """Sent as EVAL: after ASKING there is no second try with the script's text."""
 
     call: Command
     script = ""
 
     @property
-    def place(self) -> str | Node:
-        """As `Command.place`."""
-        return self.call.place
+    def route(self) -> str | Node:
+        """As `Command.route`."""
+        return self.call.route
 
     def by_digest(self) -> tuple[Any, ...]:
         """With the text."""
@@ -64,17 +67,14 @@ class _Stage:
     Attributes:
         node: which.
         asking: whether each call is announced by ASKING, as the slot is being moved there.
-        places: of the calls in the journey.
+        at: indices of the calls in the journey.
+        calls: what is sent.
     """
 
     node: Node
     asking: bool
-    places: Sequence[int]
-
-    def sent(self, calls: Sequence[Command]) -> list[Command]:
-        """What is sent, of all calls of the journey."""
-        own = [calls[place] for place in self.places]
-        return [x for call in own for x in (_ASKING, _Told(call))] if self.asking else own
+    at: Sequence[int]
+    calls: Sequence[Command]
 
 
 @attrs.define(eq=False)
@@ -84,101 +84,95 @@ class _Journey:
     topology: Topology
     calls: Sequence[Command]
     replies: list[Any] = attrs.field(init=False)
-    left: list[int] = attrs.field(init=False)
+    _left: list[int] = attrs.field(init=False)
     _asking: dict[int, Node] = attrs.field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.replies = [None] * len(self.calls)
-        self.left = list(range(len(self.calls)))
+        self._left = list(range(len(self.calls)))
 
-    def stages(self) -> list[_Stage]:
-        """Where the calls go that are left."""
-        places: dict[tuple[Node, bool], list[int]] = {}
-        for place in self.left:
-            asked = self._asking.pop(place, None)
-            node = asked or self.topology.node_of(self.calls[place].place)
-            places.setdefault((node, asked is not None), []).append(place)
-        self.left = []
-        return [_Stage(node, asking, own) for (node, asking), own in places.items()]
+    def stages(self) -> Iterator[_Stage]:
+        """What goes to which node. For each, `answered` or `lost` is called before the next one is made."""
+        for _ in range(_TURNS):
+            groups: dict[tuple[Node, bool], list[int]] = {}
+            for i in self._left:
+                asked = self._asking.pop(i, None)
+                node = asked or self.topology.node_of(self.calls[i].route)
+                groups.setdefault((node, asked is not None), []).append(i)
+            self._left = []
+            for (node, asking), at in groups.items():
+                own = [self.calls[i] for i in at]
+                sent = [x for call in own for x in (_ASKING, _AsText(call))] if asking else own
+                yield _Stage(node, asking, at, sent)
 
     def answered(self, stage: _Stage, replies: Sequence[Any]) -> None:
         """Keep replies; what was redirected is left."""
         own = replies[1::2] if stage.asking else replies
-        for place, reply in zip(stage.places, own, strict=True):
-            self.replies[place] = reply
+        for i, reply in zip(stage.at, own, strict=True):
+            self.replies[i] = reply
             if isinstance(reply, Redirected):
                 node = self.topology.redirected(reply, stage.node)
-                self.left.append(place)
+                self._left.append(i)
                 if reply.asking:
-                    self._asking[place] = node
+                    self._asking[i] = node
 
     def lost(self, stage: _Stage, error: BrokerUnavailable) -> None:
         """The node did not answer, or not all."""
         self.topology.suspect()
-        for place in stage.places:
-            self.replies[place] = error
+        for i in stage.at:
+            self.replies[i] = error
 
 
 @attrs.define(eq=False)
-class ClusterLine:
-    """See `_connection.Talker`: a connection to each node that has been needed."""
+class ClusterTransport:
+    """See `_connection.Transport`: a connection to each node that has been needed."""
 
     _topology: Topology
-    _lines: dict[Node, Line] = attrs.field(factory=dict, init=False)
+    _connections: dict[Node, Connection] = attrs.field(factory=dict, init=False)
 
     def exchange(self, calls: Sequence[Command]) -> list[Any]:
-        """See `Talker`; what a node does not answer has its error in the place of the reply."""
+        """See `Transport`; what a node does not answer has its error in the place of the reply."""
+        self._topology.refresh()
         journey = _Journey(self._topology, calls)
-        for _ in range(_TURNS):
-            self._topology.refresh()
-            for stage in journey.stages():
-                try:
-                    journey.answered(stage, self._line(stage.node).exchange(stage.sent(calls)))
-                except BrokerUnavailable as error:
-                    journey.lost(stage, error)
-            if not journey.left:
-                break
+        for stage in journey.stages():
+            try:
+                journey.answered(stage, self._connection(stage.node).exchange(stage.calls))
+            except BrokerUnavailable as error:
+                journey.lost(stage, error)
         return journey.replies
 
-    async def talk(self, calls: Iterable[Command], hop: Hop) -> list[Any]:
+    async def talk(self, calls: Iterable[Command], waiter: Waiter) -> list[Any]:
         """See `exchange`."""
         made = list(calls)
+        if self._topology.stale:
+            await waiter.in_thread(self._topology.refresh)
         journey = _Journey(self._topology, made)
-        for _ in range(_TURNS):
-            if self._topology.stale:
-                await hop(self._refreshed)
-            for stage in journey.stages():
-                try:
-                    journey.answered(stage, await self._line(stage.node).talk(stage.sent(made), hop))
-                except BrokerUnavailable as error:
-                    journey.lost(stage, error)
-            if not journey.left:
-                break
+        for stage in journey.stages():
+            try:
+                journey.answered(stage, await self._connection(stage.node).talk(stage.calls, waiter))
+            except BrokerUnavailable as error:
+                journey.lost(stage, error)
         return journey.replies
 
-    def _refreshed(self) -> list[Any]:
-        self._topology.refresh()
-        return []
-
-    def _line(self, node: Node) -> Line:
-        line = self._lines.get(node)
-        if line is None:
-            line = self._lines[node] = Line(self._topology.endpoint(node))
-        return line
+    def _connection(self, node: Node) -> Connection:
+        connection = self._connections.get(node)
+        if connection is None:
+            connection = self._connections[node] = Connection(self._topology.endpoint(node))
+        return connection
 
     def interrupt(self) -> None:
-        """See `Talker`."""
-        for line in list(self._lines.values()):
-            line.interrupt()
+        """See `Transport`."""
+        for connection in list(self._connections.values()):
+            connection.interrupt()
 
     def close(self) -> None:
-        """See `Talker`."""
-        for line in self._lines.values():
-            line.close()
+        """See `Transport`."""
+        for connection in self._connections.values():
+            connection.close()
 
 
 class _Carrier(Protocol):
-    """A `Gateway`, or a `Crowd`."""
+    """A `Batcher`, or a `SendCoalescer`."""
 
     def call(self, request: Any) -> Awaitable[Any]:
         """See there."""
@@ -199,7 +193,7 @@ class _Lanes(Generic[_Lane, _Request, _Reply]):
     idle = False
     _lanes: dict[Node, _Lane] = attrs.field(factory=dict, init=False)
 
-    async def _carried(self, parts: Mapping[Node, _Request]) -> dict[Node, _Reply]:
+    async def _carry(self, parts: Mapping[Node, _Request]) -> dict[Node, _Reply]:
         """The replies to all parts, which go at the same time.
 
         Raises:
@@ -208,21 +202,11 @@ class _Lanes(Generic[_Lane, _Request, _Reply]):
         if len(parts) == 1:
             ((node, part),) = parts.items()
             return {node: await self._lane(node).call(part)}
-        replies: dict[Node, _Reply] = {}
-        errors: list[Exception] = []
-
-        async def carry(node: Node, part: _Request) -> None:
-            try:
-                replies[node] = await self._lane(node).call(part)
-            except Exception as error:  # by value, so that the nursery has nothing to wrap
-                errors.append(error)
-
-        async with trio.open_nursery() as nursery:
-            for node, part in parts.items():
-                nursery.start_soon(carry, node, part)
+        outcomes = await gather(partial(self._lane(node).call, part) for node, part in parts.items())
+        errors = [x.error for x in outcomes if isinstance(x, outcome.Error)]
         if errors:
             raise min(errors, key=lambda error: not isinstance(error, BrokerUnavailable))
-        return replies
+        return {node: x.unwrap() for node, x in zip(parts, outcomes, strict=True)}
 
     def _lane(self, node: Node) -> _Lane:
         lane = self._lanes.get(node)
@@ -231,20 +215,20 @@ class _Lanes(Generic[_Lane, _Request, _Reply]):
         return lane
 
 
-class CommandLanes(_Lanes[Gateway[Sequence[Call | Plain], list[Any]], Sequence[Call | Plain], list[Any]]):
+class CommandLanes(_Lanes[Batcher[Sequence[Call | Plain], list[Any]], Sequence[Call | Plain], list[Any]]):
     """Commands, each node's together."""
 
     async def call(self, request: Sequence[Call | Plain]) -> list[Any]:
-        """As `Gateway.call`."""
-        nodes = [self.topology.node_of(call.place) for call in request]
+        """As `Batcher.call`."""
+        nodes = [self.topology.node_of(call.route) for call in request]
         parts: dict[Node, list[Call | Plain]] = {}
         for node, call in zip(nodes, request, strict=True):
             parts.setdefault(node, []).append(call)
-        replies = {node: iter(own) for node, own in (await self._carried(parts)).items()}
+        replies = {node: iter(own) for node, own in (await self._carry(parts)).items()}
         return [next(replies[node]) for node in nodes]
 
 
-class SendLanes(_Lanes[Crowd, Shipment, Mapping[int, int]]):
+class SendLanes(_Lanes[SendCoalescer, Shipment, Mapping[int, int]]):
     """Sends, each node's together.
 
     Each lane numbers its sends as a producer of its own, so that one which is overtaken by a send over
@@ -252,17 +236,17 @@ class SendLanes(_Lanes[Crowd, Shipment, Mapping[int, int]]):
     """
 
     def one(self, stream: StreamSpec, number: int, batch: Batch) -> Awaitable[Mapping[int, int]]:
-        """As `Crowd.one`."""
+        """As `SendCoalescer.one`."""
         return self._lane(self.topology.node_of(_keys.log(stream, number))).one(stream, number, batch)
 
     async def call(self, request: Shipment) -> Mapping[int, int]:
-        """As `Gateway.call`."""
+        """As `Batcher.call`."""
         batches: dict[Node, dict[int, Batch]] = {}
         for number, batch in request.batches.items():
             node = self.topology.node_of(_keys.log(request.stream, number))
             batches.setdefault(node, {})[number] = batch
         stored: dict[int, int] = {}
         parts = {node: Shipment(request.stream, own) for node, own in batches.items()}
-        for own in (await self._carried(parts)).values():
+        for own in (await self._carry(parts)).values():
             stored.update(own)
         return stored

@@ -1,8 +1,8 @@
 """Reading many partitions of a cluster by one task: in turn.
 
 A cluster refuses one command for several partitions, also on one node. So a reader that has one partition
-waits in the server for it. One that has several looks at all of them, each node's in one round trip, and
-waits in between for one, another one each time, and the longer the longer nothing came.
+waits in the server for it. One that has several looks at all of them, each node's in one round trip. Between
+looks it blocks on one partition, a different one each time, for up to 0.25 s when idle.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from functools import partial
 import attrs
 import trio
 
-from runnel_trio._broker._redis._transport._blocking_read import Wait
+from runnel_trio._broker._redis._transport._blocking_read import BlockingRead
 from runnel_trio._broker._redis._transport._errors import Redirected
 from runnel_trio._broker._redis._transport._scripts import Node
 from runnel_trio._broker._redis._transport._topology import Topology, slot_of
 from runnel_trio._broker._values import Entry
 
-__all__ = ["Turns"]
+__all__ = ["ClusterReads"]
 
 #: Seconds to wait for one of several partitions after something came, and when nothing came for long:
 #: an event that comes after a pause is seen so much later, at most.
@@ -28,7 +28,7 @@ _LONGEST = 0.25
 
 
 @attrs.define(eq=False, kw_only=True)
-class Turns:
+class ClusterReads:
     """See `_reader.Source`.
 
     Attributes:
@@ -40,8 +40,8 @@ class Turns:
     topology: Topology
     unblock: Callable[[Node, int], Awaitable[int]]
     block: float
-    _waits: dict[Node, Wait] = attrs.field(factory=dict, init=False)
-    _current: Wait | None = attrs.field(default=None, init=False)
+    _waits: dict[Node, BlockingRead] = attrs.field(factory=dict, init=False)
+    _current: BlockingRead | None = attrs.field(default=None, init=False)
     _asked: Node = attrs.field(default=("", 0), init=False)
     _asking: dict[int, Node] = attrs.field(factory=dict, init=False)
     _woken: bool = attrs.field(default=False, init=False)
@@ -51,22 +51,22 @@ class Turns:
     async def read(
         self, positions: Mapping[str, bytes], count: int, seconds: float
     ) -> Mapping[str, Sequence[Entry]]:
-        """See `Wait.read`."""
+        """See `BlockingRead.read`."""
         if self.topology.stale:
             await trio.to_thread.run_sync(
                 self.topology.refresh, abandon_on_cancel=True, limiter=self.topology.limiter
             )
         if len(positions) > 1:
-            if found := await self._looked(positions, count):
+            if found := await self._look(positions, count):
                 self._patience = _SHORTEST
                 return found
             seconds = min(seconds, self._patience)
             self._patience = min(_LONGEST, self._patience * 1.5)
         self._turn += 1
         key = list(positions)[self._turn % len(positions)]
-        return await self._waited(key, positions[key], count, seconds)
+        return await self._block_on(key, positions[key], count, seconds)
 
-    async def _waited(
+    async def _block_on(
         self, key: str, xid: bytes, count: int, seconds: float
     ) -> Mapping[str, Sequence[Entry]]:
         node, asking = self._node(key)
@@ -80,7 +80,7 @@ class Turns:
         finally:
             self._current = None
 
-    async def _looked(self, positions: Mapping[str, bytes], count: int) -> dict[str, Sequence[Entry]]:
+    async def _look(self, positions: Mapping[str, bytes], count: int) -> dict[str, Sequence[Entry]]:
         by_node: dict[Node, dict[str, bytes]] = {}
         found: dict[str, Sequence[Entry]] = {}
         for key, xid in positions.items():
@@ -98,11 +98,11 @@ class Turns:
         asked = self._asking.pop(slot_of(key), None)
         return (self.topology.node_of(key), False) if asked is None else (asked, True)
 
-    def _wait(self, node: Node) -> Wait:
+    def _wait(self, node: Node) -> BlockingRead:
         self._asked = node
         wait = self._waits.get(node)
         if wait is None:
-            wait = self._waits[node] = Wait(
+            wait = self._waits[node] = BlockingRead(
                 endpoint=self.topology.endpoint(node), unblock=partial(self.unblock, node), block=self.block
             )
         return wait

@@ -16,13 +16,13 @@ import attrs
 import outcome
 import trio
 
-from runnel_trio._broker._redis._transport._batcher import Gateway, Ticket
-from runnel_trio._broker._redis._transport._sender import Load, Shipment
+from runnel_trio._broker._redis._transport._batcher import Batcher, Ticket
+from runnel_trio._broker._redis._transport._sender import SendRequest, Shipment
 from runnel_trio._broker._values import Batch, StreamSpec
 
-__all__ = ["Crowd"]
+__all__ = ["SendCoalescer"]
 
-_Sends: TypeAlias = Gateway[Load, dict[int, int]]
+_Sends: TypeAlias = Batcher[SendRequest, dict[int, int]]
 
 #: Entries that travel together. Of more tasks, some are resumed and send again while the server has what the
 #: others sent: a thousand tasks are a fifth faster than when they all travel at once.
@@ -30,43 +30,42 @@ _MOST = 300
 
 
 @attrs.define(eq=False)
-class _Together:
+class _OpenShipment:
     """A shipment that tasks join until it leaves."""
 
     stream: StreamSpec
     names: Sequence[bytes]
-    gateway: _Sends
+    batcher: _Sends
     left: bool = attrs.field(default=False, init=False)
     ticket: Ticket[Any] = attrs.field(init=False)
     _values: dict[int, dict[trio.lowlevel.Task, Sequence[bytes]]] = attrs.field(factory=dict, init=False)
     _count: int = attrs.field(default=0, init=False)
-    _batches: dict[int, Batch] = attrs.field(factory=dict, init=False)
     _gone: set[trio.lowlevel.Task] = attrs.field(factory=set, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.ticket = self.gateway.put(self, self._settle, many=True)
+        self.ticket = self.batcher.put(self, self._settle, many=True)
 
     @property
     def weight(self) -> float:
-        """As of a `Load`: one that is full goes alone."""
+        """As of a `SendRequest`: one that is full goes alone."""
         return self._count if self._count < _MOST else math.inf
 
-    @property
-    def batches(self) -> Mapping[int, Batch]:
-        """As of a `Load`: who asks for them first, has them leave."""
-        if not self.left:
-            self.left = True
-            self._batches = {
+    def seal(self) -> Shipment:
+        """See `SendRequest`: later entries go into the next one."""
+        self.left = True
+        return Shipment(
+            self.stream,
+            {
                 number: Batch(self.names, list(chain.from_iterable(values.values())))
                 for number, values in self._values.items()
-            }
-        return self._batches
+            },
+        )
 
     def takes(self, names: Sequence[bytes]) -> bool:
         """Whether one more entry, of these fields, may go along."""
         return not self.left and self._count < _MOST and self.names == names
 
-    def joined(self, number: int, values: Sequence[bytes]) -> Awaitable[Mapping[int, int]]:
+    def join(self, number: int, values: Sequence[bytes]) -> Awaitable[Mapping[int, int]]:
         """Take an entry of the current task along."""
         task = trio.lowlevel.current_task()
         waiting = self._values.get(number)
@@ -80,7 +79,7 @@ class _Together:
 
     def _withdraw(self, task: trio.lowlevel.Task, number: int, _: Any) -> trio.lowlevel.Abort:
         if self.left:
-            if self.gateway.under_way:
+            if self.batcher.waiter.under_way:
                 return trio.lowlevel.Abort.FAILED
             self._gone.add(task)
             return trio.lowlevel.Abort.SUCCEEDED
@@ -90,25 +89,25 @@ class _Together:
             del self._values[number]
         if not self._values:
             self.left = True
-            self.gateway.takes_back(self.ticket)
+            self.batcher.takes_back(self.ticket)
         return trio.lowlevel.Abort.SUCCEEDED
 
     def _settle(self, result: outcome.Outcome[dict[int, int]]) -> None:
         self.left = True  # if it was refused, it had not
-        waiting, self._values, self._batches = self._values, {}, {}
+        waiting, self._values = self._values, {}
         if isinstance(result, outcome.Error):
             for task in [task for values in waiting.values() for task in values if task not in self._gone]:
                 trio.lowlevel.reschedule(task, outcome.Error(result.error))
             return
         for number, count in result.unwrap().items():
-            taken, others = _told({number: 1}), _told({number: min(count, 0)})
-            for place, task in enumerate(waiting[number]):
+            taken, others = _shared({number: 1}), _shared({number: min(count, 0)})
+            for i, task in enumerate(waiting[number]):
                 if task not in self._gone:
-                    trio.lowlevel.reschedule(task, taken if place < count else others)
+                    trio.lowlevel.reschedule(task, taken if i < count else others)
 
 
 @attrs.frozen(eq=False)
-class _Told:
+class _Shared:
     """An outcome for any number of tasks: `outcome.Value` is for one, and costs 0.4 µs each."""
 
     value: Mapping[int, int]
@@ -118,31 +117,31 @@ class _Told:
         return self.value
 
 
-def _told(stored: Mapping[int, int]) -> outcome.Outcome[Any]:
-    return cast("outcome.Outcome[Any]", _Told(stored))
+def _shared(stored: Mapping[int, int]) -> outcome.Outcome[Any]:
+    return cast("outcome.Outcome[Any]", _Shared(stored))
 
 
 @attrs.define(eq=False)
-class Crowd:
-    """See `_servers.Sends`: a gateway for shipments, and for single entries."""
+class SendCoalescer:
+    """See `_servers.Sends`: a batcher for shipments, and for single entries."""
 
-    _gateway: _Sends
-    _waiting: dict[StreamSpec, _Together] = attrs.field(factory=dict, init=False)
+    _batcher: _Sends
+    _waiting: dict[StreamSpec, _OpenShipment] = attrs.field(factory=dict, init=False)
 
     @property
     def idle(self) -> bool:
-        """As `Gateway.idle`."""
-        return self._gateway.idle
+        """As `Batcher.idle`."""
+        return self._batcher.idle
 
     def call(self, request: Shipment) -> Awaitable[dict[int, int]]:
-        """As `Gateway.call`."""
-        return self._gateway.call(request)
+        """As `Batcher.call`."""
+        return self._batcher.call(request)
 
     def one(self, stream: StreamSpec, number: int, batch: Batch) -> Awaitable[Mapping[int, int]]:
         """As `call`, of a single entry, whose id the server gives; to be awaited at once."""
-        if self._gateway.idle:
-            return self._gateway.call(Shipment(stream, {number: batch}))
+        if self._batcher.idle:
+            return self._batcher.call(Shipment(stream, {number: batch}))
         together = self._waiting.get(stream)
         if together is None or not together.takes(batch.names):
-            together = self._waiting[stream] = _Together(stream, batch.names, self._gateway)
-        return together.joined(number, batch.values)
+            together = self._waiting[stream] = _OpenShipment(stream, batch.names, self._batcher)
+        return together.join(number, batch.values)

@@ -1,50 +1,53 @@
-"""One connection and what is exchanged over it, and a server that is away."""
+"""The one way to own a connection: calls are written to it, and replies are read from it.
+
+`Connection.exchange` does that by redis-py, and blocks: from Trio it runs in a thread (`trio.to_thread`). A
+hop to a thread and back costs 0.1 to 0.2 ms, more than most exchanges; so `Connection.talk` does the same in
+Trio, and takes to a thread only what would have to wait in the socket. `Connection.replies` is where the
+three ways to read replies stand.
+"""
 
 from __future__ import annotations
 
-import logging
-import random
-import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
+from types import TracebackType
 from typing import Any, Protocol
 
 import attrs
 import trio
 from redis import exceptions as theirs
 
+from runnel_trio._broker._redis._foreign import named
 from runnel_trio._broker._redis._transport._endpoint import Endpoint
-from runnel_trio._broker._redis._transport._errors import Demoted, Moving, mapped, translate
-from runnel_trio._broker._redis._transport._scripts import Command, answers, by_digest, exchange, settled
-from runnel_trio._broker._redis._transport._socket import Answers, arrived, can_look, written
+from runnel_trio._broker._redis._transport._errors import Demoted, translate
+from runnel_trio._broker._redis._transport._scripts import (
+    Command,
+    answers,
+    asked,
+    by_digest,
+    exchange,
+    settled,
+)
+from runnel_trio._broker._redis._transport._socket import (
+    Answers,
+    arrived,
+    can_look,
+    interrupt,
+    socket_of,
+    written,
+)
+from runnel_trio._broker._redis._transport._waiter import Waiter
 from runnel_trio._kinds import redacted
-from runnel_trio._telemetry import report
-from runnel_trio.exceptions import BrokerUnavailable
+from runnel_trio.exceptions import BrokerUnavailable, RunnelError
 
-__all__ = ["Hop", "Line", "Outage", "Talker"]
-
-#: Tries, of less than a second together, that a slot may take to change its node before that is an outage.
-_MOVING = 4
+__all__ = ["Connection", "Transport"]
 
 
-class Hop(Protocol):
-    """As `_batcher.Hop`."""
-
-    async def __call__(self, work: Callable[..., list[Any]], *arguments: Any) -> list[Any]:
-        """See there."""
-        ...
-
-    async def readable(self, sock: Any, seconds: float) -> bool:
-        """See there."""
-        ...
-
-
-class Talker(Protocol):
+class Transport(Protocol):
     """Carries calls, and gives for each its reply, or one of our errors. For one user at a time."""
 
-    async def talk(self, calls: Iterable[Command], hop: Hop) -> list[Any]:
+    async def talk(self, calls: Iterable[Command], waiter: Waiter) -> list[Any]:
         """From Trio."""
         ...
 
@@ -62,171 +65,191 @@ class Talker(Protocol):
 
 
 @attrs.define(eq=False)
-class Line:
-    """One connection, made when it is needed and made anew after it broke. For one user at a time."""
+class Connection:
+    """One connection, made when it is needed and made anew after it broke. For one user at a time.
 
-    _endpoint: Endpoint
-    _connection: Any = None
-    _answers: Answers | None = None
+    Attributes:
+        endpoint: where it leads.
+        patience: seconds that a reply may take beyond the endpoint's timeout.
+        given_up_on_error: what fails in the body closes the connection, and is one of our errors.
+    """
+
+    endpoint: Endpoint
+    patience: float = 0.0
+    given_up_on_error: _GivenUpOnError = attrs.field(init=False)
+    _made: Any = attrs.field(default=None, init=False)
+    _answers: Answers | None = attrs.field(default=None, init=False)
+    _moves: int = attrs.field(default=0, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.given_up_on_error = _GivenUpOnError(self)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it leads to the master, as far as is known; what does not, or has ended, is closed here."""
+        if self._made is None:
+            return False
+        if self._moves != self.endpoint.moves or (self._answers is not None and self._answers.ended):
+            self.close()
+            return False
+        return True
 
     def exchange(self, calls: Sequence[Command]) -> list[Any]:
         """As `_scripts.exchange`, with our errors: in place of replies too. It blocks."""
-        with self._given_up_on_error():
-            if self._connection is None:
-                self._connection = self._endpoint.connect()
-                self._answers = Answers.of(self._connection)
+        with self.given_up_on_error:
+            if not self.is_open:
+                self._connect()
             began = time.monotonic()
-            replies = exchange(self._connection, calls)
-            if self._endpoint.is_doubtful(time.monotonic() - began):
-                self._endpoint.confirm(self._connection)
+            replies = exchange(self._made, calls)
+            if self.endpoint.is_doubtful(time.monotonic() - began):
+                self.endpoint.confirm(self._made)
             return self._translated(replies)
 
-    async def talk(self, calls: Iterable[Command], hop: Hop) -> list[Any]:
-        """As `exchange`, with a hop to a thread only where it must be: one costs 0.1 ms and more.
+    async def talk(self, calls: Iterable[Command], waiter: Waiter) -> list[Any]:
+        """As `exchange`, and in a thread only what must be.
 
-        Calls that are made when they are read (`Kept`) are all made before the first wait.
+        Calls that are made when they are read (`LazyList`) are all made before the first wait.
         """
-        connection = self._connection
-        if connection is None or (self._answers is None and not can_look(connection)):
-            return await hop(self.exchange, list(calls))
-        began = time.monotonic()
-        try:  # and no context manager: those around one small exchange were a sixth of it
-            replies = await self._exchange_here(calls, hop)
-            if self._endpoint.is_doubtful(time.monotonic() - began):
-                await hop(self._confirmed)
-            if self._answers is not None and self._answers.ended:
-                self.close()
+        if not self.is_open or (self._answers is None and not can_look(self._made)):
+            return await waiter.in_thread(self.exchange, list(calls))
+        with self.given_up_on_error:
+            began = time.monotonic()
+            replies = await self._exchange_here(calls, waiter)
+            if self.endpoint.is_doubtful(silence := time.monotonic() - began):
+                await self.confirm(silence, waiter)
             return self._translated(replies)
-        except BaseException as error:
-            self._failed(error)
-            if isinstance(error, theirs.RedisError):
-                raise translate(error, self._endpoint.url) from error
-            raise
 
-    async def _exchange_here(self, calls: Iterable[Command], hop: Hop) -> list[Any]:
-        connection = self._connection
-        text = by_digest(connection, calls)
-        rest = self._write(text)
+    async def _exchange_here(self, calls: Iterable[Command], waiter: Waiter) -> list[Any]:
+        made = self._made
+        text = by_digest(made, calls)
+        rest = self._write_now(text)
         calls = list(calls)  # all of them are made before the first wait
         if rest:  # when Trio is busy, each turn of its loop takes long: no more of them than there must be
-            return await hop(exchange, connection, calls, chain([rest], text))
+            return await waiter.in_thread(exchange, made, calls, chain([rest], text))
         replies: list[Any] = []
         while len(replies) < len(calls):
-            if not await hop.readable(connection._sock, self._endpoint.timeout):
-                where, timeout = redacted(self._endpoint.url), self._endpoint.timeout
-                raise BrokerUnavailable(f"{where}: no answer within {timeout:g} s")
-            if self._answers is not None:
-                self._answers.take(replies, len(calls))
-                continue
-            missing = len(calls) - len(replies)
-            found = min(arrived(connection), missing)
-            if found:
-                replies += answers(connection, found)
-                missing -= found
-            # What is large, or came so late that only the parser has it, is read where waiting for its
-            # rest holds up nobody.
-            if missing and (not found or connection.can_read(timeout=0)):
-                replies += await hop(answers, connection, missing)
-        if any(isinstance(reply, theirs.ResponseError) for reply in replies):
-            replies = await hop(settled, connection, calls, replies)
+            if not await waiter.until_readable(socket_of(made), self.endpoint.timeout):
+                raise self._silent()
+            replies = await self.replies(len(calls), self.endpoint.timeout, waiter)
+        for reply in replies:
+            if isinstance(reply, theirs.ResponseError):
+                return await waiter.in_thread(settled, made, calls, replies)
         return replies
 
-    def _confirmed(self) -> list[Any]:
-        self._endpoint.confirm(self._connection)
-        return []
+    def write(self, commands: Iterable[tuple[Any, ...]]) -> None:
+        """Write commands that the system takes at once: a few kilobytes, while nothing else is under way."""
+        for words in commands:
+            self._made.send_command(*words)
 
-    def _write(self, text: Iterator[bytes]) -> bytes:
+    def _write_now(self, text: Iterator[bytes]) -> bytes:
         """As much as the system takes at once, and not more; the rest of the piece that it did not take."""
         for piece in text:
-            count = written(self._connection, piece)
+            count = written(self._made, piece)
             if count < len(piece):
                 return piece[count:]
         return b""
 
+    async def replies(self, count: int, within: float, waiter: Waiter) -> list[Any]:
+        """So many replies, or redis-py's errors in their place; to be called when something can be read.
+
+        A thread reads them, unless there is a parser that takes bytes as they come (hiredis), or all of them
+        are there already.
+
+        Args:
+            count: at least 1.
+            within: seconds to wait for what follows on what has come.
+            waiter: for these waits.
+
+        Returns:
+            None of them where what had come was not theirs: TLS has messages of its own.
+        """
+        if self._answers is None:
+            if arrived(self._made) >= count:
+                return answers(self._made, count)
+            return await waiter.in_thread(answers, self._made, count)
+        found: list[Any] = []
+        if not self._answers.take(found, count):
+            return found
+        while len(found) < count:
+            if not await waiter.until_readable(socket_of(self._made), within):
+                raise BrokerUnavailable(f"{redacted(self.endpoint.url)}: the server does not answer")
+            self._answers.take(found, count)
+        return found
+
+    async def confirm(self, silence: float, waiter: Waiter) -> None:
+        """Have it confirmed that the connection leads to the master, if an answer came after long silence.
+
+        Raises:
+            Demoted: it does not. What was said over it is worth nothing.
+        """
+        if self.endpoint.is_doubtful(silence):
+            await waiter.in_thread(self.endpoint.confirm, self._made)
+
+    async def readable(self) -> None:
+        """Wait until something can be read; it can be cancelled."""
+        await trio.lowlevel.wait_readable(socket_of(self._made))
+
+    def foreign(self, keys: Sequence[str]) -> RunnelError:
+        """The refusal of a command because of what is at one of its keys; it names that. It blocks."""
+        with self.given_up_on_error:
+            return translate(named(lambda words: asked(self._made, words), keys), self.endpoint.url)
+
+    def _connect(self) -> None:
+        self._moves = self.endpoint.moves
+        self._made = self.endpoint.connect(patience=self.patience)
+        self._answers = Answers.of(self._made)
+
+    def _silent(self) -> BrokerUnavailable:
+        where, timeout = redacted(self.endpoint.url), self.endpoint.timeout
+        return BrokerUnavailable(f"{where}: no answer within {timeout:g} s")
+
     def _translated(self, replies: list[Any]) -> list[Any]:
-        if not any(isinstance(x, theirs.RedisError) for x in replies):
-            return replies
-        url = self._endpoint.url
-        told = [translate(x, url) if isinstance(x, theirs.RedisError) else x for x in replies]
-        for error in told:
-            if isinstance(error, Demoted):
-                self._failed(error)
+        for reply in replies:
+            if isinstance(reply, theirs.RedisError):
                 break
-        return told
+        else:  # by far most often: no generator for it
+            return replies
+        url = self.endpoint.url
+        replies = [translate(x, url) if isinstance(x, theirs.RedisError) else x for x in replies]
+        for error in replies:
+            if isinstance(error, Demoted):
+                self.failed(error)
+                break
+        return replies
 
-    @contextmanager
-    def _given_up_on_error(self) -> Iterator[None]:
-        try:
-            with mapped(self._endpoint.url):
-                yield
-        except BaseException as error:
-            self._failed(error)
-            raise
-
-    def _failed(self, error: BaseException) -> None:
+    def failed(self, error: BaseException) -> None:
+        """Give the connection up, and all others of this endpoint where another server is the master now."""
         self.close()
-        if isinstance(error, theirs.RedisError):
-            error = translate(error, self._endpoint.url)
         if isinstance(error, Demoted):
-            self._endpoint.moves += 1
+            self.endpoint.moves += 1
 
     def interrupt(self) -> None:
-        """From another thread: make the exchange under way fail now.
-
-        Closing the connection here would raise in that thread what is no error of redis-py's.
-        """
-        with suppress(OSError, AttributeError):
-            self._connection._sock.shutdown(socket.SHUT_RDWR)
+        """From another thread: make the exchange under way fail now."""
+        interrupt(self._made)
 
     def close(self) -> None:
         """Give the connection up: what is still on its way in must answer nothing else."""
-        if self._connection is not None:
-            self._connection.disconnect()
-            self._connection = None
+        if self._made is not None:
+            self._made.disconnect()
+            self._made = None
 
 
-@attrs.define(eq=False, kw_only=True)
-class Outage:
-    """A server that is away: one log line when it goes, one when it is back, and pauses in between.
+@attrs.frozen(eq=False)
+class _GivenUpOnError:
+    """See `Connection.given_up_on_error`. No generator: that would be a sixth of a small exchange."""
 
-    It is back when all those are answered again that it has let wait. One answer is not enough: a server
-    without memory, or one that takes itself for a replica, answers reads and refuses writes all the while.
-    """
+    _connection: Connection
 
-    url: str = attrs.field(repr=redacted)
-    on_away: Callable[[], None] | None = attrs.field(default=None, init=False)
-    on_back: Callable[[float], None] | None = attrs.field(default=None, init=False)
-    _since: float | None = attrs.field(default=None, init=False)
-    _waiting: set[object] = attrs.field(factory=set, init=False)
+    def __enter__(self) -> None: ...
 
-    async def pause(self, who: object, error: Exception, attempt: int) -> None:
-        """Wait before try number ``attempt`` (from 0): 50 ms, doubling up to a second, with jitter.
-
-        ``who`` counts as waiting until it was answered (`over`), or gave up (`given_up`).
-        """
-        self.waits(who)
-        passing = isinstance(error, Moving) and attempt < _MOVING
-        if self._since is None and not passing:
-            self._since = trio.current_time()
-            report(logging.WARNING, "server-away", url=redacted(self.url), error=error)
-            if self.on_away is not None:
-                self.on_away()
-        await trio.sleep(min(1.0, 0.05 * 2 ** min(attempt, 10)) * random.uniform(0.5, 1.0))
-
-    def waits(self, who: object) -> None:
-        """It is not back as long as this one was not answered."""
-        self._waiting.add(who)
-
-    def given_up(self, who: object) -> None:
-        """Waits no more, answered or not."""
-        self._waiting.discard(who)
-
-    def over(self, who: object) -> None:
-        """It was answered."""
-        self._waiting.discard(who)
-        if self._since is not None and not self._waiting:
-            away = trio.current_time() - self._since
-            self._since = None
-            report(logging.WARNING, "server-back", url=redacted(self.url), seconds=round(away, 3))
-            if self.on_back is not None:
-                self.on_back(away)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            return
+        ours = error
+        if isinstance(error, theirs.RedisError):
+            ours = translate(error, self._connection.endpoint.url)
+        self._connection.failed(ours)
+        if ours is not error:
+            raise ours from error

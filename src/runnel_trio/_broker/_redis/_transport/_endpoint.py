@@ -1,4 +1,4 @@
-"""Where connections lead to, and how they are made: for each of our own ways of being told.
+"""Where connections go and how they are made, for each way to configure it: a URL, options, or a client.
 
 A URL, options, or a client that somebody has made come down to one of redis-py's connection pools. From it
 only the settings of connections are taken: ours have no retries (redis-py repeats a command whose answer was
@@ -331,7 +331,7 @@ def _made(factory: Callable[[], Any]) -> Endpoint | Seeds:
         client.disconnect_connection_pools()  # to close it is not enough
         return Seeds(url=url, pool=pool, nodes=nodes, timeout=_timeout(pool))
     pool = client.connection_pool
-    return Endpoint(url=_told(pool), pool=pool, timeout=_timeout(pool))
+    return Endpoint(url=_url_of(pool), pool=pool, timeout=_timeout(pool))
 
 
 def _refuse_made(client: Any) -> None:
@@ -357,7 +357,7 @@ def _refuse_made(client: Any) -> None:
     )
 
 
-def _told(pool: Any) -> str:
+def _url_of(pool: Any) -> str:
     """Where a client leads to, for people."""
     settings = pool.connection_kwargs
     if service := getattr(pool, "service_name", None):

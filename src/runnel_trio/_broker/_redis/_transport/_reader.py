@@ -8,9 +8,9 @@ from typing import Protocol
 
 import attrs
 
-from runnel_trio._broker._redis._transport._connection import Outage
 from runnel_trio._broker._redis._transport._errors import Redirected
 from runnel_trio._broker._redis._transport._garbage import few_collections
+from runnel_trio._broker._redis._transport._outage import Outage
 from runnel_trio._broker._values import Entry
 from runnel_trio.exceptions import BrokerUnavailable
 
@@ -18,20 +18,20 @@ __all__ = ["RedisReader", "Source"]
 
 
 class Source(Protocol):
-    """Where a reader reads: a `Wait` on one server, or `Turns` on a cluster."""
+    """Where a reader reads: a `BlockingRead` on one server, or `ClusterReads` on a cluster."""
 
     async def read(
         self, positions: Mapping[str, bytes], count: int, seconds: float
     ) -> Mapping[str, Sequence[Entry]]:
-        """See `Wait.read`."""
+        """See `BlockingRead.read`."""
         ...
 
     def begin(self) -> None:
-        """See `Wait.begin`."""
+        """See `BlockingRead.begin`."""
         ...
 
     def wake(self) -> None:
-        """See `Wait.wake`."""
+        """See `BlockingRead.wake`."""
         ...
 
     def redirected(self, error: Redirected) -> None:
@@ -43,7 +43,7 @@ class Source(Protocol):
         ...
 
     def close(self) -> None:
-        """See `Wait.close`."""
+        """See `BlockingRead.close`."""
         ...
 
 

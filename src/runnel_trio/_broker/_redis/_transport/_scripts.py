@@ -23,7 +23,7 @@ __all__ = [
     "Ask",
     "Call",
     "Command",
-    "Kept",
+    "LazyList",
     "Node",
     "Plain",
     "answers",
@@ -126,7 +126,7 @@ class Call:
     arguments: Sequence[bytes | str | int]
 
     @property
-    def place(self) -> str | Node:
+    def route(self) -> str | Node:
         """See `Command`."""
         return self.keys[0]
 
@@ -145,7 +145,7 @@ class Plain:
 
     Attributes:
         words: the command and its arguments.
-        where: see `Command.place`; None: the first argument is a key.
+        where: see `Command.route`; None: the first argument is a key.
     """
 
     words: tuple[Any, ...]
@@ -153,7 +153,7 @@ class Plain:
     script = ""
 
     @property
-    def place(self) -> str | Node:
+    def route(self) -> str | Node:
         """See `Command`."""
         return str(self.words[1]) if self.where is None else self.where
 
@@ -179,7 +179,7 @@ class Command(Protocol):
         ...
 
     @property
-    def place(self) -> str | Node:
+    def route(self) -> str | Node:
         """Where it belongs in a cluster: with a key, or on a node; nothing means any."""
         ...
 
@@ -193,17 +193,17 @@ class Command(Protocol):
 
 
 @attrs.define(eq=False)
-class Kept(Generic[_T]):
-    """Things that are made when they are first read, and stay as they are for whoever reads them again."""
+class LazyList(Generic[_T]):
+    """A list whose items are made on first access, by iterating."""
 
     _source: Iterator[_T]
     _made: list[_T] = attrs.field(factory=list, init=False)
 
     def __iter__(self) -> Iterator[_T]:
-        place = 0
-        while place < len(self._made) or self._makes_one():
-            yield self._made[place]
-            place += 1
+        i = 0
+        while i < len(self._made) or self._makes_one():
+            yield self._made[i]
+            i += 1
 
     def _makes_one(self) -> bool:
         for made in self._source:

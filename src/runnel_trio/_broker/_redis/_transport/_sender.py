@@ -20,65 +20,64 @@ import outcome
 import trio
 
 from runnel_trio._broker._redis import _keys
-from runnel_trio._broker._redis._transport._batcher import Hop
-from runnel_trio._broker._redis._transport._connection import Outage, Talker
-from runnel_trio._broker._redis._transport._scripts import Call, Kept
+from runnel_trio._broker._redis._transport._connection import Transport
+from runnel_trio._broker._redis._transport._outage import Outage
+from runnel_trio._broker._redis._transport._scripts import Call, LazyList
+from runnel_trio._broker._redis._transport._waiter import Waiter
 from runnel_trio._broker._values import SEALED, Batch, StreamSpec
 from runnel_trio.exceptions import BrokerUnavailable, Misconfigured
 
-__all__ = ["PATIENCE", "Load", "Sender", "Shipment"]
+__all__ = ["PATIENCE", "SendRequest", "Sender", "Shipment"]
 
 #: Seconds for which a send is repeated while the server is away.
 PATIENCE = 10.0
 
 
-class Load(Protocol):
+class SendRequest(Protocol):
     """What travels to the partitions of one stream, and is answered together."""
-
-    @property
-    def stream(self) -> StreamSpec:
-        """Which one."""
-        ...
-
-    @property
-    def batches(self) -> Mapping[int, Batch]:
-        """By partition. Read when it leaves."""
-        ...
 
     @property
     def weight(self) -> float:
         """How many entries there are; infinite, where nothing else may travel with them."""
         ...
 
+    def seal(self) -> Shipment:
+        """Have it leave as it is now."""
+        ...
+
 
 @attrs.frozen(eq=False)
 class Shipment:
-    """What one send has for the partitions of one stream: a `Load`."""
+    """What leaves for the partitions of one stream; also what one send has for them, as a `SendRequest`."""
 
     stream: StreamSpec
     batches: Mapping[int, Batch]
 
     @property
     def weight(self) -> float:
-        """See `Load`."""
+        """See `SendRequest`."""
         return sum(map(len, self.batches.values()))
+
+    def seal(self) -> Shipment:
+        """See `SendRequest`."""
+        return self
 
 
 @attrs.define(eq=False)
-class _Parcel:
+class SendCall:
     """One script call: one partition's entries, of one or many shipments."""
 
     stream: StreamSpec
     partition: int
     batches: list[Batch]
-    shares: list[tuple[int, int]]  # place of the shipment in its batch, number of its entries
+    shares: list[tuple[int, int]]  # index of the shipment in its batch, number of its entries
     producer: str = ""
     sequence: int = 0
     script = "send"
 
     @property
-    def place(self) -> str:
-        """As `Call.place`."""
+    def route(self) -> str:
+        """As `Call.route`."""
         return _keys.log(self.stream, self.partition)
 
     def takes(self, batch: Batch, layout: int) -> bool:
@@ -112,14 +111,14 @@ class _Parcel:
 
 @attrs.define(eq=False, kw_only=True)
 class Sender:
-    """Carries shipments for a `Gateway`: the reply to each is how many entries each partition took.
+    """Carries shipments for a `Batcher`: the reply to each is how many entries each partition took.
 
     Attributes:
-        line: its own connection.
+        transport: its own connection.
         outage: shared with everything else that talks to the server.
     """
 
-    line: Talker
+    transport: Transport
     outage: Outage
     _producer: str = attrs.field(factory=lambda: uuid.uuid4().hex, init=False)
     _sequences: dict[tuple[str, int], int] = attrs.field(factory=dict, init=False)
@@ -133,47 +132,54 @@ class Sender:
         number = self._stored.get(key)
         return None if number is None else (self._producer, number)
 
-    async def carry(self, shipments: Sequence[Load], hop: Hop) -> list[outcome.Outcome[dict[int, int]]]:
-        """Store what the shipments hold, in their order."""
+    async def carry(
+        self, requests: Sequence[SendRequest], waiter: Waiter
+    ) -> list[outcome.Outcome[dict[int, int]]]:
+        """Store what the requests hold, in their order."""
+        shipments = [request.seal() for request in requests]
         stored: list[dict[int, int]] = [dict.fromkeys(shipment.batches, 0) for shipment in shipments]
         failed: dict[int, Exception] = {}
-        for parcels in _rounds(shipments):
-            await self._deliver(parcels, hop, stored, failed)
+        for calls in _rounds(shipments):
+            await self._deliver(calls, waiter, stored, failed)
         return [
-            outcome.Error(failed[place]) if place in failed else outcome.Value(counts)
-            for place, counts in enumerate(stored)
+            outcome.Error(failed[i]) if i in failed else outcome.Value(counts)
+            for i, counts in enumerate(stored)
         ]
 
     async def _deliver(
-        self, made: Iterable[_Parcel], hop: Hop, stored: list[dict[int, int]], failed: dict[int, Exception]
+        self,
+        made: Iterable[SendCall],
+        waiter: Waiter,
+        stored: list[dict[int, int]],
+        failed: dict[int, Exception],
     ) -> None:
-        parcels = Kept(map(self._numbered, made))
+        calls = LazyList(map(self._numbered, made))
         try:
-            replies = await self._answered(parcels, hop)
+            replies = await self._repeat_until_answered(calls, waiter)
         except Exception as error:
-            replies = [error for _ in parcels]
-        for parcel, reply in zip(parcels, replies, strict=True):
+            replies = [error for _ in calls]
+        for call, reply in zip(calls, replies, strict=True):
             if not isinstance(reply, Exception):
-                self._stored[_keys.producers(parcel.stream, parcel.partition)] = parcel.sequence
-            _deal_out(parcel, reply, stored, failed)
+                self._stored[_keys.producers(call.stream, call.partition)] = call.sequence
+            _deal_out(call, reply, stored, failed)
 
-    def _numbered(self, parcel: _Parcel) -> _Parcel:
-        key = (_keys.meta(parcel.stream), parcel.partition)
-        parcel.producer = self._producer
-        parcel.sequence = self._sequences[key] = self._sequences.get(key, 0) + 1
-        return parcel
+    def _numbered(self, call: SendCall) -> SendCall:
+        key = (_keys.meta(call.stream), call.partition)
+        call.producer = self._producer
+        call.sequence = self._sequences[key] = self._sequences.get(key, 0) + 1
+        return call
 
-    async def _answered(self, parcels: Kept[_Parcel], hop: Hop) -> list[Any]:
+    async def _repeat_until_answered(self, calls: LazyList[SendCall], waiter: Waiter) -> list[Any]:
         """The replies, after as many tries as it takes; what refuses only for now is tried again too."""
         give_up = trio.current_time() + PATIENCE
         attempt = 0
         try:
             while True:
                 try:
-                    replies = await self.line.talk(parcels, hop)
+                    replies = await self.transport.talk(calls, waiter)
                     _raise_passing(replies)
                 except BrokerUnavailable as error:
-                    list(parcels)  # all are made before the first wait
+                    list(calls)  # all are made before the first wait
                     if trio.current_time() >= give_up:
                         raise _unknown(error) from error
                     await self.outage.pause(self, error, attempt)
@@ -198,57 +204,55 @@ def _raise_passing(replies: Sequence[Any]) -> None:
             raise reply
 
 
-def _rounds(shipments: Sequence[Load]) -> Iterable[Iterable[_Parcel]]:
-    """Parcels in rounds: within a round each partition has one; what cannot be merged waits for the next.
+def _rounds(shipments: Sequence[Shipment]) -> Iterable[Iterable[SendCall]]:
+    """Calls in rounds: within a round each partition has one; what cannot be merged waits for the next.
 
     Entries with given ids go alone, and so do entries of different fields. Those of a shipment that is alone
     are made as they are read: then the server works on one while the next is encoded.
     """
     if len(shipments) == 1:
-        return [_parcels(shipments[0])]
-    rounds: list[dict[tuple[str, int], _Parcel]] = []
+        return [_send_calls(shipments[0])]
+    rounds: list[dict[tuple[str, int], SendCall]] = []
     last: dict[tuple[str, int], int] = {}
-    for place, shipment in enumerate(shipments):
+    for i, shipment in enumerate(shipments):
         for number, batch in shipment.batches.items():
             key = (_keys.meta(shipment.stream), number)
             at = last.get(key, -1)
-            parcel = rounds[at][key] if at >= 0 else None
-            if parcel is None or not parcel.takes(batch, shipment.stream.layout):
+            call = rounds[at][key] if at >= 0 else None
+            if call is None or not call.takes(batch, shipment.stream.layout):
                 last[key] = at = at + 1
                 if at == len(rounds):
                     rounds.append({})
-                parcel = rounds[at][key] = _Parcel(shipment.stream, number, [], [])
-            parcel.batches.append(batch)
-            parcel.shares.append((place, len(batch)))
-    return [list(parcels.values()) for parcels in rounds]
+                call = rounds[at][key] = SendCall(shipment.stream, number, [], [])
+            call.batches.append(batch)
+            call.shares.append((i, len(batch)))
+    return [list(calls.values()) for calls in rounds]
 
 
-def _parcels(shipment: Load) -> Iterator[_Parcel]:
+def _send_calls(shipment: Shipment) -> Iterator[SendCall]:
     for number, batch in shipment.batches.items():
-        yield _Parcel(shipment.stream, number, [batch], [(0, len(batch))])
+        yield SendCall(shipment.stream, number, [batch], [(0, len(batch))])
 
 
-def _deal_out(
-    parcel: _Parcel, reply: Any, stored: list[dict[int, int]], failed: dict[int, Exception]
-) -> None:
+def _deal_out(call: SendCall, reply: Any, stored: list[dict[int, int]], failed: dict[int, Exception]) -> None:
     if isinstance(reply, Exception):
-        failed.update({place: _explained(reply, parcel) for place, _ in parcel.shares})
+        failed.update({i: _explained(reply, call) for i, _ in call.shares})
         return
     left = int(reply)
     if left == SEALED:
-        for place, _ in parcel.shares:
-            stored[place][parcel.partition] = SEALED
+        for i, _ in call.shares:
+            stored[i][call.partition] = SEALED
         return
-    for place, count in parcel.shares:
-        stored[place][parcel.partition] = min(left, count)
+    for i, count in call.shares:
+        stored[i][call.partition] = min(left, count)
         left -= min(left, count)
 
 
-def _explained(error: Exception, parcel: _Parcel) -> Exception:
+def _explained(error: Exception, call: SendCall) -> Exception:
     said = str(error)
     if "BADID" not in said:
         return error
-    where = f"{parcel.stream.name}[{parcel.partition}]"
+    where = f"{call.stream.name}[{call.partition}]"
     return Misconfigured(
         f"{where}: stream id {said.partition('BADID ')[2]}; ids must rise within a partition. "
         "This entry and those behind it were not stored."

@@ -1,8 +1,8 @@
 """The way to the servers: over which connections, and what travels together.
 
-    commands ─┐  Gateway ── Line ──▶ one server        CommandLanes ─┐  a Gateway and a ClusterLine
-    sends ────┘  Gateway ── Line ──▶                   SendLanes ────┘  for each node of a cluster
-    reader       Wait                                  Turns
+    commands ─┐  Batcher ── Connection ──▶ one server    CommandLanes ─┐  a Batcher and a ClusterTransport
+    sends ────┘  Batcher ── Connection ──▶               SendLanes ────┘  for each node of a cluster
+    reader       BlockingRead, over a Connection         ClusterReads
 
 `OneServer` is what a URL of one server, or of a group with one master, leads to; `Nodes` is a cluster. The
 verbs of the broker do not see the difference.
@@ -20,26 +20,28 @@ import attrs
 import outcome
 import trio
 
-from runnel_trio._broker._redis._transport._batcher import Gateway
-from runnel_trio._broker._redis._transport._blocking_read import Wait
-from runnel_trio._broker._redis._transport._cluster import ClusterLine, CommandLanes, SendLanes
-from runnel_trio._broker._redis._transport._cluster_reads import Turns
-from runnel_trio._broker._redis._transport._coalescer import Crowd
-from runnel_trio._broker._redis._transport._connection import Hop, Line, Outage, Talker
+from runnel_trio._broker._redis._transport._batcher import Batcher
+from runnel_trio._broker._redis._transport._blocking_read import BlockingRead
+from runnel_trio._broker._redis._transport._cluster import ClusterTransport, CommandLanes, SendLanes
+from runnel_trio._broker._redis._transport._cluster_reads import ClusterReads
+from runnel_trio._broker._redis._transport._coalescer import SendCoalescer
+from runnel_trio._broker._redis._transport._connection import Connection, Transport
 from runnel_trio._broker._redis._transport._endpoint import Endpoint, Seeds, check_files, found, is_secure
+from runnel_trio._broker._redis._transport._outage import Outage
 from runnel_trio._broker._redis._transport._reader import RedisReader, Source
 from runnel_trio._broker._redis._transport._scripts import Call, Node, Plain
-from runnel_trio._broker._redis._transport._sender import Load, Sender, Shipment
+from runnel_trio._broker._redis._transport._sender import Sender, SendRequest, Shipment
 from runnel_trio._broker._redis._transport._topology import Topology
+from runnel_trio._broker._redis._transport._waiter import Waiter
 from runnel_trio._broker._values import Batch, ServerConfig, StreamSpec
 from runnel_trio._scopes import helpers
 from runnel_trio.exceptions import BrokerUnavailable, RunnelError
 
-__all__ = ["Request", "Wire", "wired"]
+__all__ = ["Request", "Servers", "open_servers"]
 
 #: Calls whose replies are wanted together.
 Request: TypeAlias = Sequence[Call | Plain]
-_Commands: TypeAlias = Gateway[Request, list[Any]]
+_Commands: TypeAlias = Batcher[Request, list[Any]]
 
 #: Partitions that one reader of a server serves without strain: each read sends all its keys again.
 _KEYS_PER_READ = 32
@@ -51,7 +53,7 @@ class Commands(Protocol):
     """What carries calls."""
 
     async def call(self, request: Request) -> list[Any]:
-        """As `Gateway.call`."""
+        """As `Batcher.call`."""
         ...
 
 
@@ -60,19 +62,19 @@ class Sends(Protocol):
 
     @property
     def idle(self) -> bool:
-        """As `Gateway.idle`."""
+        """As `Batcher.idle`."""
         ...
 
     def call(self, request: Shipment) -> Awaitable[Mapping[int, int]]:
-        """As `Gateway.call`."""
+        """As `Batcher.call`."""
         ...
 
     def one(self, stream: StreamSpec, number: int, batch: Batch) -> Awaitable[Mapping[int, int]]:
-        """As `Crowd.one`."""
+        """As `SendCoalescer.one`."""
         ...
 
 
-class Wire(Protocol):
+class Servers(Protocol):
     """The way to the servers."""
 
     @property
@@ -127,7 +129,7 @@ class Wire(Protocol):
         """A new reader."""
         ...
 
-    def line(self) -> Talker:
+    def transport(self) -> Transport:
         """A connection for one user."""
         ...
 
@@ -138,12 +140,12 @@ class Wire(Protocol):
 
 @attrs.frozen(eq=False, kw_only=True)
 class OneServer:
-    """See `Wire`."""
+    """See `Servers`."""
 
     endpoint: Endpoint
     outage: Outage
     commands: _Commands
-    sends: Crowd
+    sends: SendCoalescer
     waits: _Commands
     senders: Sequence[Sender]
     clustered = False
@@ -151,35 +153,35 @@ class OneServer:
 
     @property
     def url(self) -> str:
-        """See `Wire`."""
+        """See `Servers`."""
         return self.endpoint.url
 
     def of_nodes(self, keys: Iterable[str]) -> list[tuple[str | Node, str]]:
-        """See `Wire`."""
+        """See `Servers`."""
         return [("", next(iter(keys)))]
 
     def node_of(self, key: str) -> str:
-        """See `Wire`."""
+        """See `Servers`."""
         return ""
 
     def reader(self, log_key: Callable[[int], str], block: float) -> RedisReader:
-        """See `Wire`."""
-        wait = Wait(endpoint=self.endpoint, unblock=partial(_unblock, self.commands, ""), block=block)
+        """See `Servers`."""
+        wait = BlockingRead(endpoint=self.endpoint, unblock=partial(_unblock, self.commands, ""), block=block)
         return _reader(self, wait, log_key, block)
 
-    def line(self) -> Line:
-        """See `Wire`."""
-        return Line(self.endpoint)
+    def transport(self) -> Connection:
+        """See `Servers`."""
+        return Connection(self.endpoint)
 
     async def facts(self) -> list[tuple[str, bytes]]:
-        """See `Wire`."""
+        """See `Servers`."""
         (info,) = await self.commands.call([Plain(("INFO",), "")])
         return [(self.url, info)]
 
 
 @attrs.frozen(eq=False, kw_only=True)
 class Nodes:
-    """See `Wire`."""
+    """See `Servers`."""
 
     topology: Topology
     outage: Outage
@@ -192,29 +194,29 @@ class Nodes:
 
     @property
     def url(self) -> str:
-        """See `Wire`."""
+        """See `Servers`."""
         return self.topology.url
 
     def of_nodes(self, keys: Iterable[str]) -> list[tuple[str | Node, str]]:
-        """See `Wire`."""
+        """See `Servers`."""
         return list({self.topology.node_of(key): key for key in keys}.items())
 
     def node_of(self, key: str) -> str:
-        """See `Wire`."""
+        """See `Servers`."""
         host, port = self.topology.node_of(key)
         return f"{host}:{port}"
 
     def reader(self, log_key: Callable[[int], str], block: float) -> RedisReader:
-        """See `Wire`."""
-        turns = Turns(topology=self.topology, unblock=partial(_unblock, self.commands), block=block)
+        """See `Servers`."""
+        turns = ClusterReads(topology=self.topology, unblock=partial(_unblock, self.commands), block=block)
         return _reader(self, turns, log_key, block)
 
-    def line(self) -> ClusterLine:
-        """See `Wire`."""
-        return ClusterLine(self.topology)
+    def transport(self) -> ClusterTransport:
+        """See `Servers`."""
+        return ClusterTransport(self.topology)
 
     async def facts(self) -> list[tuple[str, bytes]]:
-        """See `Wire`."""
+        """See `Servers`."""
         nodes = self.topology.nodes
         infos = await self.commands.call([Plain(("INFO",), node) for node in nodes])
         return [(self.topology.endpoint(node).url, info) for node, info in zip(nodes, infos, strict=True)]
@@ -225,19 +227,19 @@ async def _unblock(commands: Commands, where: str | Node, client: int) -> int:
     return int(answer)
 
 
-def _reader(wire: Wire, source: Source, log_key: Callable[[int], str], block: float) -> RedisReader:
+def _reader(wire: Servers, source: Source, log_key: Callable[[int], str], block: float) -> RedisReader:
     return RedisReader(source=source, outage=wire.outage, log_key=log_key, block=block)
 
 
 @asynccontextmanager
-async def wired(place: ServerConfig) -> AsyncIterator[Wire]:
-    """The way to a place; connections are made when they are needed.
+async def open_servers(config: ServerConfig) -> AsyncIterator[Servers]:
+    """The way to a server; connections are made when they are needed.
 
     Raises:
-        Misconfigured: the place cannot be read, or is no cluster.
+        Misconfigured: the configuration cannot be read, or is no cluster.
         BrokerUnavailable, BrokerRefused: a cluster that nobody tells us about.
     """
-    leads = found(place) if place.factory is None else await trio.to_thread.run_sync(found, place)
+    leads = found(config) if config.factory is None else await trio.to_thread.run_sync(found, config)
     if is_secure(leads.pool):
         await trio.to_thread.run_sync(check_files, leads)
     async with AsyncExitStack() as stack:
@@ -246,7 +248,7 @@ async def wired(place: ServerConfig) -> AsyncIterator[Wire]:
         if isinstance(leads, Seeds):
             topology = Topology(leads)
             await trio.to_thread.run_sync(topology.refresh)
-            through = partial(ClusterLine, topology)
+            through = partial(ClusterTransport, topology)
             commands = CommandLanes(topology=topology, open=partial(open_.commands, through))
             sends = SendLanes(topology=topology, open=partial(open_.sends, through))
             waits = CommandLanes(topology=topology, open=partial(open_.commands, through, _WAITS))
@@ -259,45 +261,49 @@ async def wired(place: ServerConfig) -> AsyncIterator[Wire]:
                 senders=open_.senders,
             )
         else:
-            line = partial(Line, leads)
+            connection = partial(Connection, leads)
             yield OneServer(
                 endpoint=leads,
                 outage=open_.outage,
-                commands=open_.commands(line),
-                sends=open_.sends(line),
-                waits=open_.commands(line, _WAITS),
+                commands=open_.commands(connection),
+                sends=open_.sends(connection),
+                waits=open_.commands(connection, _WAITS),
                 senders=open_.senders,
             )
 
 
 @attrs.frozen(eq=False)
 class _Opener:
-    """Makes gateways that run until all is closed."""
+    """Makes batchers that run until all is closed."""
 
     outage: Outage
     stack: AsyncExitStack
     nursery: trio.Nursery
     senders: list[Sender] = attrs.field(factory=list, init=False)
 
-    def commands(self, line: Callable[[], Talker], limit: int = 1024) -> _Commands:
-        gateway: _Commands = Gateway(carry=partial(_carry, self._kept(line())), limit=limit)
-        self.nursery.start_soon(gateway.run)
-        return gateway
+    def commands(self, transport: Callable[[], Transport], limit: int = 1024) -> _Commands:
+        batcher: _Commands = Batcher(carry=partial(_carry, self._kept(transport())), limit=limit)
+        self.nursery.start_soon(batcher.run)
+        return batcher
 
-    def sends(self, line: Callable[[], Talker]) -> Crowd:
-        sender = Sender(line=self._kept(line()), outage=self.outage)
+    def sends(self, transport: Callable[[], Transport]) -> SendCoalescer:
+        sender = Sender(transport=self._kept(transport()), outage=self.outage)
         self.senders.append(sender)
-        gateway: Gateway[Load, dict[int, int]] = Gateway(carry=sender.carry, weigh=attrgetter("weight"))
-        self.nursery.start_soon(gateway.run)
-        return Crowd(gateway)
+        batcher: Batcher[SendRequest, dict[int, int]] = Batcher(
+            carry=sender.carry, weigh=attrgetter("weight")
+        )
+        self.nursery.start_soon(batcher.run)
+        return SendCoalescer(batcher)
 
-    def _kept(self, line: Talker) -> Talker:
-        self.stack.callback(line.close)
-        return line
+    def _kept(self, transport: Transport) -> Transport:
+        self.stack.callback(transport.close)
+        return transport
 
 
-async def _carry(line: Talker, requests: Sequence[Request], hop: Hop) -> list[outcome.Outcome[list[Any]]]:
-    replies = iter(await line.talk([call for request in requests for call in request], hop))
+async def _carry(
+    transport: Transport, requests: Sequence[Request], waiter: Waiter
+) -> list[outcome.Outcome[list[Any]]]:
+    replies = iter(await transport.talk([call for request in requests for call in request], waiter))
     outcomes: list[outcome.Outcome[list[Any]]] = []
     for request in requests:
         own = [next(replies) for _ in request]

@@ -7,6 +7,9 @@ With hiredis, which takes bytes as they come, nothing is read in a thread (`Answ
 takes them from the socket, and waits for them there: so what is small and has arrived as a whole (`arrived`)
 is read at once, the rest in a thread, where waiting holds up nobody. With TLS one cannot look at bytes and
 leave them there: without hiredis, it always needs the thread.
+
+What redis-py keeps to itself (`_sock`, `_parser._reader`) is used in this file and in no other, and
+tests/broker/test_redis_py.py says what is taken for granted of it.
 """
 
 from __future__ import annotations
@@ -15,12 +18,12 @@ import os
 import socket
 import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from redis import exceptions as theirs
 
-__all__ = ["Answers", "arrived", "can_look", "wholes", "written"]
+__all__ = ["Answers", "arrived", "can_look", "interrupt", "socket_of", "wholes", "written"]
 
 #: Bytes of an answer that is looked at; a larger one is worth the hop.
 _SMALL = 4096
@@ -31,6 +34,20 @@ _RECORD = 16 * 1024
 _WITHOUT_TAKING = int(socket.MSG_PEEK | socket.MSG_DONTWAIT)
 #: How a socket says that it would have to wait.
 _NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+
+def socket_of(connection: Any) -> Any:
+    """The socket of a redis-py connection, to be waited for."""
+    return connection._sock
+
+
+def interrupt(connection: Any) -> None:
+    """From another thread than the one that reads: make it fail now.
+
+    Closing the connection here would raise in that thread what is no error of redis-py's.
+    """
+    with suppress(OSError, AttributeError):
+        connection._sock.shutdown(socket.SHUT_RDWR)
 
 
 def can_look(connection: Any) -> bool:

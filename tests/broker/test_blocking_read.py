@@ -12,16 +12,17 @@ import pytest
 import trio
 
 from runnel_trio._broker._redis._transport import _blocking_read
-from runnel_trio._broker._redis._transport._blocking_read import Wait
+from runnel_trio._broker._redis._transport._blocking_read import BlockingRead
 from runnel_trio._broker._redis._transport._endpoint import Endpoint
 from runnel_trio._broker._redis._transport._socket import Answers
+from runnel_trio._broker._redis._transport._waiter import Waiter
 from runnel_trio._embedded._server import embedded_server
 from runnel_trio.exceptions import BrokerRefused, BrokerUnavailable
 
 #: What the server does: say something, or wait for us.
 Step = bytes | threading.Event
 #: Serves one connection after the other, each asked once, by these steps.
-Serve = Callable[[Sequence[Sequence[Step]]], Wait]
+Serve = Callable[[Sequence[Sequence[Step]]], BlockingRead]
 
 LOG = b"*1\r\n*2\r\n$3\r\nlog\r\n*1\r\n*2\r\n$3\r\n1-0\r\n*2\r\n$4\r\ndata\r\n$2\r\n{}\r\n"
 FOUND = {"log": [[b"1-0", [b"data", b"{}"]]]}
@@ -53,10 +54,12 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
             with peer:
                 answer(peer, steps)
 
-    def start(all_steps: Sequence[Sequence[Step]]) -> Wait:
+    def start(all_steps: Sequence[Sequence[Step]]) -> BlockingRead:
         threads.append(threading.Thread(target=run, args=(all_steps,)))
         threads[-1].start()
-        return Wait(endpoint=Endpoint.at(f"unix://{tmp_path / 's'}", timeout=2), unblock=nobody, block=1.0)
+        return BlockingRead(
+            endpoint=Endpoint.at(f"unix://{tmp_path / 's'}", timeout=2), unblock=nobody, block=1.0
+        )
 
     yield start
     for thread in threads:
@@ -95,14 +98,14 @@ async def test_a_large_reply_is_parsed_in_pieces_with_no_thread(monkeypatch: pyt
             await trio.lowlevel.checkpoint()
 
     async with embedded_server("embedded://") as url:
-        wait = Wait(endpoint=Endpoint.at(url), unblock=nobody, block=1.0)
+        wait = BlockingRead(endpoint=Endpoint.at(url), unblock=nobody, block=1.0)
         assert await wait.read({"log": b"0-0"}, 10, 0.01) == {}
         redis = wait.endpoint.connect()
         for number in range(500):
             redis.send_command("XADD", "log", f"1-{number + 1}", "data", b"x" * 10_000)
             redis.read_response()
         redis.disconnect()
-        monkeypatch.setattr(Wait, "_hop", lambda *_: pytest.fail("no thread is needed"))
+        monkeypatch.setattr(Waiter, "in_thread", lambda *_: pytest.fail("no thread is needed"))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(others)
             found = await wait.read({"log": b"0-0"}, 1000, 1.0)

@@ -12,9 +12,10 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from runnel_trio._broker._redis._transport._batcher import Gateway, Hop
-from runnel_trio._broker._redis._transport._coalescer import Crowd
-from runnel_trio._broker._redis._transport._sender import Load, Shipment
+from runnel_trio._broker._redis._transport._batcher import Batcher
+from runnel_trio._broker._redis._transport._coalescer import SendCoalescer
+from runnel_trio._broker._redis._transport._sender import SendRequest, Shipment
+from runnel_trio._broker._redis._transport._waiter import Waiter
 from runnel_trio._broker._values import SEALED, Batch, StreamSpec
 from runnel_trio.constants import Overflow
 from runnel_trio.exceptions import BrokerUnavailable
@@ -48,8 +49,8 @@ class Gate:
     def let_one_pass(self) -> None:
         self.far.send(b"!")
 
-    async def wait(self, hop: Hop) -> None:
-        assert await hop.readable(self.near, 10)
+    async def wait(self, waiter: Waiter) -> None:
+        assert await waiter.until_readable(self.near, 10)
         if not self.open:
             self.near.recv(1)
 
@@ -64,14 +65,17 @@ class Carrier:
     exchanges: list[Exchange] = attrs.field(factory=list)
     gate: Gate = attrs.field(factory=Gate)
 
-    async def __call__(self, loads: Sequence[Load], hop: Hop) -> Sequence[outcome.Outcome[dict[int, int]]]:
-        taken = [(load.stream.name, dict(load.batches)) for load in loads]
+    async def __call__(
+        self, loads: Sequence[SendRequest], waiter: Waiter
+    ) -> Sequence[outcome.Outcome[dict[int, int]]]:
+        sealed = [load.seal() for load in loads]
+        taken = [(x.stream.name, dict(x.batches)) for x in sealed]
         self.exchanges.append(
             [{(name, x): list(batch.values) for x, batch in batches.items()} for name, batches in taken]
         )
         if self.again is not None:  # between two tries
             await self.again.wait()
-        await self.gate.wait(hop)
+        await self.gate.wait(waiter)
         if self.error is not None:
             raise self.error
         return [
@@ -91,17 +95,17 @@ def carrier() -> Iterator[Carrier]:
 
 
 @pytest.fixture
-async def crowd(carrier: Carrier, nursery: trio.Nursery) -> Crowd:
-    gateway: Gateway[Load, dict[int, int]] = Gateway(carry=carrier, weigh=lambda load: load.weight)
-    await nursery.start(gateway.run)
-    return Crowd(gateway)
+async def crowd(carrier: Carrier, nursery: trio.Nursery) -> SendCoalescer:
+    batcher: Batcher[SendRequest, dict[int, int]] = Batcher(carry=carrier, weigh=lambda load: load.weight)
+    await nursery.start(batcher.run)
+    return SendCoalescer(batcher)
 
 
 @attrs.define
 class Senders:
     """Tasks that send one entry each, the first of which is under way while the others come."""
 
-    crowd: Crowd
+    crowd: SendCoalescer
     nursery: trio.Nursery
     found: dict[bytes, Any] = attrs.field(factory=dict)
     scopes: dict[bytes, trio.CancelScope] = attrs.field(factory=dict)
@@ -122,7 +126,7 @@ class Senders:
 
 
 @pytest.fixture
-async def senders(crowd: Crowd, nursery: trio.Nursery) -> Senders:
+async def senders(crowd: SendCoalescer, nursery: trio.Nursery) -> Senders:
     made = Senders(crowd, nursery)
     await made.start(b"first")
     return made
@@ -250,11 +254,11 @@ async def test_between_two_tries_one_can_be_cancelled_and_the_others_go_on(
 
 
 async def test_closing_refuses_those_that_wait(carrier: Carrier) -> None:
-    gateway: Gateway[Load, dict[int, int]] = Gateway(carry=carrier, weigh=lambda load: load.weight)
+    batcher: Batcher[SendRequest, dict[int, int]] = Batcher(carry=carrier, weigh=lambda load: load.weight)
     async with trio.open_nursery() as tasks:
-        senders = Senders(Crowd(gateway), tasks)
+        senders = Senders(SendCoalescer(batcher), tasks)
         async with trio.open_nursery() as nursery:
-            await nursery.start(gateway.run)
+            await nursery.start(batcher.run)
             await senders.start(b"first")
             await senders.start(b"a")
             nursery.cancel_scope.cancel()
