@@ -22,7 +22,6 @@ from runnel_trio._words import described
 from runnel_trio.constants import ExceptionPolicy
 from runnel_trio.exceptions import Misconfigured
 from runnel_trio.interfaces import Middleware
-from runnel_trio.middleware._dead_letter import DeadLetterMiddleware
 
 if TYPE_CHECKING:
     from runnel_trio._trial import Trial
@@ -150,7 +149,7 @@ class Processor(Generic[R]):
                 broker=ran.broker,
                 probe=probe,
                 streams=ran.streams,
-                letters=[link for link in self.middleware if isinstance(link, DeadLetterMiddleware)],
+                stores=[link.store for link in self.middleware if link.store is not None],
                 halted=lambda: ran.error,
             )
             trio.lowlevel.add_instrument(watch)
@@ -320,8 +319,9 @@ def letters_of(processor: Processor[Any]) -> DeadLetters:
         Misconfigured: it makes none.
     """
     for link in processor.middleware:
-        if isinstance(link, DeadLetterMiddleware):
-            return link.store
+        if link.store is not None:
+            store: DeadLetters = link.store
+            return store
     raise Misconfigured(f"{processor!r} has no DeadLetterMiddleware: what fails there makes no dead letters")
 
 

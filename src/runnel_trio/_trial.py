@@ -22,7 +22,7 @@ from runnel_trio._broker._protocol import Broker
 from runnel_trio._broker._values import Batch, ProcessorSpec
 from runnel_trio._codec import Record
 from runnel_trio._event import Event, Origin, Partition
-from runnel_trio._operate._letters import Letter
+from runnel_trio._operate._letters import DeadLetters, Letter
 from runnel_trio._rules._cursor import ORIGIN, is_after
 from runnel_trio._rules._drained import is_behind, lag
 from runnel_trio._rules._failure import SetAside
@@ -32,7 +32,6 @@ from runnel_trio._words import counted, described
 from runnel_trio.constants import ExceptionPolicy
 from runnel_trio.exceptions import DeserializationError, LeaseLost, Misconfigured
 from runnel_trio.interfaces import Middleware
-from runnel_trio.middleware._dead_letter import DeadLetterMiddleware
 
 __all__ = ["BlockingWatch", "Outcome", "Probe", "Result", "Trial"]
 
@@ -163,7 +162,7 @@ class Trial(Generic[R]):
     _broker: Broker = attrs.field(alias="broker")
     _probe: Probe = attrs.field(alias="probe")
     _streams: Mapping[str, Stream[Any]] = attrs.field(alias="streams")
-    _letters: Sequence[DeadLetterMiddleware] = attrs.field(alias="letters")
+    _stores: Sequence[DeadLetters] = attrs.field(alias="stores")
     _halted: Callable[[], BaseException | None] = attrs.field(alias="halted")
     acked: list[R] = attrs.field(factory=list, init=False)
     results: list[Result[R]] = attrs.field(factory=list, init=False)
@@ -328,11 +327,11 @@ class Trial(Generic[R]):
             self._result(cursors[number], *place) for place in self._places for number in place[:1]
         ]
         self.acked = [x.record for x in self.results if x.outcome is Outcome.ACKED and x.record is not None]
-        sinks = {link.sink.name for link in self._letters}
+        sinks = {store.sink.name for store in self._stores}
         for name, stream in self._streams.items():
             if name not in sinks:
                 await self._collect_sent(stream)
-        self.dead_letters = [letter for link in self._letters for letter in await link.letters()]
+        self.dead_letters = [letter for store in self._stores for letter in await store.read()]
 
     async def _collect_sent(self, stream: Stream[Any]) -> None:
         """What is new in a stream. By partition: between partitions, the order is another in each run."""

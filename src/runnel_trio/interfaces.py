@@ -130,6 +130,9 @@ class Middleware:
         ...             yield x
     """
 
+    #: Where the link keeps events that have failed; None for links that keep none.
+    store: Any = None
+
     def declared(self, stream: Any) -> Sequence[Any]:
         """Called when a processor of ``stream`` is declared with this link.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
@@ -241,6 +242,34 @@ async def test_letters_are_put_back_or_dropped(
         await drained(handle)
     assert seen == [0, 3, 1]
     assert await letterbox.letters() == []
+
+
+async def test_a_letter_that_holds_no_event_can_only_be_dropped(
+    app: App, orders: Stream[Any], autojump_clock: MockClock
+) -> None:
+    sink = app.stream("dead", Dead, partition_by="xid")
+    dead = DeadLetterMiddleware(sink)
+
+    @app.processor(orders, middleware=[dead])
+    async def handle(events: Any) -> None:
+        """Only its middleware is needed."""
+
+    async with app.session():
+        await sink.send(
+            Dead(
+                stream="orders",
+                partition=0,
+                xid="1-0",
+                time=datetime.now(UTC),
+                error="by hand",
+                traceback="",
+                data={},
+            )
+        )
+        found = await dead.letters()
+        with pytest.raises(Misconfigured, match="holds no fields of an event: it can only be dropped"):
+            await dead.replay(found)
+        assert await dead.drop(found) == 1
 
 
 async def test_what_is_left_by_break_or_cancelled_is_no_letter(

@@ -204,6 +204,8 @@ class DeadLetters:
     def _way_back(self, source: Stream[Any], letter: Letter) -> Output:
         record = letter.record
         if isinstance(record, Dead):
+            if not record.data:
+                raise Misconfigured(f"letter {letter.xid} holds no fields of an event: it can only be dropped")
             names, values = [name.encode() for name in record.data], list(record.data.values())
             number = record.partition
             if source.spec.layout > 1:  # it may have come from partitions that are no more
