@@ -128,7 +128,7 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def feed(embedded: str, flights: Path) -> Callable[[trio.Event], Awaitable[None]]:
-    """Send the flights: most of them at once, and the last ones so slowly that some are left until it is time."""
+    """Send the flights: most of them at once, then ever more slowly, and the last ones not before it is time."""
 
     async def send(last: trio.Event) -> None:
         import flown_app
@@ -140,10 +140,12 @@ def feed(embedded: str, flights: Path) -> Callable[[trio.Event], Awaitable[None]
         async with flown_app.app.session():
             for at in range(0, most, 250):
                 await flown_app.flights.send(*records[at : min(at + 250, most)])
-            while not last.is_set() and most < len(records) - 5:
-                await flown_app.flights.send(*records[most : most + 5])
-                most += 5
+            while not last.is_set() and (left := len(records) - most) > 5:
+                some = max(1, left // 200)  # however long it takes, there is load all the while
+                await flown_app.flights.send(*records[most : most + some])
+                most += some
                 await trio.sleep(0.1)
+            await last.wait()
             await flown_app.flights.send(*records[most:])
 
     return send

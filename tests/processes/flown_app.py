@@ -14,8 +14,9 @@ from examples.flights.app import Flight
 from runnel_trio import App, Event, Events
 
 PAUSE = float(os.environ.get("FLOWN_PAUSE", "0.001"))
+EXPIRY = float(os.environ.get("FLOWN_EXPIRY", "1"))
 # Tests kill it on purpose, again and again: no event is to blame.
-app = App("flown", default_lock_expiry=1, default_max_unacked=50, default_max_attempts=100)
+app = App("flown", default_lock_expiry=EXPIRY, default_max_unacked=50, default_max_attempts=100)
 flights = app.stream("flights", record=Flight, partition_by="tailnum")
 
 
