@@ -13,29 +13,48 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "runnel_trio"
 FILES = sorted(SOURCE.rglob("*.py"))
 
-#: A module may import from strictly lower levels, and inside its own room. The longest name that fits counts.
+#: From the bottom to the top: a module imports from the lines above its own, and inside its own room. The longest
+#: name that fits counts.
+FLOORS = """
+_early _override
+_words
+constants exceptions _urls _scopes
+_traceback
+metrics _telemetry _portal _rules _kinds _names
+_sources
+_event
+interfaces
+settings _codec _discovery _embedded
+_broker _numbering
+_outgoing
+_stream _sending
+_operate _worker._member._prefetch _worker._member._effects
+operating middleware _worker._member._backlog _worker._member._trust _worker._member._partition _worker._member._partition._scope
+_trial _handlers
+_processor _worker._member._partition._caution _worker._member._meter _worker._member._seat
+_worker._member._partition._source _worker._member._resync _worker._member._unowned _worker._heartbeat _worker._last_word tracing _worker._member._committer _worker._member._fetcher
+_worker._leadership _worker._member._partition._events _worker._member._partition._measured
+_worker._member._partition._failure
+_worker._member._partition._lane
+_worker._background _worker._member._partition._executor
+_worker._member._rebalancer
+_worker._succession
+_worker._worker
+_worker._alone _registry
+_app
+_http
+testing
+runnel_trio
+_demo.flights
+_demo
+_cli
+__main__
+"""
 LEVELS = {
-    "_early": -2, "_override": -2, "_words": -1, "constants": 0, "exceptions": 0, "_urls": 0, "metrics": 1, "_scopes": 0, "_traceback": 0.5,
-    "interfaces": 1.8, "_telemetry": 1, "_portal": 1, "_rules": 1, "_kinds": 1, "_names": 1, "_sources": 1.5, "settings": 2,
-    "_codec": 2, "_event": 1.7, "_discovery": 2,
-    "_embedded": 2, "_broker": 3,
-    "_numbering": 3, "_outgoing": 3.5, "_stream": 4, "_sending": 4,
-    "_operate": 4.5, "operating": 5, "middleware": 5, "_trial": 5.5, "_processor": 6, "_handlers": 5.5, "_worker._member._prefetch": 4.5, "_worker._member._effects": 4.5, "_worker._member._backlog": 5, "_worker._member._trust": 5,
-    "_worker._member._partition": 5, "_worker._member._partition._scope": 5, "_worker._member._partition._caution": 6, "_worker._member._meter": 6, "_worker._member._partition._source": 7, "_worker._member._seat": 6, "_worker._member._resync": 7, "_worker._member._unowned": 7,
-    "_worker._heartbeat": 7, "_worker._last_word": 7, "_worker._leadership": 8, "_worker._background": 9,
-    "_worker._member._partition._events": 8, "_worker._member._partition._measured": 8, "tracing": 7,
-    "_worker._member._committer": 7, "_worker._member._fetcher": 7,
-    "_worker._member._partition._failure": 8.3, "_worker._member._partition._lane": 8.6, "_worker._member._partition._executor": 9,
-    "_worker._member._rebalancer": 10,
-    "_worker._succession": 10.5, "_worker._worker": 11, "_worker._alone": 11.5, "_registry": 11.5,
-    "_app": 12,
-    "_http": 12.5,
-    "testing": 13,
-    "": 14,
-    "_demo.flights": 14.5, "_demo": 15,
-    "_cli": 16,
-    "__main__": 17,
-}  # fmt: skip
+    name.replace("runnel_trio", ""): level
+    for level, names in enumerate(FLOORS.split("\n"))
+    for name in names.split()
+}
 #: Rooms whose files import each other.
 ROOMS = (
     "_rules",
@@ -72,7 +91,7 @@ def name_of(path: Path) -> str:
     return ".".join(part for part in parts if part != "__init__")
 
 
-def level_of(name: str) -> float:
+def level_of(name: str) -> int:
     while name not in LEVELS:
         assert name, "every module has a level"
         name = name.rpartition(".")[0]

@@ -13,18 +13,16 @@ The nursery tree, which is also the file tree (see docs/architecture.rst):
              └─ PartitionExecutor     one per owned partition, in a cancel scope of its own
                 └─ middleware chain → processor function
 
-Rooms, from the bottom; imports only go down:
+Rooms, from the top to the ground; imports only go down (tests/test_architecture.py):
 
-     0  constants exceptions _scopes _urls _words  7  _heartbeat tracing, _member/ _source _resync _committer
-     1  interfaces metrics _telemetry _rules       8  _worker/_leadership, _member/_events _measured
-        _kinds _names _sources _traceback         9  _worker/_background, _member/_partition
-     2  settings _codec _event _discovery         10  _worker/_member/_rebalancer
-        _embedded                                 11  _worker/_succession, then _worker/_worker
-     3  _broker, then _outgoing                   12  _app, then _http
-     4  _stream _sending, then _operate
-     5  middleware _backlog _trust                13  testing
-     6  _processor _member/ _seat _caution        15  _demo
-                                                  16  _cli
+    _cli _http _demo testing   commands, pages, the demo, what users' tests need
+    _app _worker               declarations of an app; what runs
+    _processor middleware      what runs for a partition, as users declare it
+    _operate                   looking and acting from outside: `Operator`
+    _stream _sending           streams, and the way of a send
+    _broker _embedded          the server: Redis and Valkey, memory, one that comes along
+    _codec settings            records and bytes; how a value is given
+    _rules                     pure: order, leases, commits, layouts, failures
 """
 
 from __future__ import annotations

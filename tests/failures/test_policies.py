@@ -267,7 +267,7 @@ async def test_a_letter_that_holds_no_event_can_only_be_dropped(
             )
         )
         found = await dead.letters()
-        with pytest.raises(Misconfigured, match="holds no fields of an event: it can only be dropped"):
+        with pytest.raises(Misconfigured, match="holds no event: it can only be dropped"):
             await dead.replay(found)
         assert await dead.drop(found) == 1
 

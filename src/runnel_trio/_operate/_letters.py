@@ -205,7 +205,7 @@ class DeadLetters:
         record = letter.record
         if isinstance(record, Dead):
             if not record.data:
-                raise Misconfigured(f"letter {letter.xid} holds no fields of an event: it can only be dropped")
+                raise Misconfigured(f"letter {letter.xid} holds no event: it can only be dropped")
             names, values = [name.encode() for name in record.data], list(record.data.values())
             number = record.partition
             if source.spec.layout > 1:  # it may have come from partitions that are no more
