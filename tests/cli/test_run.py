@@ -96,10 +96,10 @@ def test_what_a_processor_raises_ends_the_worker_with_the_users_part_of_the_trac
     assert done.returncode == 1
     assert "in printer" in done.stderr
     assert done.stderr.endswith("LookupError: no such customer\n")
-    assert "_partition.py" not in done.stderr
+    assert "_lane.py" not in done.stderr
     whole = command("run", "shop:app", "--embedded=data", "--traceback")
     assert whole.returncode == 1
-    assert "_partition.py" in whole.stderr
+    assert "_lane.py" in whole.stderr
 
 
 def test_only_the_processors_that_are_asked_for_run(started: Any, command: Any) -> None:

@@ -21,7 +21,7 @@ from fault_servers import deleted, emptied, flushed
 from runnel_trio import App, BrokerRefused, Misconfigured
 from runnel_trio._broker._redis._broker import open_redis
 from runnel_trio._broker._values import Batch, Commit, CommitOutcome, Output, ServerConfig
-from runnel_trio._worker._member import _source
+from runnel_trio._worker._member._partition import _source
 
 Mutate = Callable[..., None]
 

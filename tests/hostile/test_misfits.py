@@ -9,7 +9,7 @@ import attrs
 import pytest
 import redis
 from hostile_keys import BILL, SPEC, keys_of
-from runnel_trio._broker._redis._server import start
+from runnel_trio._embedded._server import start
 
 from runnel_trio._broker._protocol import Broker
 from runnel_trio._broker._redis import _keys

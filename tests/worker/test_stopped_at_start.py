@@ -11,7 +11,7 @@ import trio
 from trio.testing import MockClock
 
 from runnel_trio import App, Stream
-from runnel_trio._broker import _shared
+from runnel_trio._broker import _connection
 from runnel_trio._broker._memory._broker import MemoryBroker
 from runnel_trio._worker import _worker
 
@@ -58,7 +58,7 @@ async def test_it_ends_in_whichever_moment_it_is_told(
     async def opened(url: str) -> AsyncIterator[Any]:
         yield broker
 
-    monkeypatch.setattr(_shared, "open_broker", opened)
+    monkeypatch.setattr(_connection, "open_broker", opened)
     app = App("test", redis_url="memory://")
     orders: Stream[Any] = app.stream("orders", order, partition_by="key")
 
