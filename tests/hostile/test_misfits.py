@@ -9,13 +9,13 @@ import attrs
 import pytest
 import redis
 from hostile_keys import BILL, SPEC, keys_of
-from runnel_trio._embedded._server import start
 
 from runnel_trio._broker._protocol import Broker
 from runnel_trio._broker._redis import _keys
 from runnel_trio._broker._redis._broker import open_redis
 from runnel_trio._broker._seen import Ending
 from runnel_trio._broker._values import Acquired, Batch, Beat, ServerConfig
+from runnel_trio._embedded._server import start
 from runnel_trio._operate._health import Weight, state, troubles
 from runnel_trio._operate._overview import overview
 from runnel_trio.exceptions import BrokerRefused
