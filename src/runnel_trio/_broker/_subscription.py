@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from runnel_trio._broker._protocol import Catalog
 from runnel_trio._broker._values import Layouts, ProcessorSpec, StreamSpec
 from runnel_trio._telemetry import Tally, report
+from runnel_trio._words import numbered
 
 __all__ = ["subscribe", "tell_of_loss"]
 
@@ -56,5 +57,5 @@ def tell_of_loss(processor: ProcessorSpec, number: int, count: int, counts: Tall
     """Log, and count, that events left the log before they were processed."""
     if count > 0:
         counts[processor.name, "events-lost"] += count
-        place = f"{processor.stream.name}[{number}]"
+        place = numbered(processor.stream.name, [number])
         report(logging.ERROR, "events-lost", place=place, processor=processor.name, count=count)

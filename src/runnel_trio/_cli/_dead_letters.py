@@ -17,7 +17,7 @@ from runnel_trio._operate._cursors import numbers_of
 from runnel_trio._operate._documents import of_letter
 from runnel_trio._operate._operator import Operator
 from runnel_trio._processor import Processor
-from runnel_trio._words import counted, described
+from runnel_trio._words import counted, described, numbered
 from runnel_trio.middleware import Dead, Letter
 
 __all__ = ["dead_letters"]
@@ -120,7 +120,7 @@ async def _letters(op: Operator, target: Target, ids: Sequence[str], *, every: b
 def _line(letter: Letter) -> str:
     record = letter.record
     if isinstance(record, Dead):
-        origin, when = f"{record.stream}[{record.partition}]", record.time.isoformat(timespec="seconds")
+        origin, when = numbered(record.stream, [record.partition]), record.time.isoformat(timespec="seconds")
         said = " ".join(record.error.split())
         return legible(f"{letter.id}  {when}  {origin} {record.xid}  {said}")
     return f"{letter.id}  {letter.data if record is None else described(record)}"

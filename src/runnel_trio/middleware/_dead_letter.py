@@ -24,6 +24,7 @@ from runnel_trio._rules._failure import SetAside
 from runnel_trio._stream import Stream
 from runnel_trio._telemetry import report
 from runnel_trio._traceback import note, said_elsewhere, told
+from runnel_trio._words import numbered
 from runnel_trio.constants import Overflow
 from runnel_trio.exceptions import Misconfigured, RecordInvalid, StreamFull
 from runnel_trio.interfaces import Failure, Middleware
@@ -98,7 +99,7 @@ class DeadLetterMiddleware(Middleware):
         try:
             return self._outputs(failure.stream, failure.events, said_elsewhere(error), told(error), now)
         except (RecordInvalid, StreamFull) as fault:
-            place = f"{failure.stream}[{failure.partition.number}]"
+            place = numbered(failure.stream, [failure.partition.number])
             report(logging.ERROR, "not-set-aside", place=place, sink=self.sink.name, reason=fault)
             note(error, f"It could not be stored in the dead-letter stream {self.sink.name!r}: {fault}")
             return None

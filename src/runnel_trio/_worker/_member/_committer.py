@@ -25,6 +25,7 @@ from runnel_trio._broker._protocol import Broker
 from runnel_trio._broker._values import Commit, CommitOutcome, ProcessorSpec, StreamSpec
 from runnel_trio._stream import Stream
 from runnel_trio._telemetry import report
+from runnel_trio._words import numbered
 from runnel_trio._worker._member._backlog import Backlog
 from runnel_trio._worker._member._meter import Meter
 
@@ -135,7 +136,7 @@ class Committer:
             elif outcome is CommitOutcome.FULL:
                 backlog.refused()
             elif outcome is not CommitOutcome.SEALED:
-                place, was = f"{self.processor.stream.name}[{backlog.number}]", commit.previous.decode()
+                place, was = numbered(self.processor.stream.name, [backlog.number]), commit.previous.decode()
                 report(logging.WARNING, "commit-refused", place=place, why=outcome.value, was=was)
                 backlog.lose()
         if self.meter is not None and backlogs:
@@ -185,6 +186,6 @@ class Committer:
 
 
 def _tell_of_no_room(backlog: Backlog) -> bool:
-    where = sorted({f"{output.stream.name}[{output.partition}]" for output in backlog.effects.outputs})
+    where = sorted({numbered(output.stream.name, [output.partition]) for output in backlog.effects.outputs})
     report(logging.WARNING, "no-room", partition=backlog.number, waits_for=",".join(where))
     return True

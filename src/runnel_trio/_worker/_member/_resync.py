@@ -18,6 +18,7 @@ from runnel_trio._broker._subscription import tell_of_loss
 from runnel_trio._broker._values import ProcessorSpec
 from runnel_trio._rules._cursor import LogState, is_after, parse_id, read_up_to
 from runnel_trio._telemetry import Tally, report
+from runnel_trio._words import numbered
 from runnel_trio._worker._member._backlog import Backlog
 
 __all__ = ["Doubt", "in_turn", "resync", "tell_of_rewriting"]
@@ -89,15 +90,15 @@ async def resync(
 def tell_of_rewriting(processor: ProcessorSpec, number: int, state: LogState, known: bytes) -> None:
     """Log that the log ends before the last entry that this member committed: it is not what it was."""
     if is_after(known, max(state.last_id, state.cursor, key=parse_id)):
-        place, ends = f"{processor.stream.name}[{number}]", state.last_id.decode()
+        place, ends = numbered(processor.stream.name, [number]), state.last_id.decode()
         report(logging.ERROR, "log-rewritten", place=place, committed=known.decode(), ends=ends)
     elif is_after(known, state.cursor):
-        place, at = f"{processor.stream.name}[{number}]", state.cursor.decode()
+        place, at = numbered(processor.stream.name, [number]), state.cursor.decode()
         report(logging.WARNING, "cursor-moved", place=place, was=known.decode(), is_at=at)
 
 
 def _tell_of_move(processor: ProcessorSpec, backlog: Backlog, state: LogState | None) -> None:
-    place = f"{processor.stream.name}[{backlog.number}]"
+    place = numbered(processor.stream.name, [backlog.number])
     if state is None:
         report(
             logging.ERROR, "cursor-gone", place=place, was=backlog.committed.decode(), then="from the start"

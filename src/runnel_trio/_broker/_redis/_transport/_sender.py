@@ -25,6 +25,7 @@ from runnel_trio._broker._redis._transport._outage import Outage
 from runnel_trio._broker._redis._transport._scripts import Call, LazyList
 from runnel_trio._broker._redis._transport._waiter import Waiter
 from runnel_trio._broker._values import SEALED, Batch, StreamSpec
+from runnel_trio._words import numbered
 from runnel_trio.exceptions import BrokerUnavailable, Misconfigured
 
 __all__ = ["PATIENCE", "SendRequest", "Sender", "Shipment"]
@@ -252,7 +253,7 @@ def _explained(error: Exception, call: SendCall) -> Exception:
     said = str(error)
     if "BADID" not in said:
         return error
-    where = f"{call.stream.name}[{call.partition}]"
+    where = numbered(call.stream.name, [call.partition])
     return Misconfigured(
         f"{where}: stream id {said.partition('BADID ')[2]}; ids must rise within a partition. "
         "This entry and those behind it were not stored."

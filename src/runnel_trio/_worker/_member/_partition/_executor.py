@@ -22,6 +22,7 @@ from runnel_trio._processor import Processor
 from runnel_trio._rules._cursor import ORIGIN, parse_id
 from runnel_trio._scopes import holds_cancellation, unwrapped
 from runnel_trio._telemetry import Handling, Tally, handling, report
+from runnel_trio._words import numbered
 from runnel_trio._worker._member._backlog import Backlog
 from runnel_trio._worker._member._committer import Committer
 from runnel_trio._worker._member._meter import Meter
@@ -189,7 +190,7 @@ def tell_of_standing(stream: str, why: Quarantine, member: str) -> None:
     """Log that a partition is in quarantine, or paused; not once more by the member that has put it there."""
     if why.member == member:
         return
-    place = f"{stream}[{why.partition}]"
+    place = numbered(stream, [why.partition])
     if why.is_pause:
         report(logging.WARNING, "paused", place=place, since=why.time, by=why.member, reason=why.error)
     else:

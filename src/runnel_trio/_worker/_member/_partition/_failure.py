@@ -17,7 +17,7 @@ from runnel_trio._rules._failure import Decision, Retry, SetAside, decide
 from runnel_trio._scopes import holds_cancellation
 from runnel_trio._telemetry import Tally, report
 from runnel_trio._traceback import is_from_terminal, note, said_elsewhere, shown_at, told
-from runnel_trio._words import described
+from runnel_trio._words import described, numbered
 from runnel_trio._worker._member._backlog import Backlog
 from runnel_trio._worker._member._committer import Committer
 from runnel_trio._worker._member._meter import Meter
@@ -122,21 +122,25 @@ class FailureHandler:
             events.finish_failed()
         elif decision is ExceptionPolicy.QUARANTINE:
             await self._quarantine(error, ids)
+        elif ids:
+            self._halt_over(error, ids)
         else:
-            if ids:
-                self._report("halted", error, ids, leave_out=self._leave_out(ids))
-            else:
-                self._measure("halted", 0)
+            self._measure("halted", 0)
             self._halt(error)
 
     def leave(self, failure: BaseException, ids: Sequence[bytes] = ()) -> None:
         """End the worker over what no policy is for: `SystemExit` and the like say what is to end."""
-        if isinstance(failure, Exception) or is_from_terminal(failure):
-            pass
-        elif ids:
-            self._report("halted", failure, ids, leave_out=self._leave_out(ids))
-        else:
+        is_news = not (isinstance(failure, Exception) or is_from_terminal(failure))
+        if is_news and ids:
+            self._halt_over(failure, ids)
+            return
+        if is_news:
             report(logging.ERROR, "halted", place=self._place, count=0, error=shown_at(failure, ""))
+        self._halt(failure)
+
+    def _halt_over(self, failure: BaseException, ids: Sequence[bytes]) -> None:
+        """End the worker over these events, and say how to leave them out."""
+        self._report("halted", failure, ids, leave_out=self._leave_out(ids))
         self._halt(failure)
 
     def _halt(self, failure: BaseException) -> None:
@@ -187,7 +191,7 @@ class FailureHandler:
 
     @property
     def _place(self) -> str:
-        return f"{self.processor.stream.name}[{self.backlog.number}]"
+        return numbered(self.processor.stream.name, [self.backlog.number])
 
     def _leave_out(self, ids: Sequence[bytes]) -> str:
         behind = b"%d-%d" % after(ids[-1])
@@ -210,7 +214,7 @@ def _ask(link: Middleware, failure: Failure) -> Decision | None:
         if proposed is None or isinstance(proposed, Decision):
             return proposed
         fault = f"{described(proposed)} is no decision"
-    place = f"{failure.stream}[{failure.partition.number}]"
+    place = numbered(failure.stream, [failure.partition.number])
     report(logging.ERROR, "not-decided", place=place, link=name, error=fault)
     note(failure.error, f"{name}.on_failure could not decide about it: {fault}")
     return None

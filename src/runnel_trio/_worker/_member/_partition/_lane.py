@@ -21,6 +21,7 @@ import trio
 from runnel_trio._broker._values import ProcessorSpec
 from runnel_trio._scopes import holds_cancellation, unwrapped
 from runnel_trio._telemetry import report
+from runnel_trio._words import numbered
 from runnel_trio._worker._member._backlog import Backlog
 from runnel_trio._worker._member._partition._events import Events, explain
 from runnel_trio._worker._member._partition._failure import FailureHandler
@@ -117,7 +118,7 @@ class Lane:
         """The function has swallowed its cancellation, or was too busy to see it."""
         ids = events.ids_in_hand()
         why = "lease-lost" if self.backlog.lost else "aborted" if self.scope.aborted else "grace-over"
-        place = f"{self.processor.stream.name}[{self.backlog.number}]"
+        place = numbered(self.processor.stream.name, [self.backlog.number])
         facts = {"place": place, "xid": ids[0].decode(), "count": len(ids), "why": why}
         report(logging.WARNING, "not-acknowledged", **facts)
 
