@@ -12,8 +12,9 @@ import hypothesis
 import pytest
 from warm import Warm
 
-from runnel_trio import App, Processor, Record, Stream, _sources, settings, testing
+from runnel_trio import App, Processor, Record, Stream, settings, testing
 from runnel_trio._broker._redis._transport import _blocking_read, _endpoint
+from runnel_trio._settings import _sources
 
 # The suite sees the same examples each time; `nox -s examples` looks for new ones, and many more.
 hypothesis.settings.register_profile("suite", derandomize=True, database=None, deadline=None)

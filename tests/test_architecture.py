@@ -16,31 +16,31 @@ FILES = sorted(SOURCE.rglob("*.py"))
 #: From the bottom to the top: a module imports from the lines above its own, and inside its own room. The longest
 #: name that fits counts.
 FLOORS = """
-_early _override
-_words
-constants exceptions _urls _scopes
-_traceback
-metrics _telemetry _portal _rules _kinds _names
-_sources
+_early _override _report _settings _sending
+_report._words _report._redaction
+constants exceptions _settings._urls _scopes
+_report._traceback
+metrics _report._telemetry _sending._portal _rules _settings._kinds _names
+_settings._sources
 _event
 interfaces
 settings _codec _discovery _embedded
-_broker _numbering
-_outgoing
-_stream _sending
+_broker _sending._numbering
+_sending._delivery
+_stream _sending._watched
 _operate _worker._member._prefetch _worker._member._effects
-operating middleware _worker._member._backlog _worker._member._trust _worker._member._partition _worker._member._partition._scope
+operating middleware _worker._member._backlog _worker._member._validity _worker._member._partition _worker._member._partition._scope
 _trial _handlers
-_processor _worker._member._partition._caution _worker._member._meter _worker._member._seat
+_processor _worker._member._partition._poison _worker._member._meter _worker._member._session
 _worker._member._partition._source _worker._member._resync _worker._member._unowned _worker._heartbeat _worker._last_word tracing _worker._member._committer _worker._member._fetcher
 _worker._leadership _worker._member._partition._events _worker._member._partition._measured
 _worker._member._partition._failure
 _worker._member._partition._lane
 _worker._background _worker._member._partition._executor
 _worker._member._rebalancer
-_worker._succession
+_worker._layout_runner
 _worker._worker
-_worker._alone _registry
+_worker._isolated _background_tasks
 _app
 _http
 testing

@@ -332,7 +332,7 @@ def test_zones_come_from_dateutil_where_the_system_has_none(monkeypatch: pytest.
     def missing(key: str) -> None:
         raise LookupError(key)
 
-    monkeypatch.setattr("runnel_trio._kinds.ZoneInfo", missing)
+    monkeypatch.setattr("runnel_trio._settings._kinds.ZoneInfo", missing)
     zone = Settings(timezone="Asia/Tokyo").timezone
     assert datetime(2026, 1, 1, tzinfo=zone).utcoffset() == timedelta(hours=9)
 

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from runnel_trio import App, ExceptionPolicy, Misconfigured, Settings
-from runnel_trio._sources import nearest
+from runnel_trio._settings._sources import nearest
 from runnel_trio.settings import describe
 
 

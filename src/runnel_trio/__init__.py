@@ -6,7 +6,7 @@ The nursery tree, which is also the file tree (see docs/architecture.rst):
     └─ Worker                         one per process
        ├─ Heartbeat                   one thread, for the members of all processors
        ├─ Backgrounds                 tasks, timers and crontabs; on the leader by Leadership
-       └─ Succession                  one per processor: a member for each layout of its partitions
+       └─ LayoutRunner                one per processor: a member for each layout of its partitions
           └─ Rebalancer               that member: membership, assignment, control
              ├─ Fetcher               the only reader of its partitions
              ├─ Committer             coalesces what partitions have processed
@@ -40,9 +40,9 @@ from runnel_trio._operate._cursors import PartitionReset as PartitionReset
 from runnel_trio._operate._operator import Operator as Operator
 from runnel_trio._operate._standing import Quarantined as Quarantined
 from runnel_trio._processor import Processor as Processor
+from runnel_trio._report._telemetry import LogContext as LogContext
+from runnel_trio._report._telemetry import log_context as log_context
 from runnel_trio._stream import Stream as Stream
-from runnel_trio._telemetry import LogContext as LogContext
-from runnel_trio._telemetry import log_context as log_context
 from runnel_trio._worker._member._partition._events import Events as Events
 from runnel_trio._worker._worker import Worker as Worker
 from runnel_trio.constants import ExceptionPolicy as ExceptionPolicy

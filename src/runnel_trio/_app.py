@@ -14,6 +14,7 @@ import attrs
 import trio
 from cattrs import Converter
 
+from runnel_trio._background_tasks import BackgroundTasks
 from runnel_trio._broker import redis_client
 from runnel_trio._broker._shared import SharedBroker, server_config
 from runnel_trio._broker._values import StreamSpec
@@ -29,10 +30,9 @@ from runnel_trio._discovery import import_all, refuse_while_importing
 from runnel_trio._names import check_key, checked_name, free_name, name_of, named
 from runnel_trio._operate._operator import Operated, Operator
 from runnel_trio._processor import Processor, chosen, letters_of, refuse_foreign
-from runnel_trio._registry import Registry
+from runnel_trio._report._words import counted
 from runnel_trio._stream import Stream
-from runnel_trio._words import counted
-from runnel_trio._worker._alone import alone
+from runnel_trio._worker._isolated import isolated
 from runnel_trio._worker._member._partition._events import Events
 from runnel_trio._worker._worker import Worker, running_beside
 from runnel_trio.constants import ExceptionPolicy, Overflow
@@ -47,7 +47,7 @@ __all__ = ["App"]
 R = TypeVar("R", bound=Record)
 
 
-class App(Registry):
+class App(BackgroundTasks):
     """Streams and processors under one name, with one server.
 
     Args:
@@ -89,7 +89,7 @@ class App(Registry):
         self.converter: Converter = make_converter()
         self.streams: dict[str, Stream[Any]] = {}
         self.processors: dict[str, Processor[Any]] = {}
-        Registry.__init__(self)
+        BackgroundTasks.__init__(self)
         self.metrics: Metrics | None = metrics
         self.tracing: Tracing | None = tracing
         self._shared = SharedBroker(server_config(self.settings), metrics)
@@ -211,7 +211,7 @@ class App(Registry):
         }  # fmt: skip
         options = {name: self.settings.resolve(name, value) for name, value in given.items()}
         refuse_foreign(self.name, self.streams, stream)
-        tested = partial(alone, self._shared.private, self.settings, self.streams)
+        tested = partial(isolated, self._shared.private, self.settings, self.streams)
         links = tuple(middleware or ())
 
         def register(function: Callable[[Events[R]], Awaitable[None]]) -> Processor[R]:
@@ -219,7 +219,7 @@ class App(Registry):
                 self.name, "processor", name_of(function) if name is None else name, self.processors
             )
             self.processors[own] = declared = Processor(
-                stream=stream, function=function, name=own, middleware=links, alone=tested, **options
+                stream=stream, function=function, name=own, middleware=links, isolated=tested, **options
             )
             return declared
 

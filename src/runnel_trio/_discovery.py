@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
-from runnel_trio._kinds import legible
+from runnel_trio._report._redaction import legible
 from runnel_trio.exceptions import Misconfigured
 
 __all__ = ["import_all", "importing", "refuse_while_importing"]

@@ -8,7 +8,7 @@ from typing import Any
 
 from runnel_trio._codec import Record
 from runnel_trio._event import Event
-from runnel_trio._names import name_of, place_of
+from runnel_trio._names import name_of, source_line
 from runnel_trio.exceptions import Misconfigured
 
 __all__ = ["check_function"]
@@ -27,7 +27,7 @@ def check_function(name: str, record: type[Any], function: Callable[..., Any]) -
     Raises:
         Misconfigured: it is not async, takes other arguments, or is annotated to take one event.
     """
-    meant = f"`async def {name_of(function)}(events):` ({place_of(function)})"
+    meant = f"`async def {name_of(function)}(events):` ({source_line(function)})"
     if not inspect.iscoroutinefunction(function):
         raise Misconfigured(f"processor {name!r} must be an async function: {meant}")
     signature = inspect.signature(function)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 
 import attrs
 
-from runnel_trio._words import described
+from runnel_trio._report._words import described
 from runnel_trio.exceptions import Misconfigured
 
 __all__ = [
@@ -23,7 +23,7 @@ __all__ = [
     "is_name",
     "name_of",
     "named",
-    "place_of",
+    "source_line",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -129,7 +129,7 @@ def name_of(function: Any) -> str:
     return getattr(function, "__name__", None) or type(function).__name__
 
 
-def place_of(function: Any) -> str:
+def source_line(function: Any) -> str:
     """Where a function stands, as ``file.py:12``; empty where that cannot be known."""
     code = getattr(inspect.unwrap(function) if callable(function) else function, "__code__", None)
     if code is None:

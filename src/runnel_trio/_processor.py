@@ -17,8 +17,8 @@ from runnel_trio._handlers import check_function
 from runnel_trio._operate._cursors import PartitionReset, forget, reset
 from runnel_trio._operate._letters import DeadLetters
 from runnel_trio._operate._standing import Quarantined, pause, quarantined, resume
+from runnel_trio._report._words import described
 from runnel_trio._stream import Stream
-from runnel_trio._words import described
 from runnel_trio.constants import ExceptionPolicy
 from runnel_trio.exceptions import Misconfigured
 from runnel_trio.interfaces import Middleware
@@ -26,12 +26,12 @@ from runnel_trio.interfaces import Middleware
 if TYPE_CHECKING:
     from runnel_trio._trial import Trial
 
-__all__ = ["Alone", "Processor", "chosen", "letters_of", "refuse_foreign"]
+__all__ = ["IsolatedWorker", "Processor", "chosen", "letters_of", "refuse_foreign"]
 
 R = TypeVar("R", bound=Record)
 
 
-class Alone(Protocol):
+class IsolatedWorker(Protocol):
     """What a processor needs of its app to be tested."""
 
     @property
@@ -93,7 +93,9 @@ class Processor(Generic[R]):
     max_unacked: int
     max_attempts: int
     commit_replicas: int
-    alone: Callable[[Processor[Any]], AbstractAsyncContextManager[Alone]] = attrs.field(repr=False)
+    isolated: Callable[[Processor[Any]], AbstractAsyncContextManager[IsolatedWorker]] = attrs.field(
+        repr=False
+    )
     sinks: list[Stream[Any]] = attrs.field(factory=list, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -142,7 +144,7 @@ class Processor(Generic[R]):
 
         probe, watch = Probe(self.exception_policy), BlockingWatch(self.name)
         links = (probe, *self.middleware)
-        async with self.alone(attrs.evolve(self, middleware=links, join_delay=0.0)) as ran:
+        async with self.isolated(attrs.evolve(self, middleware=links, join_delay=0.0)) as ran:
             trial: Trial[R] = Trial(
                 stream=self.stream,
                 spec=self.spec,

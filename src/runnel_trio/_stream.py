@@ -1,8 +1,8 @@
 """Streams: declared once, sent to from anywhere in a Trio program.
 
 A send looks at everything first, so that a record which does not fit its types is refused before anything
-leaves. Many records whose encoding cannot fail (see `_codec._sure`) are encoded while the server works on
-those of another partition, but all of them before the first wait: what other tasks do to a record then is
+leaves. Many records whose encoding cannot fail (`_codec._fast._precheck`) are encoded while the server works
+on those of another partition, but all of them before the first wait: what other tasks do to a record then is
 not seen. One record, of which many tasks may each have one, takes the shortest way. Each partition's records
 leave in chunks, one chunk of a partition at a time: the next one goes when the one before is stored, whatever
 happened on the way, so that order holds within a partition.
@@ -27,8 +27,9 @@ from runnel_trio._broker._protocol import Broker, Catalog, Server
 from runnel_trio._broker._values import SEALED, Batch, StreamSpec
 from runnel_trio._codec import DecodeError, Record, RecordCodec, canonical_key, foreign
 from runnel_trio._event import Event
-from runnel_trio._numbering import Numbering, key_function
-from runnel_trio._outgoing import (
+from runnel_trio._report._telemetry import report
+from runnel_trio._report._words import counted
+from runnel_trio._sending._delivery import (
     CHUNK_RECORDS,
     Chunks,
     Outgoing,
@@ -38,9 +39,8 @@ from runnel_trio._outgoing import (
     rows_of,
     sorted_out,
 )
-from runnel_trio._portal import Portal
-from runnel_trio._telemetry import report
-from runnel_trio._words import counted
+from runnel_trio._sending._numbering import Numbering, key_function
+from runnel_trio._sending._portal import Portal
 from runnel_trio.constants import Overflow
 from runnel_trio.exceptions import (
     BrokerRefused,
@@ -73,7 +73,7 @@ class Stream(Generic[R]):
     """A set of partitions, together one stream of events. Made by `App.stream`.
 
     Attributes:
-        code: what the broker is told of it, as the app's code declares it.
+        declared_spec: what the broker is told of it, as the app's code declares it.
         record: the class of its records.
         partition_by: attribute, or function of a record, that gives the partition key.
         hasher: partition key → whole number.
@@ -81,7 +81,7 @@ class Stream(Generic[R]):
         connect: holds the broker open, with this stream declared to it.
     """
 
-    code: StreamSpec = attrs.field(alias="spec")
+    declared_spec: StreamSpec = attrs.field(alias="spec")
     record: type[R]
     partition_by: str | Callable[[R], Any]
     hasher: Callable[[Any], int]
@@ -91,7 +91,7 @@ class Stream(Generic[R]):
     _connection: Connection = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        self._routing = self._routed(self.code)
+        self._routing = self._routed(self.declared_spec)
         self._connection = self.connect(self)
 
     def _routed(self, spec: StreamSpec) -> Routing:
@@ -101,7 +101,7 @@ class Stream(Generic[R]):
     @property
     def name(self) -> str:
         """Its name."""
-        return self.code.name
+        return self.declared_spec.name
 
     @property
     def spec(self) -> StreamSpec:
@@ -118,14 +118,14 @@ class Stream(Generic[R]):
         if current == self.spec:
             return
         self._routing = self._routed(current)
-        count, given = current.partition_count, self.code.partition_count
+        count, given = current.partition_count, self.declared_spec.partition_count
         if count != given:
             facts = {"stream": self.name, "code": given, "server": count, "write": f"partition_count={count}"}
             report(logging.WARNING, "partition-count-differs", **facts)
 
     async def follow(self, broker: Catalog) -> None:
         """Learn where it is now, after a partition has refused entries."""
-        self.adopt((await broker.relearn(self.spec)).current)
+        self.adopt((await broker.reconcile_layout(self.spec)).current)
 
     def __repr__(self) -> str:
         where = f"{self.spec.app}.{self.name}"

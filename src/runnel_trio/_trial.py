@@ -23,12 +23,12 @@ from runnel_trio._broker._values import Batch, ProcessorSpec
 from runnel_trio._codec import Record
 from runnel_trio._event import Event, Origin, Partition
 from runnel_trio._operate._letters import DeadLetters, Letter
+from runnel_trio._report._traceback import users_frames
+from runnel_trio._report._words import counted, described
 from runnel_trio._rules._cursor import ORIGIN, is_after
 from runnel_trio._rules._drained import is_behind, lag
 from runnel_trio._rules._failure import SetAside
 from runnel_trio._stream import Stream
-from runnel_trio._traceback import users_frames
-from runnel_trio._words import counted, described
 from runnel_trio.constants import ExceptionPolicy
 from runnel_trio.exceptions import DeserializationError, LeaseLost, Misconfigured
 from runnel_trio.interfaces import Middleware
@@ -304,7 +304,7 @@ class Trial(Generic[R]):
     async def _waiting(self) -> list[tuple[int, int]]:
         """Partitions that are not through, and with how many events."""
         numbers = range(self._stream.partition_count)
-        states = await self._broker.examine(self._spec, numbers)
+        states = await self._broker.log_states(self._spec, numbers)
         standing = await self._broker.quarantined(self._spec, numbers)
         return [
             (number, lag(state))
@@ -321,7 +321,7 @@ class Trial(Generic[R]):
         return [xid for xid, _ in entries]
 
     async def _collect(self) -> None:
-        states = await self._broker.examine(self._spec, range(self._stream.partition_count))
+        states = await self._broker.log_states(self._spec, range(self._stream.partition_count))
         cursors = [ORIGIN if state is None else state.cursor for state in states]
         self.results = [
             self._result(cursors[number], *place) for place in self._places for number in place[:1]

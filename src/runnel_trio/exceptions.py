@@ -22,7 +22,7 @@ import copyreg
 from collections.abc import Sequence
 from typing import Any
 
-from runnel_trio._words import counted
+from runnel_trio._report._words import counted
 
 __all__ = [
     "BrokerRefused",

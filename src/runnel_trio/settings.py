@@ -1,6 +1,6 @@
 """Every setting, from keyword arguments, ``RUNNEL_*`` environment variables, a file, or its default.
 
-A keyword argument wins over its variable, that over the file (see `_sources`), and this over the default.
+A keyword argument wins over its variable, that over the file (`_settings._sources`), this over the default.
 None, and only None, means "not given": 0 and False are values. Text is read, then checked like a keyword
 argument. What is wrong is refused here, before anything has started.
 
@@ -21,7 +21,9 @@ from typing import Any
 
 import attrs
 
-from runnel_trio._kinds import (
+from runnel_trio._report._redaction import redacted
+from runnel_trio._report._words import summary
+from runnel_trio._settings._kinds import (
     Kind,
     boolean,
     choice,
@@ -30,14 +32,12 @@ from runnel_trio._kinds import (
     member,
     number,
     pattern,
-    redacted,
     shown,
     url,
     whole,
     zone,
 )
-from runnel_trio._sources import Origins, nearest, unknown, variable, warn_of_near_misses
-from runnel_trio._words import said
+from runnel_trio._settings._sources import Origins, nearest, unknown, variable, warn_of_near_misses
 from runnel_trio.constants import ExceptionPolicy, Overflow
 from runnel_trio.exceptions import Misconfigured
 from runnel_trio.interfaces import Serializer
@@ -350,7 +350,7 @@ def _imported(name: str, text: str, kind: Kind) -> Any:
         if isinstance(found, type) and issubclass(found, Serializer):
             found = found()
     except Exception as error:
-        raise Misconfigured(f"{name}={text!r} cannot be imported ({said(error)})") from error
+        raise Misconfigured(f"{name}={text!r} cannot be imported ({summary(error)})") from error
     if isinstance(found, str):
         raise Misconfigured(f"{name}={text!r} names a text: expected {kind.expected}")
     return kind.checked(f"{name}={text!r}: what it names,", found)

@@ -21,9 +21,9 @@ from runnel_trio._broker._values import Batch, StreamSpec
 from runnel_trio._event import Event
 from runnel_trio._names import TRACE_FIELD
 from runnel_trio._processor import Processor
-from runnel_trio._sending import Connect, Watched, measured, stored_in
-from runnel_trio._traceback import told
-from runnel_trio._words import described, said
+from runnel_trio._report._traceback import formatted
+from runnel_trio._report._words import described, summary
+from runnel_trio._sending._watched import Connect, Watched, measured, stored_in
 from runnel_trio.exceptions import Misconfigured
 from runnel_trio.interfaces import Middleware
 from runnel_trio.metrics import Metrics
@@ -184,11 +184,11 @@ def _end(span: Any, error: BaseException | None) -> None:
         facts = {
             "exception.type": kind if module in {None, "builtins"} else f"{module}.{kind}",
             "exception.message": described(error, str),
-            "exception.stacktrace": told(error, whole=True),
+            "exception.stacktrace": formatted(error, whole=True),
             "exception.escaped": "False",
         }
         span.add_event("exception", facts)
-        span.set_status(trace.Status(trace.StatusCode.ERROR, said(error)))
+        span.set_status(trace.Status(trace.StatusCode.ERROR, summary(error)))
     span.end()
 
 

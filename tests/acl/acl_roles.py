@@ -83,20 +83,20 @@ async def meets_a_change(broker: Broker, admin: Any) -> None:
     """Of partitions, that somebody has begun: it is completed by whoever meets it."""
     admin.xgroup_create(_keys.log(ORDERS, 0), "old", "$", entries_read=-1, mkstream=True)
     admin.hset(_keys.meta(ORDERS), "next", "2 3")
-    new = (await broker.relearn(ORDERS)).current
+    new = (await broker.reconcile_layout(ORDERS)).current
     assert await broker.append(ORDERS, {0: rows("z")}) == {0: SEALED}  # fmt: skip
     assert await broker.append(new, {2: rows("z")}) == {2: 1}  # fmt: skip
 
 
 async def goes_over(broker: Broker, admin: Any) -> None:
     assert await broker.layouts(ORDERS)
-    await broker.remaining(BILL)
+    await broker.undrained(BILL)
     await broker.acquire(attrs.evolve(BILL, stream=ORDERS.laid_out(2, 3)), "w", {2: None})
 
 
 async def changes(broker: Broker, admin: Any) -> None:
     await broker.repartition(RECENT, 5)
-    await broker.news(attrs.evolve(BILL, stream=RECENT))
+    await broker.announce_layout(attrs.evolve(BILL, stream=RECENT))
     assert await broker.discard(RECENT, ["bill"]) == [0]
 
 
@@ -104,7 +104,7 @@ async def leads_and_joins(broker: Broker, admin: Any) -> None:
     for party in (AppSpec("shop"), BILL):
         admin.hset(_keys.members(party), mapping={"m:gone": "1 1 1 1 0 x"})
         view = await broker.beat(Beat(party=party, member="w", expiry=10, about="w"))
-        await broker.look(party)
+        await broker.members(party)
         if isinstance(party, ProcessorSpec):
             await broker.plan(party, view.generation, {"w": [0, 1]})
     pulse = broker.pulse()
@@ -126,7 +126,7 @@ async def works(broker: Broker, admin: Any) -> None:
     for number in (0, 1):
         (granted,) = await broker.acquire(BILL, "w", {number: None})
         assert isinstance(granted, Acquired)
-        await broker.examine(BILL, [number])
+        await broker.log_states(BILL, [number])
         reader = broker.reader(BILL, 0.01)
         try:
             found = await reader.read({number: ORIGIN}, 10)
@@ -137,7 +137,7 @@ async def works(broker: Broker, admin: Any) -> None:
 
 async def _handles(broker: Broker, lease: Lease, xids: list[bytes]) -> None:
     if xids:
-        await broker.attempt(BILL, lease, xids[0], 1)
+        await broker.mark_attempt(BILL, lease, xids[0], 1)
         outputs = [Output(DEAD, lease.partition, rows("x")), Output(RECENT, lease.partition, rows("x"))]
         commit = Commit(lease, 1, ORIGIN, xids[0], 1, xids[0], outputs)
         assert await broker.commit(BILL, [commit]) == [CommitOutcome.COMMITTED]
@@ -164,14 +164,14 @@ async def looks(broker: Broker, admin: Any) -> None:
     admin.hset(_keys.meta(ORDERS), mapping={"partition_count": 2, "record": "Order", "hasher": "blake3"})
     assert [x.name for x in await broker.streams("shop")] == ["orders"]
     await broker.survey(ORDERS)
-    await broker.look(BILL)
-    await broker.look(AppSpec("shop"))
+    await broker.members(BILL)
+    await broker.members(AppSpec("shop"))
     admin.hset(_keys.members(BILL), mapping={"m:gone": "1 1 1 1 0 x"})
     assert (await broker.muster(BILL)).overdue
     admin.set(_keys.endings("shop"), '1000 {"error": "x"}')
     assert not (await broker.muster(AppSpec("shop"))).endings
     await broker.time()
-    await broker.examine(BILL, [0, 1])
+    await broker.log_states(BILL, [0, 1])
     assert len(await broker.entries(ORDERS, 0)) == 1
     await broker.quarantined(BILL, [0, 1])
     reader = broker.reader(BILL, 0.01)  # inspect --follow

@@ -17,7 +17,7 @@ from runnel_trio._broker._memory._broker import MemoryBroker
 from runnel_trio._broker._memory._store import Store
 from runnel_trio._broker._values import AppSpec
 from runnel_trio._worker._background import Background
-from runnel_trio._worker._member._seat import Seat
+from runnel_trio._worker._member._session import MemberSession
 from runnel_trio.settings import Settings
 
 EXPIRY = 4.0
@@ -186,7 +186,7 @@ async def test_a_worker_that_runs_nothing_as_leader_does_not_stand_for_it(
     worker = Worker(broker=broker, app="test", functions=[Background(function=everywhere)])
     async with trio.open_nursery() as nursery:
         await nursery.start(worker.run)
-        assert (await broker.look(AppSpec("test"))).members == ()
+        assert (await broker.members(AppSpec("test"))).members == ()
         worker.stop()
 
 
@@ -240,12 +240,12 @@ async def test_what_is_due_when_a_leader_wakes_up_is_not_begun_before_it_leads_a
 
 
 async def test_an_answer_that_trio_hears_late_takes_no_trust_back(autojump_clock: MockClock) -> None:
-    seat = Seat(broker=MemoryBroker(), party=AppSpec("test"), member="A", expiry=EXPIRY, about="")
-    await seat.beat()
-    seat.answered(2.0, seat.view)  # to the thread, while Trio was held up
-    trusted = seat.trust.until
-    seat.heard(1.0, seat.view)
-    assert seat.trust.until == trusted
+    session = MemberSession(broker=MemoryBroker(), party=AppSpec("test"), member="A", expiry=EXPIRY, about="")
+    await session.beat()
+    session.answered(2.0, session.view)  # to the thread, while Trio was held up
+    trusted = session.validity.until
+    session.heard(1.0, session.view)
+    assert session.validity.until == trusted
 
 
 async def test_leadership_on_a_server_passes_on_when_the_leader_leaves() -> None:

@@ -60,7 +60,7 @@ async def acquired(broker: Broker, member: str = "a", processor: ProcessorSpec =
 
 
 async def state(broker: Broker) -> LogState:
-    (found,) = await broker.examine(PROCESSOR, [0])
+    (found,) = await broker.log_states(PROCESSOR, [0])
     assert found is not None
     return found
 
@@ -280,4 +280,4 @@ async def test_processors_of_one_stream_are_independent(broker: Broker) -> None:
 
 
 async def test_what_was_never_acquired_has_no_state(broker: Broker) -> None:
-    assert await broker.examine(PROCESSOR, [2]) == [None]
+    assert await broker.log_states(PROCESSOR, [2]) == [None]

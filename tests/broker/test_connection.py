@@ -70,7 +70,7 @@ async def test_a_refusal_stands_in_its_place(connection: Connection) -> None:
 async def test_the_text_of_a_forgotten_script_goes_along_once(connection: Connection) -> None:
     redis = Redis.from_url(connection.endpoint.url)
     before = redis.info("stats")["total_net_input_bytes"]
-    calls = [Call("attempt", [f"lease:{number}"], ["m", 1, "1-1", 1]) for number in range(1000)]
+    calls = [Call("mark_attempt", [f"lease:{number}"], ["m", 1, "1-1", 1]) for number in range(1000)]
     assert await connection.talk(calls, WAITER) == [0] * 1000
     assert redis.info("stats")["total_net_input_bytes"] - before < 400 * len(calls)
 

@@ -100,9 +100,9 @@ async def test_parties_have_nothing_to_do_with_each_other(broker: Broker) -> Non
 
 
 async def test_who_only_looks_is_no_member_and_sees_the_same(broker: Broker) -> None:
-    assert names(await broker.look(PROCESSOR)) == []
+    assert names(await broker.members(PROCESSOR)) == []
     view = await broker.beat(beat("a"))
-    seen = await broker.look(PROCESSOR)
+    seen = await broker.members(PROCESSOR)
     assert seen == attrs.evolve(view, joined_as=0)
 
 
@@ -158,7 +158,7 @@ async def test_a_heartbeat_from_a_thread_is_one_until_it_is_interrupted() -> Non
         assert pulse is not None
         (view,) = await trio.to_thread.run_sync(pulse.send, [beat("a")])
         assert names(view) == ["a"]
-        assert attrs.evolve(view, joined_as=0) == await server.look(PROCESSOR)
+        assert attrs.evolve(view, joined_as=0) == await server.members(PROCESSOR)
         pulse.interrupt()
         with pytest.raises(BrokerUnavailable, match="closed"):
             await trio.to_thread.run_sync(pulse.send, [beat("a")])
@@ -171,7 +171,7 @@ async def test_the_first_plan_of_a_generation_holds(broker: Broker) -> None:
     view = await broker.beat(beat("a"))
     await broker.plan(PROCESSOR, view.generation, {"a": (0, 1, 2, 3)})
     await broker.plan(PROCESSOR, view.generation, {"a": ()})
-    planned = await broker.look(PROCESSOR)
+    planned = await broker.members(PROCESSOR)
     assert (planned.planned, planned.plan) == (view.generation, {"a": (0, 1, 2, 3)})
 
 
@@ -179,13 +179,13 @@ async def test_a_plan_for_members_that_are_no_more_is_not_stored(broker: Broker)
     view = await broker.beat(beat("a"))
     await broker.beat(beat("b"))
     await broker.plan(PROCESSOR, view.generation, {"a": (0, 1, 2, 3)})
-    assert (await broker.look(PROCESSOR)).plan == {}
+    assert (await broker.members(PROCESSOR)).plan == {}
 
 
 async def test_members_without_partitions_are_in_the_plan_too(broker: Broker) -> None:
     view = await broker.beat(beat("a"))
     await broker.plan(PROCESSOR, view.generation, {"a": (0,), "b": ()})
-    assert (await broker.look(PROCESSOR)).plan == {"a": (0,), "b": ()}
+    assert (await broker.members(PROCESSOR)).plan == {"a": (0,), "b": ()}
 
 
 async def test_every_change_is_told(broker: Broker) -> None:
@@ -225,13 +225,13 @@ async def test_a_lease_says_whether_the_owner_before_gave_it_up(broker: Broker) 
 async def test_an_attempt_tells_the_next_owner_and_goes_with_a_clean_release(broker: Broker) -> None:
     first = await acquired(broker)
     assert first.attempts == (ORIGIN, 0)
-    assert await broker.attempt(PROCESSOR, first.lease, b"5-1", 2)
+    assert await broker.mark_attempt(PROCESSOR, first.lease, b"5-1", 2)
     (held,) = await broker.acquire(PROCESSOR, "b", {0: None})
     assert isinstance(held, Held)
     (taken,) = await broker.acquire(PROCESSOR, "b", {0: held})
     assert isinstance(taken, Acquired)
     assert taken.attempts == (b"5-1", 2)
-    assert not await broker.attempt(PROCESSOR, first.lease, b"5-1", 3)
+    assert not await broker.mark_attempt(PROCESSOR, first.lease, b"5-1", 3)
     await broker.release(PROCESSOR, [taken.lease])
     assert (await acquired(broker, "c")).attempts == (ORIGIN, 0)
 
@@ -271,7 +271,7 @@ async def test_a_commit_whose_output_has_no_room_does_nothing(broker: Broker) ->
     commit = Commit(granted.lease, 1, ORIGIN, xid, 1, xid, [output(b"x", b"y", b"z")])
     assert await broker.commit(PROCESSOR, [commit]) == [CommitOutcome.FULL]
     assert await stored(broker, SINK) == []
-    (state,) = await broker.examine(PROCESSOR, [0])
+    (state,) = await broker.log_states(PROCESSOR, [0])
     assert state is not None
     assert state.cursor == ORIGIN
 
@@ -364,11 +364,11 @@ async def test_a_cursor_is_set_with_exact_lag(broker: Broker, start: str) -> Non
     after, lag = {"0": (ORIGIN, 3), "middle": (xids[0], 2), "$": (xids[2], 0)}[start]
     given = b"$" if start == "$" else after
     (would,) = await broker.rewind(PROCESSOR, {0: given}, dry_run=True)
-    assert await broker.examine(PROCESSOR, [0]) == [None]
+    assert await broker.log_states(PROCESSOR, [0]) == [None]
     (did,) = await broker.rewind(PROCESSOR, {0: given}, dry_run=False)
     assert did == would
     assert (did.before, did.after, did.lag_before, did.lag_after) == (None, after, -1, lag)
-    (state,) = await broker.examine(PROCESSOR, [0])
+    (state,) = await broker.log_states(PROCESSOR, [0])
     assert state is not None
     assert (state.cursor, state.entries_added - state.entries_read) == (after, lag)
 
@@ -411,7 +411,7 @@ async def test_a_pause_holds_until_it_is_lifted_and_is_told(broker: Broker) -> N
         member="ops",
     )
     other = attrs.evolve(why, partition=1)
-    before = (await broker.look(PROCESSOR)).news
+    before = (await broker.members(PROCESSOR)).news
     assert list(await broker.pause(PROCESSOR, [why, other])) == [True, True]
     assert list(await broker.pause(PROCESSOR, [attrs.evolve(why, error="again")])) == [False]
     assert list(await broker.quarantined(PROCESSOR, [0, 1, 2])) == [why, other, None]
@@ -433,8 +433,8 @@ async def test_what_is_forgotten_begins_anew(broker: Broker) -> None:
     mine = await acquired(broker)
     await broker.commit(PROCESSOR, [Commit(mine.lease, 1, ORIGIN, ids[0], 1, ids[1])])
     assert await broker.forget(PROCESSOR) == 1
-    assert await broker.examine(PROCESSOR, [0]) == [None]
-    assert (await broker.look(PROCESSOR)).members == ()
+    assert await broker.log_states(PROCESSOR, [0]) == [None]
+    assert (await broker.members(PROCESSOR)).members == ()
     anew = await acquired(broker, "b")
     assert anew.state.cursor == ORIGIN
     assert (await broker.survey(STREAM))[0].processors["printer"].lag == 2

@@ -125,9 +125,9 @@ async def disagreement(broker: Broker) -> tuple[str, State] | None:
         for state in STATES:
             put(state)
             if await examined(broker) != examined_by(state):
-                return "examine", state
-            if (await broker.remaining(BILL) == [0]) is not stays(state):
-                return "remaining", state
+                return "log_states", state
+            if (await broker.undrained(BILL) == [0]) is not stays(state):
+                return "undrained", state
             for processors in ([], ["bill"]):
                 put(state)
                 if (await broker.discard(ORDERS, processors) == []) is not may_go(state, processors):
@@ -136,7 +136,7 @@ async def disagreement(broker: Broker) -> tuple[str, State] | None:
 
 
 async def examined(broker: Broker) -> tuple[bool, int] | None:
-    (state,) = await broker.examine(BILL, [0])
+    (state,) = await broker.log_states(BILL, [0])
     return None if state is None else (is_behind(state), lag(state))
 
 
@@ -161,12 +161,12 @@ async def test_each_state_is_judged_as_the_rule_judges_it(broker: Broker) -> Non
 @pytest.mark.parametrize(
     ("what", "guard", "instead", "told"),
     [
-        ("remaining", "redis.call('EXISTS', quarantine) == 1 or ", "", None),
-        ("remaining", "or '0-0', newest[1])", "or newest[1], newest[1])", None),
-        ("remaining", "id_before(group and group['last-delivered-id'] or '0-0', newest[1])", "true", None),
-        ("remaining", "group and group['last-delivered-id'] or", "group['last-delivered-id'] or", "index"),
-        ("remaining", "newest and id_before", "id_before", "index"),
-        ("remaining", "if type_of(log) == 'none' then return false end", "", "no such key"),
+        ("undrained", "redis.call('EXISTS', quarantine) == 1 or ", "", None),
+        ("undrained", "or '0-0', newest[1])", "or newest[1], newest[1])", None),
+        ("undrained", "id_before(group and group['last-delivered-id'] or '0-0', newest[1])", "true", None),
+        ("undrained", "group and group['last-delivered-id'] or", "group['last-delivered-id'] or", "index"),
+        ("undrained", "newest and id_before", "id_before", "index"),
+        ("undrained", "if type_of(log) == 'none' then return false end", "", "no such key"),
         (
             "discard",
             "if tonumber(redis.call('HGET', KEYS[2], 'layout') or '1') <= ",
@@ -177,7 +177,7 @@ async def test_each_state_is_judged_as_the_rule_judges_it(broker: Broker) -> Non
         ("discard", "if is_needed(KEYS[1]) then return 0 end", "", None),
         ("discard", "if is_behind(log, as_table(flat)['name']) then return true end", "", None),
         ("discard", "return #groups == 0 and is_behind(log, '')", "return false", None),
-        ("examine", "last and last[1] or '0-0'", "'0-0'", None),
+        ("log_states", "last and last[1] or '0-0'", "'0-0'", None),
     ],
 )
 async def test_gate_a_script_without_this_guard_is_found_out(

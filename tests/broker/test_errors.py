@@ -10,7 +10,7 @@ from redis import exceptions as theirs
 from runnel_trio._broker._redis._transport._endpoint import Endpoint
 from runnel_trio._broker._redis._transport._errors import translate
 from runnel_trio._embedded._server import embedded_server
-from runnel_trio._kinds import redacted
+from runnel_trio._report._redaction import redacted
 from runnel_trio.exceptions import BrokerRefused, BrokerUnavailable, Misconfigured
 
 

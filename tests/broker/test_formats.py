@@ -53,7 +53,7 @@ async def owned(broker: Broker, member: str = "me") -> Acquired:
 async def test_a_lease_is_stored_as_the_page_says(server: Broker, redis: Redis) -> None:
     await server.append(ORDERS, {3: Batch((b"data",), [b"a", b"b"], [b"5-0", b"6-0"])})
     lease = (await owned(server)).lease
-    await server.attempt(BILL, lease, b"5-0", 2)
+    await server.mark_attempt(BILL, lease, b"5-0", 2)
     acquired = {
         b"owner": b"me", b"epoch": b"%d" % lease.epoch, b"commit": b"0", b"unclean": b"0", b"attempts": b"5-0 2",
     }  # fmt: skip
@@ -80,7 +80,7 @@ async def test_a_lease_of_a_version_that_numbered_no_commits_is_read(server: Bro
 async def test_the_page_names_every_field_of_a_lease(server: Broker, redis: Redis) -> None:
     await server.append(ORDERS, {3: Batch((b"data",), [b"a"])})
     lease = (await owned(server)).lease
-    await server.attempt(BILL, lease, b"5-0", 2)
+    await server.mark_attempt(BILL, lease, b"5-0", 2)
     await server.commit(BILL, [Commit(lease, 1, b"0-0", (await server.entries(ORDERS, 3))[0][0], 1, b"6-0")])
     await server.rewind(attrs.evolve(BILL, name="never-ran"), {3: b"0-0"}, dry_run=False)
     _, _, table = PAGE.read_text(encoding="utf-8").partition(".. list-table:: ``runnel:{shop:3}:orders:lease")

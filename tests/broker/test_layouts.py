@@ -146,11 +146,11 @@ async def test_nothing_is_discarded_that_somebody_has_not_acknowledged(broker: B
     lease = await taken(broker)
     assert await broker.discard(OLD, ["printer"]) == [0, 1, 2, 3]  # it takes entries
     await changed(broker)
-    assert await broker.remaining(PRINTER) == [0]
+    assert await broker.undrained(PRINTER) == [0]
     assert await broker.discard(OLD, ["printer"]) == [0]
     assert await acknowledged(broker, lease) is CommitOutcome.COMMITTED
-    assert await broker.remaining(PRINTER) == []
-    assert await broker.remaining(ProcessorSpec(stream=OLD, name="other")) == [0]
+    assert await broker.undrained(PRINTER) == []
+    assert await broker.undrained(ProcessorSpec(stream=OLD, name="other")) == [0]
     assert await broker.discard(OLD, ["other"]) == [0]  # it has never begun, but is waited for
     assert await broker.discard(OLD, ["printer"]) == []
     assert await stored(broker, OLD) == []
@@ -172,7 +172,7 @@ async def test_what_stands_still_holds_a_layout_up(broker: Broker) -> None:
     )
     await broker.pause(PRINTER, [why])
     await changed(broker)
-    assert await broker.remaining(PRINTER) == [1]
+    assert await broker.undrained(PRINTER) == [1]
     assert await broker.discard(OLD, ["printer"]) == [1]
     assert await broker.resume(PRINTER, why, skip=False) is CommitOutcome.COMMITTED
     assert await broker.discard(OLD, ["printer"]) == []
@@ -186,7 +186,7 @@ async def test_each_layout_has_leases_and_cursors_of_its_own(broker: Broker) -> 
     fresh = await taken(broker, ProcessorSpec(stream=NEW, name="printer"))
     assert fresh.epoch > lease.epoch
     assert await acknowledged(broker, lease) is CommitOutcome.COMMITTED
-    (state,) = await broker.examine(ProcessorSpec(stream=NEW, name="printer"), [0])
+    (state,) = await broker.log_states(ProcessorSpec(stream=NEW, name="printer"), [0])
     assert state is not None
     assert (state.cursor, state.entries_read) == (ORIGIN, 0)
 
@@ -209,7 +209,7 @@ async def test_outputs_for_former_partitions_are_refused_and_nothing_is_committe
     sink = (await broker.repartition(SINK, 8)).current
     output = Output(SINK, 0, rows("letter"))
     assert await acknowledged(broker, lease, [output]) is CommitOutcome.SEALED
-    assert await broker.remaining(PRINTER) == [0]
+    assert await broker.undrained(PRINTER) == [0]
     (entry,) = await broker.entries(OLD, 0)
     assert await broker.transfer(OLD, 0, entry[0], output) is CommitOutcome.SEALED
     assert await acknowledged(broker, lease, [output.redirected(sink, 0)]) is CommitOutcome.COMMITTED
@@ -221,14 +221,14 @@ async def test_who_knows_of_a_later_layout_tells_a_server_that_has_forgotten_it(
     await broker.declare(OLD)
     known = OLD.laid_out(3, 6)
     assert await broker.append(known, {0: rows("x")}) == {0: SEALED}
-    assert (await broker.relearn(known)).current == known
+    assert (await broker.reconcile_layout(known)).current == known
     assert await broker.append(known, {0: rows("x"), 5: rows("y")}) == {0: 1, 5: 1}
     assert (await broker.declare(OLD)).current == known
 
 
 async def test_a_server_that_has_forgotten_everything_is_told_it_all(broker: Broker) -> None:
     assert await broker.append(NEW, {4: rows("x")}) == {4: SEALED}
-    assert await broker.relearn(NEW) == Layouts(NEW)
+    assert await broker.reconcile_layout(NEW) == Layouts(NEW)
     assert await broker.append(NEW, {4: rows("x")}) == {4: 1}
 
 
@@ -298,7 +298,7 @@ async def test_where_the_count_is_lost_no_change_begins(broker: Broker) -> None:
 
 async def test_members_hear_of_a_change(broker: Broker) -> None:
     reader = broker.control(PRINTER, 5)
-    await broker.news(PRINTER)
+    await broker.announce_layout(PRINTER)
     with trio.fail_after(60):
         ((_, fields),) = (await reader.read({0: ORIGIN}, 10))[0]
     assert fields[0] == b"layout"

@@ -170,14 +170,14 @@ async def of_plan(broker: Broker, there: Arranged, party: PartyState, planned: i
     put = there.put(attrs.evolve(party, planned=planned))
     expected, news = after_plan(put, generation, PLAN)
     await broker.plan(BILL, generation, PLAN)
-    view = attrs.evolve(await broker.look(BILL), news=b"0-0")
+    view = attrs.evolve(await broker.members(BILL), news=b"0-0")
     return None if (view, there.told()) == (seen(expected), list(news)) else ("plan", party, planned)
 
 
 async def of_leaving(broker: Broker, there: Arranged, party: PartyState) -> Any:
     expected, news = after_leaving(there.put(party), "me")
     await broker.leave(BILL, "me")
-    view = attrs.evolve(await broker.look(BILL), news=b"0-0")
+    view = attrs.evolve(await broker.members(BILL), news=b"0-0")
     return None if (view, there.told()) == (seen(expected), list(news)) else ("leave", party)
 
 

@@ -99,4 +99,4 @@ async def test_who_is_overdue_counts_as_dead_until_somebody_removes_it(broker: B
     assert [x.id for x in found.membership.members] == ["well", "dead"]
     assert set(found.overdue) == {"dead"}
     assert found.overdue["dead"] > 0
-    assert found.membership == await broker.look(party)
+    assert found.membership == await broker.members(party)

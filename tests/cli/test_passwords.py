@@ -12,7 +12,7 @@ import pytest
 from runnel_trio import Misconfigured, Settings
 from runnel_trio._broker._redis._transport._endpoint import Endpoint
 from runnel_trio._cli._logging import Console, JSONLines
-from runnel_trio._kinds import redacted, redacted_text
+from runnel_trio._report._redaction import redacted, redacted_text
 
 SECRET = "s3cr3t"
 URL = f"redis://me:{SECRET}@127.0.0.1:1/0"

@@ -19,9 +19,9 @@ from runnel_trio._codec import (
     RecordCodec,
     make_converter,
 )
-from runnel_trio._codec._construction import only_sets_fields
-from runnel_trio._codec._lookup import reader
-from runnel_trio._codec._typed import typed_reader
+from runnel_trio._codec._fast._msgspec_read import msgspec_reader
+from runnel_trio._codec._hooks._construction import only_sets_fields
+from runnel_trio._codec._hooks._lookup import reader
 
 
 class Item(Record):
@@ -129,7 +129,7 @@ STORED = [Item, Named, Filled, Grown]
 
 
 def quick_reader(cls: type[Any]) -> Any:
-    return typed_reader(reader(make_converter(), cls), msgspec)
+    return msgspec_reader(reader(make_converter(), cls), msgspec)
 
 
 def test_a_constructor_is_left_out_only_where_it_does_nothing_else() -> None:

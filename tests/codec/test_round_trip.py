@@ -106,41 +106,43 @@ JSON = st.recursive(
 
 
 @attrs.frozen
-class Typed:
+class MsgspecRead:
     """An annotation, and the values that it takes."""
 
     annotation: Any
     values: st.SearchStrategy[Any]
 
 
-def scalars() -> st.SearchStrategy[Typed]:
-    return st.sampled_from([Typed(*x) for x in SCALARS])
+def scalars() -> st.SearchStrategy[MsgspecRead]:
+    return st.sampled_from([MsgspecRead(*x) for x in SCALARS])
 
 
 @st.composite
-def collections(draw: Callable[..., Any], inner: st.SearchStrategy[Typed]) -> Typed:
+def collections(draw: Callable[..., Any], inner: st.SearchStrategy[MsgspecRead]) -> MsgspecRead:
     """A collection of what ``inner`` draws."""
     one, key = draw(inner), draw(scalars())
     kind = draw(st.sampled_from(["list", "tuple", "pair", "set", "frozenset", "dict", "optional"]))
     if kind == "list":
-        return Typed(list[one.annotation], st.lists(one.values, max_size=10))
+        return MsgspecRead(list[one.annotation], st.lists(one.values, max_size=10))
     if kind == "tuple":
-        return Typed(tuple[one.annotation, ...], st.lists(one.values, max_size=3).map(tuple))
+        return MsgspecRead(tuple[one.annotation, ...], st.lists(one.values, max_size=3).map(tuple))
     if kind == "pair":
-        return Typed(tuple[one.annotation, key.annotation], st.tuples(one.values, key.values))
+        return MsgspecRead(tuple[one.annotation, key.annotation], st.tuples(one.values, key.values))
     if kind == "set":
-        return Typed(set[key.annotation], st.sets(key.values, max_size=3))
+        return MsgspecRead(set[key.annotation], st.sets(key.values, max_size=3))
     if kind == "frozenset":
-        return Typed(frozenset[key.annotation], st.frozensets(key.values, max_size=3))
+        return MsgspecRead(frozenset[key.annotation], st.frozensets(key.values, max_size=3))
     if kind == "dict":
-        return Typed(
+        return MsgspecRead(
             dict[key.annotation, one.annotation], st.dictionaries(key.values, one.values, max_size=3)
         )
-    return Typed(Optional[one.annotation], st.none() | one.values)  # noqa: UP045
+    return MsgspecRead(Optional[one.annotation], st.none() | one.values)  # noqa: UP045
 
 
 @st.composite
-def records(draw: Callable[..., Any], inner: st.SearchStrategy[Typed], prefix: str = "R") -> Typed:
+def records(
+    draw: Callable[..., Any], inner: st.SearchStrategy[MsgspecRead], prefix: str = "R"
+) -> MsgspecRead:
     """A Record class of one to five fields, some with defaults, perhaps on a base class with a field."""
     names = st.from_regex(r"[a-z][a-z_0-9]{0,6}", fullmatch=True).filter(lambda x: not keyword.iskeyword(x))
     fields = {x: draw(inner) for x in draw(st.lists(names, min_size=1, max_size=5, unique=True))}
@@ -152,39 +154,43 @@ def records(draw: Callable[..., Any], inner: st.SearchStrategy[Typed], prefix: s
         value = draw(fields[name].values)
         namespace[name] = attrs.field(factory=lambda value=value: value)
     cls = type(prefix, (base,), namespace)
-    return Typed(cls, st.fixed_dictionaries({x: y.values for x, y in fields.items()}).map(lambda x: cls(**x)))
+    return MsgspecRead(
+        cls, st.fixed_dictionaries({x: y.values for x, y in fields.items()}).map(lambda x: cls(**x))
+    )
 
 
 @st.composite
-def unions(draw: Callable[..., Any], inner: st.SearchStrategy[Typed]) -> Typed:
+def unions(draw: Callable[..., Any], inner: st.SearchStrategy[MsgspecRead]) -> MsgspecRead:
     """A union of two Records and an int."""
     first, second = draw(records(inner, "First")), draw(records(inner, "Second"))
-    return Typed(Union[first.annotation, second.annotation, int], first.values | second.values | INTS)  # noqa: UP007
+    return MsgspecRead(Union[first.annotation, second.annotation, int], first.values | second.values | INTS)  # noqa: UP007
 
 
-def types() -> st.SearchStrategy[Typed]:
+def types() -> st.SearchStrategy[MsgspecRead]:
     """Any type that a field can have."""
     leaves = (
-        scalars() | st.just(Typed(Any, JSON)) | st.just(Typed(dict, st.dictionaries(TEXT, JSON, max_size=2)))
+        scalars()
+        | st.just(MsgspecRead(Any, JSON))
+        | st.just(MsgspecRead(dict, st.dictionaries(TEXT, JSON, max_size=2)))
     )
     return st.recursive(leaves, lambda x: collections(x) | records(x) | unions(x), max_leaves=6)
 
 
-def record_classes() -> st.SearchStrategy[Typed]:
+def record_classes() -> st.SearchStrategy[MsgspecRead]:
     """A Record class as a stream may have it."""
     return records(types())
 
 
-def primitive_records() -> st.SearchStrategy[Typed]:
+def primitive_records() -> st.SearchStrategy[MsgspecRead]:
     """A primitive Record class."""
-    forms = [Typed(*x) for x in SCALARS if x[0] in (int, float, bool, str, bytes, UserId)]
+    forms = [MsgspecRead(*x) for x in SCALARS if x[0] in (int, float, bool, str, bytes, UserId)]
     return records(st.sampled_from(forms)).map(_made_primitive)
 
 
-def _made_primitive(one: Typed) -> Typed:
+def _made_primitive(one: MsgspecRead) -> MsgspecRead:
     cls = type("Flat", (one.annotation,), {"__annotations__": {}}, primitive=True)
     values = one.values.map(lambda x: cls(**attrs.asdict(x, recurse=False)))
-    return Typed(cls, values)
+    return MsgspecRead(cls, values)
 
 
 quick = settings(

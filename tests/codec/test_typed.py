@@ -31,9 +31,9 @@ from runnel_trio._codec import (
     _record_codec,
     make_converter,
 )
-from runnel_trio._codec._lookup import reader
-from runnel_trio._codec._mismatch import Typed, trait
-from runnel_trio._codec._typed import quick_decoder, typed_reader
+from runnel_trio._codec._fast._msgspec_read import msgspec_reader, quick_decoder
+from runnel_trio._codec._hooks._lookup import reader
+from runnel_trio._codec._hooks._traits import MsgspecRead, trait
 from runnel_trio.interfaces import Compressor
 
 Reader = Callable[[bytes], Any]
@@ -78,7 +78,7 @@ class Tree(Record):
 
 
 def quick_reader(cls: type[Any], converter: Any = None) -> Reader | None:
-    return typed_reader(reader(converter or make_converter(), cls), msgspec)
+    return msgspec_reader(reader(converter or make_converter(), cls), msgspec)
 
 
 def record_of(annotation: Any) -> type[Any]:
@@ -472,13 +472,13 @@ def test_a_users_hook_is_never_passed_over(annotation: Any) -> None:
 
 
 def test_a_form_that_msgspec_does_not_know_is_read_the_general_way() -> None:
-    @trait(typed=lambda _: Typed(list[int] | set[int], str))
+    @trait(msgspec_read=lambda _: MsgspecRead(list[int] | set[int], str))
     def hook(value: Any) -> str:
         return str(value)
 
     with pytest.raises(TypeError):
         msgspec.json.Decoder(list[int] | set[int])
-    assert typed_reader(hook, msgspec) is None
+    assert msgspec_reader(hook, msgspec) is None
 
 
 def test_a_users_hook_for_keys_is_never_passed_over() -> None:

@@ -44,7 +44,7 @@ async def test_partitions_change_on_a_cluster_under_load(cluster: Cluster) -> No
             nursery.start_soon(send)
             for count in (16, 4):
                 await trio.sleep(0.2)
-                change = Repartition(broker, ticks.code)
+                change = Repartition(broker, ticks.declared_spec)
                 await change.begin(count)
                 while not await change.finish(await change.look()):
                     await trio.sleep(0.05)
@@ -65,7 +65,7 @@ async def test_dead_letters_must_find_their_partition_on_the_node_of_the_event(c
 
     async with app._shared.used() as broker, app.operator() as op:
         for stream in (ticks, sink):
-            await broker.declare(stream.code)
+            await broker.declare(stream.declared_spec)
         with pytest.raises(Misconfigured, match="Give it 16 first"):
             await op.repartition("ticks").layouts(16)
         with pytest.raises(Misconfigured, match="fewer partitions than <Stream moved.ticks"):

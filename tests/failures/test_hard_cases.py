@@ -84,7 +84,7 @@ async def crashed(app: App, processor: Any, number: int, xid: bytes, count: int)
         (granted,) = await broker.acquire(processor.spec, "dead", {number: None})
         assert isinstance(granted, Acquired)
         if count:
-            assert await broker.attempt(processor.spec, granted.lease, xid, count)
+            assert await broker.mark_attempt(processor.spec, granted.lease, xid, count)
 
 
 async def stored(app: App, orders: Stream[Any], number: int) -> list[bytes]:
@@ -411,7 +411,7 @@ async def test_a_lease_that_was_granted_before_its_member_was_removed_is_not_bel
         async with trio.open_nursery() as nursery:
             nursery.start_soon(app.run)
             await granted.wait()
-            view = await broker.look(handle.spec)
+            view = await broker.members(handle.spec)
             (member,) = (x.id for x in view.members)
             await broker.leave(handle.spec, member)  # taken for dead
             await broker.beat(Beat(handle.spec, "other", 60, "{}"))

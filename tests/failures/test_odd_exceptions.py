@@ -16,9 +16,9 @@ from runnel_trio import App, ExceptionPolicy, Stream, Worker
 from runnel_trio._broker._memory._broker import MemoryBroker
 from runnel_trio._cli._errors import ended
 from runnel_trio._cli._logging import Console, JSONLines
-from runnel_trio._telemetry import report
-from runnel_trio._traceback import note, told
-from runnel_trio._words import described, said
+from runnel_trio._report._telemetry import report
+from runnel_trio._report._traceback import formatted, note
+from runnel_trio._report._words import described, summary
 from runnel_trio.middleware import Dead, DeadLetterMiddleware
 
 Wait = Callable[[Any], Awaitable[None]]
@@ -182,12 +182,12 @@ def test_the_command_line_ends_with_what_cannot_be_described(make: Any) -> None:
     end = ended(make())
     end.text.encode()
     assert end.blamed is not None
-    told(end.blamed).encode()
-    told(end.blamed, whole=True).encode()
+    formatted(end.blamed).encode()
+    formatted(end.blamed, whole=True).encode()
 
 
 def test_what_is_described_is_always_a_short_text_that_has_bytes(make: Any) -> None:
-    for text in (said(make()), described(make())):
+    for text in (summary(make()), described(make())):
         text.encode()
         assert len(text) < 2100
 
@@ -199,7 +199,7 @@ def test_a_fact_may_have_any_value(make: Any) -> None:
 def test_a_note_on_what_takes_none_is_left_out() -> None:
     error = Frozen()
     note(error, "more")
-    assert "Frozen" in told(error)
+    assert "Frozen" in formatted(error)
 
 
 def test_a_traceback_that_cannot_be_made_says_so() -> None:
@@ -208,6 +208,6 @@ def test_a_traceback_that_cannot_be_made_says_so() -> None:
         def __cause__(self) -> Any:  # type: ignore[override]
             raise LookupError("gone")
 
-    text = told(Hostile("here"))
+    text = formatted(Hostile("here"))
     assert "Hostile: here" in text
     assert "gone" in text

@@ -9,7 +9,7 @@ import trio
 from trio.testing import MockClock
 
 from runnel_trio import App, DeserializationError, Poisoned, Record, Stream
-from runnel_trio._traceback import said_elsewhere, shown_at
+from runnel_trio._report._traceback import said_elsewhere, shown_at
 
 
 class Wide(Record):

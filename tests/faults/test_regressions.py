@@ -81,7 +81,7 @@ async def test_a_worker_that_the_server_refuses_ends_without_waiting_for_what_ca
 async def test_a_commit_whose_answer_is_late_is_not_taken_for_an_operators_doing(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    examine, commit = RedisBroker.examine, RedisBroker.commit
+    examine, commit = RedisBroker.log_states, RedisBroker.commit
     asked, committed, known = trio.Event(), trio.Event(), trio.Event()
 
     async def late_to_leave(self: RedisBroker, *arguments: Any) -> Any:
@@ -98,7 +98,7 @@ async def test_a_commit_whose_answer_is_late_is_not_taken_for_an_operators_doing
     async with bench.producer() as producer, bench.app().worker():
         await producer.send(20, key="a")
         await bench.drained()
-        monkeypatch.setattr(RedisBroker, "examine", late_to_leave)
+        monkeypatch.setattr(RedisBroker, "log_states", late_to_leave)
         await asked.wait()  # with the next heartbeat
         monkeypatch.setattr(RedisBroker, "commit", late_to_arrive)
         await producer.send(1, key="a")

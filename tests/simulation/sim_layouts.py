@@ -97,7 +97,7 @@ class Moving:
     async def run(self) -> None:
         app, stream = self.app()
         async with app.session(), trio.open_nursery() as nursery, app._shared.used() as broker:
-            await broker.declare(stream.code)
+            await broker.declare(stream.declared_spec)
             if "paused" in self.kinds:  # before it has ever begun
                 await pause(
                     broker, ProcessorSpec(stream=stream.spec, name="paused"), None, "deploying", "sim"
@@ -232,7 +232,7 @@ class Moving:
             await broker.repartition(layouts.current, count)
         self._disturb(nursery, broker)
         await trio.sleep(self.rng.choice([0, 0.5, 3]))
-        change = Repartition(broker, stream.code)
+        change = Repartition(broker, stream.declared_spec)
         self.note(f"layout {(await change.begin(count)).current.layout} is open")
         while not await change.finish(await change.look()):
             self._disturb(nursery, broker)
@@ -251,7 +251,7 @@ class Moving:
         assert layouts is not None
         with trio.move_on_after(100) as patience:
             for name in self.kinds:
-                while await broker.remaining(ProcessorSpec(stream=layouts.current, name=name)):
+                while await broker.undrained(ProcessorSpec(stream=layouts.current, name=name)):
                     await trio.sleep(0.5)
         if patience.cancelled_caught:
             self.fault("it is not all handled after 100 s")

@@ -17,8 +17,8 @@ from runnel_trio._broker._values import Acquired, Commit, CommitOutcome, Entry, 
 #: Verbs that go over the line, which repeats each of them until it is answered, as the Redis broker does.
 VERBS = frozenset(
     {
-        "acquire", "attempt", "beat", "commit", "examine", "layouts", "leave", "plan", "quarantine", "release",
-        "remaining",
+        "acquire", "mark_attempt", "beat", "commit", "log_states", "layouts", "leave", "plan", "quarantine", "release",
+        "undrained",
     }
 )  # fmt: skip
 

@@ -16,10 +16,10 @@ from sim_cluster import Wrong
 from sim_layouts import simulate
 from test_schedules import seeds
 
-from runnel_trio import _outgoing
 from runnel_trio._broker._memory import _catalog, _store
 from runnel_trio._broker._values import ProcessorSpec
-from runnel_trio._worker import _succession, _worker
+from runnel_trio._sending import _delivery
+from runnel_trio._worker import _layout_runner, _worker
 
 SCHEDULES = 10
 
@@ -58,8 +58,8 @@ def test_it_catches_workers_that_go_over_too_early(monkeypatch: pytest.MonkeyPat
     async def over(*_: Any) -> bool:
         return True
 
-    monkeypatch.setattr(_succession, "reads", at_once)
-    monkeypatch.setattr(_succession.Succession, "_is_over", over)
+    monkeypatch.setattr(_layout_runner, "reads", at_once)
+    monkeypatch.setattr(_layout_runner.LayoutRunner, "_is_over", over)
     assert "is handed out, but only" in caught()
 
 
@@ -85,8 +85,8 @@ def test_it_catches_a_layout_that_is_opened_before_all_partitions_are_switched(
 
 
 def test_it_catches_senders_that_mix_up_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    each: Callable[..., Iterator[Any]] = _outgoing.Pending.each
-    monkeypatch.setattr(_outgoing.Pending, "each", lambda self: reversed(list(each(self))))
+    each: Callable[..., Iterator[Any]] = _delivery.Pending.each
+    monkeypatch.setattr(_delivery.Pending, "each", lambda self: reversed(list(each(self))))
     assert "is handed out, but only" in caught()
 
 

@@ -23,7 +23,7 @@ from sim_cluster import Wrong, simulate, story
 
 from runnel_trio._broker._memory import _broker, _ownership, _store
 from runnel_trio._broker._values import CommitOutcome
-from runnel_trio._worker._member import _rebalancer, _seat
+from runnel_trio._worker._member import _rebalancer, _session
 
 SCHEDULES = 240
 
@@ -84,7 +84,7 @@ def test_the_simulation_catches_commits_without_guards(monkeypatch: pytest.Monke
 
 
 def test_the_simulation_catches_an_owner_that_trusts_for_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_seat, "trusted_until", lambda started, expiry: started + 3 * expiry)
+    monkeypatch.setattr(_session, "trusted_until", lambda started, expiry: started + 3 * expiry)
     assert "handed out, but the epoch is" in caught()
 
 

@@ -146,7 +146,7 @@ async def test_a_server_that_refuses_its_own_partitions_is_told_of(app: App) -> 
     orders = declared(app)
     async with orders.connect(orders) as broker:
         ahead = orders.spec.laid_out(5, 4)
-        await broker.relearn(ahead)
+        await broker.reconcile_layout(ahead)
         # As after a failover of a cluster, in which what is known of the stream is older than its partitions.
         await forgotten(broker, orders)
     with pytest.raises(BrokerRefused, match="stream repartition MODULE:orders"):

@@ -16,7 +16,7 @@ import redis
 import trio
 
 from runnel_trio import App, Misconfigured, Record, RecordInvalid, Stream
-from runnel_trio._portal import Portal
+from runnel_trio._sending._portal import Portal
 
 
 class Order(Record):

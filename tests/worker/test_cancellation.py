@@ -17,7 +17,7 @@ from runnel_trio._broker._protocol import Broker, Reader
 from runnel_trio._broker._values import Batch, Entry
 from runnel_trio._rules._cursor import LogState
 
-VERBS = ["declare", "append", "read", "acquire", "commit", "release", "examine", "beat", "leave"]
+VERBS = ["declare", "append", "read", "acquire", "commit", "release", "log_states", "beat", "leave"]
 GRACE = 2.0
 
 
@@ -98,7 +98,7 @@ def _use(monkeypatch: pytest.MonkeyPatch, broker: Any) -> None:
 
 
 async def _states(broker: Broker, processor: Any) -> list[LogState]:
-    found = await broker.examine(processor.spec, range(4))
+    found = await broker.log_states(processor.spec, range(4))
     return [state for state in found if state is not None]
 
 

@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from runnel_trio import App, Misconfigured, Record, Worker
-from runnel_trio._traceback import users_frames
+from runnel_trio._report._traceback import users_frames
 
 
 class Order(Record):

@@ -44,7 +44,7 @@ async def until(condition: Callable[[], Any], within: float = 60) -> None:
 
 
 async def finished(broker: Broker, stream: Stream[Any]) -> None:
-    change = Repartition(broker, stream.code)
+    change = Repartition(broker, stream.declared_spec)
     with trio.fail_after(60):
         while not await change.finish(await change.look()):
             await trio.sleep(0.1)
@@ -52,7 +52,7 @@ async def finished(broker: Broker, stream: Stream[Any]) -> None:
 
 async def moved(app: App, orders: Stream[Any], count: int = 7) -> Broker:
     async with app._shared.used() as broker:
-        await Repartition(broker, orders.code).begin(count)
+        await Repartition(broker, orders.declared_spec).begin(count)
         return broker
 
 
@@ -77,7 +77,7 @@ async def test_a_processor_goes_over_when_everything_former_is_acknowledged(
         assert layouts == sorted(layouts)
         assert layouts.count(1) == 120
         await finished(broker, orders)
-        assert await broker.layouts(orders.spec) == await broker.declare(orders.code)
+        assert await broker.layouts(orders.spec) == await broker.declare(orders.declared_spec)
     facts = [vars(x)["facts"] for x in caplog.records if getattr(x, "fact", "") == "partitions-changed"]
     assert facts == [{"stream": "orders", "processor": "book", "was": 4, "is_now": 7}]
 
@@ -115,7 +115,7 @@ async def test_each_processor_goes_over_by_itself(
         await orders.send(order(key="a", n=5))
         await until(lambda: len(fast) == 6)
         assert slow == []
-        (found,) = (await Repartition(broker, orders.code).look()).waiting
+        (found,) = (await Repartition(broker, orders.declared_spec).look()).waiting
         assert (found.name, found.lag, len(found.standing), found.members) == ("slow", 5, 4, 1)
         await last.resume()
         await until(lambda: len(slow) == 6)
@@ -221,7 +221,7 @@ async def test_letters_go_to_the_new_partitions_of_their_stream_and_are_found_in
         assert [(x.layout, x.record.error) for x in found if isinstance(x.record, Dead)] == [
             (1, "ValueError: cannot book 1"), (2, "ValueError: cannot book 2"),
         ]  # fmt: skip
-        progress = await Repartition(broker, sink.code).look()
+        progress = await Repartition(broker, sink.declared_spec).look()
         assert (progress.unread, progress.waiting) == (1, [])
         await moved(app, orders, 13)
         bad.clear()
@@ -280,7 +280,7 @@ async def test_a_server_that_has_forgotten_the_layout_is_told_by_workers(
         for kept in (broker.store.metas, broker.store.switched, broker.store.logs):
             kept.clear()  # FLUSHALL
         await trio.sleep(3)
-        layouts = await broker.layouts(orders.code)
+        layouts = await broker.layouts(orders.declared_spec)
         assert layouts is not None
         assert layouts.current == orders.spec
         await orders.send(order(key="a", n=1))
@@ -328,7 +328,7 @@ async def moved_first(app: App, orders: Stream[Any]) -> None:
 
 async def present(app: App, orders: Stream[Any]) -> int:
     async with app._shared.used() as broker:
-        layouts = await broker.layouts(orders.code)
+        layouts = await broker.layouts(orders.declared_spec)
         assert layouts is not None
-        assert not await broker.remaining(ProcessorSpec(stream=layouts.current, name="handle"))
+        assert not await broker.undrained(ProcessorSpec(stream=layouts.current, name="handle"))
         return layouts.current.partition_count

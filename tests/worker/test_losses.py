@@ -90,14 +90,14 @@ async def test_a_late_word_of_the_server_does_not_take_the_event_in_hand_away(
     monkeypatch: pytest.MonkeyPatch,
     autojump_clock: MockClock,
 ) -> None:
-    examine = MemoryBroker.examine
+    examine = MemoryBroker.log_states
 
     async def late(self: MemoryBroker, *arguments: Any) -> Any:
         states = await examine(self, *arguments)
         await trio.sleep(0.5)
         return states
 
-    monkeypatch.setattr(MemoryBroker, "examine", late)
+    monkeypatch.setattr(MemoryBroker, "log_states", late)
     begun: list[int] = []
 
     @app.processor(orders, lock_expiry=4)
@@ -117,14 +117,14 @@ async def test_a_late_word_of_the_server_does_not_take_the_event_in_hand_away(
 async def test_of_many_partitions_some_are_examined_with_each_heartbeat_and_all_in_turn(
     app: App, order: Any, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
 ) -> None:
-    examine = MemoryBroker.examine
+    examine = MemoryBroker.log_states
     examined: list[list[int]] = []
 
     async def watched(self: MemoryBroker, processor: Any, partitions: Any) -> Any:
         examined.append(list(partitions))
         return await examine(self, processor, partitions)
 
-    monkeypatch.setattr(MemoryBroker, "examine", watched)
+    monkeypatch.setattr(MemoryBroker, "log_states", watched)
 
     @app.processor(app.stream("wide", order, "key", partition_count=600), lock_expiry=4)
     async def handle(events: Any) -> None:

@@ -111,7 +111,7 @@ async def test_without_any_grace_what_was_handled_is_committed_and_the_leases_ar
             number = orders.partition_of(order(key="a", n=0))
             lease = broker.store.log(broker.log_key(orders.spec, number)).leases["quick"]  # type: ignore[attr-defined]
             assert lease.owner == ""
-            assert (await broker.look(quick.spec)).members == ()
+            assert (await broker.members(quick.spec)).members == ()
 
 
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()])

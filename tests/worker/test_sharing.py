@@ -252,8 +252,8 @@ async def test_processors_on_one_stream_each_see_every_event_and_share_on_their_
         await stream.send(*(order(key=str(n), n=n) for n in range(100)))
         await trio.sleep(5)
         async with app._shared.used() as broker:
-            assert len((await broker.look(one.spec)).members) == 2
-            assert len((await broker.look(two.spec)).members) == 1
+            assert len((await broker.members(one.spec)).members) == 2
+            assert len((await broker.members(two.spec)).members) == 1
     assert {name: sorted(numbers) for name, numbers in seen.items()} == {
         name: list(range(100)) for name in seen
     }

@@ -16,7 +16,7 @@ from runnel_trio._broker._memory._store import Store
 from runnel_trio._broker._values import Batch, Beat
 
 EXPIRY = 4.0
-VERBS = {"acquire", "commit", "release", "examine", "beat", "leave", "plan"}
+VERBS = {"acquire", "commit", "release", "log_states", "beat", "leave", "plan"}
 
 
 class CutOff:
@@ -98,7 +98,7 @@ def values(count: int) -> list[bytes]:
 
 @pytest.mark.parametrize("knows", [True, False], ids=["knew the other", "never heard of the other"])
 @pytest.mark.parametrize(
-    "delays", [{}, {"beat": 1.0}, {"commit": 1.0}, {"commit": 1.0, "examine": 1.0}], ids=str
+    "delays", [{}, {"beat": 1.0}, {"commit": 1.0}, {"commit": 1.0, "log_states": 1.0}], ids=str
 )
 async def test_who_comes_back_neither_handles_nor_takes_what_another_owns_now(
     delays: dict[str, float], knows: bool, cluster: Cluster, autojump_clock: MockClock
@@ -181,5 +181,5 @@ async def test_what_a_member_owned_before_it_was_removed_is_not_its_own_for_ever
             while {lease["handle"].owner for lease in leases} != {"A", ""}:
                 await trio.sleep(0.01)
         await trio.sleep(EXPIRY)
-        plan = (await other.look(spec)).plan
+        plan = (await other.members(spec)).plan
         assert [[lease["handle"].owner for lease in leases][n] for n in plan["B"]] == [""]

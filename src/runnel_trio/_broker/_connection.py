@@ -21,7 +21,7 @@ class Declarable(Protocol):
     """A stream, as a connection needs it."""
 
     @property
-    def code(self) -> StreamSpec:
+    def declared_spec(self) -> StreamSpec:
         """The stream that its app's code declares."""
         ...
 

@@ -195,7 +195,7 @@ class Declared(Connection):
         if self._stream.spec not in opened.declared:
             try:
                 # What another server said of it before counts for nothing here.
-                found = await broker.declare(self._stream.code, dry_run=not self._writes)
+                found = await broker.declare(self._stream.declared_spec, dry_run=not self._writes)
             except BaseException:
                 await self._shared.leave(opened)
                 raise

@@ -16,7 +16,7 @@ async def reads(broker: Catalog, name: str, layouts: Layouts) -> list[ProcessorS
     current = ProcessorSpec(stream=layouts.current, name=name)
     if layouts.draining is not None:
         former = ProcessorSpec(stream=layouts.draining, name=name)
-        if await broker.remaining(former):
+        if await broker.undrained(former):
             return [former, current]
     return [current]
 

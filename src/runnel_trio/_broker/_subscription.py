@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping
 
 from runnel_trio._broker._protocol import Catalog
 from runnel_trio._broker._values import Layouts, ProcessorSpec, StreamSpec
-from runnel_trio._telemetry import Tally, report
-from runnel_trio._words import numbered
+from runnel_trio._report._telemetry import Tally, report
+from runnel_trio._report._words import numbered
 
 __all__ = ["subscribe", "tell_of_loss"]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from runnel_trio._kinds import redacted
+from runnel_trio._report._redaction import redacted
 from runnel_trio._rules._commit import CommitOutcome
 from runnel_trio._rules._cursor import LogState
 from runnel_trio.constants import Overflow
@@ -157,7 +157,8 @@ class Acquired:
         state: of the log, and the processor's place in it.
         read_to: the highest id that an owner before is known to have read.
         clean: whether the owner before gave it up itself; False when it was lost with its owner.
-        attempts: the entry that was marked by `Ownership.attempt` last, and how often; (b"0-0", 0) for none.
+        attempts: the entry that was marked by `Ownership.mark_attempt` last, and how often; (b"0-0", 0) for
+            none.
     """
 
     lease: Lease

@@ -46,7 +46,7 @@ from runnel_trio._cli._status import status
 from runnel_trio._cli._stream import stream
 from runnel_trio._cli._streams import prepare
 from runnel_trio._cli._top import top
-from runnel_trio._kinds import redacted_text
+from runnel_trio._report._redaction import redacted_text
 
 __all__ = ["main"]
 

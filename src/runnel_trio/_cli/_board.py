@@ -14,7 +14,7 @@ from runnel_trio._operate._alike import Standstill, standstills
 from runnel_trio._operate._health import TYPED, Typed
 from runnel_trio._operate._overview import MemberView, Overview, PartitionView, ProcessorView, StreamView
 from runnel_trio._operate._rates import Rates
-from runnel_trio._words import ago, counted, ranges, shortened
+from runnel_trio._report._words import ago, counted, ranges, shortened
 from runnel_trio.constants import Overflow
 
 __all__ = ["board", "size_of"]

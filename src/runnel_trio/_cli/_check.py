@@ -13,9 +13,9 @@ from runnel_trio._broker._values import Layouts, StreamSpec
 from runnel_trio._cli._errors import Ended, Exit, Unwritable, ended, print_out
 from runnel_trio._cli._load import discover, load, redirect
 from runnel_trio._cli._worker_process import chosen
-from runnel_trio._kinds import redacted, redacted_text
 from runnel_trio._operate._health import troubles
-from runnel_trio._words import counted
+from runnel_trio._report._redaction import redacted, redacted_text
+from runnel_trio._report._words import counted
 
 __all__ = ["check"]
 
@@ -84,7 +84,7 @@ async def _server(app: App, findings: _Findings) -> None:
             findings.fine(f"server {redacted(app.settings.redis_url)}: {op.server}")
             there = {layouts.current.name: layouts for layouts in await op.streams()}
             for stream in app.streams.values():
-                _stream(stream.code, there.get(stream.name), findings)
+                _stream(stream.declared_spec, there.get(stream.name), findings)
             for trouble in troubles(await op.overview()):
                 if trouble.kind == "misfit":
                     findings.wrong(Exit.REFUSED, trouble.line)

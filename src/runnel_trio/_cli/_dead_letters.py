@@ -12,12 +12,12 @@ from runnel_trio._cli._command import Target, command
 from runnel_trio._cli._errors import Ended, Exit, blaming_arguments, print_out, tell
 from runnel_trio._cli._options import F
 from runnel_trio._cli._options import partitions as chosen_partitions
-from runnel_trio._kinds import legible
 from runnel_trio._operate._cursors import numbers_of
 from runnel_trio._operate._documents import of_letter
 from runnel_trio._operate._operator import Operator
 from runnel_trio._processor import Processor
-from runnel_trio._words import counted, described, numbered
+from runnel_trio._report._redaction import legible
+from runnel_trio._report._words import counted, described, numbered
 from runnel_trio.middleware import Dead, Letter
 
 __all__ = ["dead_letters"]

@@ -16,8 +16,8 @@ from runnel_trio._cli._errors import Ended, Exit, conclude, print_out
 from runnel_trio._cli._progress import ERASE
 from runnel_trio._cli._signals import handling_signals
 from runnel_trio._cli._streams import is_terminal
+from runnel_trio._report._words import counted
 from runnel_trio._scopes import helpers
-from runnel_trio._words import counted
 
 if TYPE_CHECKING:  # it makes an app, with settings that may be wrong: inside the command only
     from runnel_trio._demo._replay import Planes, Replay

@@ -22,10 +22,10 @@ import click
 
 from runnel_trio._cli._logging import told_to_machines
 from runnel_trio._cli._streams import is_terminal, silence
-from runnel_trio._kinds import legible, redacted_text
+from runnel_trio._report._redaction import legible, redacted_text
+from runnel_trio._report._traceback import formatted, users_frames
+from runnel_trio._report._words import summary
 from runnel_trio._scopes import quitting
-from runnel_trio._traceback import told, users_frames
-from runnel_trio._words import said
 from runnel_trio.exceptions import (
     BrokerRefused,
     BrokerUnavailable,
@@ -202,7 +202,7 @@ def conclude(command: Callable[[], int], *, show_all: bool) -> int:
         if show_all:
             blamed = blamed or end.__cause__ or error
         whole = show_all or isinstance(blamed, InternalError)
-        _report(end.text, told(blamed, whole=whole) if blamed else "")
+        _report(end.text, formatted(blamed, whole=whole) if blamed else "")
         return end.code
 
 
@@ -225,10 +225,10 @@ def ended(error: BaseException) -> Ended:
     if code is not None:
         return Ended(code, str(error))
     if isinstance(error, InternalError):
-        return Ended(Exit.SOFTWARE, f"{said(error)}. Please report this with the traceback.", blamed=error)
+        return Ended(Exit.SOFTWARE, f"{summary(error)}. Please report this with the traceback.", blamed=error)
     asked = error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 0
     failed = asked & 0xFF or Exit.FAILED  # as the system would cut it
-    return Ended(failed, f"stopped by {said(error)}", blamed=error)
+    return Ended(failed, f"stopped by {summary(error)}", blamed=error)
 
 
 def _report(text: str, trace: str) -> None:

@@ -14,10 +14,10 @@ from runnel_trio._cli._options import partitions as chosen_partitions
 from runnel_trio._cli._options import with_zone
 from runnel_trio._cli._partition_keys import key_of, number_of
 from runnel_trio._event import Event
-from runnel_trio._kinds import legible
 from runnel_trio._operate._cursors import numbers_of, start_of
 from runnel_trio._operate._documents import fields_of, of_event, time_of
 from runnel_trio._operate._operator import Operator
+from runnel_trio._report._redaction import legible
 from runnel_trio._stream import Stream
 from runnel_trio.exceptions import DeserializationError
 

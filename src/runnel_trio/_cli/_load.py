@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 from runnel_trio._app import App
 from runnel_trio._cli._errors import Ended, Exit, with_source_line
 from runnel_trio._discovery import importing
-from runnel_trio._kinds import redacted
+from runnel_trio._report._redaction import redacted
+from runnel_trio._report._words import summary
 from runnel_trio._stream import Stream
-from runnel_trio._words import said
 from runnel_trio.exceptions import Misconfigured
 
 __all__ = ["app_of", "discover", "load", "redirect", "server_of"]
@@ -98,7 +98,7 @@ def _broken(name: str, error: BaseException) -> Ended:
     """A module that raises; a setting or declaration that is wrong needs no traceback but the place."""
     if isinstance(error, Misconfigured):
         return Ended(Exit.CONFIG, with_source_line(error))
-    return Ended(Exit.USAGE, f"{name} cannot be imported: {said(error)}", blamed=error)
+    return Ended(Exit.USAGE, f"{name} cannot be imported: {summary(error)}", blamed=error)
 
 
 def _candidates(module: ModuleType, kind: type[Any]) -> str:

@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from runnel_trio._kinds import redacted_text
-from runnel_trio._telemetry import NAMES, LogContext, logger
-from runnel_trio._words import described, encodable
+from runnel_trio._report._redaction import redacted_text
+from runnel_trio._report._telemetry import NAMES, LogContext, logger
+from runnel_trio._report._words import described, encodable
 from runnel_trio.settings import Settings
 
 __all__ = ["Console", "JSONLines", "configure", "told_to_machines"]

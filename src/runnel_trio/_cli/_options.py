@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from runnel_trio._app import App
-from runnel_trio._kinds import redacted
+from runnel_trio._report._redaction import redacted
 from runnel_trio.settings import MOST_PARTITIONS
 
 __all__ = ["Command", "F", "common", "partitions", "typed_server", "with_zone"]

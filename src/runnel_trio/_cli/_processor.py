@@ -20,7 +20,7 @@ from runnel_trio._operate._alike import alike
 from runnel_trio._operate._cursors import PartitionReset, start_of
 from runnel_trio._operate._operator import Operator
 from runnel_trio._processor import Processor
-from runnel_trio._words import counted, numbered, ranges
+from runnel_trio._report._words import counted, numbered, ranges
 
 __all__ = ["processor"]
 

@@ -13,7 +13,7 @@ import trio
 from runnel_trio._cli._errors import tell
 from runnel_trio._cli._lines import Lines
 from runnel_trio._cli._streams import draw, is_terminal
-from runnel_trio._words import counted
+from runnel_trio._report._words import counted
 
 __all__ = ["Progress", "rate"]
 

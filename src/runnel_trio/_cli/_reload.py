@@ -10,7 +10,7 @@ from importlib.util import find_spec
 
 import trio
 
-from runnel_trio._telemetry import report
+from runnel_trio._report._telemetry import report
 from runnel_trio.exceptions import Misconfigured
 
 __all__ = ["changes", "check_extra"]

@@ -15,13 +15,13 @@ from runnel_trio._cli._command import Target, command
 from runnel_trio._cli._errors import tell
 from runnel_trio._cli._progress import ERASE
 from runnel_trio._cli._streams import draw, is_terminal
-from runnel_trio._kinds import redacted_text
 from runnel_trio._operate._alike import alike, reason
 from runnel_trio._operate._health import Typed
 from runnel_trio._operate._operator import Operator
 from runnel_trio._operate._repartition import Progress, Repartition, Waiting
+from runnel_trio._report._redaction import redacted_text
+from runnel_trio._report._words import counted, numbered
 from runnel_trio._stream import Stream
-from runnel_trio._words import counted, numbered
 
 __all__ = ["repartition"]
 

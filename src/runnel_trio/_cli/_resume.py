@@ -8,12 +8,12 @@ from typing import Any
 import attrs
 
 from runnel_trio._cli._errors import tell
-from runnel_trio._kinds import redacted_text
 from runnel_trio._operate._alike import alike, reason
 from runnel_trio._operate._operator import Operator
 from runnel_trio._operate._standing import Quarantined
 from runnel_trio._processor import Processor
-from runnel_trio._words import counted, numbered
+from runnel_trio._report._redaction import redacted_text
+from runnel_trio._report._words import counted, numbered
 
 __all__ = ["Resuming"]
 

@@ -20,7 +20,7 @@ from runnel_trio._operate._alike import standstills
 from runnel_trio._operate._health import LIMITS, Limits, Trouble, Weight, state, troubles
 from runnel_trio._operate._overview import MemberView, Overview, PartitionView, ProcessorView, StreamView
 from runnel_trio._operate._rates import Rates
-from runnel_trio._words import ago, shortened
+from runnel_trio._report._words import ago, shortened
 
 __all__ = ["STYLES", "History", "Line", "screen", "sparkline"]
 

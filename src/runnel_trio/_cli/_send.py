@@ -13,8 +13,8 @@ import trio
 from runnel_trio._app import App
 from runnel_trio._cli._command import Target, command
 from runnel_trio._cli._errors import Ended, Exit, tell
+from runnel_trio._report._words import counted
 from runnel_trio._stream import Stream
-from runnel_trio._words import counted
 from runnel_trio.exceptions import RecordInvalid
 
 __all__ = ["BadRecord", "allow_unknown", "parsed", "send", "warn_of_loss"]

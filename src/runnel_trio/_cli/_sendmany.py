@@ -26,9 +26,9 @@ from runnel_trio._cli._logging import configure
 from runnel_trio._cli._progress import Progress, rate
 from runnel_trio._cli._send import BadRecord, allow_unknown, parsed, warn_of_loss
 from runnel_trio._cli._signals import handling_signals
+from runnel_trio._report._words import counted, ranges, summary
 from runnel_trio._scopes import helpers
 from runnel_trio._stream import Stream
-from runnel_trio._words import counted, ranges, said
 from runnel_trio.exceptions import (
     BrokerRefused,
     BrokerUnavailable,
@@ -259,7 +259,7 @@ class _Sending:
 
 def _reason(error: Exception) -> str:
     """What is wrong with a line, in a line; what the user's own functions raise needs its type."""
-    text = str(error) if isinstance(error, BadRecord | RunnelError) else said(error)
+    text = str(error) if isinstance(error, BadRecord | RunnelError) else summary(error)
     return " ".join(text.split())
 
 

@@ -11,7 +11,8 @@ from runnel_trio._app import App
 from runnel_trio._cli._errors import Exit, conclude, print_out
 from runnel_trio._cli._load import load, redirect, server_of
 from runnel_trio._cli._options import Command, common
-from runnel_trio._kinds import redacted, shown
+from runnel_trio._report._redaction import redacted
+from runnel_trio._settings._kinds import shown
 from runnel_trio.settings import Settings, describe
 
 __all__ = ["settings"]

@@ -15,10 +15,10 @@ from runnel_trio._cli._board import board
 from runnel_trio._cli._command import Target, command
 from runnel_trio._cli._errors import Ended, Exit, print_out
 from runnel_trio._cli._options import F
-from runnel_trio._kinds import redacted
 from runnel_trio._operate._documents import of_overview
 from runnel_trio._operate._health import AGE, Limits, Trouble, Typed, Weight, state, troubles
 from runnel_trio._operate._overview import Overview
+from runnel_trio._report._redaction import redacted
 
 __all__ = ["BY_NAME", "max_age", "status", "told"]
 

@@ -19,8 +19,8 @@ from runnel_trio._cli._partition_keys import key_of, number_of
 from runnel_trio._cli._repartition import repartition
 from runnel_trio._operate._documents import key_name, of_stream
 from runnel_trio._operate._operator import Operator
+from runnel_trio._report._words import counted
 from runnel_trio._stream import Stream
-from runnel_trio._words import counted
 
 __all__ = ["stream"]
 

@@ -34,9 +34,9 @@ from runnel_trio._cli._reload import changes
 from runnel_trio._cli._signals import handling_signals, hangups
 from runnel_trio._embedded._guard import HOLDER
 from runnel_trio._embedded._server import embedded_server
+from runnel_trio._report._telemetry import logger, report
+from runnel_trio._report._words import counted
 from runnel_trio._scopes import helpers
-from runnel_trio._telemetry import logger, report
-from runnel_trio._words import counted
 from runnel_trio.exceptions import RunnelError
 
 __all__ = ["Supervisor"]

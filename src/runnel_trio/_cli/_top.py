@@ -27,7 +27,7 @@ from runnel_trio._cli._streams import is_terminal
 from runnel_trio._operate._health import LIMITS, Limits
 from runnel_trio._operate._operator import Operator
 from runnel_trio._operate._overview import Overview, ProcessorView
-from runnel_trio._words import counted, ranges
+from runnel_trio._report._words import counted, ranges
 from runnel_trio.exceptions import Misconfigured
 
 __all__ = ["top"]

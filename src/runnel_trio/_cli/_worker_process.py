@@ -16,8 +16,8 @@ from runnel_trio._cli._errors import Ended, Exit
 from runnel_trio._cli._leash import ABORT, GONE, HERE, READY, Leash
 from runnel_trio._cli._signals import handling_signals
 from runnel_trio._http._probes import BindAddress, serving
-from runnel_trio._kinds import redacted
-from runnel_trio._telemetry import logger, report
+from runnel_trio._report._redaction import redacted
+from runnel_trio._report._telemetry import logger, report
 from runnel_trio._worker._worker import Worker
 from runnel_trio.exceptions import Misconfigured
 

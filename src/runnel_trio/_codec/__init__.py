@@ -7,11 +7,11 @@ A record goes through three steps, and comes back through their inverses::
                            str, int, …
 
 `RecordCodec` (_record_codec) joins them for one stream. A primitive record skips all three
-(_primitive). The hooks of the converter, by type: `_numbers`, `_scalars`, `_enums`, `_containers`,
-`_unions`, `_structures`; `_mismatch` says how a fault finds its path. Where msgspec is installed, bytes
-mostly become records without the plain form in between: `_typed` says when, and why it means the same.
-`_sure` tells which records will be written for certain, so that a send need not write all of them first.
-`_bounds` keeps each step from making more of an entry than it may hold.
+(_primitive). The hooks of the converter are in `_hooks/`, by type; `_traits` there says how a fault finds its
+path. Where msgspec is installed, bytes mostly become records without the plain form in between:
+`_fast/_msgspec_read` says when, and why it means the same. `_fast/_precheck` tells which records will be
+written for certain, so that a send need not write all of them first. `_bounds` keeps each step from making
+more of an entry than it may hold.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from runnel_trio._codec._converter import make_converter as make_converter
 from runnel_trio._codec._hashing import SIMPLE_KEYS as SIMPLE_KEYS
 from runnel_trio._codec._hashing import blake3_hasher as blake3_hasher
 from runnel_trio._codec._hashing import canonical_key as canonical_key
-from runnel_trio._codec._mismatch import foreign as foreign
+from runnel_trio._codec._hooks._traits import foreign as foreign
 from runnel_trio._codec._record import Record as Record
 from runnel_trio._codec._record import check_record as check_record
 from runnel_trio._codec._record_codec import DecodeError as DecodeError

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from runnel_trio._codec._mismatch import Mismatch
+from runnel_trio._codec._hooks._traits import Mismatch
 from runnel_trio.interfaces import Compressor
 
 __all__ = ["bounded_compress", "bounded_decompress", "too_large"]

@@ -10,7 +10,7 @@ from typing import Any, NoReturn, TypeAlias
 
 from cattrs import Converter
 
-from runnel_trio._codec._containers import (
+from runnel_trio._codec._hooks._containers import (
     dict_reader,
     dict_writer,
     sequence_reader,
@@ -18,15 +18,15 @@ from runnel_trio._codec._containers import (
     tuple_reader,
     tuple_writer,
 )
-from runnel_trio._codec._enums import enum_reader, enum_writer, literal_hooks
-from runnel_trio._codec._fields_of import is_structure
-from runnel_trio._codec._lookup import reader, unsupported, writer
-from runnel_trio._codec._mismatch import Hook, trait, traits_of
-from runnel_trio._codec._numbers import NATIVE
+from runnel_trio._codec._hooks._enums import enum_reader, enum_writer, literal_hooks
+from runnel_trio._codec._hooks._fields import is_structure
+from runnel_trio._codec._hooks._lookup import reader, unsupported, writer
+from runnel_trio._codec._hooks._numbers import NATIVE
+from runnel_trio._codec._hooks._scalars import SCALARS
+from runnel_trio._codec._hooks._structures import structure_reader, structure_writer
+from runnel_trio._codec._hooks._traits import Hook, trait, traits_of
+from runnel_trio._codec._hooks._unions import is_union, read_any, union_reader, union_writer, write_any
 from runnel_trio._codec._record import alias_of
-from runnel_trio._codec._scalars import SCALARS
-from runnel_trio._codec._structures import structure_reader, structure_writer
-from runnel_trio._codec._unions import is_union, read_any, union_reader, union_writer, write_any
 
 __all__ = ["configure_converter", "make_converter"]
 

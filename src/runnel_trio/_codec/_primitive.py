@@ -11,11 +11,11 @@ from typing import Any
 import attrs
 
 from runnel_trio._codec._bounds import too_large
-from runnel_trio._codec._fields_of import fields_of
-from runnel_trio._codec._mismatch import Hook, Mismatch, Part, refuse, trait
-from runnel_trio._codec._numbers import exact_float, exact_int, write_bool, write_str
+from runnel_trio._codec._hooks._fields import fields_of
+from runnel_trio._codec._hooks._numbers import exact_float, exact_int, write_bool, write_str
+from runnel_trio._codec._hooks._structures import Structure
+from runnel_trio._codec._hooks._traits import Hook, Mismatch, Part, refuse, trait
 from runnel_trio._codec._record import unwrapped
-from runnel_trio._codec._structures import Structure
 from runnel_trio._names import TRACE_FIELD
 
 __all__ = ["primitive_hooks"]

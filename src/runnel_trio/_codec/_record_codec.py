@@ -12,17 +12,19 @@ import attrs
 from cattrs import Converter
 
 from runnel_trio._codec._bounds import bounded_compress, bounded_decompress, too_large
-from runnel_trio._codec._direct import direct_writer, written_at_once
-from runnel_trio._codec._fields_of import fields_of, unresolved
-from runnel_trio._codec._lookup import native_datetimes, reader, writer
-from runnel_trio._codec._mismatch import (
+from runnel_trio._codec._fast._msgspec_read import msgspec_reader, quick_decoder
+from runnel_trio._codec._fast._msgspec_write import msgspec_writer, written_at_once
+from runnel_trio._codec._fast._precheck import Precheck, PrecheckAll
+from runnel_trio._codec._hooks._fields import fields_of, unresolved
+from runnel_trio._codec._hooks._lookup import native_datetimes, reader, writer
+from runnel_trio._codec._hooks._traits import (
     Hook,
     Mismatch,
     Unsupported,
     hinted,
     locate,
+    precheck_of,
     refuse,
-    sure_of,
     traits_of,
 )
 from runnel_trio._codec._primitive import primitive_hooks
@@ -34,10 +36,8 @@ from runnel_trio._codec._serialization import (
     gives_loose,
     typed_parser,
 )
-from runnel_trio._codec._sure import AllSure, Sure
-from runnel_trio._codec._typed import quick_decoder, typed_reader
-from runnel_trio._kinds import legible
-from runnel_trio._words import said
+from runnel_trio._report._redaction import legible
+from runnel_trio._report._words import summary
 from runnel_trio.exceptions import Misconfigured, RecordInvalid
 from runnel_trio.interfaces import Serializer
 
@@ -215,7 +215,7 @@ def _serialized(codec: RecordCodec[R]) -> _Functions[R]:
     write = _writer(codec, native=native)
     read = reader(codec.converter.copy(forbid_extra_keys=codec.forbid_unknown), codec.record)
     msgspec = typed_parser(codec.serializer)
-    quick = typed_reader(read, msgspec) if msgspec else None
+    quick = msgspec_reader(read, msgspec) if msgspec else None
     compressor = getattr(codec.serializer, "compressor", None)
     if compressor is not None:
         dumps = _chained(dumps, _bytes_only(bounded_compress(compressor, codec.max_event_bytes)))
@@ -226,34 +226,34 @@ def _serialized(codec: RecordCodec[R]) -> _Functions[R]:
     if quick is not None:
         decode = quick_decoder(_DATA, quick, decode, codec.max_event_bytes)
     values = _writing(codec, write, dumps)
-    sure = None if compressor else sure_of(write)
-    return (_DATA,), *_written_later(codec, sure, msgspec, values), decode
+    precheck = None if compressor else precheck_of(write)
+    return (_DATA,), *_written_later(codec, precheck, msgspec, values), decode
 
 
 def _written_later(
-    codec: RecordCodec[R], sure: Sure | None, msgspec: ModuleType | None, values: _Values[R]
+    codec: RecordCodec[R], precheck: Precheck | None, msgspec: ModuleType | None, values: _Values[R]
 ) -> tuple[_Prepared[R], _Written, _Values[R]]:
     """`prepared`, `written` and `values`."""
     ours = type(codec.serializer) in (FastJSONSerializer, JSONSerializer)
-    if sure is None or sure.each is None or not ours:
+    if precheck is None or precheck.each is None or not ours:
         return _unprepared, values, values
-    if msgspec is None or sure.direct is None:
-        return partial(_looked_at, sure.each), values, values
-    direct, most = direct_writer(sure.direct, msgspec), codec.max_event_bytes
+    if msgspec is None or precheck.msgspec_write is None:
+        return partial(_looked_at, precheck.each), values, values
+    msgspec_write, most = msgspec_writer(precheck.msgspec_write, msgspec), codec.max_event_bytes
 
     def written(rows: Sequence[Any]) -> list[bytes]:
         try:
-            found = direct.written(rows)
+            found = msgspec_write.written(rows)
         except Exception as error:
             raise RecordInvalid(codec.record.__name__, "", _described(error)) from error
         if max(map(len, found), default=0) > most:
             _refuse_large(codec, map(len, found))
         return found
 
-    return direct.prepared, written, written_at_once(direct, written, values, most)
+    return msgspec_write.prepared, written, written_at_once(msgspec_write, written, values, most)
 
 
-def _looked_at(test: AllSure, records: Sequence[R]) -> Sequence[R] | None:
+def _looked_at(test: PrecheckAll, records: Sequence[R]) -> Sequence[R] | None:
     try:
         return records if test(records) else None
     except AttributeError:  # of a field that is not set
@@ -383,7 +383,7 @@ def _unserializable(serializer: str, plain: Any, dumps: Callable[[Any], bytes]) 
 
 
 def _described(error: Exception) -> str:
-    return error.reason if isinstance(error, Mismatch) else legible(said(error), _TOLD)
+    return error.reason if isinstance(error, Mismatch) else legible(summary(error), _TOLD)
 
 
 def _foreign(error: Exception) -> Exception | None:

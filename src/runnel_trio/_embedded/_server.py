@@ -36,8 +36,8 @@ import attrs
 import trio
 
 from runnel_trio._embedded import _guard
+from runnel_trio._report._telemetry import report
 from runnel_trio._scopes import shielded
-from runnel_trio._telemetry import report
 from runnel_trio.exceptions import BrokerUnavailable, Misconfigured
 
 __all__ = ["EmbeddedServer", "embedded_server", "start"]

@@ -13,8 +13,8 @@ import trio
 
 from runnel_trio._app import App
 from runnel_trio._http._server import Answer, Pages, check_extra, listen
+from runnel_trio._report._telemetry import report
 from runnel_trio._scopes import helpers
-from runnel_trio._telemetry import report
 from runnel_trio._worker._worker import Worker
 from runnel_trio.exceptions import Misconfigured
 from runnel_trio.metrics import PrometheusMetrics

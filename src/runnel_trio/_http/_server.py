@@ -17,8 +17,8 @@ from typing import Any
 import attrs
 import trio
 
-from runnel_trio._telemetry import report
-from runnel_trio._words import described
+from runnel_trio._report._telemetry import report
+from runnel_trio._report._words import described
 from runnel_trio.exceptions import Misconfigured
 
 __all__ = ["Answer", "Pages", "check_extra", "listen"]

@@ -10,7 +10,7 @@ import attrs
 
 from runnel_trio._broker._values import Quarantine
 from runnel_trio._operate._overview import PartitionView, ProcessorView
-from runnel_trio._words import ago, ranges
+from runnel_trio._report._words import ago, ranges
 
 __all__ = ["Standstill", "alike", "reason", "standstills"]
 

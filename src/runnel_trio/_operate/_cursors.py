@@ -121,7 +121,7 @@ async def reset(
     if partitions is None:  # those that it is going to read as well
         numbers |= {stage: numbers_of(stage.stream, None) for stage in to_read[1:]}
     if not force and not dry_run:
-        _refuse_if_alive(processor, await broker.look(to_read[0]))
+        _refuse_if_alive(processor, await broker.members(to_read[0]))
     done = [
         PartitionReset(
             partition=x.partition,
@@ -144,7 +144,7 @@ async def forget(broker: Broker, processor: ProcessorSpec) -> int:
     await broker.declare(processor.stream, dry_run=True)
     to_read = await stages(broker, processor)
     for stage in to_read:
-        _refuse_if_alive(processor, await broker.look(stage))
+        _refuse_if_alive(processor, await broker.members(stage))
     return sum([await broker.forget(stage) for stage in to_read])
 
 

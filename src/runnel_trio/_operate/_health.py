@@ -40,8 +40,8 @@ import attrs
 
 from runnel_trio._broker._seen import Ending
 from runnel_trio._operate._overview import Overview, PartitionView, ProcessorView, StreamView
+from runnel_trio._report._words import ago, counted, numbered, ranges
 from runnel_trio._rules._cursor import parse_id
-from runnel_trio._words import ago, counted, numbered, ranges
 from runnel_trio.constants import Overflow
 
 __all__ = ["AGE", "LIMITS", "TYPED", "Limits", "Trouble", "Typed", "Weight", "state", "troubles"]

@@ -224,7 +224,7 @@ class DeadLetters:
         Raises:
             Misconfigured: a cluster may keep letters on another node than these events.
         """
-        self.sink.adopt((await broker.declare(self.sink.code)).current)
+        self.sink.adopt((await broker.declare(self.sink.declared_spec)).current)
         refuse_far(broker, self.sources[source.name], [self.sink])
 
     async def bury(self, broker: Broker, stage: ProcessorSpec, why: Quarantine) -> CommitOutcome:

@@ -411,7 +411,7 @@ class Operator:
             4
         """
         found = self._stream(stream)
-        return Repartition(self._broker, found.code, partial(self._refuse_far, found))
+        return Repartition(self._broker, found.declared_spec, partial(self._refuse_far, found))
 
     # What names mean
 
@@ -446,7 +446,7 @@ class Operator:
                     f"the server has no cursor of {name} of app {self.app!r} (STREAM/PROCESSOR): "
                     f"{there}{code}"
                 )
-        found = await self._broker.declare(declared.stream.code, dry_run=not writes)
+        found = await self._broker.declare(declared.stream.declared_spec, dry_run=not writes)
         declared.stream.adopt(found.current)
         return declared.spec
 
@@ -476,7 +476,7 @@ class Operator:
             streams = [processor.stream, *processor.sinks]
             if stream in streams:
                 for one in streams:
-                    layouts = await self._broker.layouts(one.code)
+                    layouts = await self._broker.layouts(one.declared_spec)
                     if layouts is not None:
                         one.adopt(layouts.current)
                 refuse_far(self._broker, processor.stream, processor.sinks, {stream.name: count})

@@ -17,9 +17,9 @@ from runnel_trio._broker._protocol import Broker, Catalog
 from runnel_trio._broker._seen import ENDINGS_KEPT, Ending, Misfit, Muster, Standing, Surveyed
 from runnel_trio._broker._stages import reads
 from runnel_trio._broker._values import AppSpec, Layouts, Member, ProcessorSpec, Quarantine, StreamSpec
-from runnel_trio._kinds import legible
+from runnel_trio._report._redaction import legible
+from runnel_trio._report._words import ago, counted
 from runnel_trio._rules._cursor import ORIGIN, parse_id
-from runnel_trio._words import ago, counted
 from runnel_trio.constants import Overflow
 
 __all__ = [

@@ -48,7 +48,7 @@ async def positions(
 
 async def _positions_in(broker: Broker, processor: ProcessorSpec, numbers: Sequence[int]) -> list[Position]:
     stream = processor.stream
-    states = await broker.examine(processor, numbers)
+    states = await broker.log_states(processor, numbers)
     standing = await broker.quarantined(processor, numbers)
     return [
         Position(

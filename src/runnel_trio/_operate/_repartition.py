@@ -121,7 +121,7 @@ class Repartition:
             for processor, _ in await self._processors(
                 found.draining, await self.broker.survey(found.draining)
             ):
-                await self.broker.news(processor)
+                await self.broker.announce_layout(processor)
         return found
 
     async def look(self) -> Progress:
@@ -132,7 +132,7 @@ class Repartition:
         waiting, through, members = [], [], 0
         for processor, view in await self._processors(former, surveyed):
             living = self._living(processor.name, view)
-            if numbers := await self.broker.remaining(processor):
+            if numbers := await self.broker.undrained(processor):
                 standing = await self.broker.quarantined(processor, numbers)
                 waiting.append(_waiting(processor.name, numbers, surveyed, standing, living))
             else:
@@ -173,7 +173,7 @@ class Repartition:
         """All that have a cursor in some partition, and their members there."""
         names = sorted({name for partition in surveyed for name in partition.processors})
         processors = [ProcessorSpec(stream=former, name=name) for name in names]
-        return [(x, await self.broker.look(x)) for x in processors]
+        return [(x, await self.broker.members(x)) for x in processors]
 
     def _living(self, name: str, view: Membership) -> int:
         """How many members are not known to be dead: where nobody lives, nobody removes the dead."""

@@ -42,7 +42,7 @@ class CommitOutcome(enum.Enum):
     REWOUND = "rewound"
     #: An output has no room; nothing was done. It may be tried again.
     FULL = "full"
-    #: An output's stream has got other partitions; nothing was done. Ask `Catalog.relearn` and send it there.
+    #: An output's stream has got other partitions; nothing was done. `Catalog.reconcile_layout` says which.
     SEALED = "sealed"
 
 

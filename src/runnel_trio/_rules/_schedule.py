@@ -21,7 +21,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 
 import attrs
 
-from runnel_trio._words import described
+from runnel_trio._report._words import described
 from runnel_trio.exceptions import Misconfigured
 
 __all__ = ["Crontab", "checked_interval", "next_tick"]

@@ -4,8 +4,8 @@
     ├─ Heartbeat         _heartbeat.py           keeps the seats, from a thread
     ├─ Backgrounds       _background.py          tasks, timers, crontabs
     │  └─ Leadership     _leadership.py          in whose terms some of them run
-    └─ Succession         _succession.py          one per processor: a member for each layout, one at a time
-       └─ Rebalancer      _member/_rebalancer.py  that member: its seat in the party, plan, handover
+    └─ LayoutRunner       _layout_runner.py       one per processor: a member for each layout, one at a time
+       └─ Rebalancer      _member/_rebalancer.py  that member: its session in the party, plan, handover
           ├─ Fetcher      _member/_fetcher.py     the only reader of its partitions
           ├─ Committer    _member/_committer.py   coalesces what partitions have processed
           └─ PartitionExecutor  _member/_partition/_executor.py  one per owned partition, in its own scope

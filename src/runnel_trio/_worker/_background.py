@@ -20,12 +20,12 @@ import attrs
 import trio
 
 from runnel_trio._broker._protocol import Broker
-from runnel_trio._names import name_of, place_of
+from runnel_trio._names import name_of, source_line
+from runnel_trio._report._telemetry import Running, handling, report
+from runnel_trio._report._traceback import formatted, is_from_terminal
+from runnel_trio._report._words import described
 from runnel_trio._rules._schedule import Crontab, next_tick
 from runnel_trio._scopes import holds_cancellation, unwrapped
-from runnel_trio._telemetry import Running, handling, report
-from runnel_trio._traceback import is_from_terminal, told
-from runnel_trio._words import described
 from runnel_trio._worker._heartbeat import Heartbeat
 from runnel_trio._worker._leadership import Leadership
 from runnel_trio.constants import ExceptionPolicy
@@ -86,7 +86,7 @@ class Background:
 
     def __attrs_post_init__(self) -> None:
         if not inspect.iscoroutinefunction(self.function):
-            name, place = name_of(self.function), place_of(self.function)
+            name, place = name_of(self.function), source_line(self.function)
             raise Misconfigured(f"{name} must be an async function: `async def …` ({place})")
         wanted = [
             name
@@ -237,7 +237,11 @@ class _Runner:
         elif self.work.exception_policy is ExceptionPolicy.HALT:
             self.halt(error)
         else:
-            facts = {"function": self.work.name, "error": described(error), "traceback": f"\n{told(error)}"}
+            facts = {
+                "function": self.work.name,
+                "error": described(error),
+                "traceback": f"\n{formatted(error)}",
+            }
             report(logging.ERROR, "background-failed", **facts)
 
 
@@ -252,7 +256,7 @@ class Backgrounds:
         settings: the app's.
         member: this worker's id.
         about: what others are told of it.
-        heartbeat: keeps its seat.
+        heartbeat: keeps its session.
         halt: told of what ends the worker.
     """
 

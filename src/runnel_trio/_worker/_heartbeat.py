@@ -24,8 +24,8 @@ import attrs
 import trio
 
 from runnel_trio._broker._protocol import Parties, Pulse
-from runnel_trio._telemetry import report
-from runnel_trio._worker._member._seat import Seat, keep
+from runnel_trio._report._telemetry import report
+from runnel_trio._worker._member._session import MemberSession, keep
 from runnel_trio.exceptions import BrokerUnavailable, RunnelError
 
 __all__ = ["Heartbeat"]
@@ -94,7 +94,7 @@ class Heartbeat:
     stall_limit: float
     halt: Callable[[BaseException], None]
     on_stalled: Callable[[float], None] | None = None
-    _due: dict[Seat, float] = attrs.field(factory=dict, init=False)
+    _due: dict[MemberSession, float] = attrs.field(factory=dict, init=False)
     _end: threading.Event = attrs.field(factory=threading.Event, init=False)
     _life: _Life = attrs.field(init=False)
     _nursery: trio.Nursery | None = attrs.field(default=None, init=False)
@@ -102,15 +102,15 @@ class Heartbeat:
     def __attrs_post_init__(self) -> None:
         self._life = _Life(self.on_stalled)
 
-    def keep(self, seat: Seat) -> None:
-        """Beat for this seat too, from now until `drop`."""
-        self._due[seat] = time.monotonic() + seat.interval
+    def keep(self, session: MemberSession) -> None:
+        """Beat for this session too, from now until `drop`."""
+        self._due[session] = time.monotonic() + session.interval
         if self._nursery is not None:
-            self._nursery.start_soon(self._guarded, seat)
+            self._nursery.start_soon(self._guarded, session)
 
-    def drop(self, seat: Seat) -> None:
+    def drop(self, session: MemberSession) -> None:
         """No more for this one."""
-        self._due.pop(seat, None)
+        self._due.pop(session, None)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Until cancelled."""
@@ -131,9 +131,9 @@ class Heartbeat:
                 if pulse is not None:
                     pulse.interrupt()
 
-    async def _guarded(self, seat: Seat) -> None:
+    async def _guarded(self, session: MemberSession) -> None:
         try:
-            await keep(seat)
+            await keep(session)
         except RunnelError as error:
             self.halt(error)
 
@@ -158,23 +158,23 @@ class Heartbeat:
 
     def _beat(self, pulse: Pulse, token: trio.lowlevel.TrioToken) -> None:
         now = time.monotonic()
-        seats = [seat for seat, due in list(self._due.items()) if due <= now]
-        if not seats:
+        sessions = [session for session, due in list(self._due.items()) if due <= now]
+        if not sessions:
             return
         started = self.broker.clock()
         try:
-            views = pulse.send([seat.next_beat() for seat in seats])
+            views = pulse.send([session.next_beat() for session in sessions])
         except BrokerUnavailable:  # told by those who wait for it in Trio: they are to look for themselves
-            self._put_off(seats, time.monotonic() + _AGAIN)
-            for seat in seats:
-                token.run_sync_soon(seat.on_beat)
+            self._put_off(sessions, time.monotonic() + _AGAIN)
+            for session in sessions:
+                token.run_sync_soon(session.on_beat)
             return
-        for seat, view in zip(seats, views, strict=True):
-            self._put_off([seat], now + seat.interval)
-            seat.answered(started, view)
-            token.run_sync_soon(seat.heard, started, view)
+        for session, view in zip(sessions, views, strict=True):
+            self._put_off([session], now + session.interval)
+            session.answered(started, view)
+            token.run_sync_soon(session.heard, started, view)
 
-    def _put_off(self, seats: list[Seat], until: float) -> None:
-        for seat in seats:
-            if seat in self._due:
-                self._due[seat] = until
+    def _put_off(self, sessions: list[MemberSession], until: float) -> None:
+        for session in sessions:
+            if session in self._due:
+                self._due[session] = until

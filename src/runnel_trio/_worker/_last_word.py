@@ -14,11 +14,11 @@ from typing import Any
 
 from runnel_trio._broker._protocol import Parties
 from runnel_trio._broker._seen import Ending
-from runnel_trio._kinds import legible, redacted_text
 from runnel_trio._processor import Processor
+from runnel_trio._report._redaction import legible, redacted_text
+from runnel_trio._report._telemetry import Handling, handling
+from runnel_trio._report._traceback import said_elsewhere
 from runnel_trio._scopes import LAST_WORDS, shielded
-from runnel_trio._telemetry import Handling, handling
-from runnel_trio._traceback import said_elsewhere
 
 __all__ = ["ending_by", "leave_word"]
 

@@ -6,10 +6,10 @@ server's, everybody sees the same one, and the next leader is known before it is
 
     FOLLOWER ──all before it are gone──▶ LEADER ──stop()──▶ ends its tasks, then leaves: the next one leads
                                            │
-                                           └─ not heard by the server for 0.9 of its seat, or removed: its
+                                           └─ not heard by the server for 0.9 of its session, or removed: its
                                               tasks are cancelled at once, and it is a FOLLOWER again
 
-A leader's tasks are cancelled before its seat can be another's, because it gives up by its own clock
+A leader's tasks are cancelled before its session is over, because it gives up by its own clock
 before the server's lets others remove it. A process that was frozen meanwhile finds out when it wakes, and
 what was due in between is ready to run in the same moment: so before each run it is asked whether the term
 still lasts (`lasts`), for a run that has no await could not be cancelled any more. What cancelling cannot
@@ -27,15 +27,15 @@ import trio
 
 from runnel_trio._broker._protocol import Parties
 from runnel_trio._broker._values import AppSpec
+from runnel_trio._report._telemetry import report
 from runnel_trio._scopes import LAST_WORDS, helpers, shielded
-from runnel_trio._telemetry import report
 from runnel_trio._worker._heartbeat import Heartbeat
-from runnel_trio._worker._member._seat import Seat
+from runnel_trio._worker._member._session import MemberSession
 
 __all__ = ["Leadership"]
 
-#: How much of `expiry` a seat lasts unheard of; it goes with the next heartbeat of others, a quarter later.
-_SEAT = 0.8
+#: How much of `expiry` a session lasts unheard of; the next heartbeat of others ends it, a quarter later.
+_LASTS = 0.8
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -49,7 +49,7 @@ class Leadership:
         about: what others are told of it.
         expiry: seconds after which a leader that is not heard of is followed by the next one.
         poll_interval: seconds between two looks at who leads, when no news come.
-        heartbeat: keeps its seat.
+        heartbeat: keeps its session.
         halt: told of what ends the worker.
     """
 
@@ -61,18 +61,18 @@ class Leadership:
     poll_interval: float
     heartbeat: Heartbeat
     halt: Callable[[BaseException], None]
-    _seat: Seat = attrs.field(init=False)
+    _session: MemberSession = attrs.field(init=False)
     _ended: bool = attrs.field(default=False, init=False)
     _joining: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
     _term: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
     _changed: trio.Event = attrs.field(factory=trio.Event, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._seat = Seat(
+        self._session = MemberSession(
             broker=self.broker,
             party=AppSpec(self.app),
             member=self.member,
-            expiry=self.expiry * _SEAT,
+            expiry=self.expiry * _LASTS,
             about=self.about,
             on_removed=self._removed,
             on_beat=self._look_again,
@@ -81,8 +81,8 @@ class Leadership:
     @property
     def leads(self) -> bool:
         """Whether this worker may do now what only the leader does."""
-        view = self._seat.view
-        return bool(view.members) and view.members[0].id == self.member and not self._seat.lapsed
+        view = self._session.view
+        return bool(view.members) and view.members[0].id == self.member and not self._session.lapsed
 
     def lasts(self) -> bool:
         """Whether the term is not over, by this machine's clock: to be asked before a run is begun.
@@ -108,17 +108,17 @@ class Leadership:
         """Run ``term`` whenever this worker leads, until `end`. Started when it is known who leads."""
         try:
             with self._joining:
-                await self._guarded(self._seat.beat)
-            self.heartbeat.keep(self._seat)
+                await self._guarded(self._session.beat)
+            self.heartbeat.keep(self._session)
             async with helpers() as nursery:
                 nursery.start_soon(self._guarded, self._listen)
                 task_status.started()
                 while not self._ended:
                     await (self._lead(term) if self.leads else self._change())
         finally:
-            self.heartbeat.drop(self._seat)
+            self.heartbeat.drop(self._session)
             with shielded(LAST_WORDS):
-                await self._guarded(self._seat.leave)
+                await self._guarded(self._session.leave)
 
     async def _lead(self, term: Callable[[], Awaitable[None]]) -> None:
         report(logging.INFO, "leads", app=self.app, member=self.member)
@@ -146,8 +146,8 @@ class Leadership:
 
     async def _doubt(self) -> None:
         """End the term when the server has not heard of this worker for too long."""
-        while not self._seat.lapsed:
-            await trio.sleep(max(0.0, self._seat.trust.until - self.broker.clock()))
+        while not self._session.lapsed:
+            await trio.sleep(max(0.0, self._session.validity.until - self.broker.clock()))
         self._term.cancel()
 
     def _removed(self) -> None:
@@ -155,19 +155,21 @@ class Leadership:
         self._term.cancel()
 
     def _look_again(self) -> None:
-        if self._seat.lapsed:  # Trio's clock, by which `_doubt` sleeps, stands still while the machine does
+        if (
+            self._session.lapsed
+        ):  # Trio's clock, by which `_doubt` sleeps, stands still while the machine sleeps
             self._term.cancel()
         self._changed.set()
 
     async def _listen(self) -> None:
         """Hear of those who come and go; look by itself now and then."""
         reader = self.broker.control(AppSpec(self.app), self.poll_interval)
-        place = self._seat.view.news
+        place = self._session.view.news
         try:
             while True:
                 found = (await reader.read({0: place}, 100)).get(0, ())
                 if found:
                     place = found[-1][0]
-                await self._seat.beat()
+                await self._session.beat()
         finally:
             await reader.aclose()

@@ -29,18 +29,18 @@ from runnel_trio._broker._seen import Ending
 from runnel_trio._broker._subscription import subscribe
 from runnel_trio._broker._values import ProcessorSpec
 from runnel_trio._processor import Processor
+from runnel_trio._report._telemetry import Tally, report
+from runnel_trio._report._traceback import note
+from runnel_trio._report._words import described
 from runnel_trio._scopes import helpers, holds_cancellation, quitting
 from runnel_trio._stream import Stream, refuse_far
-from runnel_trio._telemetry import Tally, report
-from runnel_trio._traceback import note
-from runnel_trio._words import described
 from runnel_trio._worker._background import Background, Backgrounds
 from runnel_trio._worker._heartbeat import Heartbeat
 from runnel_trio._worker._last_word import ending_by, leave_word
+from runnel_trio._worker._layout_runner import LayoutRunner
 from runnel_trio._worker._member._meter import Meter
-from runnel_trio._worker._member._partition._caution import Turn
+from runnel_trio._worker._member._partition._poison import LastTryLock
 from runnel_trio._worker._member._rebalancer import Rebalancer
-from runnel_trio._worker._succession import Succession
 from runnel_trio.metrics import Metrics
 from runnel_trio.settings import Settings
 
@@ -92,7 +92,7 @@ class Worker:
     counts: Tally = attrs.field(factory=Tally, init=False, repr=False)
     ended: trio.Event = attrs.field(factory=trio.Event, init=False, repr=False)
     _heartbeat: Heartbeat = attrs.field(init=False)
-    _members: list[Succession | Backgrounds] = attrs.field(factory=list, init=False)
+    _members: list[LayoutRunner | Backgrounds] = attrs.field(factory=list, init=False)
     _halted: BaseException | None = attrs.field(default=None, init=False)
     _ending: Ending | None = attrs.field(default=None, init=False)
     _failures: set[str] = attrs.field(factory=set, init=False)
@@ -106,7 +106,7 @@ class Worker:
             halt=self.halt,
             on_stalled=None if self.metrics is None else self.metrics.stalled,
         )
-        turn = Turn()
+        last_try = LastTryLock()
         about = json.dumps(
             {
                 "host": socket.gethostname(),
@@ -116,9 +116,9 @@ class Worker:
             }
         )
         for processor in self.processors:
-            make = partial(self._make, processor, about, turn, self._meter(processor))
+            make = partial(self._make, processor, about, last_try, self._meter(processor))
             self._members.append(
-                Succession(
+                LayoutRunner(
                     broker=self.broker,
                     processor=processor,
                     names=self._names(processor.stream),
@@ -145,7 +145,7 @@ class Worker:
         self,
         processor: Processor[Any],
         about: str,
-        turn: Turn,
+        last_try: LastTryLock,
         meter: Meter | None,
         spec: ProcessorSpec,
         on_moved: Callable[[], None],
@@ -158,7 +158,7 @@ class Worker:
             about=about,
             heartbeat=self._heartbeat,
             halt=self.halt,
-            turn=turn,
+            last_try=last_try,
             counts=self.counts,
             on_moved=on_moved,
             meter=meter,
@@ -182,12 +182,12 @@ class Worker:
     @property
     def alive(self) -> bool:
         """Whether the server has heard of it within the last lease; for a probe of liveness."""
-        return all(x.alive for x in self._members if isinstance(x, Succession))
+        return all(x.alive for x in self._members if isinstance(x, LayoutRunner))
 
     @property
     def ready(self) -> bool:
         """Whether every processor owns its share of the partitions, or stands by; not while it stops."""
-        settled = all(x.settled for x in self._members if isinstance(x, Succession))
+        settled = all(x.settled for x in self._members if isinstance(x, LayoutRunner))
         return self._ready.is_set() and settled and not self._stopping.is_set()
 
     def stop(self) -> None:
@@ -259,7 +259,7 @@ class Worker:
         """What its processors read and write, and who else reads that."""
         used = [stream for x in self.processors for stream in (x.stream, *x.sinks)]
         for stream in {stream.name: stream for stream in used}.values():
-            layouts = await subscribe(self.broker, stream.code, self._names(stream), self.counts)
+            layouts = await subscribe(self.broker, stream.declared_spec, self._names(stream), self.counts)
             stream.adopt(layouts.current)
         for processor in self.processors:  # by the counts that the server has
             refuse_far(self.broker, processor.stream, processor.sinks)

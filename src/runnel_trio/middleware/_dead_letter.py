@@ -20,11 +20,11 @@ import attrs
 from runnel_trio._broker._values import Batch, Output
 from runnel_trio._event import Event
 from runnel_trio._operate._letters import Dead, DeadLetters, Letter
+from runnel_trio._report._telemetry import report
+from runnel_trio._report._traceback import formatted, note, said_elsewhere
+from runnel_trio._report._words import numbered
 from runnel_trio._rules._failure import SetAside
 from runnel_trio._stream import Stream
-from runnel_trio._telemetry import report
-from runnel_trio._traceback import note, said_elsewhere, told
-from runnel_trio._words import numbered
 from runnel_trio.constants import Overflow
 from runnel_trio.exceptions import Misconfigured, RecordInvalid, StreamFull
 from runnel_trio.interfaces import Failure, Middleware
@@ -97,7 +97,7 @@ class DeadLetterMiddleware(Middleware):
         """The letters of a failure; None where they cannot be stored, which is told."""
         error, now = failure.error, datetime.now(UTC)
         try:
-            return self._outputs(failure.stream, failure.events, said_elsewhere(error), told(error), now)
+            return self._outputs(failure.stream, failure.events, said_elsewhere(error), formatted(error), now)
         except (RecordInvalid, StreamFull) as fault:
             place = numbered(failure.stream, [failure.partition.number])
             report(logging.ERROR, "not-set-aside", place=place, sink=self.sink.name, reason=fault)

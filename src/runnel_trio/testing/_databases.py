@@ -10,9 +10,9 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from runnel_trio._broker._redis._transport._connection import Connection
 from runnel_trio._broker._redis._transport._endpoint import Endpoint
 from runnel_trio._broker._redis._transport._scripts import Plain
-from runnel_trio._kinds import redacted
-from runnel_trio._urls import database
-from runnel_trio._words import counted
+from runnel_trio._report._redaction import redacted
+from runnel_trio._report._words import counted
+from runnel_trio._settings._urls import database
 from runnel_trio.exceptions import Misconfigured
 
 __all__ = ["emptied", "with_database"]

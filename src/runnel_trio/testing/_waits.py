@@ -14,8 +14,8 @@ from runnel_trio._app import App
 from runnel_trio._names import name_of
 from runnel_trio._operate._positions import Position, positions
 from runnel_trio._processor import Processor
+from runnel_trio._report._words import counted
 from runnel_trio._rules._schedule import Crontab
-from runnel_trio._words import counted
 from runnel_trio.exceptions import Misconfigured
 
 __all__ = ["NotDrained", "advance_to", "drained"]

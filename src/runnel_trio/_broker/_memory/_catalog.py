@@ -52,7 +52,7 @@ class MemoryCatalog(MemoryVerbs, Catalog):
         return layouts_of(meta, stream) if meta.whole else None
 
     @override
-    async def relearn(self, stream: StreamSpec) -> Layouts:
+    async def reconcile_layout(self, stream: StreamSpec) -> Layouts:
         layouts = await self.declare(stream)
         await self._switch(layouts.current, new_numbers(layouts))
         return layouts
@@ -88,13 +88,13 @@ class MemoryCatalog(MemoryVerbs, Catalog):
         return after
 
     @override
-    async def remaining(self, processor: ProcessorSpec) -> Sequence[int]:
+    async def undrained(self, processor: ProcessorSpec) -> Sequence[int]:
         await trio.lowlevel.checkpoint()
         numbers = range(processor.stream.partition_count)
         return [x for x in numbers if _holds_up(self._log(processor, x), processor.name)]
 
     @override
-    async def news(self, processor: ProcessorSpec) -> None:
+    async def announce_layout(self, processor: ProcessorSpec) -> None:
         await trio.lowlevel.checkpoint()
         self.store.tell(processor, "layout", "")
 

@@ -53,7 +53,7 @@ class MemoryOwnership(MemoryVerbs, Ownership):
         return Acquired(granted, log.state(processor.name), lease.read_to, lease.clean, lease.attempts)
 
     @override
-    async def attempt(self, processor: ProcessorSpec, lease: Lease, xid: bytes, count: int) -> bool:
+    async def mark_attempt(self, processor: ProcessorSpec, lease: Lease, xid: bytes, count: int) -> bool:
         await trio.lowlevel.checkpoint()
         held = self._log(processor, lease.partition).lease(processor)
         if held.is_held(lease):
@@ -61,7 +61,9 @@ class MemoryOwnership(MemoryVerbs, Ownership):
         return held.is_held(lease)
 
     @override
-    async def examine(self, processor: ProcessorSpec, partitions: Sequence[int]) -> Sequence[LogState | None]:
+    async def log_states(
+        self, processor: ProcessorSpec, partitions: Sequence[int]
+    ) -> Sequence[LogState | None]:
         await trio.lowlevel.checkpoint()
         logs = [self._log(processor, number) for number in partitions]
         return [log.state(processor.name) if processor.name in log.groups else None for log in logs]

@@ -41,7 +41,7 @@ class MemoryParties(MemoryVerbs, Parties):
         return None
 
     @override
-    async def look(self, party: Party) -> Membership:
+    async def members(self, party: Party) -> Membership:
         await trio.lowlevel.checkpoint()
         return self.store.view(party)
 

@@ -44,7 +44,7 @@ class Catalog(Protocol):
         """In which partitions a stream is; None when nobody has declared it. Changes nothing."""
         ...
 
-    async def relearn(self, stream: StreamSpec) -> Layouts:
+    async def reconcile_layout(self, stream: StreamSpec) -> Layouts:
         """Declare a stream that a partition has refused, and make all its partitions agree on the layout."""
         ...
 
@@ -58,11 +58,11 @@ class Catalog(Protocol):
         """
         ...
 
-    async def remaining(self, processor: ProcessorSpec) -> Sequence[int]:
+    async def undrained(self, processor: ProcessorSpec) -> Sequence[int]:
         """The partitions that keep the processor from leaving the layout, see `_rules/_drained`."""
         ...
 
-    async def news(self, processor: ProcessorSpec) -> None:
+    async def announce_layout(self, processor: ProcessorSpec) -> None:
         """Tell the processor's members that the stream has other partitions now."""
         ...
 

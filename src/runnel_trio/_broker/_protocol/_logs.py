@@ -33,7 +33,7 @@ class Logs(Protocol):
 
         Returns:
             How many of each partition's entries were stored, from the front; fewer where it is full. `SEALED`
-                where it takes entries for another layout: see `Catalog.relearn`.
+                where it takes entries for another layout: see `Catalog.reconcile_layout`.
 
         Raises:
             BrokerUnavailable: no answer for a while; whether entries were stored is not known.

@@ -28,14 +28,16 @@ class Ownership(Protocol):
         """Take leases; with a `Held` that was seen before, by force from exactly that owner and epoch."""
         ...
 
-    async def attempt(self, processor: ProcessorSpec, lease: Lease, xid: bytes, count: int) -> bool:
+    async def mark_attempt(self, processor: ProcessorSpec, lease: Lease, xid: bytes, count: int) -> bool:
         """Mark that an entry is about to be handled for the ``count``-th time; False: the lease is another's.
 
         The mark tells the next owner, if this one's process ends over it. It goes with a clean release.
         """
         ...
 
-    async def examine(self, processor: ProcessorSpec, partitions: Sequence[int]) -> Sequence[LogState | None]:
+    async def log_states(
+        self, processor: ProcessorSpec, partitions: Sequence[int]
+    ) -> Sequence[LogState | None]:
         """What the server says about partitions; None where the processor has no cursor."""
         ...
 

@@ -52,7 +52,7 @@ class Parties(Protocol):
         """A way to send heartbeats from a thread; None where there is nothing but Trio's own time."""
         ...
 
-    async def look(self, party: Party) -> Membership:
+    async def members(self, party: Party) -> Membership:
         """What `beat` answers, for somebody who is no member; changes nothing."""
         ...
 
@@ -70,8 +70,8 @@ class Parties(Protocol):
         """A reader of what a party's members are told, as entries of partition 0 behind `Membership.news`.
 
         Entries have the field ``released`` or ``paused`` with the numbers of partitions, in text with blanks
-        between, or ``layout`` (see `Catalog.news`); every other one says that the membership or the plan has
-        changed.
+        between, or ``layout`` (see `Catalog.announce_layout`); every other one says that the membership or
+        the plan has changed.
         """
         ...
 

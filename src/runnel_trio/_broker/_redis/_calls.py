@@ -63,7 +63,7 @@ def party_keys(party: Party) -> list[str]:
 
 def announcement(processor: ProcessorSpec, numbers: Sequence[int], what: str = "released") -> Call:
     """The call that tells a party what has become of partitions."""
-    return Call("tell", [_keys.control(processor)], [" ".join(map(str, numbers)), what])
+    return Call("announce", [_keys.control(processor)], [" ".join(map(str, numbers)), what])
 
 
 def with_outputs(

@@ -111,7 +111,7 @@ class RedisCatalog(RedisCalls, Catalog):
         return layouts_of(meta, stream) if meta.whole else None
 
     @override
-    async def relearn(self, stream: StreamSpec) -> Layouts:
+    async def reconcile_layout(self, stream: StreamSpec) -> Layouts:
         found = await self.declare(stream)
         await self._switch(found.current, new_numbers(found))
         return found
@@ -160,18 +160,18 @@ class RedisCatalog(RedisCalls, Catalog):
         return sorted({name for names in replies for name in names})
 
     async def _switch(self, stream: StreamSpec, numbers: Collection[int]) -> None:
-        await self.ask([Call("switch", [_keys.producers(stream, x)], [stream.layout]) for x in numbers])
+        await self.ask([Call("seal", [_keys.producers(stream, x)], [stream.layout]) for x in numbers])
 
     async def _step(self, stream: StreamSpec, step: str, layout: int, count: int = 0) -> Meta:
         (reply,) = await self.ask([Call("layout", [_keys.meta(stream)], [step, layout, count])])
         return meta_of(stream, reply)
 
     @override
-    async def remaining(self, processor: ProcessorSpec) -> list[int]:
+    async def undrained(self, processor: ProcessorSpec) -> list[int]:
         stream = processor.stream
         replies = await self.ask(
             [
-                Call("remaining", [_keys.log(stream, x), _keys.quarantine(processor, x)], [processor.name])
+                Call("undrained", [_keys.log(stream, x), _keys.quarantine(processor, x)], [processor.name])
                 for x in range(stream.partition_count)
             ]
         )
@@ -194,7 +194,7 @@ class RedisCatalog(RedisCalls, Catalog):
         return stays
 
     @override
-    async def news(self, processor: ProcessorSpec) -> None:
+    async def announce_layout(self, processor: ProcessorSpec) -> None:
         await self.ask([announcement(processor, (), "layout")])
 
 

@@ -44,14 +44,16 @@ class RedisOwnership(RedisCalls, Ownership):
         return [taken(number, member, x) for number, x in zip(partitions, replies, strict=True)]
 
     @override
-    async def attempt(self, processor: ProcessorSpec, lease: Lease, xid: bytes, count: int) -> bool:
+    async def mark_attempt(self, processor: ProcessorSpec, lease: Lease, xid: bytes, count: int) -> bool:
         key = _keys.lease(processor, lease.partition)
-        (held,) = await self.ask([Call("attempt", [key], [lease.owner, lease.epoch, xid, count])])
+        (held,) = await self.ask([Call("mark_attempt", [key], [lease.owner, lease.epoch, xid, count])])
         return bool(held)
 
     @override
-    async def examine(self, processor: ProcessorSpec, partitions: Sequence[int]) -> Sequence[LogState | None]:
-        calls = [Call("examine", log_and_lease(processor, x), [processor.name]) for x in partitions]
+    async def log_states(
+        self, processor: ProcessorSpec, partitions: Sequence[int]
+    ) -> Sequence[LogState | None]:
+        calls = [Call("log_states", log_and_lease(processor, x), [processor.name]) for x in partitions]
         return [state(reply) if reply else None for reply in await self.ask(calls)]
 
     @override

@@ -73,8 +73,8 @@ class RedisParties(RedisCalls, Parties):
         return RedisPulse(self.wire.transport())
 
     @override
-    async def look(self, party: Party) -> Membership:
-        (reply,) = await self.ask([Call("look", party_keys(party), [])])
+    async def members(self, party: Party) -> Membership:
+        (reply,) = await self.ask([Call("members", party_keys(party), [])])
         return membership(reply)
 
     @override

@@ -23,9 +23,9 @@ import trio
 
 from runnel_trio._broker._protocol import Broker
 from runnel_trio._broker._values import Commit, CommitOutcome, ProcessorSpec, StreamSpec
+from runnel_trio._report._telemetry import report
+from runnel_trio._report._words import numbered
 from runnel_trio._stream import Stream
-from runnel_trio._telemetry import report
-from runnel_trio._words import numbered
 from runnel_trio._worker._member._backlog import Backlog
 from runnel_trio._worker._member._meter import Meter
 
@@ -158,7 +158,7 @@ class Committer:
         current: dict[StreamSpec, StreamSpec] = {}
         try:
             for stream in {output.stream for output in backlog.effects.outputs}:
-                current[stream] = (await self.broker.relearn(stream)).current
+                current[stream] = (await self.broker.reconcile_layout(stream)).current
         except BaseException:
             self._end([backlog])
             raise

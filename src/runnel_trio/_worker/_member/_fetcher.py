@@ -17,19 +17,19 @@ import trio
 from runnel_trio._broker._protocol import Reader
 from runnel_trio._worker._member._backlog import Backlog
 
-__all__ = ["Fetcher", "lanes_for"]
+__all__ = ["Fetcher", "readers_for"]
 
 #: So few events come one by one: then what counts is how soon each is handled.
 _LITTLE = 16
 
 
-def lanes_for(partition_count: int, pool_size: int, keys_per_read: int) -> int:
+def readers_for(partition_count: int, pool_size: int, keys_per_read: int) -> int:
     """How many readers serve so many partitions."""
     return max(1, min(pool_size, -(-partition_count // keys_per_read)))
 
 
 @attrs.define(eq=False)
-class _Lane:
+class _ReaderTask:
     reader: Reader
     on_interrupted: Callable[[], None]
     backlogs: dict[int, Backlog] = attrs.field(factory=dict)
@@ -80,30 +80,30 @@ class Fetcher:
     """Fills the backlogs that it watches.
 
     Attributes:
-        readers: one for each lane.
+        readers: each read by a task of its own.
         on_interrupted: called when a connection was lost.
     """
 
     readers: list[Reader]
     on_interrupted: Callable[[], None]
-    _lanes: list[_Lane] = attrs.field(init=False)
+    _tasks: list[_ReaderTask] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._lanes = [_Lane(reader, self.on_interrupted) for reader in self.readers]
+        self._tasks = [_ReaderTask(reader, self.on_interrupted) for reader in self.readers]
 
     def watch(self, backlog: Backlog) -> None:
         """Fill this one too."""
-        lane = self._lane(backlog.number)
-        lane.backlogs[backlog.number] = backlog
-        backlog.on_room = partial(lane.look, backlog.number)
-        lane.look(backlog.number)
+        task = self._task_of(backlog.number)
+        task.backlogs[backlog.number] = backlog
+        backlog.on_room = partial(task.look, backlog.number)
+        task.look(backlog.number)
 
     def forget(self, backlog: Backlog) -> None:
         """Do not fill this one any more."""
-        lane = self._lane(backlog.number)
-        if lane.backlogs.get(backlog.number) is backlog:
-            del lane.backlogs[backlog.number]
-            lane.look(backlog.number)
+        task = self._task_of(backlog.number)
+        if task.backlogs.get(backlog.number) is backlog:
+            del task.backlogs[backlog.number]
+            task.look(backlog.number)
 
     async def run(self) -> None:
         """Read until cancelled.
@@ -113,18 +113,18 @@ class Fetcher:
         """
         failed: list[Exception] = []
 
-        async def read(lane: _Lane) -> None:
+        async def read(task: _ReaderTask) -> None:
             try:
-                await lane.run()
+                await task.run()
             except Exception as error:  # by value, so that the nursery has nothing to wrap
                 failed.append(error)
                 nursery.cancel_scope.cancel()
 
         async with trio.open_nursery() as nursery:
-            for lane in self._lanes:
-                nursery.start_soon(read, lane)
+            for task in self._tasks:
+                nursery.start_soon(read, task)
         if failed:
             raise failed[0]
 
-    def _lane(self, number: int) -> _Lane:
-        return self._lanes[number % len(self._lanes)]
+    def _task_of(self, number: int) -> _ReaderTask:
+        return self._tasks[number % len(self._tasks)]

@@ -10,9 +10,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 import attrs
 
+from runnel_trio._report._telemetry import Tally
 from runnel_trio._rules._cursor import ORIGIN, LogState, parse_id
 from runnel_trio._rules._drained import lag
-from runnel_trio._telemetry import Tally
 from runnel_trio._worker._member._backlog import Backlog
 from runnel_trio.metrics import Metrics
 

@@ -1,4 +1,4 @@
-"""One processor's member in this process: joins, keeps its seat, and runs what it is given by the plan.
+"""One processor's member in this process: joins, keeps its session, and runs what it is given by the plan.
 
     JOINING ──first heartbeat──▶ MEMBER ──drain()──▶ LEAVING ──all given up──▶ LEFT
                                    │ the members changed: plan, store the plan; the first one holds
@@ -30,20 +30,20 @@ from runnel_trio._broker._protocol import Broker
 from runnel_trio._broker._subscription import tell_of_loss
 from runnel_trio._broker._values import Acquired, Entry, Held, Lease, ProcessorSpec, Quarantine
 from runnel_trio._processor import Processor
+from runnel_trio._report._telemetry import Tally, report
 from runnel_trio._rules._assignment import assign
 from runnel_trio._rules._cursor import ORIGIN, heal_entries_read, lost
 from runnel_trio._scopes import LAST_WORDS, shielded
-from runnel_trio._telemetry import Tally, report
 from runnel_trio._worker._heartbeat import Heartbeat
 from runnel_trio._worker._member._backlog import Backlog
 from runnel_trio._worker._member._committer import Committer
-from runnel_trio._worker._member._fetcher import Fetcher, lanes_for
+from runnel_trio._worker._member._fetcher import Fetcher, readers_for
 from runnel_trio._worker._member._meter import Meter
-from runnel_trio._worker._member._partition._caution import Caution, Turn
 from runnel_trio._worker._member._partition._executor import PartitionExecutor, tell_of_standing
-from runnel_trio._worker._member._resync import Doubt, resync, tell_of_rewriting
-from runnel_trio._worker._member._seat import Seat, told_by
-from runnel_trio._worker._member._unowned import look_out
+from runnel_trio._worker._member._partition._poison import LastTryLock, PoisonGuard
+from runnel_trio._worker._member._resync import ResyncSchedule, resync, tell_of_rewriting
+from runnel_trio._worker._member._session import MemberSession, parse_news
+from runnel_trio._worker._member._unowned import report_unowned
 
 __all__ = ["Rebalancer"]
 
@@ -61,9 +61,9 @@ class Rebalancer:
         spec: the same, in the layout that this member reads.
         member: this member's id.
         about: what others are told about it.
-        heartbeat: keeps its seat.
+        heartbeat: keeps its session.
         halt: told of an exception that stops the worker.
-        turn: among all partitions of the worker, see `_caution`.
+        turn: among all partitions of the worker, see `_poison`.
         counts: the worker's, of events that did not go the usual way.
         on_moved: told that the stream has got other partitions.
         meter: told what happens.
@@ -76,11 +76,11 @@ class Rebalancer:
     about: str
     heartbeat: Heartbeat
     halt: Callable[[BaseException], None]
-    turn: Turn
+    last_try: LastTryLock
     counts: Tally
     on_moved: Callable[[], None]
     meter: Meter | None = None
-    _seat: Seat = attrs.field(init=False)
+    _session: MemberSession = attrs.field(init=False)
     _committer: Committer = attrs.field(init=False)
     _fetcher: Fetcher = attrs.field(init=False)
     _running: dict[int, PartitionExecutor] = attrs.field(factory=dict, init=False)
@@ -96,16 +96,16 @@ class Rebalancer:
     _ready: trio.Event = attrs.field(factory=trio.Event, init=False)
     _changed: trio.Event = attrs.field(factory=trio.Event, init=False)
     _paused: set[int] = attrs.field(factory=set, init=False)
-    _doubt: Doubt = attrs.field(factory=Doubt, init=False)
+    _doubt: ResyncSchedule = attrs.field(factory=ResyncSchedule, init=False)
 
     def __attrs_post_init__(self) -> None:
         processor, spec = self.processor, self.spec
-        lanes = lanes_for(spec.stream.partition_count, processor.pool_size, self.broker.keys_per_read)
+        lanes = readers_for(spec.stream.partition_count, processor.pool_size, self.broker.keys_per_read)
         readers = [self.broker.reader(spec, processor.read_timeout / 1000) for _ in range(lanes)]
         wanted: dict[str, Any] = {"replicas": processor.commit_replicas, "sinks": processor.sinks}
         self._committer = Committer(broker=self.broker, processor=spec, meter=self.meter, **wanted)
         self._fetcher = Fetcher(readers, on_interrupted=self._doubt.raised_of_all)
-        self._seat = Seat(
+        self._session = MemberSession(
             broker=self.broker,
             party=spec,
             member=self.member,
@@ -133,12 +133,12 @@ class Rebalancer:
         """Until drained. Started when it owns its share, or stands by."""
         try:
             with self._until_drained():
-                await self._guarded(self._seat.beat)
-            self.heartbeat.keep(self._seat)
+                await self._guarded(self._session.beat)
+            self.heartbeat.keep(self._session)
             async with trio.open_nursery() as services:
                 services.start_soon(self._guarded, self._committer.run)
                 services.start_soon(self._guarded, self._resync)
-                looking = partial(look_out, self.broker, self.spec, self._seat, self.meter)
+                looking = partial(report_unowned, self.broker, self.spec, self._session, self.meter)
                 services.start_soon(self._guarded, looking)
                 async with trio.open_nursery() as executors:
                     async with trio.open_nursery() as intake:
@@ -154,20 +154,20 @@ class Rebalancer:
                     services.start_soon(self._guarded, self._announce_leaving)
                 services.cancel_scope.cancel()
         finally:
-            self.heartbeat.drop(self._seat)
+            self.heartbeat.drop(self._session)
             with shielded(LAST_WORDS):
-                await self._guarded(self._seat.leave)
+                await self._guarded(self._session.leave)
             self._measure()
 
     @property
     def alive(self) -> bool:
         """Whether the server has heard of it within the last lease, if it has joined."""
-        return not self._seat.view.joined_as or self._seat.leaving or not self._seat.lapsed
+        return not self._session.view.joined_as or self._session.leaving or not self._session.lapsed
 
     @property
     def settled(self) -> bool:
         """Whether it has all that the plan gives it, or stands by."""
-        mine = set(self._seat.view.plan.get(self.member, ()))
+        mine = set(self._session.view.plan.get(self.member, ()))
         return self._ready.is_set() and mine <= self._running.keys() | self._still.keys()
 
     def _until_drained(self) -> trio.CancelScope:
@@ -187,8 +187,8 @@ class Rebalancer:
 
     async def _announce_leaving(self) -> None:
         """Let the others plan without this member while its partitions end."""
-        self._seat.leaving = True
-        await self._seat.beat()
+        self._session.leaving = True
+        await self._session.beat()
 
     def _lose_all(self) -> None:
         """Taken for dead: another may own, or have owned, what we still believe in. First that ends."""
@@ -200,7 +200,7 @@ class Rebalancer:
     def _look_again(self) -> None:
         """The members, the plan, or what we have, changed."""
         if self.meter is not None:
-            self.meter.changed(self._seat.view.generation)
+            self.meter.changed(self._session.view.generation)
         self._open.update(range(self.spec.stream.partition_count))
         self._changed.set()
 
@@ -221,7 +221,7 @@ class Rebalancer:
     async def _listen(self) -> None:
         """Hear what the others tell."""
         reader = self.broker.control(self.spec, _CONTROL_BLOCK)
-        place = self._seat.view.news
+        place = self._session.view.news
         try:
             while True:
                 found = (await reader.read({0: place}, 1000)).get(0, ())
@@ -232,7 +232,7 @@ class Rebalancer:
             await reader.aclose()
 
     async def _hear(self, news: Iterable[Entry]) -> None:
-        told = told_by(news)
+        told = parse_news(news)
         self._paused |= told.paused
         if told.released:
             self._still = {number: why for number, why in self._still.items() if number not in told.released}
@@ -243,14 +243,14 @@ class Rebalancer:
         if told.moved:
             self.on_moved()
         if told.changed:
-            await self._seat.beat()
+            await self._session.beat()
 
     async def _own(self, executors: trio.Nursery) -> None:
         while True:
             self._changed = trio.Event()
             await self._pay_back()
             wait = await self._plan()
-            mine = set(self._seat.view.plan.get(self.member, ()))
+            mine = set(self._session.view.plan.get(self.member, ()))
             self._hand_over(mine)
             missing = mine - self._running.keys() - self._still.keys()
             tried = sorted(missing & self._open)
@@ -298,7 +298,7 @@ class Rebalancer:
 
         Members that have just come are waited for, `join_delay` at most, so that many make one plan.
         """
-        view = self._seat.view
+        view = self._session.view
         if view.planned == view.generation:
             self._plan_at = math.inf
             return math.inf
@@ -312,30 +312,30 @@ class Rebalancer:
             return self._plan_at - now
         plan = assign(staying, self.spec.stream.partition_count, view.plan)
         await self.broker.plan(self.spec, view.generation, plan)
-        await self._seat.beat()
-        return math.inf if self._seat.view.planned == self._seat.view.generation else 0.0
+        await self._session.beat()
+        return math.inf if self._session.view.planned == self._session.view.generation else 0.0
 
     async def _acquire(self, numbers: list[int], executors: trio.Nursery) -> bool:
         """Take leases and run what was granted; whether some are still held by somebody."""
         held = await self._take(dict.fromkeys(numbers), executors)
-        if held and {x.owner for x in held} - {member.id for member in self._seat.view.members}:
+        if held and {x.owner for x in held} - {member.id for member in self._session.view.members}:
             # An owner we have not heard of may have joined just now, and be alive: only a view that was
             # made after the lease was seen can tell.
-            await self._seat.beat()
-            alive = {member.id for member in self._seat.view.members}
+            await self._session.beat()
+            alive = {member.id for member in self._session.view.members}
             orphans = {x.partition: x for x in held if x.owner not in alive}
-            mine = self._seat.view.plan.get(self.member, ())
-            if orphans and not self._seat.lapsed:
+            mine = self._session.view.plan.get(self.member, ())
+            if orphans and not self._session.lapsed:
                 wanted = {number: x for number, x in orphans.items() if number in mine}
                 held = [x for x in held if x.partition not in wanted] + await self._take(wanted, executors)
         self._held_by = sorted({x.owner for x in held})
         return bool(held)
 
     async def _take(self, wanted: Mapping[int, Held | None], executors: trio.Nursery) -> list[Held]:
-        place, self._paused = self._seat.view.joined_as, set()
+        place, self._paused = self._session.view.joined_as, set()
         answers = await self.broker.acquire(self.spec, self.member, wanted)
         granted = [answer for answer in answers if isinstance(answer, Acquired)]
-        if granted and self._seat.view.joined_as != place:
+        if granted and self._session.view.joined_as != place:
             # Removed since we asked, and a member again: others may have taken these from us by force.
             self._owed |= {grant.lease.partition: grant.lease for grant in granted}
             self._look_again()
@@ -396,8 +396,10 @@ class Rebalancer:
             granted=granted,
             backlog=backlog,
             committer=self._committer,
-            trust=self._seat.trust,
-            caution=Caution.after(granted, self.broker, self.spec, backlog, turn=self.turn, **limits),
+            validity=self._session.validity,
+            poison_guard=PoisonGuard.after(
+                granted, self.broker, self.spec, backlog, last_try=self.last_try, **limits
+            ),
             counts=self.counts,
             meter=self.meter,
             halt=self.halt,

@@ -16,12 +16,12 @@ import trio
 from runnel_trio._broker._protocol import Ownership
 from runnel_trio._broker._subscription import tell_of_loss
 from runnel_trio._broker._values import ProcessorSpec
+from runnel_trio._report._telemetry import Tally, report
+from runnel_trio._report._words import numbered
 from runnel_trio._rules._cursor import LogState, is_after, parse_id, read_up_to
-from runnel_trio._telemetry import Tally, report
-from runnel_trio._words import numbered
 from runnel_trio._worker._member._backlog import Backlog
 
-__all__ = ["Doubt", "in_turn", "resync", "tell_of_rewriting"]
+__all__ = ["ResyncSchedule", "in_turn", "resync", "tell_of_rewriting"]
 
 #: So many partitions are asked about after a heartbeat: all of a thousand would be half of what those cost
 #: that are idle.
@@ -39,7 +39,7 @@ def in_turn(numbers: Collection[int], after: int, most: int) -> list[int]:
 
 
 @attrs.define(eq=False)
-class Doubt:
+class ResyncSchedule:
     """What we know of the server may be out of date: asks when to look, and at which partitions."""
 
     _raised: trio.Event = attrs.field(factory=trio.Event)
@@ -69,8 +69,8 @@ async def resync(
     broker: Ownership, processor: ProcessorSpec, backlogs: Collection[Backlog], counts: Tally
 ) -> dict[int, LogState | None]:
     """Ask about them all, and let go of those whose cursor is not where it was left; what was answered."""
-    before = [_Place.of(backlog) for backlog in backlogs if not backlog.closed]
-    states = await broker.examine(processor, [place.backlog.number for place in before])
+    before = [_Snapshot.of(backlog) for backlog in backlogs if not backlog.closed]
+    states = await broker.log_states(processor, [place.backlog.number for place in before])
     for place, state in zip(before, states, strict=True):
         backlog = place.backlog
         if place.is_at_the_end(state):
@@ -109,7 +109,7 @@ def _tell_of_move(processor: ProcessorSpec, backlog: Backlog, state: LogState | 
 
 
 @attrs.frozen
-class _Place:
+class _Snapshot:
     """Where a backlog stood before the server was asked; what it says is of that time or later."""
 
     backlog: Backlog
@@ -118,7 +118,7 @@ class _Place:
     quiet: bool
 
     @classmethod
-    def of(cls, backlog: Backlog) -> _Place:
+    def of(cls, backlog: Backlog) -> _Snapshot:
         return cls(backlog, backlog.position, backlog.committed, not backlog.unacknowledged)
 
     def is_at_the_end(self, state: LogState | None) -> bool:

@@ -13,32 +13,34 @@ import trio
 from runnel_trio._broker._protocol import Admin
 from runnel_trio._broker._values import ProcessorSpec
 from runnel_trio._worker._member._meter import Meter, Unowned
-from runnel_trio._worker._member._seat import Seat
+from runnel_trio._worker._member._session import MemberSession
 
-__all__ = ["look_out"]
+__all__ = ["report_unowned"]
 
 #: So many partitions may be asked about for each heartbeat: of a stream with more, it is asked less often.
 _EACH_BEAT = 64
 
 
-async def look_out(broker: Admin, processor: ProcessorSpec, seat: Seat, meter: Meter | None) -> None:
+async def report_unowned(
+    broker: Admin, processor: ProcessorSpec, session: MemberSession, meter: Meter | None
+) -> None:
     """Tell ``meter`` of them until cancelled, whenever this member is the first one."""
     if meter is None:
         return
     beats = 1 + processor.stream.partition_count // _EACH_BEAT
     try:
         while True:
-            await trio.sleep(seat.interval * beats)
-            members = seat.view.members
-            first = bool(members) and members[0].id == seat.member
-            meter.unowned(await _found(broker, processor, seat) if first else [])
+            await trio.sleep(session.interval * beats)
+            members = session.view.members
+            first = bool(members) and members[0].id == session.member
+            meter.unowned(await _found(broker, processor, session) if first else [])
     finally:
         meter.unowned([])
 
 
-async def _found(broker: Admin, processor: ProcessorSpec, seat: Seat) -> list[Unowned]:
+async def _found(broker: Admin, processor: ProcessorSpec, session: MemberSession) -> list[Unowned]:
     surveyed = await broker.survey(processor.stream)
-    there = {member.id for member in seat.view.members}
+    there = {member.id for member in session.view.members}
     found = []
     for partition in surveyed:
         standing = partition.processors.get(processor.name)

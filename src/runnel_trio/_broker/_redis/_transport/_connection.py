@@ -38,7 +38,7 @@ from runnel_trio._broker._redis._transport._socket import (
     written,
 )
 from runnel_trio._broker._redis._transport._waiter import Waiter
-from runnel_trio._kinds import redacted
+from runnel_trio._report._redaction import redacted
 from runnel_trio.exceptions import BrokerUnavailable, RunnelError
 
 __all__ = ["Connection", "Transport"]

@@ -28,8 +28,9 @@ from redis.sentinel import MasterNotFoundError, Sentinel
 from runnel_trio._broker._redis._transport._errors import Demoted, mapped
 from runnel_trio._broker._redis._transport._tls import fault
 from runnel_trio._broker._values import ServerConfig
-from runnel_trio._kinds import number, redacted, whole
-from runnel_trio._urls import ServerURL, Unusable, server_url
+from runnel_trio._report._redaction import redacted
+from runnel_trio._settings._kinds import number, whole
+from runnel_trio._settings._urls import ServerURL, Unusable, server_url
 from runnel_trio.exceptions import BrokerRefused, BrokerUnavailable, Misconfigured, RunnelError
 
 __all__ = ["Endpoint", "Seeds", "check_files", "client_of", "found", "is_secure"]

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from redis import exceptions as theirs
 
 from runnel_trio._broker._redis._transport._scripts import commands_at
-from runnel_trio._kinds import redacted
+from runnel_trio._report._redaction import redacted
 from runnel_trio.exceptions import BrokerRefused, BrokerUnavailable, RunnelError
 
 __all__ = ["Demoted", "Moving", "Redirected", "advised", "mapped", "translate"]

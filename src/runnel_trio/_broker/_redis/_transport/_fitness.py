@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runnel_trio._kinds import redacted
+from runnel_trio._report._redaction import redacted
 from runnel_trio.exceptions import Misconfigured
 
 __all__ = ["check_fitness"]

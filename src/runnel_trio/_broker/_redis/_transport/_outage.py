@@ -10,8 +10,8 @@ import attrs
 import trio
 
 from runnel_trio._broker._redis._transport._errors import Moving
-from runnel_trio._kinds import redacted
-from runnel_trio._telemetry import report
+from runnel_trio._report._redaction import redacted
+from runnel_trio._report._telemetry import report
 
 __all__ = ["Outage"]
 

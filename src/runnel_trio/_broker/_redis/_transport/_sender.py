@@ -25,7 +25,7 @@ from runnel_trio._broker._redis._transport._outage import Outage
 from runnel_trio._broker._redis._transport._scripts import Call, LazyList
 from runnel_trio._broker._redis._transport._waiter import Waiter
 from runnel_trio._broker._values import SEALED, Batch, StreamSpec
-from runnel_trio._words import numbered
+from runnel_trio._report._words import numbered
 from runnel_trio.exceptions import BrokerUnavailable, Misconfigured
 
 __all__ = ["PATIENCE", "SendRequest", "Sender", "Shipment"]

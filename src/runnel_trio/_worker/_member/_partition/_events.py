@@ -19,8 +19,8 @@ import trio
 
 from runnel_trio._broker._values import Output
 from runnel_trio._event import Event, Partition
+from runnel_trio._report._words import described
 from runnel_trio._rules._failure import Decision, Retry
-from runnel_trio._words import described
 from runnel_trio._worker._member._partition._source import Source
 from runnel_trio.exceptions import Misconfigured
 from runnel_trio.interfaces import Failure, Middleware
@@ -194,8 +194,8 @@ class Events(Generic[R]):
             Poisoned: it must not be.
         """
         self._in_hand = item
-        if self._source.caution is not None and self._source.caution.refused:
-            self._source.caution.check(event.xid for event in _listed(item))
+        if self._source.poison_guard is not None and self._source.poison_guard.refused:
+            self._source.poison_guard.check(event.xid for event in _listed(item))
 
     def handled(self) -> None:
         """For the acknowledging link: the function asks for the next, so it is through with what it has.

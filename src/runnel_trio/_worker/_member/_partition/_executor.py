@@ -19,20 +19,20 @@ from runnel_trio._broker._protocol import Broker
 from runnel_trio._broker._values import Acquired, ProcessorSpec, Quarantine
 from runnel_trio._event import Origin, Partition
 from runnel_trio._processor import Processor
+from runnel_trio._report._telemetry import Handling, Tally, handling, report
+from runnel_trio._report._words import numbered
 from runnel_trio._rules._cursor import ORIGIN, parse_id
 from runnel_trio._scopes import holds_cancellation, unwrapped
-from runnel_trio._telemetry import Handling, Tally, handling, report
-from runnel_trio._words import numbered
 from runnel_trio._worker._member._backlog import Backlog
 from runnel_trio._worker._member._committer import Committer
 from runnel_trio._worker._member._meter import Meter
-from runnel_trio._worker._member._partition._caution import Caution
 from runnel_trio._worker._member._partition._failure import FailureHandler
 from runnel_trio._worker._member._partition._lane import Lane
 from runnel_trio._worker._member._partition._measured import MeasuredSource
+from runnel_trio._worker._member._partition._poison import PoisonGuard
 from runnel_trio._worker._member._partition._scope import PartitionScope
 from runnel_trio._worker._member._partition._source import Source
-from runnel_trio._worker._member._trust import Trust
+from runnel_trio._worker._member._validity import LeaseValidity
 
 __all__ = ["PartitionExecutor", "tell_of_standing"]
 
@@ -49,7 +49,7 @@ class PartitionExecutor:
         backlog: the partition's entries.
         committer: commits what is done.
         trust: until when the lease may be relied on.
-        caution: the care that the partition needs after a crash; None: none.
+        poison_guard: the care that the partition needs after a crash; None: none.
         counts: the worker's, of events that did not go the usual way.
         meter: told of what is handled and what fails; None: nobody measures.
         halt: told of the exception that stops the worker.
@@ -62,8 +62,8 @@ class PartitionExecutor:
     granted: Acquired
     backlog: Backlog
     committer: Committer
-    trust: Trust
-    caution: Caution | None
+    validity: LeaseValidity
+    poison_guard: PoisonGuard | None
     counts: Tally
     meter: Meter | None
     halt: Callable[[BaseException], None]
@@ -136,8 +136,8 @@ class PartitionExecutor:
             self.backlog.close()
             with self.scope.shielded(self.scope.seconds_left()):
                 await self._give_up()
-            if self.caution is not None:
-                self.caution.end()
+            if self.poison_guard is not None:
+                self.poison_guard.end()
 
     def __repr__(self) -> str:
         backlog = self.backlog
@@ -172,11 +172,11 @@ class PartitionExecutor:
             backlog=self.backlog,
             origin=origin,
             max_unacked=self.processor.max_unacked,
-            trust=self.trust,
+            validity=self.validity,
             clock=self.broker.clock,
             processed=self.committer.mark,
             hurry=self.committer.hurry,
-            caution=self.caution,
+            poison_guard=self.poison_guard,
         )
 
     async def _give_up(self) -> None:

@@ -12,12 +12,12 @@ import trio
 
 from runnel_trio._broker._protocol import Ownership
 from runnel_trio._broker._values import Output, ProcessorSpec, Quarantine
+from runnel_trio._report._telemetry import Tally, report
+from runnel_trio._report._traceback import formatted, is_from_terminal, note, said_elsewhere, shown_at
+from runnel_trio._report._words import described, numbered
 from runnel_trio._rules._cursor import after
 from runnel_trio._rules._failure import Decision, Retry, SetAside, decide
 from runnel_trio._scopes import holds_cancellation
-from runnel_trio._telemetry import Tally, report
-from runnel_trio._traceback import is_from_terminal, note, said_elsewhere, shown_at, told
-from runnel_trio._words import described, numbered
 from runnel_trio._worker._member._backlog import Backlog
 from runnel_trio._worker._member._committer import Committer
 from runnel_trio._worker._member._meter import Meter
@@ -165,7 +165,7 @@ class FailureHandler:
             last=ids[-1],
             count=len(ids),
             error=said_elsewhere(error),
-            traceback=told(error),
+            traceback=formatted(error),
             time=datetime.now(UTC).isoformat(timespec="milliseconds"),
             member=self.backlog.lease.owner,
         )

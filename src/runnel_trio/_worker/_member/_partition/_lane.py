@@ -19,9 +19,9 @@ import attrs
 import trio
 
 from runnel_trio._broker._values import ProcessorSpec
+from runnel_trio._report._telemetry import report
+from runnel_trio._report._words import numbered
 from runnel_trio._scopes import holds_cancellation, unwrapped
-from runnel_trio._telemetry import report
-from runnel_trio._words import numbered
 from runnel_trio._worker._member._backlog import Backlog
 from runnel_trio._worker._member._partition._events import Events, explain
 from runnel_trio._worker._member._partition._failure import FailureHandler

@@ -17,8 +17,8 @@ import trio
 from runnel_trio._broker._values import Entry
 from runnel_trio._event import Event, Origin
 from runnel_trio._worker._member._backlog import Backlog
-from runnel_trio._worker._member._partition._caution import Caution
-from runnel_trio._worker._member._trust import Trust
+from runnel_trio._worker._member._partition._poison import PoisonGuard
+from runnel_trio._worker._member._validity import LeaseValidity
 
 __all__ = ["Source"]
 
@@ -38,18 +38,18 @@ class Source:
         clock: by which `trust` runs out.
         processed: have the backlog committed soon.
         hurry: have it committed now.
-        caution: what to do before an event is handed out that may end the process; None: nothing.
+        poison_guard: what to do before an event is handed out that may end the process; None: nothing.
         batch: number of events and seconds to wait for them, None for single events.
     """
 
     backlog: Backlog
     origin: Origin
     max_unacked: int
-    trust: Trust
+    validity: LeaseValidity
     clock: Callable[[], float]
     processed: Callable[[Backlog], None]
     hurry: Callable[[Backlog], None]
-    caution: Caution | None = None
+    poison_guard: PoisonGuard | None = None
     batch: tuple[int, float] | None = None
     _slice_end: float = attrs.field(default=0.0, init=False)
     _pause_at: float = attrs.field(default=0.0, init=False)
@@ -72,7 +72,7 @@ class Source:
     async def _next_batch(self, count: int, within: float) -> list[Event]:
         backlog = self.backlog
         await self._clearance(1)
-        if self.caution is not None and self.caution.has_marked(backlog.head):
+        if self.poison_guard is not None and self.poison_guard.has_marked(backlog.head):
             count = 1  # alone, and at once
         else:
             await self._gathered(count, within)
@@ -95,18 +95,18 @@ class Source:
         while True:
             if backlog.closed:
                 raise StopAsyncIteration
-            if self.caution is not None:
-                self.caution.look()
+            if self.poison_guard is not None:
+                self.poison_guard.look()
             now = self.clock()
             if not backlog.waiting:
                 pass
-            elif now >= self.trust.until:
-                self.trust.tell(backlog.announce)
+            elif now >= self.validity.until:
+                self.validity.tell(backlog.announce)
             elif self._over_limit(min(count, backlog.waiting)):
                 self.hurry(backlog)
-            elif self.caution is not None and self.caution.is_due():
-                if self.caution.may_mark():
-                    await self._mark(self.caution)
+            elif self.poison_guard is not None and self.poison_guard.is_due():
+                if self.poison_guard.may_mark():
+                    await self._mark(self.poison_guard)
                     continue
             elif now >= self._slice_end:
                 await trio.lowlevel.checkpoint()
@@ -118,17 +118,17 @@ class Source:
             self._slice_end = self.clock() + _SLICE
         # Careful, it looks again before every event.
         backlog.allow(1 if self._careful else max(1, self.max_unacked - backlog.unacknowledged))
-        self._pause_at = min(self._slice_end, self.trust.until)
+        self._pause_at = min(self._slice_end, self.validity.until)
 
-    async def _mark(self, caution: Caution) -> None:
-        hopeless = await caution.mark()
+    async def _mark(self, poison_guard: PoisonGuard) -> None:
+        hopeless = await poison_guard.mark()
         if hopeless is not None and self.backlog.waiting:
             self.backlog.take()
             raise hopeless
 
     @property
     def _careful(self) -> bool:
-        return self.caution is not None and self.caution.left > 0
+        return self.poison_guard is not None and self.poison_guard.left > 0
 
     def _over_limit(self, count: int) -> bool:
         unacknowledged = self.backlog.unacknowledged

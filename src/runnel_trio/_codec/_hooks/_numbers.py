@@ -13,8 +13,8 @@ from collections.abc import Collection
 from types import ModuleType
 from typing import Annotated, Any
 
-from runnel_trio._codec._mismatch import Hook, Mismatch, Typed, refuse, trait
-from runnel_trio._codec._sure import Sure, encodable
+from runnel_trio._codec._fast._precheck import Precheck, encodable
+from runnel_trio._codec._hooks._traits import Hook, Mismatch, MsgspecRead, refuse, trait
 
 __all__ = [
     "INT_MAX",
@@ -88,7 +88,7 @@ def int64(msgspec: ModuleType) -> Any:
     exact=int,
     inline=_INT64,
     plain=plain_ints,
-    sure=Sure(_INT64, each=plain_ints),
+    precheck=Precheck(_INT64, each=plain_ints),
 )
 def write_int(value: Any) -> int | str:
     """An int as itself, or as a string when it needs more than 64 bits."""
@@ -108,7 +108,7 @@ def exact_int(value: Any) -> int:
     exact=int,
     inline="{v}.__class__ is int",
     plain=lambda values: _all_ints(map(type, values)),
-    typed=lambda msgspec: Typed(int64(msgspec)),
+    msgspec_read=lambda msgspec: MsgspecRead(int64(msgspec)),
 )
 def read_int(value: Any, _: Any = None) -> int:
     """The inverse of `write_int`."""
@@ -123,7 +123,7 @@ def read_int(value: Any, _: Any = None) -> int:
     exact=float,
     inline="{v}.__class__ is float and -1e999 < {v} < 1e999",
     plain=plain_floats,
-    sure=Sure("{v}.__class__ is float and -1e999 < {v} < 1e999", each=plain_floats),
+    precheck=Precheck("{v}.__class__ is float and -1e999 < {v} < 1e999", each=plain_floats),
 )
 def write_float(value: Any) -> float | str:
     """A float as itself, or as a string when it is not finite; an int that is exactly a float, too."""
@@ -152,7 +152,7 @@ def exact_float(value: Any) -> float:
     exact=float,
     inline="{v}.__class__ is float",
     plain=lambda values: _all_floats(map(type, values)),
-    typed=lambda _: Typed(float),
+    msgspec_read=lambda _: MsgspecRead(float),
 )
 def read_float(value: Any, _: Any = None) -> float:
     """The inverse of `write_float`; a JSON number without fraction is a float as well."""
@@ -169,7 +169,7 @@ def read_float(value: Any, _: Any = None) -> float:
     exact=bool,
     inline="{v}.__class__ is bool",
     plain=plain_bools,
-    sure=Sure("{v}.__class__ is bool", each=plain_bools),
+    precheck=Precheck("{v}.__class__ is bool", each=plain_bools),
 )
 def write_bool(value: Any) -> bool:
     """Only True and False."""
@@ -178,7 +178,9 @@ def write_bool(value: Any) -> bool:
     raise refuse("bool", value)
 
 
-@trait(exact=bool, inline="{v}.__class__ is bool", plain=plain_bools, typed=lambda _: Typed(bool))
+@trait(
+    exact=bool, inline="{v}.__class__ is bool", plain=plain_bools, msgspec_read=lambda _: MsgspecRead(bool)
+)
 def read_bool(value: Any, _: Any = None) -> bool:
     """Only true and false."""
     return write_bool(value)
@@ -188,7 +190,7 @@ def read_bool(value: Any, _: Any = None) -> bool:
     exact=str,
     inline="{v}.__class__ is str",
     plain=plain_strs,
-    sure=Sure(
+    precheck=Precheck(
         "{v}.__class__ is str and ({v}.isascii() or encodable({v}))",
         each=lambda values: plain_strs(values) and encodable("".join(values)),
     ),
@@ -200,20 +202,20 @@ def write_str(value: Any) -> str:
     raise refuse("str", value)
 
 
-@trait(exact=str, inline="{v}.__class__ is str", plain=plain_strs, typed=lambda _: Typed(str))
+@trait(exact=str, inline="{v}.__class__ is str", plain=plain_strs, msgspec_read=lambda _: MsgspecRead(str))
 def read_str(value: Any, _: Any = None) -> str:
     """Only strings."""
     return write_str(value)
 
 
-@trait(exact=type(None), inline="{v} is None", sure=Sure("{v} is None"))
+@trait(exact=type(None), inline="{v} is None", precheck=Precheck("{v} is None"))
 def write_none(value: Any) -> None:
     """Only None."""
     if value is not None:
         raise refuse("None", value)
 
 
-@trait(exact=type(None), inline="{v} is None", typed=lambda _: Typed(None))
+@trait(exact=type(None), inline="{v} is None", msgspec_read=lambda _: MsgspecRead(None))
 def read_none(value: Any, _: Any = None) -> None:
     """Only null."""
     write_none(value)

@@ -84,12 +84,12 @@ class _Counted(Watched):
         """See `Watched`."""
         self._tell_of_waiting()
         if isinstance(error, StreamFull):
-            self.metrics.refused(self.stream.code.name, len(error.unsent))
+            self.metrics.refused(self.stream.declared_spec.name, len(error.unsent))
 
     def _tell_of_waiting(self) -> None:
         if self._waits_since is not None:
             now = trio.current_time()
-            self.metrics.blocked(self.stream.code.name, now - self._waits_since, begins=False)
+            self.metrics.blocked(self.stream.declared_spec.name, now - self._waits_since, begins=False)
             self._waits_since = now
 
     async def append(self, stream: StreamSpec, batches: Mapping[int, Batch]) -> Mapping[int, int]:

@@ -15,9 +15,9 @@ from typing import Any
 import attrs
 
 from runnel_trio._broker._values import SEALED, Batch, StreamSpec
-from runnel_trio._numbering import Numbering
+from runnel_trio._report._words import counted
 from runnel_trio._rules._cursor import ORIGIN, is_after
-from runnel_trio._words import counted
+from runnel_trio._sending._numbering import Numbering
 from runnel_trio.exceptions import Misconfigured, RecordInvalid
 
 __all__ = ["CHUNK_RECORDS", "Chunks", "Outgoing", "Pending", "Routing", "flat", "rows_of", "sorted_out"]

@@ -35,11 +35,11 @@ from runnel_trio._rules._cursor import is_after
 from runnel_trio._worker._member._backlog import Backlog
 from runnel_trio.exceptions import Poisoned
 
-__all__ = ["Caution"]
+__all__ = ["LastTryLock", "PoisonGuard"]
 
 
 @attrs.define(eq=False)
-class Turn:
+class LastTryLock:
     """One for each worker: who may have a last try."""
 
     _holder: object | None = None
@@ -63,7 +63,7 @@ class Turn:
 
 
 @attrs.define(eq=False, kw_only=True)
-class Caution:
+class PoisonGuard:
     """Marks events before they are handed out, while there is reason to.
 
     Attributes:
@@ -87,7 +87,7 @@ class Caution:
     attempts: tuple[bytes, int]
     left: float
     until: bytes | None
-    turn: Turn
+    last_try: LastTryLock
     _marked: bytes = attrs.field(default=b"", init=False)
     refused: dict[bytes, Poisoned] = attrs.field(factory=dict, init=False)
 
@@ -101,8 +101,8 @@ class Caution:
         *,
         max_attempts: int,
         max_unacked: int,
-        turn: Turn,
-    ) -> Caution | None:
+        last_try: LastTryLock,
+    ) -> PoisonGuard | None:
         """The care that a lease needs; None if none."""
         if granted.clean and max_attempts > 1:
             return None
@@ -116,7 +116,7 @@ class Caution:
             attempts=(b"", 0) if granted.clean else granted.attempts,
             left=math.inf if max_attempts == 1 else max_unacked,
             until=None if max_attempts == 1 else granted.state.last_id,
-            turn=turn,
+            last_try=last_try,
         )
 
     def is_due(self) -> bool:
@@ -138,7 +138,7 @@ class Caution:
 
     def may_mark(self) -> bool:
         """Whether now; otherwise the backlog announces when to ask again."""
-        return self._prior + 1 != self.max_attempts or self.turn.take(self, self.backlog.announce)
+        return self._prior + 1 != self.max_attempts or self.last_try.take(self, self.backlog.announce)
 
     def look(self) -> None:
         """Give the turn away if what was marked is through, which it is only with its commit.
@@ -152,7 +152,7 @@ class Caution:
 
     def end(self) -> None:
         """The partition is given up."""
-        self.turn.give(self)
+        self.last_try.give(self)
 
     def check(self, xids: Iterable[bytes]) -> None:
         """Refuse what the function is about to be given, if it has had its tries.
@@ -167,7 +167,7 @@ class Caution:
     async def mark(self) -> Poisoned | None:
         """Mark the next event; what to raise at once, when not even the middleware may have it."""
         xid, prior = self.backlog.head, self._prior
-        if not await self.broker.attempt(self.processor, self.backlog.lease, xid, prior + 1):
+        if not await self.broker.mark_attempt(self.processor, self.backlog.lease, xid, prior + 1):
             self.backlog.lose()
         self._marked = xid
         self.left -= 1

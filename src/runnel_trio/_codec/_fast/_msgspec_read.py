@@ -23,9 +23,9 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
-from runnel_trio._codec._mismatch import Hook, typed_of
+from runnel_trio._codec._hooks._traits import Hook, msgspec_read_of
 
-__all__ = ["quick_decoder", "typed_reader"]
+__all__ = ["msgspec_reader", "quick_decoder"]
 
 # So many failures in a row, as from producers with a newer record, stop it for so many entries:
 # a failure costs as much as it would have saved.
@@ -33,13 +33,13 @@ _FAILURES = 8
 _PAUSE = 1000
 
 
-def typed_reader(read: Hook, msgspec: ModuleType) -> Callable[[bytes], Any] | None:
+def msgspec_reader(read: Hook, msgspec: ModuleType) -> Callable[[bytes], Any] | None:
     """JSON → what ``read`` makes of its plain form, or any exception. None if that cannot be promised."""
     try:
-        typed = typed_of(read, msgspec)
-        if typed is None or typed.convert is None:
+        msgspec_read = msgspec_read_of(read, msgspec)
+        if msgspec_read is None or msgspec_read.convert is None:
             return None
-        parse, build = msgspec.json.Decoder(typed.form).decode, typed.convert
+        parse, build = msgspec.json.Decoder(msgspec_read.form).decode, msgspec_read.convert
     except TypeError:  # a form that this msgspec does not know
         return None
     return lambda payload: build(parse(payload))

@@ -14,21 +14,21 @@ from typing import Any, TypeAlias
 
 from cattrs import Converter
 
-from runnel_trio._codec._lookup import Finder, below, reader, writer
-from runnel_trio._codec._mismatch import (
+from runnel_trio._codec._fast._precheck import MsgspecWrite, Precheck, PrecheckFailed, each
+from runnel_trio._codec._hooks._lookup import Finder, below, reader, writer
+from runnel_trio._codec._hooks._numbers import plain_strs
+from runnel_trio._codec._hooks._traits import (
     Hook,
     Mismatch,
+    MsgspecRead,
     Part,
-    Typed,
+    msgspec_read_of,
+    precheck_of,
     refuse,
-    sure_of,
     trait,
     traits_of,
-    typed_of,
 )
-from runnel_trio._codec._numbers import plain_strs
-from runnel_trio._codec._sure import Direct, Sure, Unsure, each
-from runnel_trio._words import described
+from runnel_trio._report._words import described
 
 __all__ = ["dict_reader", "dict_writer", "sequence_reader", "sequence_writer", "tuple_reader", "tuple_writer"]
 
@@ -61,7 +61,11 @@ def sequence_writer(annotation: Any, converter: Converter) -> Hook:
     hook = below(writer, converter, _element(annotation), "[]")
     plain = _plain_test(hook)
 
-    @trait(parts=_indexed(hook, kind), elements=_elements_test(kind, plain), sure=_sure_sequence(kind, hook))
+    @trait(
+        parts=_indexed(hook, kind),
+        elements=_elements_test(kind, plain),
+        precheck=_precheck_sequence(kind, hook),
+    )
     def write_sequence(value: Any) -> list[Any]:
         if value.__class__ is not kind and not isinstance(value, kind):
             raise refuse(kind.__name__, value)
@@ -70,20 +74,24 @@ def sequence_writer(annotation: Any, converter: Converter) -> Hook:
     return write_sequence
 
 
-def _sure_sequence(kind: _Collection, hook: Hook) -> Sure | None:
-    sure = sure_of(hook)
-    if sure is None:
+def _precheck_sequence(kind: _Collection, hook: Hook) -> Precheck | None:
+    precheck = precheck_of(hook)
+    if precheck is None:
         return None
-    direct = sure.direct and partial(_direct_sequence, kind, sure.direct)
-    return Sure(f"{{v}}.__class__ is {kind.__name__} and {{f}}({{v}})", each(sure), direct=direct)
+    msgspec_write = precheck.msgspec_write and partial(_msgspec_write_sequence, kind, precheck.msgspec_write)
+    return Precheck(
+        f"{{v}}.__class__ is {kind.__name__} and {{f}}({{v}})", each(precheck), msgspec_write=msgspec_write
+    )
 
 
-def _direct_sequence(kind: _Collection, direct: Direct, msgspec: ModuleType) -> Callable[[Any], list[Any]]:
-    one = direct(msgspec)
+def _msgspec_write_sequence(
+    kind: _Collection, msgspec_write: MsgspecWrite, msgspec: ModuleType
+) -> Callable[[Any], list[Any]]:
+    one = msgspec_write(msgspec)
 
     def convert(value: Any) -> list[Any]:
         if value.__class__ is not kind:
-            raise Unsure
+            raise PrecheckFailed
         return [one(x) for x in value]
 
     return convert
@@ -98,7 +106,7 @@ def sequence_reader(annotation: Any, converter: Converter) -> Hook:
     @trait(
         parts=_indexed(hook, list),
         elements=_elements_test(kind, plain),
-        typed=lambda msgspec: _typed_sequence(kind, typed_of(hook, msgspec)),
+        msgspec_read=lambda msgspec: _msgspec_read_sequence(kind, msgspec_read_of(hook, msgspec)),
     )
     def read_sequence(value: Any, _: Any = None) -> Any:
         if value.__class__ is not list:
@@ -109,13 +117,13 @@ def sequence_reader(annotation: Any, converter: Converter) -> Hook:
     return read_sequence
 
 
-def _typed_sequence(kind: _Collection, element: Typed | None) -> Typed | None:
+def _msgspec_read_sequence(kind: _Collection, element: MsgspecRead | None) -> MsgspecRead | None:
     if element is None:
         return None
     convert = element.convert
     if convert is None:
-        return Typed(GenericAlias(kind, (element.form, ...) if kind is tuple else (element.form,)))
-    return Typed(GenericAlias(list, (element.form,)), lambda value: kind([convert(x) for x in value]))
+        return MsgspecRead(GenericAlias(kind, (element.form, ...) if kind is tuple else (element.form,)))
+    return MsgspecRead(GenericAlias(list, (element.form,)), lambda value: kind([convert(x) for x in value]))
 
 
 def _elements_test(kind: _Collection, plain: Callable[[Any], bool]) -> Callable[[Any], bool] | None:
@@ -157,23 +165,26 @@ def tuple_reader(annotation: Any, converter: Converter) -> Hook:
     traits = traits_of(inner)
     hooks = [reader(converter, x) for x in typing.get_args(annotation)]
 
-    @trait(parts=traits.parts if traits else None, typed=lambda msgspec: _typed_tuple(hooks, msgspec))
+    @trait(
+        parts=traits.parts if traits else None,
+        msgspec_read=lambda msgspec: _msgspec_read_tuple(hooks, msgspec),
+    )
     def read_tuple(value: Any, _: Any = None) -> tuple[Any, ...]:
         return tuple(inner(value))
 
     return read_tuple
 
 
-def _typed_tuple(hooks: list[Hook], msgspec: ModuleType) -> Typed | None:
-    found = [typed_of(x, msgspec) for x in hooks]
+def _msgspec_read_tuple(hooks: list[Hook], msgspec: ModuleType) -> MsgspecRead | None:
+    found = [msgspec_read_of(x, msgspec) for x in hooks]
     parts = [x for x in found if x is not None]
     if not found or len(parts) < len(found):
         return None
     form = GenericAlias(tuple, tuple(x.form for x in parts))
     converts = [x.convert or _itself for x in parts]
     if all(x.convert is None for x in parts):
-        return Typed(form)
-    return Typed(form, lambda value: tuple([f(x) for f, x in zip(converts, value, strict=True)]))
+        return MsgspecRead(form)
+    return MsgspecRead(form, lambda value: tuple([f(x) for f, x in zip(converts, value, strict=True)]))
 
 
 def _itself(value: Any) -> Any:
@@ -231,10 +242,10 @@ def dict_reader(annotation: Any, converter: Converter) -> Hook:
     key_hook = below(reader, converter, key_type, "[key]")
     hook = below(reader, converter, value_type, "[]")
 
-    def typed(msgspec: ModuleType) -> Typed | None:
-        return _typed_object(typed_of(key_hook, msgspec), typed_of(hook, msgspec))
+    def msgspec_read(msgspec: ModuleType) -> MsgspecRead | None:
+        return _msgspec_read_object(msgspec_read_of(key_hook, msgspec), msgspec_read_of(hook, msgspec))
 
-    @trait(parts=_dict_parts(key_hook, hook), typed=typed)
+    @trait(parts=_dict_parts(key_hook, hook), msgspec_read=msgspec_read)
     def read_object(value: Any, _: Any = None) -> dict[Any, Any]:
         if value.__class__ is not dict or not plain_strs(value):
             raise refuse("object", value)
@@ -249,13 +260,13 @@ def dict_reader(annotation: Any, converter: Converter) -> Hook:
     return read_object if _has_text_keys(annotation, converter) else read_pairs
 
 
-def _typed_object(key: Typed | None, item: Typed | None) -> Typed | None:
+def _msgspec_read_object(key: MsgspecRead | None, item: MsgspecRead | None) -> MsgspecRead | None:
     if key is None or key.convert is not None or item is None:
         return None
     form, convert = GenericAlias(dict, (key.form, item.form)), item.convert
     if convert is None:
-        return Typed(form)
-    return Typed(form, lambda value: {k: convert(v) for k, v in value.items()})
+        return MsgspecRead(form)
+    return MsgspecRead(form, lambda value: {k: convert(v) for k, v in value.items()})
 
 
 def _pair(value: Any) -> list[Any]:

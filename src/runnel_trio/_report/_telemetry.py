@@ -14,7 +14,7 @@ from typing import Any
 
 import attrs
 
-from runnel_trio._words import described
+from runnel_trio._report._words import described
 
 __all__ = [
     "NAMES",

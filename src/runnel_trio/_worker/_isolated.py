@@ -16,11 +16,11 @@ from runnel_trio._stream import Stream
 from runnel_trio._worker._worker import Worker
 from runnel_trio.settings import Settings
 
-__all__ = ["Alone", "alone"]
+__all__ = ["IsolatedWorker", "isolated"]
 
 
 @attrs.define(eq=False)
-class Alone:
+class IsolatedWorker:
     """A worker, and what has ended it.
 
     Attributes:
@@ -56,12 +56,12 @@ class Alone:
 
 
 @asynccontextmanager
-async def alone(
+async def isolated(
     private: Callable[[], AbstractAsyncContextManager[Broker]],
     settings: Settings,
     streams: dict[str, Stream[Any]],
     processor: Processor[Any],
-) -> AsyncIterator[Alone]:
+) -> AsyncIterator[IsolatedWorker]:
     """Run one processor of an app beside the body, on a broker in memory; it is drained at the end.
 
     Raises:
@@ -71,7 +71,7 @@ async def alone(
         worker = Worker(
             broker=broker, processors=[processor], app=processor.stream.spec.app, settings=settings
         )
-        ran = Alone(worker, streams)
+        ran = IsolatedWorker(worker, streams)
         nursery.start_soon(ran.run)
         await ran.ready.wait()
         yield ran

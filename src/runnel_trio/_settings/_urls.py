@@ -64,7 +64,7 @@ def server_url(url: str) -> ServerURL:
         >>> server_url("redis+sentinel://a").service
         Traceback (most recent call last):
         ...
-        runnel_trio._urls.Unusable: it lacks the name of the group behind the hosts, as in …/mymaster
+        runnel_trio...Unusable: it lacks the name of the group behind the hosts, as in …/mymaster
     """
     parts = urlsplit(url)
     scheme, _, form = parts.scheme.partition("+")
@@ -92,7 +92,7 @@ def database(url: str) -> int:
         >>> database("redis://h/1x")
         Traceback (most recent call last):
         ...
-        runnel_trio._urls.Unusable: what stands behind the host is no number of a database, as in …/1
+        runnel_trio...Unusable: what stands behind the host is no number of a database, as in …/1
     """
     parts = urlsplit(url)
     return _number(parts, "" if parts.scheme == "unix" else parts.path)

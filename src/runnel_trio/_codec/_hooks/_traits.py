@@ -13,25 +13,25 @@ from typing import Any, TypeAlias, TypeVar
 
 import attrs
 
-from runnel_trio._codec._sure import Sure
-from runnel_trio._words import described, said
+from runnel_trio._codec._fast._precheck import Precheck
+from runnel_trio._report._words import described, summary
 from runnel_trio.exceptions import RecordInvalid
 
 __all__ = [
     "Hook",
     "Mismatch",
+    "MsgspecRead",
     "Part",
     "Traits",
-    "Typed",
     "Unsupported",
     "foreign",
     "hinted",
     "locate",
+    "msgspec_read_of",
+    "precheck_of",
     "refuse",
-    "sure_of",
     "trait",
     "traits_of",
-    "typed_of",
 ]
 
 #: Converts one value, in one direction; raises anything when it cannot.
@@ -103,8 +103,8 @@ def foreign(record: type[Any], value: Any) -> RecordInvalid:
 
 
 @attrs.frozen
-class Typed:
-    """How msgspec reads JSON for a hook, without a plain form in between; see `_typed`.
+class MsgspecRead:
+    """How msgspec reads JSON for a hook, without a plain form in between; see `_fast._msgspec_read`.
 
     Attributes:
         form: the type that msgspec is asked for. It may refuse what the hook takes, but never take what the
@@ -125,7 +125,7 @@ class Traits:
         exact: the scalar type that it stands for. Subclasses find it by inheritance, and must not use it.
         bare: the same hook without what only calls from outside need.
         inline: source of a condition on ``{v}`` under which a value converts to itself, for generated
-            code; names in it are those of `_sure.NAMES`.
+            code; names in it are those of `_precheck.NAMES`.
         elements: as ``plain``, for the elements of a list that this hook converts: if it says so, a list
             converts to itself.
         plain: tells in one pass at C speed whether every element of a collection converts to itself.
@@ -140,9 +140,9 @@ class Traits:
     inline: str | None = None
     elements: Callable[[Collection[Any]], bool] | None = None
     plain: Callable[[Collection[Any]], bool] | None = None
-    sure: Sure | None = None
+    precheck: Precheck | None = None
     parts: Callable[[Any], Iterator[Part]] = attrs.field(default=lambda _: iter(()))
-    typed: Callable[[ModuleType], Typed | None] = attrs.field(default=lambda _: None)
+    msgspec_read: Callable[[ModuleType], MsgspecRead | None] = attrs.field(default=lambda _: None)
 
 
 def trait(**values: Any) -> Callable[[_H], _H]:
@@ -161,16 +161,16 @@ def traits_of(hook: Hook) -> Traits | None:
     return found if isinstance(found, Traits) and found.hook is hook else None
 
 
-def typed_of(hook: Hook, msgspec: ModuleType) -> Typed | None:
+def msgspec_read_of(hook: Hook, msgspec: ModuleType) -> MsgspecRead | None:
     """What msgspec can do for a hook; nothing for a user's."""
     traits = traits_of(hook)
-    return traits.typed(msgspec) if traits else None
+    return traits.msgspec_read(msgspec) if traits else None
 
 
-def sure_of(hook: Hook) -> Sure | None:
+def precheck_of(hook: Hook) -> Precheck | None:
     """When a hook is sure to write a value; a user's never is."""
     traits = traits_of(hook)
-    return traits.sure if traits else None
+    return traits.precheck if traits else None
 
 
 def locate(hook: Hook, value: Any, path: str = "", levels: int = _LEVELS) -> tuple[str, str] | None:
@@ -200,4 +200,4 @@ def _here(error: Exception, path: str) -> tuple[str, str]:
         return path + error.step, error.reason
     if isinstance(error, RecursionError):
         return "", "nested too deeply, or contains itself"
-    return path, said(error)
+    return path, summary(error)

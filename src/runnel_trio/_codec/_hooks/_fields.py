@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from runnel_trio._codec._mismatch import Unsupported
+from runnel_trio._codec._hooks._traits import Unsupported
 from runnel_trio._codec._record import resolve_annotations
 
 __all__ = ["Field", "fields_of", "is_structure", "unresolved"]

@@ -1,4 +1,4 @@
-"""A member's seat in a party: its heartbeats, what it knows of the others, and its trust.
+"""A member's session in its party: its heartbeats, what it knows of others, and how long its leases hold.
 
 Heartbeats leave from two places: regularly from the worker's heartbeat, which may be a thread, and in between
 from Trio, by whoever needs to know now. Their answers are the same, and all end in `heard`.
@@ -18,11 +18,11 @@ import trio
 
 from runnel_trio._broker._protocol import Parties
 from runnel_trio._broker._values import Beat, Entry, Membership, Party, ProcessorSpec
+from runnel_trio._report._telemetry import report
 from runnel_trio._rules._lease import trusted_until
-from runnel_trio._telemetry import report
-from runnel_trio._worker._member._trust import Trust
+from runnel_trio._worker._member._validity import LeaseValidity
 
-__all__ = ["Seat", "Told", "told_by"]
+__all__ = ["ControlNews", "MemberSession", "parse_news"]
 
 #: Heartbeats in one expiry.
 _BEATS = 4
@@ -33,7 +33,7 @@ def _nothing() -> None:
 
 
 @attrs.define(eq=False, kw_only=True)
-class Seat:
+class MemberSession:
     """One member of one party.
 
     Attributes:
@@ -42,10 +42,10 @@ class Seat:
         member: its id.
         expiry: seconds without a heartbeat after which it counts as dead.
         about: what others are told of it.
-        on_removed: called when it had been removed meanwhile, before trust is renewed.
+        on_removed: called when it had been removed meanwhile, before its leases count as valid again.
         on_beat: called after every heartbeat, answered or not.
         on_changed: called when the members or their plan are others than before.
-        trust: until when it may believe in what it owns.
+        validity: until when its leases hold, by its own clock.
         view: the party, as last heard of.
         leaving: whether it is about to leave.
     """
@@ -58,7 +58,7 @@ class Seat:
     on_removed: Callable[[], None] = _nothing
     on_beat: Callable[[], None] = _nothing
     on_changed: Callable[[], None] = _nothing
-    trust: Trust = attrs.field(factory=Trust, init=False)
+    validity: LeaseValidity = attrs.field(factory=LeaseValidity, init=False)
     view: Membership = attrs.field(factory=Membership, init=False)
     leaving: bool = attrs.field(default=False, init=False)
     _heard_of: float = attrs.field(default=0.0, init=False)
@@ -72,7 +72,7 @@ class Seat:
     @property
     def lapsed(self) -> bool:
         """Whether others may have counted this member as dead since its last heartbeat."""
-        return self.broker.clock() >= self.trust.until
+        return self.broker.clock() >= self.validity.until
 
     def next_beat(self) -> Beat:
         """What to send now; may be called from a thread."""
@@ -91,9 +91,9 @@ class Seat:
         self.heard(started, await self.broker.beat(self.next_beat()))
 
     def answered(self, started: float, view: Membership) -> None:
-        """For a thread: renew trust, even while Trio is held up, if that is safe; `heard` is to follow."""
+        """For a thread: extend the validity, if that is safe, even while Trio is held up; `heard` follows."""
         if view.joined_as == self.view.joined_as:
-            self.trust.until = max(self.trust.until, trusted_until(started, self.expiry))
+            self.validity.until = max(self.validity.until, trusted_until(started, self.expiry))
 
     def heard(self, started: float, view: Membership) -> None:
         """The answer to a heartbeat that was sent at ``started``; in Trio."""
@@ -108,7 +108,7 @@ class Seat:
             report(logging.INFO, "joined", processor=name, member=self.member, members=members)
         if view.joined_as:
             # Never back: while Trio was held up, the thread may have been answered to later ones already.
-            self.trust.renew(max(self.trust.until, trusted_until(started, self.expiry)))
+            self.validity.renew(max(self.validity.until, trusted_until(started, self.expiry)))
         self._note_beats(view)
         if _outline(before) != _outline(view):
             self.on_changed()
@@ -143,15 +143,15 @@ def _outline(view: Membership) -> tuple[int, int, int]:
     return view.generation, view.planned, view.joined_as
 
 
-async def keep(seat: Seat) -> None:
+async def keep(session: MemberSession) -> None:
     """Heartbeats from a Trio task, until cancelled: where there is nothing but Trio's own time."""
     while True:
-        await trio.sleep(seat.interval)
-        await seat.beat()
+        await trio.sleep(session.interval)
+        await session.beat()
 
 
 @attrs.frozen
-class Told:
+class ControlNews:
     """What a party's control log says.
 
     Attributes:
@@ -167,7 +167,7 @@ class Told:
     changed: bool
 
 
-def told_by(news: Iterable[Entry]) -> Told:
+def parse_news(news: Iterable[Entry]) -> ControlNews:
     """What a party's control log says."""
     released: set[int] = set()
     paused: set[int] = set()
@@ -182,4 +182,4 @@ def told_by(news: Iterable[Entry]) -> Told:
                 named[what].update(map(int, numbers.split()))
         except (KeyError, ValueError):  # whatever it is, and whoever wrote it: to look again does no harm
             changed = True
-    return Told(released, paused, moved, changed)
+    return ControlNews(released, paused, moved, changed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-__all__ = ["ago", "counted", "described", "encodable", "numbered", "ranges", "said", "shortened"]
+__all__ = ["ago", "counted", "described", "encodable", "numbered", "ranges", "shortened", "summary"]
 
 #: Characters of a description that are kept: some have a whole document in it.
 _MOST = 2000
@@ -97,7 +97,7 @@ def described(thing: object, form: Callable[[Any], str] = repr, most: int = _MOS
     return encodable(text if len(text) <= most else f"{text[:most]}…")
 
 
-def said(error: BaseException) -> str:
+def summary(error: BaseException) -> str:
     """An error in a line, as ``type: text``, or its type where it has no text."""
     name, text = type(error).__name__, described(error, str)
     return f"{name}: {text}" if text else name

@@ -24,11 +24,11 @@ from runnel_trio._broker._stages import reads
 from runnel_trio._broker._subscription import subscribe
 from runnel_trio._broker._values import Layouts, ProcessorSpec
 from runnel_trio._processor import Processor
+from runnel_trio._report._telemetry import Tally, report
 from runnel_trio._scopes import helpers
-from runnel_trio._telemetry import Tally, report
 from runnel_trio._worker._member._rebalancer import Rebalancer
 
-__all__ = ["Succession"]
+__all__ = ["LayoutRunner"]
 
 #: Looks at the server in one `lock_expiry`.
 _LOOKS = 4
@@ -37,7 +37,7 @@ _CLOSE, _REST = 0.2, 20.0
 
 
 @attrs.define(eq=False, kw_only=True)
-class Succession:
+class LayoutRunner:
     """Runs one member at a time.
 
     Attributes:
@@ -157,4 +157,4 @@ class Succession:
     async def _is_over(self, mine: ProcessorSpec, layouts: Layouts) -> bool:
         if layouts.draining is None or layouts.draining.layout != mine.stream.layout:
             return True
-        return not await self.broker.remaining(mine)
+        return not await self.broker.undrained(mine)

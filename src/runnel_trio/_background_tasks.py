@@ -11,12 +11,12 @@ from runnel_trio._worker._background import Background
 from runnel_trio.constants import ExceptionPolicy
 from runnel_trio.settings import Settings
 
-__all__ = ["Registry"]
+__all__ = ["BackgroundTasks"]
 
 _Task = TypeVar("_Task", bound=Callable[[], Awaitable[Any]])
 
 
-class Registry:
+class BackgroundTasks:
     """Background tasks, as they were declared.
 
     Attributes:

@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 
 from runnel_trio._codec import SIMPLE_KEYS, blake3_hasher
-from runnel_trio._words import described
+from runnel_trio._report._words import described
 from runnel_trio.exceptions import Misconfigured
 
 __all__ = ["Numbering", "key_function"]

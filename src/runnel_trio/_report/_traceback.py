@@ -15,10 +15,10 @@ from typing import Any
 import outcome
 import trio
 
-from runnel_trio._words import described, encodable, said
+from runnel_trio._report._words import described, encodable, summary
 from runnel_trio.exceptions import DeserializationError, Poisoned
 
-__all__ = ["is_from_terminal", "note", "said_elsewhere", "shown_at", "told", "users_frames"]
+__all__ = ["formatted", "is_from_terminal", "note", "said_elsewhere", "shown_at", "users_frames"]
 
 #: Where the frames are that say nothing about a user's mistake.
 _OURS = (
@@ -56,7 +56,7 @@ def said_elsewhere(error: BaseException) -> str:
     """As `said`, for where the partition is told beside it."""
     if isinstance(error, DeserializationError | Poisoned):
         return f"{type(error).__name__}: {_elsewhere(error, '')}"
-    return said(error)
+    return summary(error)
 
 
 def is_from_terminal(error: BaseException) -> bool:
@@ -71,7 +71,7 @@ def note(error: BaseException, text: str) -> None:
         error.add_note(text)
 
 
-def told(error: BaseException, *, whole: bool = False) -> str:
+def formatted(error: BaseException, *, whole: bool = False) -> str:
     """The traceback of an error, as text that can be stored, whatever its class does.
 
     An error that was raised by this library alone keeps its frames: there is nothing else to look at.
@@ -86,7 +86,7 @@ def told(error: BaseException, *, whole: bool = False) -> str:
             _trim(found)
         text = "".join(found.format())
     except Exception as fault:  # a property or a hook of a class of the user's
-        text = f"{said(error)}\n(its traceback cannot be shown: {said(fault)})\n"
+        text = f"{summary(error)}\n(its traceback cannot be shown: {summary(fault)})\n"
     if len(text) > _MOST and not whole:
         half = _MOST // 2
         text = f"{text[:half]}\n… {len(text) - 2 * half:,} characters left out …\n{text[-half:]}"

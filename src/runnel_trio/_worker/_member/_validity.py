@@ -1,4 +1,4 @@
-"""A member's own belief that its leases hold, by its own clock; see `_rules/_lease.py`."""
+"""Until when a member's leases hold, by its own clock; see `_rules/_lease.py`."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import attrs
 
-__all__ = ["Trust"]
+__all__ = ["LeaseValidity"]
 
 
 @attrs.define(eq=False)
-class Trust:
+class LeaseValidity:
     """Shared by all partitions of a member: one heartbeat renews it for all.
 
     Attributes:
@@ -22,7 +22,7 @@ class Trust:
     _waiting: list[Callable[[], None]] = attrs.field(factory=list, init=False)
 
     def renew(self, until: float) -> None:
-        """Believe until then."""
+        """The leases hold until then."""
         self.until = until
         waiting, self._waiting = self._waiting, []
         for announce in waiting:

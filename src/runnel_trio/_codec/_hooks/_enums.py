@@ -14,8 +14,8 @@ from typing import Any, TypeAlias
 
 from cattrs import Converter
 
-from runnel_trio._codec._mismatch import Hook, Typed, Unsupported, refuse, trait
-from runnel_trio._codec._numbers import INT_MAX, INT_MIN, int64, read_int, write_int
+from runnel_trio._codec._hooks._numbers import INT_MAX, INT_MIN, int64, read_int, write_int
+from runnel_trio._codec._hooks._traits import Hook, MsgspecRead, Unsupported, refuse, trait
 
 __all__ = ["enum_reader", "enum_writer", "literal_hooks"]
 
@@ -49,12 +49,12 @@ def enum_reader(cls: type[enum.Enum]) -> Hook:
     flag, by_value, expected = issubclass(cls, enum.Flag), _by_value(cls), _described(cls)
     table: dict[Any, enum.Enum] = {x.value: x for x in cls} if by_value else dict(cls.__members__)
 
-    def typed(msgspec: ModuleType) -> Typed | None:
+    def msgspec_read(msgspec: ModuleType) -> MsgspecRead | None:
         kinds: set[type] = {int} if flag else {type(x) for x in table}
         # What is not in the table goes the general way.
         return _typed(kinds, read_enum if flag else table.__getitem__, msgspec)
 
-    @trait(typed=typed)
+    @trait(msgspec_read=msgspec_read)
     def read_enum(value: Any, _: Any = None) -> enum.Enum:
         plain = read_int(value) if flag else value
         if plain.__class__ is str or plain.__class__ is int:
@@ -70,10 +70,10 @@ def enum_reader(cls: type[enum.Enum]) -> Hook:
     return read_enum
 
 
-def _typed(kinds: set[type], convert: Callable[[Any], Any], msgspec: ModuleType) -> Typed | None:
+def _typed(kinds: set[type], convert: Callable[[Any], Any], msgspec: ModuleType) -> MsgspecRead | None:
     """Values of these JSON types that are converted."""
     forms = tuple(int64(msgspec) if x is int else x for x in kinds)
-    return Typed(typing.Union[forms], convert) if forms and kinds <= _FORMS else None  # noqa: UP007 (how many is not known)
+    return MsgspecRead(typing.Union[forms], convert) if forms and kinds <= _FORMS else None  # noqa: UP007 (how many is not known)
 
 
 def _described(cls: type[enum.Enum], limit: int = 6) -> str:
@@ -104,11 +104,11 @@ def literal_hooks(find: _Finder, annotation: Any, converter: Converter) -> tuple
 
 
 def _exchange(table: dict[tuple[type, Any], Any], expected: str) -> Hook:
-    def typed(msgspec: ModuleType) -> Typed | None:
+    def msgspec_read(msgspec: ModuleType) -> MsgspecRead | None:
         kinds, strings = {x for x, _ in table}, {x: y for (_, x), y in table.items()}
         return _typed(kinds, strings.__getitem__ if kinds == {str} else exchange, msgspec)
 
-    @trait(typed=typed)
+    @trait(msgspec_read=msgspec_read)
     def exchange(value: Any, _: Any = None) -> Any:
         try:
             return table[value.__class__, value]

@@ -16,15 +16,15 @@ from uuid import UUID
 
 import attrs
 
-__all__ = ["NAMES", "AllSure", "Direct", "Sure", "Unsure", "each", "encodable"]
+__all__ = ["NAMES", "MsgspecWrite", "Precheck", "PrecheckAll", "PrecheckFailed", "each", "encodable"]
 
 #: See `Sure.direct`.
-Direct: TypeAlias = Callable[[ModuleType], Callable[[Any], Any]]
+MsgspecWrite: TypeAlias = Callable[[ModuleType], Callable[[Any], Any]]
 #: Tells whether all of some values are sure to be written.
-AllSure: TypeAlias = Callable[[Collection[Any]], bool]
+PrecheckAll: TypeAlias = Callable[[Collection[Any]], bool]
 
 
-class Unsure(Exception):
+class PrecheckFailed(Exception):
     """It is not known whether a value can be written."""
 
 
@@ -51,30 +51,31 @@ NAMES: dict[str, Any] = {
 
 
 @attrs.frozen
-class Sure:
+class Precheck:
     """When neither a hook, nor a JSON serializer of ours after it, can fail.
 
     Attributes:
         source: of a condition on ``{v}``, which may call ``{f}``.
         function: what ``{f}`` is.
         each: the same for all elements of a collection; None: as `each` makes it.
-        direct: given the module msgspec, what makes of a sure value one that msgspec writes as the
-            serializers write its plain form (see `_direct`), and raises for others. None: it is that already.
+        msgspec_write: given the module msgspec, what makes of a sure value one that msgspec writes as the
+            serializers write its plain form (see `_msgspec_write`), and raises for others. None: it is that
+            already.
     """
 
     source: str
     function: Callable[[Any], bool] | None = None
-    each: AllSure | None = None
-    direct: Direct | None = None
+    each: PrecheckAll | None = None
+    msgspec_write: MsgspecWrite | None = None
 
 
-def each(sure: Sure) -> AllSure:
+def each(precheck: Precheck) -> PrecheckAll:
     """The test of a collection's elements."""
-    if sure.each is not None:
-        return sure.each
-    known = {**NAMES, "f": sure.function}
-    condition = sure.source.format(v="v", f="f")
+    if precheck.each is not None:
+        return precheck.each
+    known = {**NAMES, "f": precheck.function}
+    condition = precheck.source.format(v="v", f="f")
     source = f"def each(values):\n for v in values:\n  if not ({condition}):\n   return False\n return True\n"
     exec(compile(source, "<each>", "exec"), known)
-    made: AllSure = known["each"]
+    made: PrecheckAll = known["each"]
     return made

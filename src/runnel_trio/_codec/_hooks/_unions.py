@@ -16,23 +16,23 @@ from typing import Any
 import attrs
 from cattrs import Converter
 
-from runnel_trio._codec._fields_of import is_structure
-from runnel_trio._codec._lookup import name_of, reader, writer
-from runnel_trio._codec._mismatch import (
+from runnel_trio._codec._fast._precheck import MsgspecWrite, Precheck
+from runnel_trio._codec._hooks._fields import is_structure
+from runnel_trio._codec._hooks._lookup import name_of, reader, writer
+from runnel_trio._codec._hooks._numbers import NATIVE, write_str
+from runnel_trio._codec._hooks._traits import (
     Hook,
     Mismatch,
+    MsgspecRead,
     Part,
-    Typed,
     Unsupported,
+    msgspec_read_of,
+    precheck_of,
     refuse,
-    sure_of,
     trait,
     traits_of,
-    typed_of,
 )
-from runnel_trio._codec._numbers import NATIVE, write_str
-from runnel_trio._codec._sure import Direct, Sure
-from runnel_trio._words import described
+from runnel_trio._report._words import described
 
 __all__ = ["TAG", "is_union", "read_any", "union_reader", "union_writer", "write_any"]
 
@@ -70,20 +70,20 @@ def _optional(annotation: Any) -> Any:
 def _optional_hook(hook: Hook) -> Hook:
     traits = traits_of(hook)
     inner = traits.inline if traits else None
-    sure = sure_of(hook)
+    precheck = precheck_of(hook)
 
     def parts(value: Any) -> Iterator[Part]:
         if value is not None:
             yield "", value, hook
 
-    def typed(msgspec: types.ModuleType) -> Typed | None:
-        return _typed_optional(typed_of(hook, msgspec))
+    def msgspec_read(msgspec: types.ModuleType) -> MsgspecRead | None:
+        return _msgspec_read_optional(msgspec_read_of(hook, msgspec))
 
     @trait(
         parts=parts,
         inline=f"({{v}} is None or {inner})" if inner else None,
-        sure=sure and _sure_optional(sure),
-        typed=typed,
+        precheck=precheck and _precheck_optional(precheck),
+        msgspec_read=msgspec_read,
     )
     def convert(value: Any, _: Any = None) -> Any:
         return None if value is None else hook(value)
@@ -91,21 +91,21 @@ def _optional_hook(hook: Hook) -> Hook:
     return convert
 
 
-def _sure_optional(sure: Sure) -> Sure:
-    direct = sure.direct and partial(_direct_optional, sure.direct)
-    return Sure(f"({{v}} is None or {sure.source})", sure.function, direct=direct)
+def _precheck_optional(precheck: Precheck) -> Precheck:
+    msgspec_write = precheck.msgspec_write and partial(_msgspec_write_optional, precheck.msgspec_write)
+    return Precheck(f"({{v}} is None or {precheck.source})", precheck.function, msgspec_write=msgspec_write)
 
 
-def _direct_optional(direct: Direct, msgspec: types.ModuleType) -> Hook:
-    one = direct(msgspec)
+def _msgspec_write_optional(msgspec_write: MsgspecWrite, msgspec: types.ModuleType) -> Hook:
+    one = msgspec_write(msgspec)
     return lambda value: None if value is None else one(value)
 
 
-def _typed_optional(inner: Typed | None) -> Typed | None:
+def _msgspec_read_optional(inner: MsgspecRead | None) -> MsgspecRead | None:
     if inner is None or inner.convert is None:
-        return inner and Typed(typing.Optional[inner.form])  # noqa: UP045 (the form is a value)
+        return inner and MsgspecRead(typing.Optional[inner.form])  # noqa: UP045 (the form is a value)
     convert = inner.convert
-    return Typed(typing.Optional[inner.form], lambda value: None if value is None else convert(value))  # noqa: UP045 (as above)
+    return MsgspecRead(typing.Optional[inner.form], lambda value: None if value is None else convert(value))  # noqa: UP045 (as above)
 
 
 @attrs.frozen
@@ -172,20 +172,20 @@ class _Members:
             hook, part = self._told_apart(value)
             yield "", part, hook
 
-        def typed(msgspec: types.ModuleType) -> Typed | None:
+        def msgspec_read(msgspec: types.ModuleType) -> MsgspecRead | None:
             return self._typed(read_union, msgspec)
 
-        @trait(parts=parts, typed=typed)
+        @trait(parts=parts, msgspec_read=msgspec_read)
         def read_union(value: Any, _: Any = None) -> Any:
             hook, part = self._told_apart(value)
             return hook(part)
 
         return read_union
 
-    def _typed(self, read: Hook, msgspec: types.ModuleType) -> Typed | None:
+    def _typed(self, read: Hook, msgspec: types.ModuleType) -> MsgspecRead | None:
         """Only of what JSON has itself; a tagged object may hold anything."""
-        forms = tuple(x.form for hook in self.hooks.values() if (x := typed_of(hook, msgspec)))
-        return Typed(typing.Union[forms], read) if self.hooks.keys() <= NATIVE.keys() else None  # noqa: UP007 (values)
+        forms = tuple(x.form for hook in self.hooks.values() if (x := msgspec_read_of(hook, msgspec)))
+        return MsgspecRead(typing.Union[forms], read) if self.hooks.keys() <= NATIVE.keys() else None  # noqa: UP007 (values)
 
     def _told_apart(self, value: Any) -> tuple[Hook, Any]:
         if value.__class__ is not dict:

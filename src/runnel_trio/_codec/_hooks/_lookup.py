@@ -9,9 +9,9 @@ from typing import Any, TypeAlias
 
 from cattrs import Converter
 
-from runnel_trio._codec._enums import enum_reader, enum_writer
-from runnel_trio._codec._mismatch import Hook, Unsupported, traits_of
-from runnel_trio._codec._scalars import pass_datetime, write_datetime
+from runnel_trio._codec._hooks._enums import enum_reader, enum_writer
+from runnel_trio._codec._hooks._scalars import pass_datetime, write_datetime
+from runnel_trio._codec._hooks._traits import Hook, Unsupported, traits_of
 
 __all__ = ["Finder", "below", "name_of", "native_datetimes", "reader", "unsupported", "writer"]
 

@@ -33,21 +33,21 @@ from typing import Any
 import attrs
 from cattrs import Converter
 
-from runnel_trio._codec._construction import only_sets_fields
-from runnel_trio._codec._fields_of import Field, fields_of
-from runnel_trio._codec._lookup import Finder, below, reader, writer
-from runnel_trio._codec._mismatch import (
+from runnel_trio._codec._fast._precheck import NAMES, Precheck, PrecheckFailed
+from runnel_trio._codec._hooks._construction import only_sets_fields
+from runnel_trio._codec._hooks._fields import Field, fields_of
+from runnel_trio._codec._hooks._lookup import Finder, below, reader, writer
+from runnel_trio._codec._hooks._traits import (
     Hook,
     Mismatch,
+    MsgspecRead,
     Part,
-    Typed,
+    msgspec_read_of,
+    precheck_of,
     refuse,
-    sure_of,
     trait,
     traits_of,
-    typed_of,
 )
-from runnel_trio._codec._sure import NAMES, Sure, Unsure
 from runnel_trio._names import closest
 
 __all__ = ["Structure", "structure_reader", "structure_writer"]
@@ -126,31 +126,31 @@ class Structure:
             lines += [f"v{i} = o.{field.name}", _converted(hook, i, copied=True)]
         pairs = ", ".join(f"{x.name!r}: v{i}" for i, x in enumerate(self.fields))
         write = self.compiled("write", "o", [*lines, f"return {{{pairs}}}"], check=self.check)
-        return trait(parts=self.attributes, sure=self.sure())(write)
+        return trait(parts=self.attributes, precheck=self.precheck())(write)
 
-    def sure(self) -> Sure | None:
+    def precheck(self) -> Precheck | None:
         """Of instances of this very class, if of all fields."""
-        found = [sure_of(hook) for hook in self.hooks]
-        sure = [x for x in found if x is not None]
-        if len(sure) < len(found):
+        found = [precheck_of(hook) for hook in self.hooks]
+        precheck = [x for x in found if x is not None]
+        if len(precheck) < len(found):
             return None
-        conditions = [x.source.format(v=f"v{i}", f=f"f{i}") for i, x in enumerate(sure)]
-        functions = {f"f{i}": x.function for i, x in enumerate(sure)}
+        conditions = [x.source.format(v=f"v{i}", f=f"f{i}") for i, x in enumerate(precheck)]
+        functions = {f"f{i}": x.function for i, x in enumerate(precheck)}
         lines = ["for o in records:", "    if o.__class__ is not cls: return False"]
         for i, (field, condition) in enumerate(zip(self.fields, conditions, strict=True)):
             lines += [f"    v{i} = o.{field.name}", f"    if not ({condition}): return False"]
         test = self.compiled("sure", "records", [*lines, "return True"], **functions)
-        return Sure("{f}(({v},))", test, test, partial(self._direct, sure))
+        return Precheck("{f}(({v},))", test, test, partial(self._direct, precheck))
 
-    def _direct(self, sure: Sequence[Sure], msgspec: ModuleType) -> Hook:
+    def _direct(self, precheck: Sequence[Precheck], msgspec: ModuleType) -> Hook:
         """See `Sure.direct`; its attribute `each` does the same for several, and gives a list."""
-        names: dict[str, Any] = {"form": self._direct_form(msgspec), "unsure": Unsure}
+        names: dict[str, Any] = {"form": self._direct_form(msgspec), "unsure": PrecheckFailed}
         lines = ["if o.__class__ is not cls: raise unsure"]
-        for i, (field, part) in enumerate(zip(self.fields, sure, strict=True)):
+        for i, (field, part) in enumerate(zip(self.fields, precheck, strict=True)):
             lines.append(f"v{i} = o.{field.name}")
             names[f"f{i}"] = part.function
-            if part.direct is not None:
-                names[f"h{i}"] = part.direct(msgspec)
+            if part.msgspec_write is not None:
+                names[f"h{i}"] = part.msgspec_write(msgspec)
                 lines.append(f"v{i} = h{i}(v{i})")
             else:
                 lines.append(f"if not ({part.source.format(v=f'v{i}', f=f'f{i}')}): raise unsure")
@@ -176,7 +176,7 @@ class Structure:
         lines += [_converted(hook, i, copied=False) for i, hook in enumerate(self.hooks)]
         lines = [*lines, *self.construction()] if self.fields else ["return sparse(d)"]
         read = self.compiled("read", "d, _=None", lines, get=self._getter(), sparse=self._sparse)
-        return trait(parts=self._items, typed=self._typed)(read)
+        return trait(parts=self._items, msgspec_read=self._typed)(read)
 
     def construction(self) -> list[str]:
         """The lines that return the instance of which ``v0``… are the fields."""
@@ -195,9 +195,9 @@ class Structure:
         made: Hook = known[function]
         return made
 
-    def _typed(self, msgspec: ModuleType) -> Typed | None:
+    def _typed(self, msgspec: ModuleType) -> MsgspecRead | None:
         """An object of these fields only: msgspec would not check what others hold."""
-        parts = [x for hook in self.hooks if (x := typed_of(hook, msgspec))]
+        parts = [x for hook in self.hooks if (x := msgspec_read_of(hook, msgspec))]
         if not parts or len(parts) < len(self.fields):
             return None
         fields = [
@@ -212,7 +212,7 @@ class Structure:
             forbid_unknown_fields=True,
             gc=False,  # these live for a microsecond
         )
-        return Typed(form, self._build_hook([x.convert for x in parts], msgspec.UNSET))
+        return MsgspecRead(form, self._build_hook([x.convert for x in parts], msgspec.UNSET))
 
     def _build_hook(self, converts: list[Hook | None], unset: Any) -> Hook:
         known = only_sets_fields(self.cls)  # a constructor may have defaults of its own

@@ -21,8 +21,8 @@ from types import ModuleType
 from typing import Annotated, Any
 from uuid import UUID
 
-from runnel_trio._codec._mismatch import Hook, Mismatch, Typed, refuse, trait
-from runnel_trio._codec._sure import Sure
+from runnel_trio._codec._fast._precheck import Precheck
+from runnel_trio._codec._hooks._traits import Hook, Mismatch, MsgspecRead, refuse, trait
 
 __all__ = ["SCALARS", "pass_datetime", "write_datetime"]
 
@@ -42,13 +42,13 @@ _PLAIN_DATETIME = "{v}.__class__ is datetime and ({v}.tzinfo is None or {v}.tzin
 _from_base64 = functools.partial(binascii.a2b_base64, strict_mode=True)
 
 
-def _as_text(parse: Callable[[str], Any]) -> Callable[[ModuleType], Typed]:
+def _as_text(parse: Callable[[str], Any]) -> Callable[[ModuleType], MsgspecRead]:
     """The string from msgspec, and from it what we make of every string.
 
     It could read these types itself, but it rounds where `fromisoformat` cuts off, and takes a number for a
     Decimal; see tests/codec/test_typed.py.
     """
-    return lambda _: Typed(str, parse)
+    return lambda _: MsgspecRead(str, parse)
 
 
 def _parsed(expected: str, value: Any, parse: Callable[[str], Any]) -> Any:
@@ -61,7 +61,7 @@ def _parsed(expected: str, value: Any, parse: Callable[[str], Any]) -> Any:
     raise refuse(expected, value)
 
 
-@trait(exact=bytes, sure=Sure("{v}.__class__ is bytes"))
+@trait(exact=bytes, precheck=Precheck("{v}.__class__ is bytes"))
 def write_bytes(value: Any) -> str:
     """Base64."""
     if not isinstance(value, bytes):
@@ -69,14 +69,14 @@ def write_bytes(value: Any) -> str:
     return binascii.b2a_base64(value, newline=False).decode()
 
 
-@trait(exact=bytes, typed=_as_text(_from_base64))
+@trait(exact=bytes, msgspec_read=_as_text(_from_base64))
 def read_bytes(value: Any, _: Any = None) -> bytes:
     """Base64, with its padding, and nothing else in it."""
     found: bytes = _parsed("bytes in base64", value, _from_base64)
     return found
 
 
-@trait(exact=datetime, sure=Sure(_PLAIN_DATETIME))
+@trait(exact=datetime, precheck=Precheck(_PLAIN_DATETIME))
 def write_datetime(value: Any) -> str:
     """ISO 8601, with microseconds when there are any, with the offset when there is one, ``Z`` for UTC."""
     if not isinstance(value, datetime):
@@ -85,7 +85,7 @@ def write_datetime(value: Any) -> str:
     return f"{text[:-6]}Z" if value.tzinfo is UTC else text
 
 
-@trait(exact=datetime, inline=_PLAIN_DATETIME, sure=Sure(_PLAIN_DATETIME))
+@trait(exact=datetime, inline=_PLAIN_DATETIME, precheck=Precheck(_PLAIN_DATETIME))
 def pass_datetime(value: Any) -> datetime | str:
     """For serializers that write naive and UTC datetimes themselves, in the very same form, but faster."""
     if value.__class__ is datetime and (value.tzinfo is None or value.tzinfo is UTC):
@@ -93,12 +93,12 @@ def pass_datetime(value: Any) -> datetime | str:
     return write_datetime(value)
 
 
-def _typed_datetime(msgspec: ModuleType) -> Typed:
+def _msgspec_read_datetime(msgspec: ModuleType) -> MsgspecRead:
     longer = msgspec.Meta(min_length=_LONGEST_DATE + 1)
-    return Typed(Annotated[str, longer], datetime.fromisoformat)
+    return MsgspecRead(Annotated[str, longer], datetime.fromisoformat)
 
 
-@trait(exact=datetime, typed=_typed_datetime)
+@trait(exact=datetime, msgspec_read=_msgspec_read_datetime)
 def read_datetime(value: Any, _: Any = None) -> datetime:
     """ISO 8601 with date and time, ``Z`` included."""
     if value.__class__ is str and len(value) > _LONGEST_DATE:
@@ -109,7 +109,7 @@ def read_datetime(value: Any, _: Any = None) -> datetime:
     raise refuse("datetime in ISO 8601", value)
 
 
-@trait(exact=date, sure=Sure("{v}.__class__ is date"))
+@trait(exact=date, precheck=Precheck("{v}.__class__ is date"))
 def write_date(value: Any) -> str:
     """ISO 8601; a datetime is no date."""
     if not isinstance(value, date) or isinstance(value, datetime):
@@ -117,14 +117,14 @@ def write_date(value: Any) -> str:
     return date.isoformat(value)
 
 
-@trait(exact=date, typed=_as_text(date.fromisoformat))
+@trait(exact=date, msgspec_read=_as_text(date.fromisoformat))
 def read_date(value: Any, _: Any = None) -> date:
     """ISO 8601, without a time."""
     found: date = _parsed("date in ISO 8601", value, date.fromisoformat)
     return found
 
 
-@trait(exact=time, sure=Sure("{v}.__class__ is time and {v}.tzinfo is None"))
+@trait(exact=time, precheck=Precheck("{v}.__class__ is time and {v}.tzinfo is None"))
 def write_time(value: Any) -> str:
     """ISO 8601."""
     if not isinstance(value, time):
@@ -134,7 +134,7 @@ def write_time(value: Any) -> str:
     return time.isoformat(value)
 
 
-@trait(exact=time, typed=_as_text(time.fromisoformat))
+@trait(exact=time, msgspec_read=_as_text(time.fromisoformat))
 def read_time(value: Any, _: Any = None) -> time:
     """ISO 8601."""
     found: time = _parsed("time in ISO 8601", value, time.fromisoformat)
@@ -147,7 +147,7 @@ def _duration_of(value: timedelta) -> str:
     return f"{'-' if value.days < 0 else ''}PT{seconds}{fraction}S"
 
 
-@trait(exact=timedelta, sure=Sure("{v}.__class__ is timedelta", direct=lambda _: _duration_of))
+@trait(exact=timedelta, precheck=Precheck("{v}.__class__ is timedelta", msgspec_write=lambda _: _duration_of))
 def write_timedelta(value: Any) -> str:
     """Seconds as an ISO 8601 duration, exact to the microsecond."""
     if not isinstance(value, timedelta):
@@ -172,14 +172,14 @@ def _duration(text: str) -> timedelta:
     return timedelta(**{name: -amount for name, amount in whole.items()}, microseconds=-int(fraction))
 
 
-@trait(exact=timedelta, typed=_as_text(_duration))
+@trait(exact=timedelta, msgspec_read=_as_text(_duration))
 def read_timedelta(value: Any, _: Any = None) -> timedelta:
     """An ISO 8601 duration of days, hours, minutes and seconds."""
     found: timedelta = _parsed("timedelta as an ISO 8601 duration", value, _duration)
     return found
 
 
-@trait(exact=Decimal, sure=Sure("{v}.__class__ is Decimal"))
+@trait(exact=Decimal, precheck=Precheck("{v}.__class__ is Decimal"))
 def write_decimal(value: Any) -> str:
     """As ``str`` writes it."""
     if not isinstance(value, Decimal):
@@ -187,14 +187,14 @@ def write_decimal(value: Any) -> str:
     return Decimal.__str__(value)
 
 
-@trait(exact=Decimal, typed=_as_text(Decimal))
+@trait(exact=Decimal, msgspec_read=_as_text(Decimal))
 def read_decimal(value: Any, _: Any = None) -> Decimal:
     """The inverse, from a string only: a JSON number may have lost digits already."""
     found: Decimal = _parsed("Decimal as a string", value, Decimal)
     return found
 
 
-@trait(exact=UUID, sure=Sure("{v}.__class__ is UUID"))
+@trait(exact=UUID, precheck=Precheck("{v}.__class__ is UUID"))
 def write_uuid(value: Any) -> str:
     """With dashes."""
     if not isinstance(value, UUID):
@@ -202,7 +202,7 @@ def write_uuid(value: Any) -> str:
     return UUID.__str__(value)
 
 
-@trait(exact=UUID, typed=lambda _: Typed(UUID))
+@trait(exact=UUID, msgspec_read=lambda _: MsgspecRead(UUID))
 def read_uuid(value: Any, _: Any = None) -> UUID:
     """From a string."""
     found: UUID = _parsed("UUID", value, UUID)
