@@ -37,6 +37,7 @@ _worker._leadership _worker._member._partition._events _worker._member._partitio
 _worker._member._partition._failure
 _worker._member._partition._lane
 _worker._background _worker._member._partition._executor
+_worker._member._assignment
 _worker._member._rebalancer
 _worker._layout_runner
 _worker._worker

@@ -7,7 +7,8 @@ The nursery tree, which is also the file tree (see docs/architecture.rst):
        ├─ Heartbeat                   one thread, for the members of all processors
        ├─ Backgrounds                 tasks, timers and crontabs; on the leader by Leadership
        └─ LayoutRunner                one per processor: a member for each layout of its partitions
-          └─ Rebalancer               that member: membership, assignment, control
+          └─ Rebalancer               that member: its session in the party, control
+             ├─ Assignment            follows the plan: hands over, acquires
              ├─ Fetcher               the only reader of its partitions
              ├─ Committer             coalesces what partitions have processed
              └─ PartitionExecutor     one per owned partition, in a cancel scope of its own

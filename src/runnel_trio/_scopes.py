@@ -9,7 +9,16 @@ from typing import TypeVar
 import outcome
 import trio
 
-__all__ = ["LAST_WORDS", "gather", "helpers", "holds_cancellation", "quitting", "shielded", "unwrapped"]
+__all__ = [
+    "LAST_WORDS",
+    "gather",
+    "helpers",
+    "holds_cancellation",
+    "quitting",
+    "run_guarded",
+    "shielded",
+    "unwrapped",
+]
 
 _T = TypeVar("_T")
 
@@ -63,6 +72,14 @@ async def gather(tasks: Iterable[Callable[[], Awaitable[_T]]]) -> list[outcome.O
         for i, task in enumerate(tasks):
             nursery.start_soon(run, i, task)
     return [found[i] for i in range(len(found))]
+
+
+async def run_guarded(halt: Callable[[BaseException], None], task: Callable[[], Awaitable[None]]) -> None:
+    """Run one of our own tasks; an exception that it raises is given to ``halt``, with no group around it."""
+    try:
+        await task()
+    except Exception as error:
+        halt(error)
 
 
 def holds_cancellation(error: BaseException) -> bool:

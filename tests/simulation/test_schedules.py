@@ -23,7 +23,7 @@ from sim_cluster import Wrong, simulate, story
 
 from runnel_trio._broker._memory import _broker, _ownership, _store
 from runnel_trio._broker._values import CommitOutcome
-from runnel_trio._worker._member import _rebalancer, _session
+from runnel_trio._worker._member import _assignment, _session
 
 SCHEDULES = 240
 
@@ -98,7 +98,7 @@ def test_the_simulation_catches_leases_that_are_taken_from_the_living(
 def test_the_simulation_catches_leases_that_are_never_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
     async def nothing(_: Any) -> None: ...
 
-    monkeypatch.setattr(_rebalancer.Rebalancer, "_pay_back", nothing)
+    monkeypatch.setattr(_assignment.Assignment, "_pay_back", nothing)
     assert caught(285)  # not all is handled, or the shares are unfair: about one schedule in 200
 
 
@@ -106,13 +106,13 @@ def test_the_simulation_catches_unfair_shares(monkeypatch: pytest.MonkeyPatch) -
     def all_to_one(members: list[str], size: int, _: Any) -> dict[str, tuple[int, ...]]:
         return {name: tuple(range(size)) if name == members[0] else () for name in members}
 
-    monkeypatch.setattr(_rebalancer, "assign", all_to_one)
+    monkeypatch.setattr(_assignment, "assign", all_to_one)
     assert "is not balanced" in caught()
 
 
 def test_the_simulation_catches_plans_that_move_what_could_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    assign = _rebalancer.assign
-    monkeypatch.setattr(_rebalancer, "assign", lambda members, count, _: assign(members, count, {}))
+    assign = _assignment.assign
+    monkeypatch.setattr(_assignment, "assign", lambda members, count, _: assign(members, count, {}))
     assert "gives and is given" in caught()
 
 

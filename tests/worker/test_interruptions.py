@@ -109,7 +109,7 @@ async def in_hand(worker: Worker) -> Any:
     with trio.fail_after(30):
         while True:
             for succession in worker._members:
-                for executor in succession.member._running.values():  # type: ignore[union-attr]
+                for executor in succession.member._assignment.running.values():  # type: ignore[union-attr]
                     if executor.backlog.in_hand:
                         return executor.backlog
             await trio.sleep(0.01)

@@ -1,11 +1,12 @@
 """What runs, box by box; folder depth is nursery depth.
 
     Worker               _worker.py              one per process
-    ├─ Heartbeat         _heartbeat.py           keeps the seats, from a thread
+    ├─ Heartbeat         _heartbeat.py           keeps the sessions, from a thread
     ├─ Backgrounds       _background.py          tasks, timers, crontabs
     │  └─ Leadership     _leadership.py          in whose terms some of them run
-    └─ LayoutRunner       _layout_runner.py       one per processor: a member for each layout, one at a time
-       └─ Rebalancer      _member/_rebalancer.py  that member: its session in the party, plan, handover
+    └─ LayoutRunner      _layout_runner.py       one per processor: a member for each layout, one at a time
+       └─ Rebalancer      _member/_rebalancer.py  that member: its session in the party, and its tasks
+          ├─ Assignment   _member/_assignment.py  follows the plan: hands over, acquires
           ├─ Fetcher      _member/_fetcher.py     the only reader of its partitions
           ├─ Committer    _member/_committer.py   coalesces what partitions have processed
           └─ PartitionExecutor  _member/_partition/_executor.py  one per owned partition, in its own scope

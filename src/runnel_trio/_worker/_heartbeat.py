@@ -25,6 +25,7 @@ import trio
 
 from runnel_trio._broker._protocol import Parties, Pulse
 from runnel_trio._report._telemetry import report
+from runnel_trio._scopes import run_guarded
 from runnel_trio._worker._member._session import MemberSession, keep
 from runnel_trio.exceptions import BrokerUnavailable, RunnelError
 
@@ -106,7 +107,7 @@ class Heartbeat:
         """Beat for this session too, from now until `drop`."""
         self._due[session] = time.monotonic() + session.interval
         if self._nursery is not None:
-            self._nursery.start_soon(self._guarded, session)
+            self._nursery.start_soon(run_guarded, self.halt, partial(keep, session))
 
     def drop(self, session: MemberSession) -> None:
         """No more for this one."""
@@ -130,12 +131,6 @@ class Heartbeat:
                 self._end.set()
                 if pulse is not None:
                     pulse.interrupt()
-
-    async def _guarded(self, session: MemberSession) -> None:
-        try:
-            await keep(session)
-        except RunnelError as error:
-            self.halt(error)
 
     def _thread(self, pulse: Pulse, token: trio.lowlevel.TrioToken, ident: int) -> None:
         try:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection
+from functools import partial
 from typing import Any
 
 import attrs
@@ -25,7 +26,7 @@ from runnel_trio._broker._subscription import subscribe
 from runnel_trio._broker._values import Layouts, ProcessorSpec
 from runnel_trio._processor import Processor
 from runnel_trio._report._telemetry import Tally, report
-from runnel_trio._scopes import helpers
+from runnel_trio._scopes import helpers, run_guarded
 from runnel_trio._worker._member._rebalancer import Rebalancer
 
 __all__ = ["LayoutRunner"]
@@ -94,7 +95,7 @@ class LayoutRunner:
             self._succeeded = False
             self.member = self.make(spec, self._hear)
             async with helpers() as watching:
-                watching.start_soon(self._guarded, self.member)
+                watching.start_soon(run_guarded, self._fail, partial(self._watch, self.member))
                 await self.member.run(task_status=trio.TASK_STATUS_IGNORED if begun else task_status)
             begun = True
             if not self._succeeded:
@@ -116,13 +117,9 @@ class LayoutRunner:
     def _hear(self) -> None:
         self._news.set()
 
-    async def _guarded(self, member: Rebalancer) -> None:
-        """Watch; what that raises ends the worker, and arrives as itself."""
-        try:
-            await self._watch(member)
-        except Exception as error:
-            self.halt(error)
-            self.drain()
+    def _fail(self, error: BaseException) -> None:
+        self.halt(error)
+        self.drain()
 
     async def _watch(self, member: Rebalancer) -> None:
         mine = member.spec.stream.layout

@@ -28,7 +28,7 @@ import trio
 from runnel_trio._broker._protocol import Parties
 from runnel_trio._broker._values import AppSpec
 from runnel_trio._report._telemetry import report
-from runnel_trio._scopes import LAST_WORDS, helpers, shielded
+from runnel_trio._scopes import LAST_WORDS, helpers, run_guarded, shielded
 from runnel_trio._worker._heartbeat import Heartbeat
 from runnel_trio._worker._member._session import MemberSession
 
@@ -108,23 +108,23 @@ class Leadership:
         """Run ``term`` whenever this worker leads, until `end`. Started when it is known who leads."""
         try:
             with self._joining:
-                await self._guarded(self._session.beat)
+                await run_guarded(self.halt, self._session.beat)
             self.heartbeat.keep(self._session)
             async with helpers() as nursery:
-                nursery.start_soon(self._guarded, self._listen)
+                nursery.start_soon(run_guarded, self.halt, self._listen)
                 task_status.started()
                 while not self._ended:
                     await (self._lead(term) if self.leads else self._change())
         finally:
             self.heartbeat.drop(self._session)
             with shielded(LAST_WORDS):
-                await self._guarded(self._session.leave)
+                await run_guarded(self.halt, self._session.leave)
 
     async def _lead(self, term: Callable[[], Awaitable[None]]) -> None:
         report(logging.INFO, "leads", app=self.app, member=self.member)
         with trio.CancelScope() as self._term:
             async with helpers() as nursery:
-                nursery.start_soon(self._doubt)
+                nursery.start_soon(self._end_when_lapsed)
                 await term()
                 while not self._ended:
                     await self._change()
@@ -137,14 +137,7 @@ class Leadership:
             self._changed = trio.Event()
             await self._changed.wait()
 
-    async def _guarded(self, task: Callable[[], Awaitable[None]]) -> None:
-        """Run one of our own tasks; what it raises ends the worker, and arrives as itself."""
-        try:
-            await task()
-        except Exception as error:
-            self.halt(error)
-
-    async def _doubt(self) -> None:
+    async def _end_when_lapsed(self) -> None:
         """End the term when the server has not heard of this worker for too long."""
         while not self._session.lapsed:
             await trio.sleep(max(0.0, self._session.validity.until - self.broker.clock()))
@@ -155,21 +148,20 @@ class Leadership:
         self._term.cancel()
 
     def _look_again(self) -> None:
-        if (
-            self._session.lapsed
-        ):  # Trio's clock, by which `_doubt` sleeps, stands still while the machine sleeps
+        # Trio's clock, by which `_end_when_lapsed` sleeps, stands still while the machine sleeps.
+        if self._session.lapsed:
             self._term.cancel()
         self._changed.set()
 
     async def _listen(self) -> None:
         """Hear of those who come and go; look by itself now and then."""
         reader = self.broker.control(AppSpec(self.app), self.poll_interval)
-        place = self._session.view.news
+        heard_to = self._session.view.news
         try:
             while True:
-                found = (await reader.read({0: place}, 100)).get(0, ())
+                found = (await reader.read({0: heard_to}, 100)).get(0, ())
                 if found:
-                    place = found[-1][0]
+                    heard_to = found[-1][0]
                 await self._session.beat()
         finally:
             await reader.aclose()
