@@ -28,6 +28,8 @@ Rooms, from the top to the ground; imports only go down (tests/test_architecture
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
 from runnel_trio import _early as _early  # before all that takes time
 from runnel_trio._app import App as App
 from runnel_trio._codec import LZ4 as LZ4
@@ -38,7 +40,6 @@ from runnel_trio._codec import Record as Record
 from runnel_trio._event import Event as Event
 from runnel_trio._event import Partition as Partition
 from runnel_trio._operate._cursors import PartitionReset as PartitionReset
-from runnel_trio._operate._operator import Operator as Operator
 from runnel_trio._operate._standing import Quarantined as Quarantined
 from runnel_trio._processor import Processor as Processor
 from runnel_trio._report._telemetry import LogContext as LogContext
@@ -66,6 +67,9 @@ from runnel_trio.interfaces import Middleware as Middleware
 from runnel_trio.interfaces import Retry as Retry
 from runnel_trio.interfaces import Serializer as Serializer
 from runnel_trio.settings import Settings as Settings
+
+if _TYPE_CHECKING:
+    from runnel_trio._operate._operator import Operator as Operator
 
 __all__ = [
     "LZ4",
@@ -111,6 +115,8 @@ __all__ = [
 def _named_here() -> None:
     """Let tracebacks and docs name what is public by where it is public."""
     for name in __all__:
+        if name == "Operator":
+            continue  # names itself; it is imported when it is asked for
         thing = globals()[name]
         if thing.__module__.startswith(f"{__name__}._"):
             thing.__module__ = __name__
@@ -118,3 +124,12 @@ def _named_here() -> None:
 
 _named_here()
 del _named_here
+
+
+def __getattr__(name: str) -> object:
+    """Import `Operator`, which few programs need, when somebody asks for it."""
+    if name != "Operator":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from runnel_trio._operate._operator import Operator
+
+    return Operator

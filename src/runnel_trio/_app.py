@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 import trio
@@ -28,7 +28,6 @@ from runnel_trio._codec import (
 )
 from runnel_trio._discovery import import_all, refuse_while_importing
 from runnel_trio._names import check_key, checked_name, free_name, name_of, named
-from runnel_trio._operate._operator import Operated, Operator
 from runnel_trio._processor import Processor, chosen, letters_of, refuse_foreign
 from runnel_trio._report._words import counted
 from runnel_trio._stream import Stream
@@ -41,6 +40,9 @@ from runnel_trio.interfaces import Middleware, Serializer
 from runnel_trio.metrics import Metrics
 from runnel_trio.settings import Settings
 from runnel_trio.tracing import Tracing, watched
+
+if TYPE_CHECKING:
+    from runnel_trio._operate._operator import Operator
 
 __all__ = ["App"]
 
@@ -309,6 +311,8 @@ class App(BackgroundTasks):
             >>> trio.run(main)
             shop: the server knows no stream of app 'shop': are name and server right?
         """
+        from runnel_trio._operate._operator import Operated, Operator  # few programs need it
+
         processors = {
             name: Operated(stream=x.stream, name=name, sinks=x.sinks, letters=partial(letters_of, x))
             for name, x in self.processors.items()

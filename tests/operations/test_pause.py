@@ -168,4 +168,4 @@ async def test_a_pause_is_not_forgotten_over_other_news_while_a_lease_is_on_its_
         # As `_take` hears them between the grant on the server and its answer.
         await member._hear([(b"1-0", (b"paused", b"90"))])
         await member._hear([(b"2-0", (b"released", b"91"))])
-        assert member._paused == {90}
+        assert member._assignment._paused == {90}

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from runnel_trio._broker._memory._broker import open_memory
 from runnel_trio._broker._protocol import Broker
 from runnel_trio._broker._values import ServerConfig
 from runnel_trio.exceptions import Misconfigured
@@ -21,10 +20,12 @@ __all__ = ["open_broker", "redis_client"]
 async def open_broker(config: ServerConfig) -> AsyncIterator[Broker]:
     """The broker of a server, opened; the URL ``memory://`` means the one that has none."""
     if config.url.startswith("memory://") and config.factory is None:
+        from runnel_trio._broker._memory._broker import open_memory  # each kind is imported when it is used
+
         async with open_memory(config.url) as memory:
             yield memory
         return
-    from runnel_trio._broker._redis._broker import open_redis  # its import is not for everybody
+    from runnel_trio._broker._redis._broker import open_redis  # as above
 
     async with open_redis(config) as broker:
         yield broker

@@ -484,3 +484,7 @@ class Operator:
 
 def _listed(names: Collection[str]) -> str:
     return f"it has {', '.join(names)}" if names else "it has none"
+
+
+#: Tracebacks and docs name it by where it is public.
+Operator.__module__ = "runnel_trio"
