@@ -47,7 +47,7 @@ def page() -> ModuleType:
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
 
 
 def found(title: str = "consume", ratios: tuple[float, ...] = (2.0, 2.1, 2.2), **other: object) -> dict:
