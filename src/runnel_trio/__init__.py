@@ -13,7 +13,7 @@ The nursery tree, which is also the file tree (see docs/architecture.rst):
              └─ PartitionExecutor     one per owned partition, in a cancel scope of its own
                 └─ middleware chain → processor function
 
-Rooms, from the top to the ground; imports only go down (tests/test_architecture.py):
+Packages, from the top to the bottom; imports only go down (tests/test_architecture.py):
 
     _cli _http _demo testing   commands, pages, the demo, what users' tests need
     _app _worker               declarations of an app; what runs

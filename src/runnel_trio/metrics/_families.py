@@ -1,4 +1,4 @@
-"""The families of `PrometheusMetrics`: the one place for their names, and for what is told of them."""
+"""The families of `PrometheusMetrics`: the only place that has their names and descriptions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ __all__ = ["FAMILIES", "Family", "families"]
 _OF_PROCESSOR = ("stream", "processor")
 _OF_STREAM = ("stream",)
 
-#: Seconds: of handlers, from a tenth of what a quick one takes; of a round trip; of what people wait for.
+#: Seconds: for handlers, from a tenth of what a fast one takes; for a round trip; for waits that people
+#: notice.
 _HANDLING = (1e-5, 1e-4, 1e-3, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _TRIP = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _WAITING = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 43200)
@@ -24,12 +25,12 @@ class Family:
     """One family of metrics.
 
     Attributes:
-        name: as Prometheus shows it; a counter's ends in ``_total``.
+        name: as Prometheus shows it; the name of a counter ends in ``_total``.
         kind: ``"counter"``, ``"gauge"`` or ``"histogram"``.
         labels: their names.
         doc: what it counts or measures.
         alert: when to wake somebody, if ever.
-        buckets: upper bounds, of a histogram.
+        buckets: upper bounds, for a histogram.
     """
 
     name: str
@@ -169,7 +170,7 @@ FAMILIES: Mapping[str, Family] = {family.name: family for family in _ALL}
 
 
 def families() -> Sequence[Family]:
-    """All that `PrometheusMetrics` shows; the table in the documentation is made of it.
+    """Everything that `PrometheusMetrics` shows; the table in the documentation is generated from it.
 
     Example:
         >>> from runnel_trio.metrics import families
