@@ -67,7 +67,7 @@ class Operator:
     permanently. Methods that say so raise `Misconfigured` for names and numbers that do not exist.
 
     Cancellation: a method that only looks ends at once. A method that acts, and is cancelled or fails, may
-    have done its work for some of the partitions or letters, each of them completely; call it again for the rest.
+    have done its work for some of the partitions or letters, each completely; call it again for the rest.
 
     Attributes:
         app: the app's name.
