@@ -1,4 +1,4 @@
-"""What a stream has of the broker that its app shares: open for as long as somebody uses it."""
+"""A stream's connection to the broker that its app shares: open as long as anything uses it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people who look are shown of a server: frozen values, beside those of `_values`."""
+"""What operators see of a server: frozen values, in addition to those of `_values`."""
 
 from __future__ import annotations
 

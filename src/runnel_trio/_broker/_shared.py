@@ -1,8 +1,8 @@
-"""One broker for everybody in a run of Trio who uses the same app.
+"""One broker, shared by everything in a Trio run that uses the same app.
 
-Opened by the first user, closed when the last has left; a plain `Stream.send` outside of any worker keeps
-it until the run ends. It lives in a system task: a user that leaves early, or is cancelled, does not take
-it away from the others, and Trio ends it with the run.
+The first user opens it, and it is closed when the last has left. A plain `Stream.send` outside of any worker
+keeps it until the run ends. It lives in a system task: a user that leaves early, or is cancelled, does not
+take it away from the others, and Trio ends it with the run.
 """
 
 from __future__ import annotations

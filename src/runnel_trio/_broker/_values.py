@@ -1,4 +1,4 @@
-"""What the verbs of a broker are given, and what they answer: frozen values."""
+"""The arguments and results of a broker's verbs: frozen values."""
 
 from __future__ import annotations
 

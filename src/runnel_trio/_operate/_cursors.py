@@ -1,4 +1,4 @@
-"""The cursors of a processor: set them, to go back or ahead, or delete them with all that it has."""
+"""The cursors of a processor: set them, to go back or ahead, or delete them with everything else it has."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Whether an app is well: the one definition, for `status` with its JSON and exit code, and for `top`.
+"""Whether an app is well: the only definition, for `status` with its JSON and exit code, and for `top`.
 
-`troubles` says what is not, from an `Overview` alone, and does nothing. An app is well if nothing weighs more
-than a note. What is told, and what it weighs:
+`troubles` is pure: it finds what is wrong in an `Overview`. An app is well if nothing weighs more than a
+note. This is what it reports, with the weights:
 
 ===========  ========  =======================================================================================
 kind         weight    when

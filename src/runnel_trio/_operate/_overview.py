@@ -1,6 +1,6 @@
-"""An app as it stands on the server: its streams, its processors, who owns what, what is behind, and how old.
+"""The state of an app on the server: its streams, its processors, who owns what, lag and age.
 
-Everything here is read from the server, so that it is true without the app's code at hand.
+Everything is read from the server, so it needs no code of the app.
 """
 
 from __future__ import annotations

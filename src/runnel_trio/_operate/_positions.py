@@ -1,4 +1,4 @@
-"""How far a processor is in each partition, in the layouts of its stream that it still has to read."""
+"""How far a processor is in each partition, in the layouts that it still has to read."""
 
 from __future__ import annotations
 

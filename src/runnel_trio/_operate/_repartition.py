@@ -1,7 +1,7 @@
-"""Changing how many partitions a stream has, by whoever wants it: what it waits for, and the end.
+"""Changing the number of a stream's partitions, for operators: begin, wait, finish.
 
-The change itself is one verb of the broker, and workers follow by themselves. What is left to do is to tell
-them, to wait until nobody needs the former partitions, and to delete these.
+The change itself is one verb of the broker, and workers follow by themselves. This module announces it, waits
+until the former partitions are no longer needed, and deletes them.
 """
 
 from __future__ import annotations

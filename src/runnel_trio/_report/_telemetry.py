@@ -1,7 +1,7 @@
-"""Facts that matter, one log line each for whoever listens to the logger ``runnel_trio``, and counts.
+"""Facts: each is one log line of the logger ``runnel_trio``; some are counted too.
 
-A library configures no handlers: the command line does, or the program that embeds us. What a user's own
-record is about (which event was in hand when it was logged) is found when it is logged: no event pays for it.
+A library configures no handlers: the command line does, or the embedding program. The context of a user's own
+log record (which event was in hand) is looked up when the record is logged, so it costs nothing per event.
 """
 
 from __future__ import annotations

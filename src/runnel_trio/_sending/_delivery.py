@@ -1,8 +1,8 @@
-"""What one send has left: by partition, in the order in which it is to be stored.
+"""What one send has left to store: by partition, in order.
 
-A stream may get other partitions while a send is under way. What is not stored then is dealt out anew: the
-entries as they are written already, the numbers by the records' keys. Those of one key were in one partition,
-in order, and are again.
+A stream may be repartitioned during a send. Then the records that are not stored yet are divided anew: the
+entries stay encoded, and the partition numbers come from the records' keys. The records of one key were in
+one partition, in order, and are again.
 """
 
 from __future__ import annotations

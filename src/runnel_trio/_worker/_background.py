@@ -3,8 +3,8 @@
     Backgrounds ─┬─ _Runner ...        what every worker runs
                  └─ Leadership ── term: _Runner ...    what the leader runs, in every term anew
 
-When the worker stops, no run is begun any more. A timer's or crontab's run under way may end within the
-grace period; a task, which may be meant to go on for ever, is cancelled.
+When the worker stops, no new run begins. A timer's or crontab's run in progress may finish within the grace
+period; a task, which may be meant to run for ever, is cancelled.
 """
 
 from __future__ import annotations

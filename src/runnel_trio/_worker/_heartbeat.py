@@ -1,12 +1,12 @@
-"""The heartbeat of a worker: one thread that keeps all of its seats, whatever the Trio thread does.
+"""The heartbeat of a worker: one thread keeps all its member sessions alive, whatever Trio does.
 
-A handler that blocks Trio, with a long computation or a call that waits, must not lose its partitions:
-others would take them, meet the same event, and lose them too. So heartbeats leave from a thread of their
-own. It also looks after the Trio thread, by a poke twice a second: when that is not answered for a second,
-the stack of the culprit is logged; when it is not answered for `stall_limit`, the heartbeats stop, because a
-worker that does nothing any more should not hold on to what it owns.
+A handler that blocks Trio, with a long computation or a blocking call, must not lose its partitions: others
+would take them, meet the same event, and lose them too. So heartbeats leave from a thread of their own. That
+thread also watches the Trio thread, by a poke twice a second. If there is no answer for a second, it logs the
+stack of the blocking function. If there is none for `stall_limit`, the heartbeats stop, because a worker that
+does nothing should not keep its partitions.
 
-On the memory broker, where time is Trio's alone, tasks do it instead.
+On the memory broker, where time is Trio's, tasks do this instead.
 """
 
 from __future__ import annotations

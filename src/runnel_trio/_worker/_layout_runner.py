@@ -2,12 +2,12 @@
 
     member in the former layout ──all in there is acknowledged──▶ member in the one that takes entries
 
-A former layout takes nothing more, so that everything in it is acknowledged is a fact that stays true: each
-worker can see it for itself, and need not agree with the others about when to go over. Whoever goes over
-first finds the new partitions without owners, and whoever goes over later joins. Until then nobody has read
-anything of them; that is what keeps the order of a key.
+A former layout takes no more entries. So once everything in it is acknowledged, that stays true: each worker
+can check it by itself, and need not agree with the others about when to switch. The first worker that
+switches finds the new partitions without owners, and later ones join it. Until then nothing in them has been
+read; this keeps the order of a key.
 
-In ordinary times there is one layout, and one look at the server in a quarter of `lock_expiry`.
+Usually there is one layout, and this costs one check on the server per quarter of `lock_expiry`.
 """
 
 from __future__ import annotations

@@ -1,20 +1,20 @@
-"""Which worker of an app leads, and what only the leader runs.
+"""Which worker of an app is the leader, and the functions that only it runs.
 
-The workers that have something to run as leader are the members of one party; the leader is the one that
-has been in it for longest. So there is nothing to elect or to lock: the order of the members is the
-server's, everybody sees the same one, and the next leader is known before it is needed.
+The workers that have functions for a leader are the members of one party, and the leader is the one that has
+been in it longest. So there is no election and no lock: the server keeps the order of the members, all of
+them see the same order, and the next leader is known before it is needed.
 
     FOLLOWER ──all before it are gone──▶ LEADER ──stop()──▶ ends its tasks, then leaves: the next one leads
                                            │
                                            └─ not heard by the server for 0.9 of its session, or removed: its
                                               tasks are cancelled at once, and it is a FOLLOWER again
 
-A leader's tasks are cancelled before its session is over, because it gives up by its own clock
-before the server's lets others remove it. A process that was frozen meanwhile finds out when it wakes, and
-what was due in between is ready to run in the same moment: so before each run it is asked whether the term
-still lasts (`lasts`), for a run that has no await could not be cancelled any more. What cancelling cannot
-end (a thread, a shielded scope), and a run that was frozen in its middle, is not covered:
-tasks of a leader that must not overlap need a fence of their own where they write.
+A leader's tasks are cancelled before its session is over: it gives up, by its own clock, before others can
+remove it by the server's clock. A process that was frozen finds out when it wakes, and at the same moment
+everything that fell due is ready to run. So each run first checks whether the term still lasts (`lasts`),
+because a run without an await could no longer be cancelled. Not covered are code that cancelling cannot end
+(a thread, a shielded scope) and a run that was frozen half-way: if a leader's tasks must never overlap, they
+need a fence of their own where they write.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What the hooks of the converter have in common: their faults, their traits, and the search for a fault.
+"""What the converter's hooks have in common: faults, traits, and the search for the path of a fault.
 
-The hooks that run for every event keep no record of where they are: that would cost more than the
-work itself. They raise, without a path; then, and only then, `locate` walks down the same value with
-the same hooks and finds the part whose own hook fails.
+The hooks that run for every event do not track where they are: that would cost more than the work itself.
+They raise without a path. Only then does `locate` walk down the same value with the same hooks, and find the
+part whose own hook fails.
 """
 
 from __future__ import annotations
