@@ -1,4 +1,4 @@
-"""``runnel-trio dead-letters``: what failed, and its way back."""
+"""``runnel-trio dead-letters``: shows events that failed, sends them back, or drops them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``runnel-trio init``: a small project that works, to be changed into one's own."""
+"""``runnel-trio init``: writes a small working project to start from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``runnel-trio inspect``: the events of a stream, decoded, as they are or as they come."""
+"""``runnel-trio inspect``: shows the events of a stream, decoded: those stored, and new ones as they come."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``runnel-trio processor``: set cursors, and let partitions go on that stand still."""
+"""``runnel-trio processor``: sets cursors, and lets partitions that stand still go on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``runnel-trio stream repartition``: other partitions for a stream, while everything runs."""
+"""``runnel-trio stream repartition``: changes the number of a stream's partitions, while everything runs."""
 
 from __future__ import annotations
 

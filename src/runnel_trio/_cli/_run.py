@@ -1,4 +1,4 @@
-"""``runnel-trio run``, as it is typed: one worker, several under a supervisor, or only a look."""
+"""``runnel-trio run``: one worker, several under a supervisor, or only a check."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """``runnel-trio sendmany``: a file of JSON lines into a stream, with an exact account at every end.
 
-Lines are sent in batches, in order, and the next batch is read when the last one is stored. So at any end
-all lines up to one are settled (sent, or skipped because they are bad) and those after the batch in hand
-have not been touched. Only for the batch in hand there can be doubt, when the server was lost or a second
-signal came while it was under way; then the account says so.
+Lines are sent in batches, in order, and the next batch is read when the last one is stored. So whenever it
+ends, all lines up to some line are settled (sent, or skipped because they are bad), and those after the batch
+in hand have not been touched. Only the batch in hand can be in doubt, if the server was lost or a second
+signal came during it; then the account says so.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``runnel-trio status``: what is not well, since when, and what to type; for people and for probes."""
+"""``runnel-trio status``: shows what is wrong, since when, and what to type; for people and for probes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``runnel-trio stream``: what a stream is, and where a key goes."""
+"""``runnel-trio stream``: shows a stream, and which partition a key goes to."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class LayoutRunner:
 
     @property
     def alive(self) -> bool:
-        """Whether the server has heard of its member within the last lease, if that has joined."""
+        """Whether the server has heard from its member, if that has joined, within the last lease."""
         return self.member is None or self.member.alive
 
     @property
@@ -85,7 +85,7 @@ class LayoutRunner:
             self.member.abort()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Until drained. Started when the first member is."""
+        """Run until drained. Started when the first member is."""
         begun = False
         while not self._draining:
             spec = await self._next()
@@ -103,7 +103,7 @@ class LayoutRunner:
             task_status.started()
 
     async def _next(self) -> ProcessorSpec | None:
-        """The layout to read; None when it is to end before that is known."""
+        """The layout to read; None if it should end before that is known."""
         spec = None
         with trio.CancelScope() as self._between:
             try:
@@ -117,7 +117,7 @@ class LayoutRunner:
         self._news.set()
 
     async def _guarded(self, member: Rebalancer) -> None:
-        """Watch; what that raises ends the worker, and arrives as itself."""
+        """Watch; an error in that ends the worker, and arrives unwrapped."""
         try:
             await self._watch(member)
         except Exception as error:
@@ -146,7 +146,7 @@ class LayoutRunner:
         member.drain()
 
     async def _look(self) -> Layouts:
-        """What the server says, or is told where it knows less than we do."""
+        """What the server says, after it was told what it may have forgotten."""
         stream = self.processor.stream
         layouts = await self.broker.layouts(stream.spec)
         if layouts is None or layouts.current.layout < stream.spec.layout:

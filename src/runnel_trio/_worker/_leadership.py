@@ -34,7 +34,7 @@ from runnel_trio._worker._member._session import MemberSession
 
 __all__ = ["Leadership"]
 
-#: How much of `expiry` a session lasts unheard of; the next heartbeat of others ends it, a quarter later.
+#: The part of `expiry` for which a session survives without heartbeats; others end it a quarter later.
 _LASTS = 0.8
 
 
@@ -80,12 +80,12 @@ class Leadership:
 
     @property
     def leads(self) -> bool:
-        """Whether this worker may do now what only the leader does."""
+        """Whether this worker is the leader now."""
         view = self._session.view
         return bool(view.members) and view.members[0].id == self.member and not self._session.lapsed
 
     def lasts(self) -> bool:
-        """Whether the term is not over, by this machine's clock: to be asked before a run is begun.
+        """Whether the term still lasts, by this machine's clock; check this before each run.
 
         A term that is over is cancelled, whoever finds it out first.
         """
@@ -94,7 +94,7 @@ class Leadership:
         return not self._term.cancel_called
 
     def end(self) -> None:
-        """Lead no more, once the term that has begun is over."""
+        """Stop leading, once the current term is over."""
         self._ended = True
         self._joining.cancel()
         self._changed.set()
@@ -105,7 +105,7 @@ class Leadership:
         *,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Run ``term`` whenever this worker leads, until `end`. Started when it is known who leads."""
+        """Run ``term`` whenever this worker leads, until `end`. Started when the leader is known."""
         try:
             with self._joining:
                 await self._guarded(self._session.beat)
@@ -132,26 +132,26 @@ class Leadership:
             report(logging.WARNING, "leads-no-more", app=self.app, member=self.member)
 
     async def _change(self) -> None:
-        """Wait until something was heard, or it is to end."""
+        """Wait until there is news, or it should end."""
         if not self._ended:
             self._changed = trio.Event()
             await self._changed.wait()
 
     async def _guarded(self, task: Callable[[], Awaitable[None]]) -> None:
-        """Run one of our own tasks; what it raises ends the worker, and arrives as itself."""
+        """Run one of our own tasks; an error in it ends the worker, and arrives unwrapped."""
         try:
             await task()
         except Exception as error:
             self.halt(error)
 
     async def _doubt(self) -> None:
-        """End the term when the server has not heard of this worker for too long."""
+        """End the term when the server has not heard from this worker for too long."""
         while not self._session.lapsed:
             await trio.sleep(max(0.0, self._session.validity.until - self.broker.clock()))
         self._term.cancel()
 
     def _removed(self) -> None:
-        """Taken for dead: another may lead, or have led. First what runs here ends."""
+        """We were removed as dead, so another may lead, or have led: end what runs here first."""
         self._term.cancel()
 
     def _look_again(self) -> None:
@@ -162,7 +162,7 @@ class Leadership:
         self._changed.set()
 
     async def _listen(self) -> None:
-        """Hear of those who come and go; look by itself now and then."""
+        """Listen for members that join or leave, and also check now and then."""
         reader = self.broker.control(AppSpec(self.app), self.poll_interval)
         place = self._session.view.news
         try:

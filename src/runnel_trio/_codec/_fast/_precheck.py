@@ -20,12 +20,12 @@ __all__ = ["NAMES", "MsgspecWrite", "Precheck", "PrecheckAll", "PrecheckFailed",
 
 #: See `Sure.direct`.
 MsgspecWrite: TypeAlias = Callable[[ModuleType], Callable[[Any], Any]]
-#: Tells whether all of some values are sure to be written.
+#: Tells whether all of some values are certain to encode.
 PrecheckAll: TypeAlias = Callable[[Collection[Any]], bool]
 
 
 class PrecheckFailed(Exception):
-    """It is not known whether a value can be written."""
+    """It is unknown whether a value can be encoded."""
 
 
 def encodable(text: str) -> bool:

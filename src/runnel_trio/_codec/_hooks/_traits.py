@@ -129,7 +129,7 @@ class Traits:
         elements: as ``plain``, for the elements of a list that this hook converts: if it says so, a list
             converts to itself.
         plain: tells in one pass at C speed whether every element of a collection converts to itself.
-        sure: when a value is sure to be written.
+        sure: when a value is certain to encode.
         parts: the parts of a value, for `locate`. May raise `Mismatch`.
         typed: given the module msgspec, what it can do for this hook, if anything.
     """
