@@ -89,8 +89,8 @@ seconds above 0
         "",
         "The server: ``HOST:PORT``, ``redis://``, ``rediss://`` (TLS) or ``unix://``; "
         "``redis+sentinel://HOST,HOST/GROUP`` for the master of a group that Sentinels watch over; "
-        "``redis+cluster://HOST,HOST`` for a cluster; ``embedded://`` or ``embedded://DIRECTORY`` for a "
-        "server of its own; ``memory://`` for none, in tests.",
+        "``redis+cluster://HOST,HOST`` for a cluster; ``embedded://`` or ``embedded://DIRECTORY`` for "
+        "an embedded server; ``memory://`` for no server, in tests.",
         repr=lambda value: repr(redacted(value)),
     )
     redis_options: Mapping[str, Any] | None = _setting(
@@ -99,8 +99,8 @@ seconds above 0
         "",
         "Keyword arguments of redis-py's connections, beside what the URL says: ``username``, ``password``, "
         "``socket_timeout``, ``ssl_ca_certs``, ``ssl_certfile``, ``ssl_keyfile``, ``ssl_check_hostname``, "
-        "``credential_provider``, …; with ``sentinel_`` in front, those of connections to Sentinels. A JSON "
-        "object in the environment.",
+        "``credential_provider``, …; those with ``sentinel_`` in front are for connections to Sentinels. "
+        "In the environment, a JSON object.",
         repr=shown,
     )
     redis_factory: Callable[[], Any] | str | None = _setting(
@@ -127,8 +127,8 @@ seconds above 0
         None,
         pattern(),
         "",
-        "Files that ``runnel-trio run`` imports before it starts, because they declare processors or tasks; "
-        "as for `pathlib.Path.glob`, relative to the current directory. None imports nothing more.",
+        "Files that ``runnel-trio run`` imports before it starts, because they declare processors or tasks: "
+        "a pattern as for `pathlib.Path.glob`, relative to the current directory. None imports no files.",
     )
     timezone: tzinfo = _setting(
         UTC,
@@ -155,13 +155,13 @@ seconds above 0
         16,
         whole(f"a whole number from 1 to {MOST_PARTITIONS}", most=MOST_PARTITIONS),
         "partitions",
-        "How many partitions a stream has. Once it has events: `runnel-trio stream repartition` first.",
+        "How many partitions a stream has. Once it has events, run `runnel-trio stream repartition` first.",
     )
     default_partition_size: int = _setting(
         50_000,
         COUNT,
         "events",
-        "The room in each partition: how far processors may fall behind before ``overflow`` applies.",
+        "The room in each partition: how many events processors may fall behind before ``overflow`` applies.",
     )
     default_overflow: Overflow = _setting(
         Overflow.BLOCK,
@@ -173,8 +173,8 @@ seconds above 0
         64 << 20,
         COUNT,
         "bytes",
-        "How much one event may hold, as it is stored and when it is decompressed. A larger one is not sent; "
-        "one that somebody else has stored is not read, which raises `DeserializationError`.",
+        "The maximum size of an event, both stored and decompressed. A larger one is not sent; reading a "
+        "larger one that another program has stored raises `DeserializationError`.",
     )
     default_serializer: Serializer | str | None = _setting(
         None,
@@ -187,8 +187,8 @@ seconds above 0
         None,
         importable("a callable", callable),
         "",
-        "From a record's partition key to a number, which decides on the partition: a callable, or its name. "
-        "None takes BLAKE3 of the key's canonical form.",
+        "Converts a record's partition key to a number, which decides the partition: a callable, or its "
+        "name. None takes BLAKE3 of the key's canonical form.",
     )
     default_exception_policy: ExceptionPolicy = _setting(
         ExceptionPolicy.HALT,
@@ -197,7 +197,10 @@ seconds above 0
         "What happens when a processor raises: ``halt``, ``quarantine`` or ``ignore``.",
     )
     default_max_attempts: int = _setting(
-        3, COUNT, "attempts", "How often an event is tried, by whichever worker, before its policy applies."
+        3,
+        COUNT,
+        "attempts",
+        "How often workers may die over an event before the exception policy applies to it.",
     )
     default_commit_replicas: int = _setting(
         0,
@@ -222,13 +225,13 @@ seconds above 0
         4 << 20,
         COUNT,
         "bytes",
-        "About how many bytes of each partition's events are read ahead: of large events, fewer are.",
+        "About how many bytes of each partition's events are read ahead: fewer events if they are large.",
     )
     default_max_unacked: int = _setting(
         1000,
         COUNT,
         "events",
-        "How many handled events of each partition may wait for their commit: what a crash can repeat. "
+        "How many handled events of each partition may wait for their commit; a crash can repeat that many. "
         "With 1, each is committed before the next is handled.",
     )
     default_assignment_attempts: int = _setting(
@@ -239,16 +242,19 @@ seconds above 0
         "it goes on asking.",
     )
     default_assignment_sleep: float = _setting(
-        2.0, SECONDS, "s", "The longest time between two such attempts; a release is noticed at once."
+        2.0,
+        SECONDS,
+        "s",
+        "The longest time between two such attempts; a released partition is noticed at once.",
     )
     default_grace_period: float = _setting(
-        8.0, SECONDS, "s", "How long handlers may take to finish when a worker stops or gives partitions up."
+        8.0, SECONDS, "s", "How long handlers may take to finish when a worker stops or releases partitions."
     )
     default_pool_size: int = _setting(
         16, COUNT, "connections", "How many connections a processor reads events with, at most."
     )
     default_join_delay: float = _setting(
-        0.0, SECONDS, "s", "How long a worker that joined waits for others before it takes partitions."
+        0.0, SECONDS, "s", "How long a worker that joins waits for others before it takes partitions."
     )
 
     def __init__(self, **given: Any) -> None:

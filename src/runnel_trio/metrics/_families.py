@@ -62,22 +62,22 @@ def _histogram(
 _ALL = [
     _counter(
         "runnel_events_total",
-        "Events that the processor is through with: processed, ignored, set_aside or lost. Each event is "
+        "Events that the processor has finished: processed, ignored, set_aside or lost. Each event is "
         "counted once, when its acknowledgement is committed.",
         (*_OF_PROCESSOR, "outcome"),
-        "Any that are lost. The rate is 0 while the lag is not.",
+        "Any event is lost. The rate is 0 while the lag is not.",
     ),
     _counter(
         "runnel_failures_total",
         "Events whose handling failed, by what happened then: retried, set_aside, ignored, quarantined or "
         "halted. An event that is tried again is counted again.",
         (*_OF_PROCESSOR, "then"),
-        "A rate of more than a few percent of the events'.",
+        "The rate is more than a few percent of that of events.",
     ),
     _histogram(
         "runnel_handler_seconds",
         "Time to handle an event, or a list of take(): decoding, middleware and the processor function. "
-        "Quick ones are means over 1.5 ms.",
+        "Fast ones are means over 1.5 ms.",
         _HANDLING,
         alert="The 99th percentile is near the grace period.",
     ),
@@ -97,15 +97,15 @@ _ALL = [
     _gauge("runnel_unacked_events", "Events that are handled and wait for their commit."),
     _gauge(
         "runnel_lag_events",
-        "Events that are not acknowledged, in the partitions that this worker owns; of one worker also those "
-        "in the partitions that nobody owns. Of the heartbeat before, which is a quarter of lock_expiry ago "
-        "at most.",
+        "Events that are not acknowledged, in the partitions that this worker owns; one worker also "
+        "counts those in partitions without an owner. As of the last heartbeat, at most a quarter of "
+        "lock_expiry ago.",
         alert="It grows for ten minutes.",
     ),
     _gauge(
         "runnel_lag_seconds",
-        "Time since the oldest of the events that wait here was stored; of one worker also of those that "
-        "wait where there is no owner.",
+        "Time since the oldest event that waits in these partitions was stored; one worker also includes "
+        "partitions without an owner.",
         alert="It is above what your users may wait for.",
     ),
     _gauge(
@@ -115,14 +115,14 @@ _ALL = [
     ),
     _gauge(
         "runnel_unowned_partitions",
-        "Partitions that nobody owns: they stand still, or wait for whoever takes them over. Told by the "
-        "worker that has run the processor for longest, 0 by the others.",
+        "Partitions without an owner: they stand still, or wait to be taken over. Reported by the worker "
+        "that has run the processor longest; 0 for the others.",
         alert="Their sum is above 0 for a minute.",
     ),
     _gauge(
         "runnel_quarantined_partitions",
-        "Partitions of this worker's share that stand still, in quarantine or paused.",
-        alert="It is above 0: nothing goes on there before somebody has resumed them.",
+        "Partitions of this worker's share that stand still, quarantined or paused.",
+        alert="It is above 0: these partitions stand still until somebody resumes them.",
     ),
     _counter(
         "runnel_rebalances_total",
@@ -140,9 +140,9 @@ _ALL = [
         "runnel_blocked_sends_total",
         "Calls of send() that had to wait for room in a full partition.",
         _OF_STREAM,
-        "Any: consumers are too slow, or stand still.",
+        "Any: processors are too slow, or stand still.",
     ),
-    _counter("runnel_blocked_send_seconds_total", "Time for which they waited.", _OF_STREAM),
+    _counter("runnel_blocked_send_seconds_total", "Time for which these calls waited.", _OF_STREAM),
     _counter(
         "runnel_refused_events_total",
         "Events that send() did not store because there was no room, with overflow=error.",
@@ -151,7 +151,7 @@ _ALL = [
     ),
     _gauge(
         "runnel_server_away",
-        "1 while the Redis server does not answer or refuses for now, else 0.",
+        "1 while the Redis server does not answer or refuses temporarily, else 0.",
         (),
         "It is 1 for a minute.",
     ),
@@ -161,7 +161,7 @@ _ALL = [
         "runnel_stalls_total",
         "How often something blocked the event loop for more than a second.",
         (),
-        "Any: the log has the culprit's stack.",
+        "Any: the log has the stack of the blocking function.",
     ),
     _counter("runnel_stall_seconds_total", "Time for which the event loop was blocked.", ()),
 ]
