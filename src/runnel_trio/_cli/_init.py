@@ -39,7 +39,7 @@ TOLD = 5
 @click.command()
 @click.argument("directory", metavar="DIR")
 def init(directory: str) -> int:
-    """Write a small project that works.
+    """Write a small working project.
 
     An app, its test, a server for it and a README. DIR gives it its name; it is made if there is none, and
     must be empty.

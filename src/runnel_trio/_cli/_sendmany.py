@@ -50,14 +50,14 @@ GRACE = 3.0
     type=click.Choice(["stop", "skip"]),
     default="stop",
     show_default=True,
-    help="What to do with a line that is no such record.",
+    help="What to do with a line that is not a valid record.",
 )
 @click.option(
-    "--from-line", type=click.IntRange(min=1), default=1, metavar="N", help="Leave out the lines before N."
+    "--from-line", type=click.IntRange(min=1), default=1, metavar="N", help="Skip the lines before N."
 )
 @allow_unknown
 def sendmany(target: Target, file: str, on_error: str, from_line: int, *, allow_unknown: bool) -> int:
-    """Send a file of JSON lines, an event each.
+    """Send a file of JSON lines, one event per line.
 
     FILE may be gzipped; - is standard input. Lines are sent in their order. Whatever ends it, the last lines
     say what was sent and what was not, and how to continue.
