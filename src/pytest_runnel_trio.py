@@ -6,8 +6,8 @@
 ``drained``              `runnel_trio.testing.drained`
 ``advance_to``           `runnel_trio.testing.advance_to`
 
-It stands outside of the package, and imports it only in fixtures that are used: a session without them pays
-nothing for it.
+The plugin is outside of the package, and only the fixtures that are used import it: a session without them
+pays nothing.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 __all__ = ["RunWorker"]
 
-#: Databases that a server has unless it is told otherwise.
+#: How many databases a server has by default.
 _DATABASES = 16
 _URL_OPTION = "--runnel-redis-url"
 _turns = count()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Of pytest."""
+    """Add the option of the plugin; called by pytest."""
     group = parser.getgroup("runnel-trio")
     group.addoption(
         _URL_OPTION,
@@ -69,7 +69,7 @@ def runnel_app_settings(runnel_server: str, request: pytest.FixtureRequest) -> I
     from runnel_trio.testing._databases import emptied, with_database
 
     given = request.config.getoption(_URL_OPTION) is not None
-    # In turn, on our own server: what a test has left running does not meet the next one.
+    # Our own server's databases are used in turn, so the next test does not meet what this one left running.
     url = with_database(runnel_server, _of_xdist_worker() if given else next(_turns) % _DATABASES)
     with emptied(url, refuse_full=given):
         yield {"redis_url": url}
@@ -81,9 +81,9 @@ def _of_xdist_worker() -> int:
 
 
 class RunWorker:
-    """Runs workers of apps beside a test, on the test's server. What the fixture ``runnel_worker`` gives.
+    """Runs workers of apps beside a test, on the test's server. The value of the fixture ``runnel_worker``.
 
-    An app that a module declares, with settings of its own, uses the test's server until the test is over.
+    An app that a module declares with its own settings uses the test's server until the test is over.
     """
 
     def __init__(self, url: str, nursery: trio.Nursery) -> None:
@@ -93,10 +93,10 @@ class RunWorker:
         self._before = ExitStack()
 
     def use(self, app: App) -> None:
-        """Let an app use the test's server, also without a worker: for its sends.
+        """Let an app use the test's server without starting a worker, for its sends.
 
         Raises:
-            Misconfigured: it is connected already in this run of Trio.
+            Misconfigured: it is already connected in this run of Trio.
         """
         if app.settings.redis_url == self._url:
             return
@@ -106,7 +106,7 @@ class RunWorker:
         """Start a worker, and wait until it has joined and owns its partitions.
 
         Args:
-            app: whose.
+            app: the worker's app.
             processors: names of those to run; all by default.
 
         Raises:
@@ -131,7 +131,7 @@ class RunWorker:
         return worker
 
     async def aclose(self) -> None:
-        """Stop the workers, and give the apps their own servers back."""
+        """Stop the workers, and let the apps use their own servers again."""
         for worker in self._workers:
             worker.stop()
         for worker in self._workers:
@@ -168,7 +168,7 @@ async def runnel_worker(
 
 @pytest.fixture
 def drained() -> Callable[..., Awaitable[None]]:
-    """To wait until every processor has handled everything: see `runnel_trio.testing.drained`."""
+    """Waits until every processor has handled everything: see `runnel_trio.testing.drained`."""
     from runnel_trio.testing import drained
 
     return drained
@@ -176,7 +176,7 @@ def drained() -> Callable[..., Awaitable[None]]:
 
 @pytest.fixture
 def advance_to() -> Callable[..., Awaitable[Any]]:
-    """To let virtual time pass until a crontab has run: see `runnel_trio.testing.advance_to`."""
+    """Lets virtual time pass until a crontab has run: see `runnel_trio.testing.advance_to`."""
     from runnel_trio.testing import advance_to
 
     return advance_to

@@ -5,25 +5,25 @@ The nursery tree, which is also the file tree (see docs/architecture.rst):
     App.run / `runnel-trio run`
     └─ Worker                         one per process
        ├─ Heartbeat                   one thread, for the members of all processors
-       ├─ Backgrounds                 tasks, timers and crontabs; on the leader by Leadership
+       ├─ Backgrounds                 tasks, timers and crontabs; Leadership runs some on one worker only
        └─ LayoutRunner                one per processor: a member for each layout of its partitions
           └─ Rebalancer               that member: its session in the party, control
              ├─ Assignment            follows the plan: hands over, acquires
              ├─ Fetcher               the only reader of its partitions
-             ├─ Committer             coalesces what partitions have processed
+             ├─ Committer             commits for all partitions together
              └─ PartitionExecutor     one per owned partition, in a cancel scope of its own
                 └─ middleware chain → processor function
 
-Rooms, from the top to the ground; imports only go down (tests/test_architecture.py):
+Packages, from the top to the bottom; imports only go down (tests/test_architecture.py):
 
-    _cli _http _demo testing   commands, pages, the demo, what users' tests need
-    _app _worker               declarations of an app; what runs
-    _processor middleware      what runs for a partition, as users declare it
-    _operate                   looking and acting from outside: `Operator`
-    _stream _sending           streams, and the way of a send
-    _broker _embedded          the server: Redis and Valkey, memory, one that comes along
-    _codec settings            records and bytes; how a value is given
-    _rules                     pure: order, leases, commits, layouts, failures
+    _cli _http _demo testing   commands, HTTP pages, the demo, helpers for users' tests
+    _app _worker               an app and its declarations; the running tree
+    _processor middleware      processors and middleware, as users declare them
+    _operate                   inspecting and controlling an app from outside: `Operator`
+    _stream _sending           streams, and the parts of a send
+    _broker _embedded          brokers for Redis, Valkey and memory; the embedded server
+    _codec settings            records to bytes and back; values of settings
+    _rules                     pure: leases, commits, layouts, failures and more
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""`App`: where streams and processors are declared, and from where they are run.
+"""`App`: declares streams and processors, and runs them.
 
-Declaring does no I/O and makes no Trio object, so an app can be made at import, and be run many times.
+Declaring does no I/O and creates no Trio object, so an app can be created at import and run many times.
 """
 
 from __future__ import annotations
@@ -54,13 +54,14 @@ class App(BackgroundTasks):
 
     Args:
         name: part of every Redis key of the app.
-        metrics, tracing: told what the app does (see docs/howto/metrics); by default nobody is.
-        **settings: any of `runnel_trio.settings.Settings`; they win over ``RUNNEL_*`` variables and files.
+        metrics, tracing: receive what the app does (see docs/howto/metrics); none by default.
+        **settings: any of `runnel_trio.settings.Settings`; they take precedence over ``RUNNEL_*`` variables
+            and files.
 
     Attributes:
-        name: as given, and so are ``metrics`` and ``tracing``.
+        name: as given; likewise ``metrics`` and ``tracing``.
         settings: all of them, checked.
-        converter: the cattrs converter of its records; register hooks on it before streams are declared.
+        converter: the cattrs converter for its records; register hooks on it before you declare streams.
         streams: by name.
         processors: by name.
         background: what `task`, `timer` and `crontab` registered.
@@ -113,18 +114,20 @@ class App(BackgroundTasks):
         overflow: Overflow | str | None = None,
         max_event_bytes: int | None = None,
     ) -> Stream[R]:
-        """Declare a stream. What is not given is taken from the ``default_…`` settings.
+        """Declare a stream. Omitted arguments are taken from the ``default_…`` settings.
 
         Args:
             name: part of its Redis keys.
             record: the class of its records.
-            partition_by: attribute, or function of a record, that gives the key, by which order is kept.
+            partition_by: attribute, or function of a record, that gives the key; events with equal keys stay
+                in order.
             serializer: how records are stored.
-            partition_count: how many partitions; later, ``runnel-trio stream repartition`` changes that.
-            partition_size: events that a partition holds, at most.
+            partition_count: how many partitions; to change it later, use ``runnel-trio stream repartition``.
+            partition_size: how many events a partition holds at most.
             hasher: key → whole number; by default blake3 of a canonical form (see docs/reference/hashing).
             overflow: what `send` does when a partition is full: "block", "error" or "trim".
-            max_event_bytes: what one event may hold: larger ones are refused by `send`, and not read.
+            max_event_bytes: the maximum size of an event; `send` refuses larger ones, and they cannot be
+                read.
 
         Raises:
             Misconfigured: a value that cannot be used, or a stream of this name exists.
@@ -186,7 +189,7 @@ class App(BackgroundTasks):
     ) -> Callable[[Callable[[Events[R]], Awaitable[None]]], Processor[R]]:
         """Declare the decorated async function a processor of ``stream``.
 
-        It is called for each partition, with that partition's `Events`. What is not given is taken from the
+        It is called for each partition, with that partition's `Events`. Omitted arguments are taken from the
         ``default_…`` settings; `Processor` says what each means. The first of ``middleware`` is outermost.
 
         Raises:
@@ -233,22 +236,22 @@ class App(BackgroundTasks):
         processors: Collection[str] | None = None,
         task_status: trio.TaskStatus[Worker] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Run a worker until it is cancelled or stopped: processors, tasks, timers and crontabs.
+        """Run a worker (processors, tasks, timers and crontabs) until it is cancelled or stopped.
 
         ``worker = await nursery.start(app.run)`` returns when the worker has joined and owns its
         partitions (or stands by, while another worker owns them).
 
         Args:
             processors: names of those to run; all by default.
-            task_status: told the `Worker` once it owns its partitions or stands by.
+            task_status: receives the `Worker` once it owns its partitions or stands by.
 
         Raises:
-            Misconfigured: nothing to run, an unknown name, a stream declared differently before, a server
-                that will not do, or a command imports the module that asks for it.
-            BrokerUnavailable: the server cannot be reached at the start; later it is waited for.
-            Exception: what a processor or a task raised under ``ExceptionPolicy.HALT``, as it is.
+            Misconfigured: nothing to run, an unknown name, a stream that was declared differently before, an
+                unsuitable server, or a call while a command imports the module.
+            BrokerUnavailable: the server cannot be reached at the start; later, the worker waits for it.
+            Exception: what a processor or a task raised under ``ExceptionPolicy.HALT``, unwrapped.
 
-        Cancellation: graceful; every partition ends the event in hand, within ``grace_period``, and
+        Cancellation: graceful; every partition finishes the event in hand, within ``grace_period``, and
             everything handled is committed.
         """
         refuse_while_importing(self.name)
@@ -262,7 +265,7 @@ class App(BackgroundTasks):
 
     @asynccontextmanager
     async def worker(self, processors: Collection[str] | None = None) -> AsyncIterator[Worker]:
-        """A worker for the body of an ``async with``; drained at its end.
+        """A worker that runs during the body of an ``async with``, and drains at its end.
 
         Args:
             processors: names of those to run; all by default.
@@ -275,7 +278,7 @@ class App(BackgroundTasks):
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[App]:
-        """Hold the connection to the server, and an embedded server with it, for code that only sends.
+        """Keep the connection to the server open, and an embedded server running, for code that only sends.
 
         Sending works without it too; then the connection lasts until the Trio run ends.
 
@@ -287,14 +290,14 @@ class App(BackgroundTasks):
 
     @asynccontextmanager
     async def operator(self) -> AsyncIterator[Operator]:
-        """Look at the app on its server, and act on it, as the command line does: for programs of your own.
+        """Inspect and control the app on its server, as the command line does, from a program of your own.
 
-        The connection is held for the body. Nothing is run, and nothing changed but by what you call. It
-        knows the processors that are declared by now: call `discover` before, where files of ``autodiscover``
-        have some.
+        The connection stays open for the body. Nothing runs, and only your calls change anything. The
+        operator knows the processors that are declared by now; if files of ``autodiscover`` declare some,
+        call `discover` first.
 
         Raises:
-            Misconfigured: the server will not do.
+            Misconfigured: the server is unsuitable.
             BrokerUnavailable: the server cannot be reached.
 
         Cancellation: leaves the body as any block; the connection is closed.
@@ -325,11 +328,12 @@ class App(BackgroundTasks):
     def server_url(self) -> str:
         """The URL of the server in use, with password.
 
-        Redis clients read that of one server; `redis_client` makes one for whatever there is. Known in the
-        Trio run that uses it, and in the threads of its ``trio.to_thread.run_sync``.
+        Redis clients understand it if it names one server; `redis_client` makes a client for any deployment.
+        The URL is known in the Trio run that uses the server, and in threads that it starts with
+        ``trio.to_thread.run_sync``.
 
         Raises:
-            BrokerUnavailable: not connected: there is one inside `run`, `worker` and `session`.
+            BrokerUnavailable: the app is not connected; it is inside `run`, `worker` and `session`.
         """
         broker = self._shared.current()
         if broker is None:
@@ -340,12 +344,12 @@ class App(BackgroundTasks):
         return broker.url
 
     def redis_client(self) -> Any:
-        """A client of redis-py for the server in use, for data of your own beside the streams.
+        """A redis-py client for the server in use, for data of your own beside the streams.
 
-        It is a ``redis.Redis``, also where Sentinels name the master, a ``redis.cluster.RedisCluster`` on a
-        cluster, or what ``redis_factory`` makes. **It blocks**, as this method may (a client of a cluster
-        asks for its nodes): call both by ``trio.to_thread.run_sync``, or everything in this worker waits for
-        the server. Several threads may share the client. It is yours to keep, and to close.
+        It is a ``redis.Redis`` (with Sentinels too), a ``redis.cluster.RedisCluster`` on a cluster, or what
+        ``redis_factory`` makes. **It blocks**, and so may this method (a cluster's client asks for its
+        nodes): call both with ``trio.to_thread.run_sync``, or everything in this worker waits for the server.
+        Several threads may share the client. You own it, and must close it.
 
         Raises:
             BrokerUnavailable: not connected, as for `server_url`.
@@ -365,16 +369,16 @@ class App(BackgroundTasks):
         return redis_client(attrs.evolve(self._shared.server, url=self.server_url))
 
     def use_server(self, url: str, *, origin: str = "use_server") -> AbstractContextManager[object]:
-        """Use another server than the settings say, from the next run on; for tests and the command line.
+        """Use a different server than the settings say, from the next run on; for tests and the command line.
 
-        As ``with app.use_server("memory://"):`` for the body only, else for good.
+        In a ``with app.use_server("memory://"):`` block, only for its body; otherwise permanently.
 
         Args:
             url: as the setting ``redis_url``.
-            origin: what `Settings.origins` says of it then.
+            origin: what `Settings.origins` then says about it.
 
         Raises:
-            Misconfigured: it is no such URL.
+            Misconfigured: this is not a valid URL.
         """
         gone = {} if self.settings.redis_factory is None else {"redis_factory": None}
         (back := ExitStack()).callback(self._set, self.settings)
@@ -385,7 +389,7 @@ class App(BackgroundTasks):
         self.settings, self._shared.server = settings, server_config(settings)
 
     def use_metrics(self, metrics: Metrics) -> None:
-        """Tell these metrics what the app does, from the next run on; for the command line."""
+        """Report what the app does to these metrics, from the next run on; for the command line."""
         self.metrics = self._shared.metrics = metrics
         for stream in self.streams.values():
             stream.connect = watched(self._shared.declared, metrics, self.tracing)

@@ -1,4 +1,4 @@
-"""What an app runs beside its processors: how tasks, timers and crontabs are declared."""
+"""Declarations of what an app runs beside its processors: tasks, timers and crontabs."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _Task = TypeVar("_Task", bound=Callable[[], Awaitable[Any]])
 
 
 class BackgroundTasks:
-    """Background tasks, as they were declared.
+    """The declared background tasks of an app.
 
     Attributes:
-        settings: of the app.
+        settings: the app's settings.
         background: what was registered.
     """
 
@@ -39,11 +39,11 @@ class BackgroundTasks:
     def task(
         self, func: Any = None, *, on_leader: bool = False, exception_policy: ExceptionPolicy | str = "halt"
     ) -> Any:
-        """Register an async function to run when a worker starts; it may go on until it is cancelled.
+        """Register an async function to run when a worker starts; it may run until it is cancelled.
 
         Args:
             func: the function.
-            on_leader: on the lead worker only, at the beginning of each of its terms (docs/guide/background).
+            on_leader: run it only on the leader, at the start of each of its terms (docs/guide/background).
             exception_policy: what an exception does: "halt" ends the worker with it, "ignore" logs it.
 
         Raises:
@@ -65,16 +65,16 @@ class BackgroundTasks:
     def timer(
         self, *, interval: float, on_leader: bool = False, exception_policy: ExceptionPolicy | str = "ignore"
     ) -> Callable[[_Task], _Task]:
-        """Register an async function to run every ``interval`` seconds, the first time after one of them.
+        """Register an async function to run every ``interval`` seconds, first after one ``interval``.
 
         Args:
-            interval: seconds from the beginning of a run to that of the next one.
+            interval: seconds from the start of one run to the start of the next.
             on_leader: on the lead worker only.
             exception_policy: what an exception does: "ignore" logs it, "halt" ends the worker with it.
 
         Raises:
-            Misconfigured: no positive interval, not an async function without arguments, or a policy that
-                cannot be used.
+            Misconfigured: the interval is not positive, it is not an async function without arguments, or the
+                policy cannot be used.
 
         Example:
             >>> from runnel_trio import App
@@ -97,14 +97,14 @@ class BackgroundTasks:
         """Register an async function to run at fixed times.
 
         Args:
-            spec: a cron expression: five fields, or six with seconds at the end, or ``@hourly`` and such.
-            timezone: by which it is read; default: the setting ``timezone``.
+            spec: a cron expression: five fields, or six with seconds at the end, or ``@hourly`` and the like.
+            timezone: the time zone of the expression; by default the setting ``timezone``.
             on_leader: on the lead worker only.
             exception_policy: what an exception does: "ignore" logs it, "halt" ends the worker with it.
 
         Raises:
-            Misconfigured: ``spec`` is no cron expression, not an async function without arguments, or a
-                policy that cannot be used.
+            Misconfigured: ``spec`` is not a cron expression, it is not an async function without arguments,
+                or the policy cannot be used.
 
         Example:
             >>> from runnel_trio import App

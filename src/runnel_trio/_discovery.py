@@ -1,8 +1,7 @@
-"""Importing a user's modules declares what they hold, and must not run it.
+"""Imports users' modules, which declares what they contain and must not run it.
 
-A module that ends with ``trio.run(app.run)`` is a program of its own. A command that imports it to find the
-app would be that program, and never come to what it was asked for. So while a command imports, running an app
-is refused.
+A module that ends with ``trio.run(app.run)`` is a program. A command that imports it to find the app would
+run that program, and never do what it was asked to do. So while a command imports, running an app is refused.
 """
 
 from __future__ import annotations

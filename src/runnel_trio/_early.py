@@ -1,10 +1,9 @@
-"""Signals before a command handles them itself, and after: they end it, plainly and at once.
+"""Signals outside of the time in which a command handles them, before and after: they end it at once.
 
-For most processes the kernel does that, also while Python is busy elsewhere. It does nothing of the kind for
-the first process of a container: whatever is not handled there is dropped. A SIGTERM that comes while modules
-are imported would be forgotten, and the worker would start after it. So there handlers stand from the first
-line on, which is why the package imports this before anything else. In a program of the user's it does
-nothing.
+For most processes the kernel does that, even while Python is busy. But for process 1 of a container, it drops
+signals without a handler: a SIGTERM during imports would be lost, and the worker would start anyway. So
+handlers are installed there before anything else, which is why the package imports this module first. In a
+user's own program it does nothing.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What user code is handed: one event, and the partition that it came from."""
+"""What user code gets: one event, and the partition that it came from."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ __all__ = ["Event", "Origin", "Partition"]
 
 @attrs.frozen(kw_only=True)
 class Partition:
-    """One partition of a stream, as its present owner sees it.
+    """One partition of a stream, as its current owner sees it.
 
     Attributes:
-        number: which one, from 0. When the stream's partitions were changed, it is another one, and a key may
-            be in another than before: what your code keeps for a partition goes by ``key``.
+        number: which partition, from 0. After repartitioning, the same number is a different partition, and a
+            record's key may be in another partition than before. So keep your state for a partition by
+            ``key``.
         key: the Redis key of its log, made of the names of app and stream, ``layout`` and ``number``. It
-            stays the same for as long as the partition is there: your own database can know it by this.
-        epoch: rises each time that the partition changes hands, for each processor by itself. Store it with
-            what you write to your own database and refuse a lower one there: a fencing token against owners
-            that were thought dead. Compare those of one processor and ``key`` only.
-        layout: rises each time that the stream's partitions are changed (``runnel-trio stream repartition``),
-            from 1.
+            stays the same as long as the partition exists, so your own database can identify it by this.
+        epoch: rises each time that the partition changes hands, separately for each processor. It is a
+            fencing token against owners that were taken for dead: store it with what you write to your own
+            database, and refuse a lower one there. Only compare epochs of the same processor and ``key``.
+        layout: number of the stream's layout, from 1; it rises each time that the stream is repartitioned
+            (``runnel-trio stream repartition``).
     """
 
     number: int
@@ -37,14 +38,14 @@ class Partition:
 
 @attrs.frozen(kw_only=True)
 class Origin:
-    """What all events of one ownership of a partition have in common.
+    """What all events have in common while one member owns the partition.
 
     Attributes:
-        partition: where they come from.
+        partition: where the events come from.
         group: the consumer group that serves as the processor's cursor.
-        decode: an event → its record.
-        key_bytes: a record → its partition key in canonical form; None where nobody asks for keys.
-        recovering_to: the highest id that an owner before is known to have read, parsed.
+        decode: event → record.
+        key_bytes: record → its partition key in canonical form; None if keys are not needed.
+        recovering_to: the highest id that a former owner is known to have read, parsed.
     """
 
     partition: Partition
@@ -76,7 +77,7 @@ class Event:
 
     @property
     def partition(self) -> Partition:
-        """Where it came from."""
+        """The partition that it came from."""
         return self._origin.partition
 
     @property
@@ -86,7 +87,7 @@ class Event:
 
     @property
     def recovering(self) -> bool:
-        """Whether an owner before this one is known to have read it: it may have been handled before."""
+        """Whether a former owner is known to have read it, so that it may have been handled before."""
         return parse_id(self.xid) <= self._origin.recovering_to
 
     @property
@@ -95,10 +96,10 @@ class Event:
         return dict(zip(self._fields[::2], self._fields[1::2], strict=True))
 
     def record(self) -> Any:
-        """The entry as the stream's Record: decoded once, and the same object whenever it is asked for.
+        """The entry as the stream's Record. It is decoded once; every call returns the same object.
 
         Raises:
-            DeserializationError: it cannot be read as one.
+            DeserializationError: it cannot be read as a record.
         """
         if self._record is None:
             self._record = self._origin.decode(self)

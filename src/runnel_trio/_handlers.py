@@ -1,4 +1,4 @@
-"""What a processor function must be: told where it is declared, and not when the first event comes."""
+"""Checks a processor function where it is declared, and not when the first event comes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names that users give, and what they may be."""
+"""Names that users choose, and the rules for them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The decorator ``@override``: Python has it from 3.12 on.
+"""The decorator ``@override``, which Python has from 3.12 on.
 
-Type checkers bring the stub of `typing_extensions` along, so users need not install that.
+Type checkers include the stub of `typing_extensions`, so users need not install that.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Processors: an async function over a stream, and how it is to be run."""
+"""Processors: an async function over a stream, and the options that it runs with."""
 
 from __future__ import annotations
 
@@ -32,44 +32,45 @@ R = TypeVar("R", bound=Record)
 
 
 class IsolatedWorker(Protocol):
-    """What a processor needs of its app to be tested."""
+    """What a processor needs from its app to be tested."""
 
     @property
     def broker(self) -> Broker:
-        """Where it runs."""
+        """The broker that it runs on."""
         ...
 
     @property
     def streams(self) -> dict[str, Stream[Any]]:
-        """The app's."""
+        """The app's streams."""
         ...
 
     @property
     def error(self) -> BaseException | None:
-        """What has ended the worker."""
+        """What ended the worker."""
         ...
 
 
 @attrs.frozen(eq=False, kw_only=True)
 class Processor(Generic[R]):
-    """A processor function and its options. Made by `App.processor`.
+    """A processor function and its options. Created by `App.processor`.
 
     Attributes:
         stream: what it reads.
-        function: called for each owned partition with that partition's `Events`.
+        function: called for each owned partition, with that partition's `Events`.
         name: the name of its consumer group.
-        exception_policy: what happens when it raises.
-        middleware: links between the source and the function, the outermost, at the source's end, first.
-        lock_expiry: seconds after its last heartbeat that a member counts as dead.
-        read_timeout: milliseconds that a read waits in the server.
-        prefetch_count: events that are kept ready for each partition, at most.
-        prefetch_bytes: about how many bytes these may have.
-        assignment_attempts: how often a partition that is still held is asked for before it is told.
+        exception_policy: what happens when the function raises.
+        middleware: links between the source and the function; the first is the outermost, next to the source.
+        lock_expiry: seconds after its last heartbeat until a member counts as dead.
+        read_timeout: milliseconds that a read blocks on the server.
+        prefetch_count: how many events are kept ready for each partition at most.
+        prefetch_bytes: about how many bytes these may have in total.
+        assignment_attempts: how often a member asks for a partition that another still holds before it logs
+            an error.
         assignment_sleep: seconds between two such attempts.
         grace_period: seconds that the event in hand may take when a partition is given up.
-        pool_size: connections that read, at most.
+        pool_size: how many connections read at most.
         join_delay: seconds between joining and acquiring partitions.
-        max_unacked: events of each partition that a crash can repeat, at most.
+        max_unacked: how many events of each partition a crash can repeat at most.
         sinks: streams that its middleware writes to.
         max_attempts: how many workers may die over an event before the policy applies to it.
         commit_replicas: how many replicas must have a commit before its events count as acknowledged.
@@ -107,15 +108,15 @@ class Processor(Generic[R]):
 
     @asynccontextmanager
     async def test(self) -> AsyncIterator[Trial[R]]:
-        """Run the processor for a test: no server, no other processor, everything else as it is.
+        """Run the processor for a test, without a server or other processors; everything else is real.
 
         Its worker, middleware and exception policy are the real ones, on a broker in memory. With a
-        `trio.testing.MockClock` (the fixture ``autojump_clock`` of pytest-trio) whatever waits is over at
-        once. While it lasts, the whole app is there, in this run of Trio: its streams can be sent to, and
+        `trio.testing.MockClock` (the fixture ``autojump_clock`` of pytest-trio), all waits are over at once.
+        During the test, the whole app uses that broker in this run of Trio: you can send to its streams, and
         `Processor.resume` and `reset` work.
 
         Raises:
-            Misconfigured: the app is connected already in this run of Trio.
+            Misconfigured: the app is already connected in this run of Trio.
             Exception: what ended the worker, unless `Trial.send` has raised it.
 
         Warns:
@@ -171,23 +172,23 @@ class Processor(Generic[R]):
         force: bool = False,
         dry_run: bool = False,
     ) -> list[PartitionReset]:
-        """Go back, or ahead: set where the processor goes on when it runs next.
+        """Go back or ahead: set where the processor continues when it runs next.
 
-        Quarantines are lifted, and what was known of events that killed workers is forgotten.
+        This lifts quarantines and forgets which events have killed workers.
 
         Args:
-            start: the first event to process: ``"0"`` for all that are there, ``"$"`` for those that are sent
-                from now on, a stream id, or a time (a `datetime` with time zone, or ISO 8601): events that
-                were stored then or later. What lies behind the end means the end.
+            start: the first event to process: ``"0"`` for all stored events, ``"$"`` for those sent from now
+                on, a stream id, or a time (a `datetime` with time zone, or ISO 8601) for events stored then
+                or later. A start after the last event means the end.
             partitions: numbers; all by default.
-            force: also while workers run. They follow at once, after the events in hand.
-            dry_run: change nothing, only say what would change.
+            force: reset even while workers run. They finish the events in hand and follow at once.
+            dry_run: change nothing, only return what would change.
 
         Returns:
             One `PartitionReset` for each partition.
 
         Raises:
-            WorkersAlive: workers run, and it is not forced.
+            WorkersAlive: workers run, and ``force`` is not set.
             Misconfigured: no such start or partition, or the stream was declared differently before.
             BrokerUnavailable: the server cannot be reached.
 
@@ -214,17 +215,17 @@ class Processor(Generic[R]):
     async def pause(
         self, partitions: Collection[int] | None = None, *, reason: str = "", by: str | None = None
     ) -> list[int]:
-        """Let partitions stand still until `resume`, whoever owns them, through restarts too.
+        """Stop partitions until `resume`, whichever worker owns them, and through restarts.
 
-        Workers end the event in hand, within the grace period, and give the partition up.
+        Workers finish the event in hand, within the grace period, and release the partition.
 
         Args:
             partitions: numbers; all by default.
-            reason: shown to whoever looks.
-            by: who wants it; by default this user and machine.
+            reason: shown to operators.
+            by: who asked for it; by default this user and machine.
 
         Returns:
-            The partitions that are paused now; those in quarantine are not among them.
+            The partitions that are now paused, without those in quarantine.
 
         Raises:
             Misconfigured: no such partition.
@@ -250,13 +251,13 @@ class Processor(Generic[R]):
             return await pause(broker, self.spec, partitions, reason, by)
 
     async def forget(self) -> int:
-        """Delete what the server keeps of the processor: cursors, leases, quarantines, members.
+        """Delete what the server keeps about the processor: cursors, leases, quarantines, members.
 
         Its stream stays. If it runs again, it begins at the oldest event. Full partitions no longer wait for
         it.
 
         Returns:
-            In how many partitions it had a cursor.
+            The number of partitions in which it had a cursor.
 
         Raises:
             WorkersAlive: workers run.
@@ -266,7 +267,7 @@ class Processor(Generic[R]):
             return await forget(broker, self.spec)
 
     async def quarantined(self, partitions: Collection[int] | None = None) -> list[Quarantined]:
-        """The partitions that stand still, in quarantine or paused, and why.
+        """The partitions that stand still, quarantined or paused, and why.
 
         Args:
             partitions: numbers; all by default.
@@ -285,20 +286,21 @@ class Processor(Generic[R]):
         skip: bool = False,
         dead_letter: bool = False,
     ) -> list[Quarantined]:
-        """Let partitions in quarantine go on; workers that run do so at once.
+        """Let quarantined or paused partitions go on; running workers continue at once.
 
         Args:
-            standing: exactly these, as `quarantined` has found them; all there are by default.
-            skip: acknowledge what failed: it is not handled again.
-            dead_letter: store what failed as dead letters, by the processor's `DeadLetterMiddleware`, in the
-                step that acknowledges it.
+            standing: exactly these, as returned by `quarantined`; all by default.
+            skip: acknowledge the failed events, so that they are not handled again.
+            dead_letter: store the failed events as dead letters, with the processor's `DeadLetterMiddleware`,
+                in the same step that acknowledges them.
 
         Returns:
-            Those that go on. One that has changed meanwhile is not among them.
+            The partitions that go on, without those that have changed in the meantime.
 
         Raises:
-            Misconfigured: both are wanted, or the processor has no `DeadLetterMiddleware`.
-            StreamFull: there is no room for a dead letter; that partition and those behind it stand still.
+            Misconfigured: both options are given, or the processor has no `DeadLetterMiddleware`.
+            StreamFull: there is no room for a dead letter; this partition and the following ones stay
+                stopped.
             BrokerUnavailable: the server cannot be reached.
         """
         letters = letters_of(self) if dead_letter else None
@@ -307,7 +309,7 @@ class Processor(Generic[R]):
 
     @property
     def spec(self) -> ProcessorSpec:
-        """What the broker knows of it."""
+        """What the broker knows about it."""
         return ProcessorSpec(stream=self.stream.spec, name=self.name)
 
     def __repr__(self) -> str:
@@ -318,7 +320,7 @@ def letters_of(processor: Processor[Any]) -> DeadLetters:
     """Its dead letters.
 
     Raises:
-        Misconfigured: it makes none.
+        Misconfigured: the processor makes none.
     """
     for link in processor.middleware:
         if link.store is not None:
@@ -328,10 +330,10 @@ def letters_of(processor: Processor[Any]) -> DeadLetters:
 
 
 def refuse_foreign(app: str, streams: Mapping[str, Stream[Any]], stream: Any) -> None:
-    """Refuse what cannot be the stream of one of an app's processors.
+    """Refuse a value that cannot be the stream of one of the app's processors.
 
     Raises:
-        Misconfigured: it is no stream, or another app's.
+        Misconfigured: it is not a stream, or belongs to another app.
     """
     if not isinstance(stream, Stream):
         raise Misconfigured(f"a processor needs a stream of `app.stream(…)`, not {described(stream)}")
@@ -344,7 +346,7 @@ def refuse_foreign(app: str, streams: Mapping[str, Stream[Any]], stream: Any) ->
 def chosen(
     app: str, processors: Mapping[str, Processor[Any]], names: Collection[str] | None
 ) -> list[Processor[Any]]:
-    """Those of an app's processors that have these names; None for all.
+    """The app's processors with these names; all of them for None.
 
     Raises:
         Misconfigured: there is no such processor.

@@ -1,4 +1,4 @@
-"""What this library adds to Trio's scopes: bounded cleanup, and nurseries that wrap nothing in a group."""
+"""Additions to Trio's scopes: bounded cleanup, and nurseries that do not wrap exceptions in a group."""
 
 from __future__ import annotations
 

@@ -1,14 +1,14 @@
 """Streams: declared once, sent to from anywhere in a Trio program.
 
-A send looks at everything first, so that a record which does not fit its types is refused before anything
-leaves. Many records whose encoding cannot fail (`_codec._fast._precheck`) are encoded while the server works
-on those of another partition, but all of them before the first wait: what other tasks do to a record then is
-not seen. One record, of which many tasks may each have one, takes the shortest way. Each partition's records
-leave in chunks, one chunk of a partition at a time: the next one goes when the one before is stored, whatever
-happened on the way, so that order holds within a partition.
+A send checks everything first, so that a record which does not fit its types is refused before anything
+leaves. If many records are sent and their encoding cannot fail (`_codec._fast._precheck`), they are encoded
+while the server works on those of another partition. All are read before the first wait, so later changes to
+a record by other tasks have no effect. A single record, which each of many tasks may send, takes the shortest
+path. Each partition's records leave in chunks, one at a time: the next chunk leaves when the one before is
+stored, whatever happened on the way, so that order holds within a partition.
 
-A partition that takes entries for another layout says so: then the stream's other partitions are learned of,
-what is left is dealt out anew, and the sender notices nothing.
+A partition that takes entries for another layout refuses. Then the stream learns the new layout and divides
+what is left among its partitions; the caller does not notice.
 """
 
 from __future__ import annotations
@@ -54,31 +54,31 @@ __all__ = ["Stream"]
 
 R = TypeVar("R", bound=Record)
 
-#: Records from which on a look at them first is worth it.
+#: From this many records on, checking them first is worth it.
 _MANY = 64
-#: Seconds between two looks for room: doubling from the first to the second.
+#: Seconds between two checks for room: they double from the first to the second value.
 _FIRST_LOOK, _LAST_LOOK = 0.005, 0.25
-#: Looks without room after which it is told.
+#: After this many checks without room, it is reported.
 _PATIENT_LOOKS = 8
 
-#: Refusals of a partition, one after the other, after which nothing is to be hoped for.
+#: After this many refusals in a row, the send gives up.
 _MOST_REFUSALS = 6
 
-#: For all streams of the process.
+#: Shared by all streams of the process.
 _portal = Portal()
 
 
 @attrs.define(eq=False, kw_only=True)
 class Stream(Generic[R]):
-    """A set of partitions, together one stream of events. Made by `App.stream`.
+    """A set of partitions that together are one stream of events. Created by `App.stream`.
 
     Attributes:
-        declared_spec: what the broker is told of it, as the app's code declares it.
+        declared_spec: what the app's code declares to the broker.
         record: the class of its records.
         partition_by: attribute, or function of a record, that gives the partition key.
         hasher: partition key → whole number.
-        codec: between records and entries.
-        connect: holds the broker open, with this stream declared to it.
+        codec: converts between records and entries.
+        connect: keeps the broker open, with this stream declared to it.
     """
 
     declared_spec: StreamSpec = attrs.field(alias="spec")
@@ -105,16 +105,16 @@ class Stream(Generic[R]):
 
     @property
     def spec(self) -> StreamSpec:
-        """What the broker knows of it, as far as this process has heard."""
+        """What the broker knows about the stream, as far as this process has heard."""
         return self._routing.spec
 
     @property
     def partition_count(self) -> int:
-        """How many partitions it has: as declared, and where that was changed on the server, as it says."""
+        """How many partitions it has: as declared, unless that was changed on the server."""
         return self._routing.spec.partition_count
 
     def adopt(self, current: StreamSpec) -> None:
-        """It is so on the server."""
+        """Take over what the server says about this stream."""
         if current == self.spec:
             return
         self._routing = self._routed(current)
@@ -124,7 +124,7 @@ class Stream(Generic[R]):
             report(logging.WARNING, "partition-count-differs", **facts)
 
     async def follow(self, broker: Catalog) -> None:
-        """Learn where it is now, after a partition has refused entries."""
+        """Learn the current layout, after a partition has refused entries."""
         self.adopt((await broker.reconcile_layout(self.spec)).current)
 
     def __repr__(self) -> str:
@@ -143,7 +143,7 @@ class Stream(Generic[R]):
             True
 
         Raises:
-            RecordInvalid: it is no record of the stream's class.
+            RecordInvalid: it is not a record of the stream's class.
             Misconfigured: the partition key cannot be hashed.
         """
         try:
@@ -166,33 +166,34 @@ class Stream(Generic[R]):
     ) -> None:
         """Store records, each in the partition of its key, in the order given.
 
-        A retry after a lost connection stores nothing twice. In a processor it is not one step with the
-        acknowledgement of the event in hand: after a crash the event, and what it sends, comes again.
+        A retry after a lost connection stores nothing twice. In a processor, a send and the acknowledgement
+        of the event in hand are two steps: after a crash, the event may be handled again, and its sends
+        repeated.
 
-        When a partition is full, `overflow` decides:
-        ``"block"`` waits for room (bound it with a Trio timeout), ``"error"`` raises, ``"trim"`` lets the
-        oldest events go.
+        When a partition is full, `overflow` decides: ``"block"`` waits for room (limit it with a Trio
+        timeout), ``"error"`` raises, ``"trim"`` drops the oldest events.
 
         Args:
             *records: instances of the stream's record class.
             stream_ids: ids for the records (``"<milliseconds>-<sequence>"``, rising within a partition, or
                 ``"*"``), as many as there are records. By default the server gives them.
-            wait_replicas: how many replicas must have the records too, before it returns. With all that may
-                take the server's place they are safe when it dies; with fewer, one that has not got them may
-                take it.
-            within: seconds that they may take for it, once the records are stored.
+            wait_replicas: how many replicas must also have the records before the call returns. If you give
+                the number of all replicas that may be promoted, the records survive the death of the server.
+                With fewer, a replica without them may be promoted.
+            within: seconds that the replicas may take, once the records are stored.
 
         Raises:
-            NotReplicated: they took longer; the records are stored, and may not survive the server.
+            NotReplicated: the replicas took longer; the records are stored, but may be lost with the server.
             RecordInvalid: a record does not fit its types, or is larger than ``max_event_bytes``; nothing was
-                sent. Of 64 records or more those for other partitions may have been, where one is too large.
-            StreamFull: no room, with ``overflow="error"``; says which records were not stored.
-            Misconfigured: bad ``stream_ids``, or the stream never had so many partitions.
-            BrokerUnavailable: no answer for a while; the records may have been stored or not. With
-                ``wait_replicas`` also: another master has taken over, and has not got them.
+                sent. Exception: if one of 64 or more records is too large, those for other partitions may
+                have been sent.
+            StreamFull: no room, with ``overflow="error"``; it says which records were not stored.
+            Misconfigured: bad ``stream_ids``, or the stream never had this many partitions.
+            BrokerUnavailable: no reply for a while; the records may or may not have been stored. With
+                ``wait_replicas``, also if another master has taken over and does not have them.
 
-        Cancellation: what is under way to the server is waited for; records of the same call that had not
-        left are not sent, those stored before stay.
+        Cancellation: the call waits for records on their way to the server. Records that had not left are not
+        sent; those already stored stay.
         """
         if wait_replicas:
             before = self._routing
@@ -201,8 +202,8 @@ class Stream(Generic[R]):
             return
         routing, codec = self._routing, self.codec
         if len(records) == 1 and stream_ids is None:
-            # Here and not in a method: of a thousand tasks that wait here, each keeps its frames, which are
-            # out of the processor's caches when it is resumed.
+            # Here and not in a method: a thousand tasks may wait here, each keeps its frames, and those are
+            # out of the CPU's caches when it is resumed.
             (record,) = records
             values, number = codec.values(records), routing.numbering.one(record)
             opened = self._connection.at_hand()
@@ -251,21 +252,22 @@ class Stream(Generic[R]):
         wait_replicas: int = 0,
         within: float | None = None,
     ) -> None:
-        """As `send`, for code outside of Trio: a web service's thread, a script, asyncio's `to_thread`.
+        """Like `send`, for code outside of Trio: a web service's thread, a script, asyncio's `to_thread`.
 
-        The first call starts a thread in which Trio runs; it keeps the connection for later calls, whichever
-        thread they come from, until the process ends.
+        The first call starts a thread in which Trio runs. That thread keeps the connection for later calls
+        from any thread, until the process ends.
 
         Args:
             *records: instances of the stream's record class.
             stream_ids: as in `send`.
             wait_replicas: as in `send`.
-            within: seconds that it may wait for room in a full partition, for the server, and for replicas.
+            within: seconds that the call may wait for room in a full partition, for the server, and for
+                replicas.
 
         Raises:
             As `send`.
-            TooSlowError: it took longer; records may have been stored or not (where they have been, and
-                replicas are wanted, it is NotReplicated).
+            TooSlowError: it took longer; records may or may not have been stored. (If they were stored and
+                replicas are wanted, NotReplicated is raised instead.)
             Misconfigured: called in a task of Trio.
 
         Example:
@@ -293,10 +295,10 @@ class Stream(Generic[R]):
             await self._confirm(records, before, wait_replicas, max(0.0, until - trio.current_time()))
 
     def structure(self, plain: Any, *, forbid_unknown: bool = False) -> R:
-        """A record from its plain form, as JSON holds it; unknown fields are left out, or forbidden.
+        """A record from its plain form, as in parsed JSON; unknown fields are ignored, or forbidden.
 
         Raises:
-            RecordInvalid: it does not fit, with the path of the value that does not.
+            RecordInvalid: it does not fit; the error has the path of the value that does not.
         """
         return self.codec.from_plain(plain, forbid_unknown=forbid_unknown)
 
@@ -304,7 +306,7 @@ class Stream(Generic[R]):
         """An event as a record.
 
         Raises:
-            DeserializationError: it cannot be read as one; names the place and the field.
+            DeserializationError: it cannot be read as a record; the error names the entry and the field.
         """
         try:
             return self.codec.decode(event._fields)
@@ -329,7 +331,7 @@ class Stream(Generic[R]):
         return canonical_key(self._routing.numbering.key_of(record))
 
     async def _send_one(self, record: R, values: list[bytes], number: int, routing: Routing) -> None:
-        """Where the broker is to be opened, or the stream declared, or somebody watches."""
+        """The slower path: the broker must be opened, or the stream declared, or sends are being watched."""
         async with self.connect(self) as broker:
             if self._routing is not routing:
                 routing = self._routing
@@ -387,16 +389,16 @@ def refuse_far(
     sinks: Collection[Stream[Any]],
     counts: Mapping[str, int] | None = None,
 ) -> None:
-    """Refuse an output stream whose partitions may be on other nodes of a cluster than those of its source.
+    """Refuse an output stream whose partitions may be on other cluster nodes than those of its source.
 
     Args:
         broker: where they are.
         stream: the source.
-        sinks: what is made of its events goes there.
-        counts: by stream, how many partitions one is about to have.
+        sinks: the output streams.
+        counts: how many partitions a stream is about to have, by its name.
 
     Raises:
-        Misconfigured: one has too few partitions.
+        Misconfigured: an output stream has too few partitions.
     """
     about = counts or {}
     wanted = about.get(stream.name, stream.partition_count)

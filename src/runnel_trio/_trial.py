@@ -1,7 +1,7 @@
-"""A processor under test: its own worker, on a memory broker of its own, and what became of each event.
+"""A processor under test: its own worker, on its own memory broker, and the outcome of each event.
 
 The worker, the chain and the policies are the real ones. Only the broker is in memory, on Trio's clock, so
-that with a `trio.testing.MockClock` whatever waits (`take(within=)`, the pauses of retries) is over at once.
+with a `trio.testing.MockClock` all waits (`take(within=)`, the pauses of retries) are over at once.
 """
 
 from __future__ import annotations
@@ -37,20 +37,20 @@ __all__ = ["BlockingWatch", "Outcome", "Probe", "Result", "Trial"]
 
 R = TypeVar("R", bound=Record)
 
-#: Seconds that `Trial.send` waits: of Trio's clock where it is a MockClock, else real ones.
+#: Seconds that `Trial.send` waits: on Trio's clock if it is a MockClock, otherwise real seconds.
 _VIRTUAL, _REAL = 3600.0, 10.0
-#: Seconds between two looks at what is handled: doubling from the first to the second.
+#: Seconds between two checks of what is handled: they double from the first to the second value.
 _FIRST_LOOK, _LAST_LOOK = 0.001, 0.25
 #: Entries that are read at once.
 _ALL = 1_000_000
-#: Partitions of which it is told where they hang.
+#: For how many partitions the error says where they hang.
 _SHOWN = 3
-#: Seconds that a handler may keep Trio from doing anything else.
+#: Seconds that a handler may block Trio.
 _BLOCKING = 0.5
 
 
 class Outcome(enum.Enum):
-    """What became of an event."""
+    """What happened to an event."""
 
     ACKED = "acked"
     IGNORED = "ignored"
@@ -69,15 +69,15 @@ _OF_DECISION = {
 
 @attrs.frozen(kw_only=True)
 class Result(Generic[R]):
-    """One event, and what became of it.
+    """One event, and what happened to it.
 
     Attributes:
         record: what was sent; None for an entry that cannot be read as a record.
         partition: the number of its partition.
-        xid: its id there.
-        outcome: ACKED where the function handled it; WAITING where it has not, and did not fail with it.
-        error: what the function, or a link, raised over it last; None if nothing.
-        attempts: how often it was tried; 1 where it did not fail.
+        xid: its stream id in the partition.
+        outcome: ACKED if the function handled it; WAITING if it has neither handled it nor failed.
+        error: what the function or a link last raised for it; None if nothing.
+        attempts: how often it was tried; 1 if it did not fail.
     """
 
     record: R | None
@@ -97,7 +97,7 @@ class _Failure:
 
 @attrs.define(eq=False)
 class Probe(Middleware):
-    """The outermost link: notes which events a call has failed with, and what will become of them."""
+    """The outermost link: notes which events a call failed with, and what will happen to them."""
 
     policy: ExceptionPolicy
     failures: dict[tuple[int, bytes], _Failure] = attrs.field(factory=dict, init=False)
@@ -126,16 +126,17 @@ class Probe(Middleware):
 
 @attrs.define(eq=False, kw_only=True)
 class Trial(Generic[R]):
-    """A processor under test. Made by `Processor.test`.
+    """A processor under test. Created by `Processor.test`.
 
     Attributes:
         acked: the records that the function has handled, in the order in which they were sent.
-        results: of all events that were sent with `send` and `send_entry`, in that order.
-        sent: what the function has sent, records by stream: ``t.sent[stream]``. What one `send` has led to
-            comes before what the next has, and among that each partition's in their order, by its number.
-        dead_letters: what a `DeadLetterMiddleware` has stored, as `Letter`: in ``record`` is a `Dead`.
+        results: the results of all events sent with `send` and `send_entry`, in that order.
+        sent: the records that the function has sent, by stream: ``t.sent[stream]``. They are in the order of
+            the `send` calls that led to them; within one call they are sorted by partition number, each
+            partition in order.
+        dead_letters: what a `DeadLetterMiddleware` has stored, as `Letter`, whose ``record`` is a `Dead`.
 
-    All four are as of the end of the last `send`, `send_entry` or `settled`.
+    All four show the state at the end of the last `send`, `send_entry` or `settled`.
 
     Example:
         >>> import trio
@@ -173,20 +174,21 @@ class Trial(Generic[R]):
     _places: list[tuple[int, bytes, R | None]] = attrs.field(factory=list, init=False)
 
     async def send(self, *records: R, within: float | None = None) -> list[Result[R]]:
-        """Send records, and wait until the processor is through with everything.
+        """Send records, and wait until the processor has finished everything.
 
         Args:
             *records: for the processor's stream.
-            within: seconds that this may take; by default an hour of a MockClock's time, 10 s of real time.
+            within: seconds that this may take; by default an hour of a MockClock's time, or 10 s of real
+                time.
 
         Returns:
-            What became of each, in the order given.
+            What happened to each, in the order given.
 
         Raises:
-            Exception: what the function raised, under the policy HALT. The worker has ended then.
+            Exception: what the function raised, under the policy HALT. The worker has then ended.
             RecordInvalid: a record does not fit its types.
-            TooSlowError: the processor is not through; it says with what.
-            Misconfigured: the worker had ended before.
+            TooSlowError: the processor has not finished; the message says which events are left.
+            Misconfigured: the worker had already ended.
         """
         self._refuse_when_halted()
         ends = {number: await self._end(number) for number in map(self._stream.partition_of, records)}
@@ -202,7 +204,7 @@ class Trial(Generic[R]):
     async def send_entry(
         self, fields: Mapping[str, bytes], *, partition: int = 0, within: float | None = None
     ) -> Result[R]:
-        """Store an entry as it is, such as no `send` would store, and wait as `send` does.
+        """Store an entry as it is, even one that `send` would refuse, and wait as `send` does.
 
         Args:
             fields: its fields and values.
@@ -224,8 +226,8 @@ class Trial(Generic[R]):
     async def settled(self, within: float | None = None) -> None:
         """Wait until everything that was sent is handled, or stands still in quarantine.
 
-        Under a MockClock that only moves when it is told, until nothing happens any more without that: what
-        then waits for time to pass has the outcome WAITING.
+        Under a MockClock that only moves when told to, wait until nothing more happens without that: events
+        that then wait for time to pass have the outcome WAITING.
 
         Args:
             within: seconds, as in `send`.
@@ -255,7 +257,7 @@ class Trial(Generic[R]):
             )
 
     def _stack(self, number: int) -> str:
-        """Where the function stands for a partition, as Python prints it; nothing while it is not in it."""
+        """Where the function is for a partition, as Python prints a stack; empty if it does not run."""
         name, tasks = f"{self._spec.name}[{number}]", [trio.lowlevel.current_root_task()]
         while tasks:
             task = tasks.pop()
@@ -282,7 +284,7 @@ class Trial(Generic[R]):
             ) from error
 
     async def _waited(self, limit: float) -> list[tuple[int, int]]:
-        """As `_waiting`, when there is nothing any more, or the time is over."""
+        """`_waiting`, once it is empty or the time is over."""
         look, deadline = _FIRST_LOOK, trio.current_time() + limit
         while (waiting := await self._waiting()) and self._halted() is None:
             self._refuse_threads()
@@ -302,7 +304,7 @@ class Trial(Generic[R]):
             )
 
     async def _waiting(self) -> list[tuple[int, int]]:
-        """Partitions that are not through, and with how many events."""
+        """Partitions that are not finished, and with how many events."""
         numbers = range(self._stream.partition_count)
         states = await self._broker.log_states(self._spec, numbers)
         standing = await self._broker.quarantined(self._spec, numbers)
@@ -334,7 +336,7 @@ class Trial(Generic[R]):
         self.dead_letters = [letter for store in self._stores for letter in await store.read()]
 
     async def _collect_sent(self, stream: Stream[Any]) -> None:
-        """What is new in a stream. By partition: between partitions, the order is another in each run."""
+        """Collect what is new in a stream, by partition: the order between partitions differs in each run."""
         own = {(number, xid) for number, xid, _ in self._places} if stream is self._stream else set()
         records = self.sent.setdefault(stream, [])
         for number in range(stream.partition_count):
@@ -366,7 +368,7 @@ class Trial(Generic[R]):
 
 
 def _read(event: Event) -> Any:
-    """The record; the event itself where it is none."""
+    """The record; the event itself if it is not a record."""
     try:
         return event.record()
     except DeserializationError:

@@ -18,9 +18,9 @@ class ExceptionPolicy(enum.Enum):
 
     #: Stop the worker; the exception reaches the caller of `App.run`.
     HALT = "halt"
-    #: Leave that partition standing still, go on with the others.
+    #: Stop that partition, and go on with the others.
     QUARANTINE = "quarantine"
-    #: Log it, acknowledge the event, go on.
+    #: Log the exception, acknowledge the event, and go on.
     IGNORE = "ignore"
 
 
@@ -33,7 +33,7 @@ class Overflow(enum.Enum):
         <Overflow.BLOCK: 'block'>
     """
 
-    #: Wait for room; a Trio timeout around `send` bounds the wait.
+    #: Wait for room; a Trio timeout around `send` limits the wait.
     BLOCK = "block"
     #: Raise `StreamFull`.
     ERROR = "error"

@@ -1,4 +1,4 @@
-"""The error tree; every text says what is wrong and what to do.
+"""The error tree. Every message says what is wrong and what to do.
 
 Ordered by who is to blame::
 
@@ -41,13 +41,13 @@ __all__ = [
 
 
 class RunnelError(Exception):
-    """The root of everything that runnel-trio raises on its own account.
+    """The base class of everything that runnel-trio itself raises.
 
-    What a processor function raises is *not* one: it reaches the caller as it is.
+    What a processor function raises is *not* a `RunnelError`: it reaches the caller unwrapped.
     """
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Python would call the class with `args`, which is the text alone: the attributes make the copy.
+        # Python would call the class with `args`, which is only the text; a copy also needs the attributes.
         return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
@@ -60,7 +60,7 @@ class RecordInvalid(RunnelError, ValueError):
 
     Attributes:
         record: name of the Record class.
-        path: where the value stands, as in ``items[2].price``.
+        path: where the value is, as in ``items[2].price``.
         reason: what is wrong with it.
     """
 
@@ -72,13 +72,13 @@ class RecordInvalid(RunnelError, ValueError):
 
 
 class DeserializationError(RunnelError):
-    """A stored entry cannot be read as the stream's Record; the exception policy decides what follows.
+    """A stored entry cannot be read as the stream's Record; the exception policy decides what happens.
 
     Attributes:
         stream: name of the stream.
         partition: number of the partition.
         xid: Redis stream id of the entry.
-        field: where the trouble is, as in ``items[2].price``; empty when it is the entry as a whole.
+        field: where the problem is, as in ``items[2].price``; empty for the entry as a whole.
         reason: what is wrong.
     """
 
@@ -99,7 +99,7 @@ class StreamFull(RunnelError):
         stream: name of the stream.
         partition: the first partition without room.
         size: its `partition_size`, in events.
-        unsent: positions, among the records given to `send`, of those that were *not* stored.
+        unsent: indexes, among the records given to `send`, of those that were *not* stored.
     """
 
     def __init__(self, stream: str, partition: int, size: int, unsent: tuple[int, ...]) -> None:
@@ -115,14 +115,15 @@ class StreamFull(RunnelError):
 
 
 class NotReplicated(RunnelError):
-    """Records are stored, but fewer replicas than wanted have said in time that they have them too.
+    """Records are stored, but fewer replicas than requested confirmed in time that they have them.
 
-    Sending them again would store them twice. They are lost if the server is, before its replicas have them.
+    Sending them again would store them twice. They are lost if the server is lost before its replicas have
+    them.
 
     Attributes:
         stream: name of the stream.
-        wanted: how many replicas were to have the records.
-        reached: how many have them, at least.
+        wanted: how many replicas should have the records.
+        reached: how many have them at least.
     """
 
     def __init__(self, stream: str, wanted: int, reached: int) -> None:
@@ -136,9 +137,9 @@ class NotReplicated(RunnelError):
 
 
 class Poisoned(RunnelError):
-    """An event was tried `max_attempts` times, and each time the process of the worker ended over it.
+    """An event was tried `max_attempts` times, and each time the worker's process ended while handling it.
 
-    So it is not tried again: the exception policy decides as if the processor function had raised this.
+    It is not tried again: the exception policy decides as if the processor function had raised this error.
 
     Attributes:
         stream: name of the stream.
@@ -159,9 +160,9 @@ class Poisoned(RunnelError):
 
 
 class LeaseLost(RunnelError):
-    """Another member owns the partition now; what this one would still write is refused.
+    """Another member owns the partition now; commits by the former owner are refused.
 
-    Not raised: the processor function is cancelled, and `Events.exception` tells middleware that this is why.
+    Never raised: the processor function is cancelled, and middleware finds this error as `Events.exception`.
 
     Attributes:
         partition: number of the partition.
@@ -175,11 +176,11 @@ class LeaseLost(RunnelError):
 
 
 class WorkersAlive(RunnelError):
-    """Something that must not be done under workers that run: stop them first.
+    """This must not be done while workers run: stop them first.
 
     Attributes:
-        processor: whose workers, as ``app.stream/processor``.
-        workers: which ones.
+        processor: the workers' processor, as ``app.stream/processor``.
+        workers: their ids.
     """
 
     def __init__(self, processor: str, workers: Sequence[str], expiry: float) -> None:
@@ -192,12 +193,12 @@ class WorkersAlive(RunnelError):
 
 
 class BrokerUnavailable(RunnelError):
-    """The server cannot be reached, or cannot serve now; trying again later can succeed."""
+    """The server cannot be reached, or cannot serve requests now; trying again later can succeed."""
 
 
 class BrokerRefused(RunnelError):
-    """The server refuses in a way that waiting does not heal (password, permission, wrong type of key)."""
+    """The server refuses permanently (password, permission, wrong type of key); waiting does not help."""
 
 
 class InternalError(RunnelError):
-    """A promise of this library does not hold; please report it with the traceback."""
+    """A promise of this library is broken; please report it with the traceback."""

@@ -1,4 +1,4 @@
-"""The seams for user code: how events are stored and compressed, what runs around a processor, what fails."""
+"""Interfaces for user code: serializers and compressors, middleware, and what it is told of failures."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ class Compressor(abc.ABC):
 
     @abc.abstractmethod
     def decompress(self, value: bytes) -> bytes:
-        """What `compress` was given. May raise anything: it becomes a `DeserializationError`."""
+        """The value that `compress` was given. May raise anything: it becomes a `DeserializationError`."""
 
     def decompress_within(self, value: bytes, limit: int) -> bytes:
-        """As `decompress`, for a value that may hold more than anybody wants; this is what readers call.
+        """Like `decompress`, for a value that may decompress to too much; readers call this one.
 
-        By default it decompresses everything. Override it where a few bytes can become very many.
+        By default it decompresses everything. Override it if a few bytes can become very many.
 
         Args:
-            value: what is stored, by whomever.
-            limit: more than so many bytes are refused by the caller, so it may stop anywhere behind that.
+            value: the stored bytes, from any sender.
+            limit: the caller refuses more bytes than this, so the method may stop anywhere after it.
         """
         return self.decompress(value)
 
@@ -85,14 +85,14 @@ class Serializer(abc.ABC):
 
 @attrs.frozen(kw_only=True)
 class Failure:
-    """A failed call of a processor function, for the links that decide what becomes of its events.
+    """A failed call of a processor function, for the links that decide what happens to its events.
 
     Attributes:
-        error: what the function, a link or the decoder has raised.
-        attempt: how often these events were tried, this time included.
-        events: the events in hand; if a link has failed, all that it was given and that are not handled.
+        error: what the function, a link or the decoder raised.
+        attempt: how often these events were tried, including this time.
+        events: the events in hand; if a link failed, all unhandled events that it was given.
         stream: name of their stream.
-        partition: where they are.
+        partition: the partition of the events.
     """
 
     error: Exception
@@ -103,21 +103,20 @@ class Failure:
     _in_front: Sequence[Middleware] = attrs.field(alias="in_front", repr=False)
 
     def is_behind(self, link: Middleware) -> bool:
-        """Whether it was raised behind ``link``: in the function, the decoder, or a later link."""
+        """Whether the error was raised behind ``link``: in the function, the decoder, or a later link."""
         return any(link is other for other in self._in_front)
 
 
 class Middleware:
     """A link between the source of a partition's events and the processor function.
 
-    `handler` is an async generator: it iterates over ``parent`` and yields what it gets, events or,
-    after `take`, lists of events. What stands behind the ``yield`` runs when the processor asks for
-    the next item; if the processor failed, was cancelled or left its loop, ``GeneratorExit`` is
-    thrown in at the ``yield`` instead, and ``events.exception`` tells the cause (None after a plain
-    ``break`` or ``return``).
+    `handler` is an async generator: it iterates over ``parent`` and yields what it gets: events or, after
+    `take`, lists of events. The code after the ``yield`` runs when the processor asks for the next item. If
+    the processor failed, was cancelled or left its loop, ``GeneratorExit`` is raised at the ``yield``
+    instead, and ``events.exception`` has the cause (None after a plain ``break`` or ``return``).
 
-    The first link of a processor's list is the outermost: it gets the events first, and the ``GeneratorExit``
-    last. A link that only defines `on_failure` stands in nobody's way.
+    The first link in a processor's list is the outermost: it gets the events first, and the ``GeneratorExit``
+    last. A link that only defines `on_failure` takes no part in the chain.
 
     Rules of Trio: never yield inside a nursery or a cancel scope.
 
@@ -130,7 +129,7 @@ class Middleware:
         ...             yield x
     """
 
-    #: Where the link keeps events that have failed; None for links that keep none.
+    #: Where the link keeps failed events; None for links that keep none.
     store: Any = None
 
     def declared(self, stream: Any) -> Sequence[Any]:
@@ -145,23 +144,24 @@ class Middleware:
         return ()
 
     def handler(self, parent: AsyncIterator[Any], *, events: Any, **kwargs: Any) -> AsyncIterator[Any]:
-        """Iterate over ``parent``, yield each item on.
+        """Iterate over ``parent`` and yield each item.
 
         Args:
-            parent: the link before, an async iterator of `Event` or ``list[Event]``.
+            parent: the previous link, an async iterator of `Event` or ``list[Event]``.
             events: the `Events` object of this run (``events.exception``, ``events.partition``).
-            **kwargs: accept them: more may be added.
+            **kwargs: accept these, since more may be added.
         """
         raise TypeError(f"{type(self).__name__} must define `async def handler(self, parent, **kwargs)`")
 
     def on_failure(self, failure: Failure) -> Decision | None:
-        """Decide what becomes of the events that a call has failed with.
+        """Decide what happens to the events of a failed call.
 
-        All links of the processor are asked. A `Retry` beats what the others say; otherwise the first link of
-        the list that decides is followed. If this raises, that is logged, and the link has not decided.
+        All links of the processor are asked. If any returns a `Retry`, the events are retried; otherwise the
+        first link in the list that decides is followed. If this method raises, that is logged, and counts as
+        no decision.
 
         Args:
-            failure: what has failed, and with which events.
+            failure: what failed, and with which events.
 
         Returns:
             `Retry`, or a member of `ExceptionPolicy`; None leaves the decision to the next link, and in the

@@ -1,6 +1,6 @@
-"""What `App.operator` and its looks tell of an app, and `troubles`, which judges it.
+"""The values that `App.operator` returns about an app, and `troubles`, which finds what is wrong in them.
 
-All of it are frozen values, as of about one moment.
+All of them are frozen values, taken at about one moment.
 """
 
 from __future__ import annotations

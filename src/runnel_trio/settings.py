@@ -1,11 +1,11 @@
 """Every setting, from keyword arguments, ``RUNNEL_*`` environment variables, a file, or its default.
 
-A keyword argument wins over its variable, that over the file (`_settings._sources`), this over the default.
-None, and only None, means "not given": 0 and False are values. Text is read, then checked like a keyword
-argument. What is wrong is refused here, before anything has started.
+A keyword argument takes precedence over its variable, the variable over the file (`_settings._sources`), and
+the file over the default. None, and only None, means "not given": 0 and False are values. Text is parsed,
+then checked like a keyword argument. Wrong values are refused here, before anything has started.
 
-Settings called ``default_…`` are what a stream or a processor uses unless it is told otherwise where it is
-declared; `Settings.resolve` checks both by the same rule.
+A stream or a processor uses the settings called ``default_…`` unless its declaration gives another value;
+`Settings.resolve` checks both by the same rule.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from runnel_trio.interfaces import Serializer
 
 __all__ = ["Description", "Settings", "describe"]
 
-#: Four times the hash slots of a cluster: more could not be spread any further.
+#: Four times the hash slots of a cluster: more partitions could not be spread any further.
 MOST_PARTITIONS = 65_536
 
 SECONDS = number("a number of seconds, 0 or more")
@@ -54,22 +54,22 @@ COUNT = whole("a whole number, 1 or more")
 
 
 def _setting(default: Any, kind: Kind, unit: str, doc: str, **options: Any) -> Any:
-    """One setting: everything that is known about it, in one place."""
+    """One setting, with everything that is known about it."""
     return attrs.field(default=default, metadata={"kind": kind, "unit": unit, "doc": doc}, **options)
 
 
-# With a __dict__, which has the origins: they are copied and pickled along.
+# With a __dict__, which has the origins, so that they are copied and pickled too.
 @attrs.frozen(kw_only=True, init=False, slots=False)
 class Settings(Origins):
     """The settings of an app: keyword arguments first, then ``RUNNEL_*`` variables, a file, and defaults.
 
-    `App` takes the same keyword arguments. The variable of a setting is its name in capitals behind
-    ``RUNNEL_``, as in ``RUNNEL_LOG_LEVEL``. The file is the nearest ``runnel.toml``, or ``pyproject.toml``
-    with a table ``[tool.runnel]``, from the current directory upwards.
+    `App` takes the same keyword arguments. The variable of a setting is ``RUNNEL_`` and its name in capitals,
+    as in ``RUNNEL_LOG_LEVEL``. The file is the nearest ``runnel.toml``, or ``pyproject.toml`` with a table
+    ``[tool.runnel]``, from the current directory upwards.
 
     Raises:
-        Misconfigured: a value cannot be used, there is no such setting, or the file is no TOML. The text
-            tells the keyword, variable or file, the value, and what is expected.
+        Misconfigured: a value cannot be used, there is no such setting, or the file is not TOML. The message
+            names the keyword, variable or file, the value, and what is expected.
 
     Example:
         >>> from runnel_trio.settings import Settings
@@ -89,8 +89,8 @@ seconds above 0
         "",
         "The server: ``HOST:PORT``, ``redis://``, ``rediss://`` (TLS) or ``unix://``; "
         "``redis+sentinel://HOST,HOST/GROUP`` for the master of a group that Sentinels watch over; "
-        "``redis+cluster://HOST,HOST`` for a cluster; ``embedded://`` or ``embedded://DIRECTORY`` for a "
-        "server of its own; ``memory://`` for none, in tests.",
+        "``redis+cluster://HOST,HOST`` for a cluster; ``embedded://`` or ``embedded://DIRECTORY`` for "
+        "an embedded server; ``memory://`` for no server, in tests.",
         repr=lambda value: repr(redacted(value)),
     )
     redis_options: Mapping[str, Any] | None = _setting(
@@ -99,8 +99,8 @@ seconds above 0
         "",
         "Keyword arguments of redis-py's connections, beside what the URL says: ``username``, ``password``, "
         "``socket_timeout``, ``ssl_ca_certs``, ``ssl_certfile``, ``ssl_keyfile``, ``ssl_check_hostname``, "
-        "``credential_provider``, …; with ``sentinel_`` in front, those of connections to Sentinels. A JSON "
-        "object in the environment.",
+        "``credential_provider``, …; those with ``sentinel_`` in front are for connections to Sentinels. "
+        "In the environment, a JSON object.",
         repr=shown,
     )
     redis_factory: Callable[[], Any] | str | None = _setting(
@@ -127,8 +127,8 @@ seconds above 0
         None,
         pattern(),
         "",
-        "Files that ``runnel-trio run`` imports before it starts, because they declare processors or tasks; "
-        "as for `pathlib.Path.glob`, relative to the current directory. None imports nothing more.",
+        "Files that ``runnel-trio run`` imports before it starts, because they declare processors or tasks: "
+        "a pattern as for `pathlib.Path.glob`, relative to the current directory. None imports no files.",
     )
     timezone: tzinfo = _setting(
         UTC,
@@ -155,13 +155,13 @@ seconds above 0
         16,
         whole(f"a whole number from 1 to {MOST_PARTITIONS}", most=MOST_PARTITIONS),
         "partitions",
-        "How many partitions a stream has. Once it has events: `runnel-trio stream repartition` first.",
+        "How many partitions a stream has. Once it has events, run `runnel-trio stream repartition` first.",
     )
     default_partition_size: int = _setting(
         50_000,
         COUNT,
         "events",
-        "The room in each partition: how far processors may fall behind before ``overflow`` applies.",
+        "The room in each partition: how many events processors may fall behind before ``overflow`` applies.",
     )
     default_overflow: Overflow = _setting(
         Overflow.BLOCK,
@@ -173,8 +173,8 @@ seconds above 0
         64 << 20,
         COUNT,
         "bytes",
-        "How much one event may hold, as it is stored and when it is decompressed. A larger one is not sent; "
-        "one that somebody else has stored is not read, which raises `DeserializationError`.",
+        "The maximum size of an event, both stored and decompressed. A larger one is not sent; reading a "
+        "larger one that another program has stored raises `DeserializationError`.",
     )
     default_serializer: Serializer | str | None = _setting(
         None,
@@ -187,8 +187,8 @@ seconds above 0
         None,
         importable("a callable", callable),
         "",
-        "From a record's partition key to a number, which decides on the partition: a callable, or its name. "
-        "None takes BLAKE3 of the key's canonical form.",
+        "Converts a record's partition key to a number, which decides the partition: a callable, or its "
+        "name. None takes BLAKE3 of the key's canonical form.",
     )
     default_exception_policy: ExceptionPolicy = _setting(
         ExceptionPolicy.HALT,
@@ -197,7 +197,10 @@ seconds above 0
         "What happens when a processor raises: ``halt``, ``quarantine`` or ``ignore``.",
     )
     default_max_attempts: int = _setting(
-        3, COUNT, "attempts", "How often an event is tried, by whichever worker, before its policy applies."
+        3,
+        COUNT,
+        "attempts",
+        "How often workers may die over an event before the exception policy applies to it.",
     )
     default_commit_replicas: int = _setting(
         0,
@@ -222,13 +225,13 @@ seconds above 0
         4 << 20,
         COUNT,
         "bytes",
-        "About how many bytes of each partition's events are read ahead: of large events, fewer are.",
+        "About how many bytes of each partition's events are read ahead: fewer events if they are large.",
     )
     default_max_unacked: int = _setting(
         1000,
         COUNT,
         "events",
-        "How many handled events of each partition may wait for their commit: what a crash can repeat. "
+        "How many handled events of each partition may wait for their commit; a crash can repeat that many. "
         "With 1, each is committed before the next is handled.",
     )
     default_assignment_attempts: int = _setting(
@@ -239,16 +242,19 @@ seconds above 0
         "it goes on asking.",
     )
     default_assignment_sleep: float = _setting(
-        2.0, SECONDS, "s", "The longest time between two such attempts; a release is noticed at once."
+        2.0,
+        SECONDS,
+        "s",
+        "The longest time between two such attempts; a released partition is noticed at once.",
     )
     default_grace_period: float = _setting(
-        8.0, SECONDS, "s", "How long handlers may take to finish when a worker stops or gives partitions up."
+        8.0, SECONDS, "s", "How long handlers may take to finish when a worker stops or releases partitions."
     )
     default_pool_size: int = _setting(
         16, COUNT, "connections", "How many connections a processor reads events with, at most."
     )
     default_join_delay: float = _setting(
-        0.0, SECONDS, "s", "How long a worker that joined waits for others before it takes partitions."
+        0.0, SECONDS, "s", "How long a worker that joins waits for others before it takes partitions."
     )
 
     def __init__(self, **given: Any) -> None:
@@ -276,11 +282,11 @@ seconds above 0
         """A copy with some values changed; all others stay, with their origins.
 
         Args:
-            origin: what `origins` is to say of them.
+            origin: what `origins` says about them.
             **given: the settings to change; None takes the default.
 
         Raises:
-            Misconfigured: as when settings are made.
+            Misconfigured: as when settings are created.
 
         Example:
             >>> from runnel_trio.settings import Settings
@@ -305,11 +311,11 @@ seconds above 0
             given: what was given for it; None takes the setting ``default_lock_expiry``.
 
         Returns:
-            The checked value, in the type of the setting. A serializer or hasher that is named by text is
-            imported now; it is None where neither was chosen.
+            The checked value, in the type of the setting. A serializer or hasher given by name is imported
+            now; the value is None if none was chosen.
 
         Raises:
-            Misconfigured: ``given`` cannot be used, or the text names nothing that can.
+            Misconfigured: ``given`` cannot be used, or the text does not name anything usable.
 
         Example:
             >>> Settings().resolve("lock_expiry", 30), Settings().resolve("lock_expiry")
@@ -327,7 +333,7 @@ _FIELDS: Mapping[str, attrs.Attribute[Any]] = attrs.fields_dict(Settings)
 
 
 def _of_file() -> tuple[dict[str, Any], str]:
-    """What the file has, all of it checked, and what to call the file."""
+    """The checked values of the file, and how to refer to the file."""
     file = nearest()
     if file is None:
         return {}, ""
@@ -344,7 +350,7 @@ def _of_file() -> tuple[dict[str, Any], str]:
 
 
 def _imported(name: str, text: str, kind: Kind) -> Any:
-    """The object of a name; of a serializer's class, an instance."""
+    """The object with this name; for a serializer's class, an instance."""
     try:
         found = pkgutil.resolve_name(text)
         if isinstance(found, type) and issubclass(found, Serializer):
@@ -358,13 +364,13 @@ def _imported(name: str, text: str, kind: Kind) -> Any:
 
 @attrs.frozen(kw_only=True)
 class Description:
-    """What there is to know about one setting.
+    """Everything about one setting.
 
     Attributes:
         name: the keyword argument.
         variable: the environment variable.
         default: its default, as text.
-        unit: its unit; empty where it has none.
+        unit: its unit; empty if it has none.
         doc: what it does, in reStructuredText.
     """
 
@@ -376,7 +382,7 @@ class Description:
 
 
 def describe() -> list[Description]:
-    """Every setting, in the order of `Settings`; the table in the documentation is made of it.
+    """Every setting, in the order of `Settings`; the table in the documentation is generated from it.
 
     Example:
         >>> from runnel_trio.settings import describe
@@ -396,7 +402,7 @@ def describe() -> list[Description]:
 
 
 def _documented(doc: str) -> str:
-    """The docstring of `Settings` with its settings: their words stand in one place."""
+    """The docstring of `Settings` with all settings, so that their texts are written only once."""
     lines = [
         textwrap.fill(
             f"{x.name}: {x.doc} Default: {x.default}{f' {x.unit}' if x.unit in {'s', 'ms'} else ''}.",
@@ -407,7 +413,7 @@ def _documented(doc: str) -> str:
         )
         for x in describe()
     ]
-    # Python 3.13 takes the indentation of docstrings away by itself.
+    # Python 3.13 removes the indentation of docstrings by itself.
     return inspect.cleandoc(doc).replace("Example:", "\n".join(["Attributes:", *lines, "", "Example:"]), 1)
 
 

@@ -1,10 +1,9 @@
-"""Spans of OpenTelemetry: one for each send, one for each event (or list) that is handled, in one trace.
+"""OpenTelemetry spans: one for each send and one for each event (or list) handled, in one trace.
 
     app = App("shop", tracing=Tracing())
 
-The sender's context goes with each entry, in a field of its own that no record can have. Whoever reads the
-entry without tracing, or with an older version, does not see it; nothing is added to entries, and nothing is
-done, without tracing.
+The sender's context travels with each entry, in a field that no record can have. Readers without tracing, or
+with an older version, ignore it. Without tracing, nothing is added to entries, and nothing is done.
 """
 
 from __future__ import annotations
@@ -32,14 +31,15 @@ __all__ = ["Tracing"]  # and `watched`, for `App`
 
 
 class Tracing:
-    """Spans for what an app sends and handles, by ``opentelemetry-api``.
+    """Spans for what an app sends and handles, with ``opentelemetry-api``.
 
-    A send is a span of kind PRODUCER. Handling an event is one of kind CONSUMER, a child of the send's;
-    handling a list of `Events.take` has links to all sends that its events came from. What the processor
-    function does meanwhile is below it. A failure is recorded in the span; a retry is a span of its own.
+    A send is a span of kind PRODUCER. Handling an event is a span of kind CONSUMER, a child of the send's
+    span. Handling a list of `Events.take` is one span with links to the sends of all its events. Spans that
+    the processor function starts are children of the handling span. A failure is recorded in the span; each
+    retry is a separate span.
 
     Args:
-        tracer_provider: where spans go; default: the global one, also when that is set later.
+        tracer_provider: where spans go; by default the global one, even if that is set later.
 
     Raises:
         Misconfigured: the package is not installed.
@@ -61,18 +61,18 @@ class Tracing:
         self._tracer: Any = trace.get_tracer("runnel_trio", tracer_provider=tracer_provider)
 
     def connected(self, connect: Connect) -> Connect:
-        """For the app: as ``connect``, and each send is a span."""
+        """For the app: like ``connect``, with a span for each send."""
         return lambda stream: _Sending(connect(stream), self._tracer)
 
     def around(self, processor: Processor[Any]) -> Processor[Any]:
-        """For the app: the processor, and handling is a span of the last link."""
+        """For the app: the processor with one more link, the last, which makes a span for handling."""
         link = _Handling(self._tracer, processor.stream.name, processor.name)
         return attrs.evolve(processor, middleware=(*processor.middleware, link))
 
 
 @attrs.define(eq=False)
 class _Sending(Watched):
-    """One send, whose span begins with the first entries that leave."""
+    """One send. Its span begins when the first entries leave."""
 
     _tracer: Any
     _span: Any = attrs.field(default=None, init=False)
@@ -110,7 +110,7 @@ class _Sending(Watched):
 
 @attrs.frozen
 class _Handling(Middleware):
-    """The link around the function, which it finds in the context of its task."""
+    """The link next to the function, which finds the span in the context of its task."""
 
     tracer: Any
     stream: str
@@ -131,8 +131,8 @@ class _Handling(Middleware):
                 error = events.exception
                 raise
             finally:
-                # Not `detach`, which may be done only where `attach` was: an iteration that a child task
-                # of the function has begun is ended by the worker's.
+                # Not `detach`, which must run in the same context as `attach`: if a child task of the
+                # function has begun an iteration, the worker's task ends it.
                 context.attach(before)
                 _end(span, error)
 
@@ -175,12 +175,12 @@ def _attributes(operation: str, stream: str) -> dict[str, Any]:
 
 
 def _end(span: Any, error: BaseException | None) -> None:
-    """A cancellation is no failure."""
+    """End a span; a cancellation is not a failure."""
     from opentelemetry import trace
 
     if isinstance(error, Exception):
         kind, module = type(error).__qualname__, type(error).__module__
-        # What `record_exception` would write, which fails with an error that cannot be described.
+        # The same as `record_exception` writes, but that fails for an error that cannot be described.
         facts = {
             "exception.type": kind if module in {None, "builtins"} else f"{module}.{kind}",
             "exception.message": described(error, str),
@@ -199,12 +199,12 @@ def _marked(batch: Batch, mark: bytes) -> Batch:
     return attrs.evolve(batch, names=(*batch.names, TRACE_FIELD), values=values)
 
 
-#: Bytes of a mark that is read: they are kept for a while, and baggage has 8,192 at most.
+#: The longest mark that is read, in bytes: marks are cached, and baggage has at most 8,192.
 _LONGEST_MARK = 1 << 14
 
 
 def _sender(event: Event) -> Any:
-    """The context of who sent it; None where that is not known."""
+    """The sender's context; None if it is unknown."""
     fields = event._fields
     if len(fields) > 1 and fields[-2] == TRACE_FIELD:  # where it is, unless somebody else wrote the entry
         mark: bytes | None = fields[-1]
@@ -226,7 +226,7 @@ def _read(mark: bytes) -> Any:
 
 
 def watched(connect: Connect, metrics: Metrics | None, tracing: Tracing | None) -> Connect:
-    """The connections of an app's sends: ``connect`` itself, when nobody watches."""
+    """The connections for an app's sends: ``connect`` itself, if there are no metrics and no tracing."""
     if metrics is not None:
         connect = measured(connect, metrics)
     return connect if tracing is None else tracing.connected(connect)

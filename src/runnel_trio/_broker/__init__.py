@@ -1,6 +1,6 @@
-"""The outside, behind one seam: `_protocol` says what a broker does, and there are two.
+"""Everything outside of the process, behind one interface: `_protocol` defines a broker, and there are two.
 
-`_redis` is the only room that knows redis-py; it is entered when a URL asks for it.
+Only `_redis` knows redis-py; it is imported when a URL asks for it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a stream has of the broker that its app shares: open for as long as somebody uses it."""
+"""A stream's connection to the broker that its app shares: open as long as anything uses it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Declarable(Protocol):
 
     @property
     def spec(self) -> StreamSpec:
-        """The stream that is on the server, as far as that is known."""
+        """The stream as it is on the server, as far as that is known."""
         ...
 
     def adopt(self, current: StreamSpec) -> None:
@@ -36,22 +36,22 @@ class Declarable(Protocol):
 
 
 class Connection(Protocol):
-    """What a send needs of the broker: entered, it is open, and knows the stream."""
+    """What a send needs of the broker: inside of it, the broker is open and knows the stream."""
 
     @property
     def at_once(self) -> bool:
-        """Whether a send has nothing to wait for: open, the stream known, nobody else sending."""
+        """Whether a send need not wait: the broker is open and knows the stream, and no other send runs."""
         ...
 
     def at_hand(self) -> Opened | None:
-        """The broker, without a wait, if it is open and knows the stream; then it has one user more.
+        """The broker, without waiting, if it is open and knows the stream; it then has one more user.
 
-        For a send of one record, of which entering and leaving were a tenth. For any number at a time.
+        Fast path of one-record sends (`async with` was a tenth of them). Many may use it at a time.
         """
         ...
 
     def looking(self) -> Connection:
-        """The same for who only looks: the stream is compared with the server's, nothing is written."""
+        """The same for looking only: the stream is compared with the server's, and nothing is written."""
         ...
 
     async def __aenter__(self) -> Broker: ...
@@ -66,8 +66,8 @@ class Opened:
     """An open broker and its users.
 
     Attributes:
-        users: how many there are; who is the last one has it closed.
-        leave: one user less, where somebody has to wait for the end.
+        users: how many there are; the last one closes it.
+        leave: removes a user, and waits for the end if it was the last.
     """
 
     leave: Callable[[Opened], Awaitable[None]]
@@ -81,7 +81,7 @@ class Opened:
     declared: set[StreamSpec] = attrs.field(factory=set)
 
     async def hold(self, server: ServerConfig, metrics: Metrics | None) -> None:
-        """Open, tell, keep open until nobody uses it."""
+        """Open the broker, announce it, and keep it open until it has no users."""
         try:
             async with open_broker(server) as broker:
                 if metrics is not None:

@@ -1,4 +1,4 @@
-"""What both brokers make of what is known of a stream's layouts."""
+"""Layouts of a stream from its stored meta, for both brokers."""
 
 from __future__ import annotations
 

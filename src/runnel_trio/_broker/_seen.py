@@ -1,4 +1,4 @@
-"""What people who look are shown of a server: frozen values, beside those of `_values`."""
+"""What operators see of a server: frozen values, in addition to those of `_values`."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ ENDINGS, ENDINGS_KEPT = 16, 3600
 
 @attrs.frozen
 class Misfit:
-    """A key of ours in which somebody else keeps something.
+    """One of our keys in which another program has put something.
 
     Attributes:
         key: its name.
-        kind: the type that it has, in the server's word.
+        kind: the type that it has, as the server names it.
         expected: the type that it must have.
     """
 
@@ -30,23 +30,23 @@ class Misfit:
 
     @property
     def text(self) -> str:
-        """What is so, in words that follow the key."""
+        """What is wrong, in words that follow the key."""
         return f"is a {self.kind}, and must be a {self.expected}: somebody else has written to it"
 
 
 @attrs.frozen(kw_only=True)
 class Ending:
-    """A worker that was ended by an exception.
+    """A worker that an exception has ended.
 
     Attributes:
-        error: the exception, in a line.
+        error: the exception, in one line.
         member: the id of the worker.
         host: its machine.
-        pid: of its process.
-        processor: in whose function it was raised; empty where it was in none.
-        stream: of that processor.
-        partition: for which the function was called; None where it was in none.
-        xid: of the event in hand, of several the first; empty where there was none.
+        pid: its process id.
+        processor: the processor whose function raised it; empty if none did.
+        stream: the stream of that processor.
+        partition: the partition that the function was called for; None if no function raised it.
+        xid: the id of the event in hand, or of the first of several; empty if there was none.
         time: by the broker's clock, in seconds since 1970; the broker sets it.
     """
 
@@ -63,13 +63,13 @@ class Ending:
 
 @attrs.frozen(kw_only=True)
 class Muster:
-    """A party as it is, for people who look.
+    """The current state of a party, for operators.
 
     Attributes:
-        membership: its members; nobody where a key of the party is a misfit.
-        overdue: seconds by which a member is past the time at which it counts as dead, where it is.
-        endings: of an app's party, the workers that were ended by exceptions; the last one first.
-        misfits: keys of the party in which there is something else.
+        membership: its members; empty if a key of the party is a misfit.
+        overdue: for each member that counts as dead, seconds since it does.
+        endings: for an app's party, the workers that exceptions have ended, the newest first.
+        misfits: keys of the party that have another type.
     """
 
     membership: Membership = attrs.field(factory=Membership)
@@ -80,15 +80,15 @@ class Muster:
 
 @attrs.frozen(kw_only=True)
 class Standing:
-    """Where a processor stands in a partition.
+    """How far a processor is in a partition.
 
     Attributes:
         cursor: id of the last acknowledged entry.
-        lag: how many entries are not acknowledged; -1 when the server does not know.
-        next_id: id of the first of them that is still there; ``b"0-0"`` when there is none.
-        owner: the member that holds the lease; empty when nobody does.
-        epoch: of the last lease.
-        quarantine: why it stands still, if it does.
+        lag: how many entries are not acknowledged; -1 if the server does not know.
+        next_id: id of the first of them that still exists; ``b"0-0"`` if there is none.
+        owner: the member that holds the lease; empty if none does.
+        epoch: the epoch of the last lease.
+        quarantine: why the partition stands still, if it does.
     """
 
     cursor: bytes
@@ -101,18 +101,18 @@ class Standing:
 
 @attrs.frozen(kw_only=True)
 class Surveyed:
-    """A partition as of one moment, for people who look.
+    """The state of a partition at one moment, for operators.
 
     Attributes:
         number: which one.
         length: entries now in the log.
         entries_added: entries ever added.
-        first_id: id of the first entry still there; ``b"0-0"`` when there is none.
+        first_id: id of the first entry that still exists; ``b"0-0"`` if there is none.
         last_id: the highest id ever given.
-        size: about how many bytes of memory it takes in the server.
-        processors: by name, all that have a cursor in it.
-        node: of a cluster, on which it is; else empty.
-        misfits: keys of the partition in which there is something else.
+        size: about how many bytes of memory it takes on the server.
+        processors: all processors that have a cursor in it, by name.
+        node: the cluster node that it is on; empty without a cluster.
+        misfits: keys of the partition that have another type.
     """
 
     number: int
@@ -126,6 +126,6 @@ class Surveyed:
     misfits: Sequence[Misfit] = ()
 
     def lag_of(self, name: str) -> int:
-        """Events that a processor has not acknowledged, as far as is known; all, where it has no cursor."""
+        """Events that a processor has not acknowledged, as far as known; all of them if it has no cursor."""
         standing = self.processors.get(name)
         return self.length if standing is None else max(0, standing.lag)

@@ -1,8 +1,8 @@
-"""One broker for everybody in a run of Trio who uses the same app.
+"""One broker, shared by everything in a Trio run that uses the same app.
 
-Opened by the first user, closed when the last has left; a plain `Stream.send` outside of any worker keeps
-it until the run ends. It lives in a system task: a user that leaves early, or is cancelled, does not take
-it away from the others, and Trio ends it with the run.
+The first user opens it, and it is closed when the last has left. A plain `Stream.send` outside of any worker
+keeps it until the run ends. It lives in a system task: a user that leaves early, or is cancelled, does not
+take it away from the others, and Trio ends it with the run.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _CLOSING = 20.0
 
 
 def server_config(settings: Settings) -> ServerConfig:
-    """The server that settings name; a factory is imported when it is needed."""
+    """The server that the settings name; a factory is imported when it is needed."""
 
     def made() -> Any:
         return settings.resolve("redis_factory")()
@@ -42,7 +42,7 @@ def server_config(settings: Settings) -> ServerConfig:
 
 @attrs.define(eq=False)
 class SharedBroker:
-    """The broker at one server, for each run of Trio its own."""
+    """The broker for one server; each run of Trio has its own."""
 
     server: ServerConfig
     metrics: Metrics | None = None
@@ -53,7 +53,7 @@ class SharedBroker:
 
     @asynccontextmanager
     async def used(self) -> AsyncIterator[Broker]:
-        """The broker, open for the body at least.
+        """The broker, open at least for the body.
 
         Raises:
             BrokerUnavailable, BrokerRefused, Misconfigured: it cannot be opened.
@@ -66,10 +66,10 @@ class SharedBroker:
 
     @asynccontextmanager
     async def private(self) -> AsyncIterator[Broker]:
-        """A broker in memory in place of the app's own, in the body, in this run of Trio.
+        """A memory broker that replaces the app's own, for the body, in this run of Trio.
 
         Raises:
-            Misconfigured: the app's own is in use in this run.
+            Misconfigured: the app's own broker is in use in this run.
         """
         with self._replacing(f"memory://{uuid.uuid4()}"):
             async with self.used() as broker:
@@ -89,31 +89,31 @@ class SharedBroker:
             self.server = before
 
     def declared(self, stream: Declarable) -> Connection:
-        """The broker, open for the body at least, after the stream was declared to it once."""
+        """The broker, open at least for the body, with the stream declared to it."""
         return Declared(self, stream)
 
     def current(self) -> Broker | None:
-        """The broker, if it is open in this run; in a thread that Trio started, in the run that did."""
+        """The broker, if it is open in this run, or in the run that started this thread."""
         if trio.lowlevel.in_trio_run():
             opened = self._run.get()
         else:
-            with suppress(RuntimeError):  # Trio knows nothing of this thread
+            with suppress(RuntimeError):  # this is not a thread that Trio started
                 return trio.from_thread.run_sync(self.current)
             opened = None
         return opened.broker if opened is not None else None
 
     def now(self) -> Opened | None:
-        """The broker of this run and the count of its users, if somebody uses it now."""
+        """The broker of this run and the count of its users, if it is in use now."""
         try:
             return self._run.get()
-        except RuntimeError:  # Trio does not run
+        except RuntimeError:  # Trio is not running
             return None
 
     async def opened(self) -> tuple[Opened, Broker]:
-        """The broker, opened if need be, and the count of its users.
+        """The broker, opened if necessary, and the count of its users.
 
         Raises:
-            Misconfigured: Trio does not run.
+            Misconfigured: Trio is not running.
         """
         try:
             opened = self._run.get()
@@ -145,7 +145,7 @@ class SharedBroker:
             raise
 
     async def leave(self, opened: Opened) -> None:
-        """One user less; the last one waits until it is closed."""
+        """Remove a user; the last one waits until the broker is closed."""
         opened.users -= 1
         if opened.users:
             return
@@ -158,7 +158,7 @@ class SharedBroker:
 
 @attrs.define(eq=False)
 class Declared(Connection):
-    """The connection of a stream. A class, because each send enters one: a generator costs 6 µs more."""
+    """The connection of a stream: a class, since each send enters one, and a generator costs 6 µs more."""
 
     _shared: SharedBroker
     _stream: Declarable
@@ -194,7 +194,7 @@ class Declared(Connection):
         opened.users += 1
         if self._stream.spec not in opened.declared:
             try:
-                # What another server said of it before counts for nothing here.
+                # What another server said about the stream does not count here.
                 found = await broker.declare(self._stream.declared_spec, dry_run=not self._writes)
             except BaseException:
                 await self._shared.leave(opened)

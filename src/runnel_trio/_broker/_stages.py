@@ -1,4 +1,4 @@
-"""The layouts of a stream in the order in which a processor reads them: it ends one, then begins the next."""
+"""The layouts of a stream in the order in which a processor reads them: one after the other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cursors for processors that have none yet, and what is told of events that left the log before that."""
+"""Creates cursors for processors that have none yet, and reports events that left the log before that."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the verbs of a broker are given, and what they answer: frozen values."""
+"""The arguments and results of a broker's verbs: frozen values."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class ServerConfig:
     Attributes:
         url: the setting ``redis_url``.
         options: the setting ``redis_options``.
-        factory: the setting ``redis_factory``; where there is one, it is asked in the place of the URL.
+        factory: the setting ``redis_factory``; if given, it is used instead of the URL.
     """
 
     url: str = attrs.field(repr=redacted)
@@ -59,13 +59,13 @@ class ServerConfig:
 
 @attrs.define
 class Batch:
-    """Entries to be stored in one partition, alike: in their fields, and in whether their ids are given.
+    """Entries to be stored in one partition. All have the same fields, and all or none have ids.
 
-    Not frozen, for each send makes one, in a third of the time.
+    It is not frozen, because each send makes one, and that takes a third of the time.
 
     Attributes:
-        names: of their fields.
-        values: of these fields, entry by entry.
+        names: names of their fields.
+        values: values of these fields, entry by entry.
         ids: one for each entry; None lets the server choose them.
     """
 
@@ -79,9 +79,9 @@ class Batch:
 
 @attrs.frozen(kw_only=True, cache_hash=True)
 class StreamSpec:
-    """A stream as its app declares it; `record` and `hasher` are fixed by the first.
+    """A stream as its app declares it; the first declaration fixes `record` and `hasher`.
 
-    So is `partition_count`, until it is changed on the server: each time `layout` rises by one.
+    It also fixes `partition_count`, until that is changed on the server; each change raises `layout` by one.
     """
 
     app: str
@@ -94,7 +94,7 @@ class StreamSpec:
     layout: int = 1
 
     def laid_out(self, layout: int, partition_count: int) -> StreamSpec:
-        """The same stream in other partitions; itself where it is in these."""
+        """The same stream in another layout; itself if it has that layout."""
         if (layout, partition_count) == (self.layout, self.partition_count):
             return self
         return attrs.evolve(self, layout=layout, partition_count=partition_count)
@@ -102,12 +102,12 @@ class StreamSpec:
 
 @attrs.frozen
 class Layouts:
-    """In which partitions a stream is.
+    """The layouts of a stream.
 
     Attributes:
-        current: those that take entries.
-        draining: the former ones, as long as there is anything in them; else None.
-        former_counts: how many it had before.
+        current: the one that takes entries.
+        draining: the former one, as long as there is anything in it; otherwise None.
+        former_counts: its former partition counts.
     """
 
     current: StreamSpec
@@ -116,7 +116,7 @@ class Layouts:
 
     @property
     def all(self) -> list[StreamSpec]:
-        """Those that exist, the former ones first."""
+        """The existing layouts, the former one first."""
         return [x for x in (self.draining, self.current) if x is not None]
 
 
@@ -130,7 +130,7 @@ class ProcessorSpec:
 
 @attrs.frozen
 class AppSpec:
-    """The workers of an app, among whom one leads: the one that has been a member for longest."""
+    """The workers of an app. The one that has been a member longest leads."""
 
     name: str
 
@@ -141,7 +141,7 @@ Party = ProcessorSpec | AppSpec
 
 @attrs.frozen
 class Lease:
-    """Ownership of one partition: everything written on its strength carries owner and epoch."""
+    """Ownership of one partition: every write under it carries owner and epoch."""
 
     partition: int
     owner: str
@@ -150,15 +150,14 @@ class Lease:
 
 @attrs.frozen
 class Acquired:
-    """A lease that was granted, and what the owner before left.
+    """A lease that was granted, and what the former owner left.
 
     Attributes:
         lease: the new one.
-        state: of the log, and the processor's place in it.
-        read_to: the highest id that an owner before is known to have read.
-        clean: whether the owner before gave it up itself; False when it was lost with its owner.
-        attempts: the entry that was marked by `Ownership.mark_attempt` last, and how often; (b"0-0", 0) for
-            none.
+        state: the state of the log, and the processor's position in it.
+        read_to: the highest id that a former owner is known to have read.
+        clean: whether the former owner released it; False if it was lost with its owner.
+        attempts: the entry that `Ownership.mark_attempt` marked last, and how often; (b"0-0", 0) for none.
     """
 
     lease: Lease
@@ -184,12 +183,12 @@ class Quarantine:
     Attributes:
         partition: which one.
         first: id of the first entry that failed.
-        last: id of the last one: another when a batch failed.
+        last: id of the last entry that failed: a different one if a batch failed.
         count: how many entries failed.
         error: the exception, as ``type: text``.
         traceback: as Python prints it.
         time: when, ISO 8601 in UTC.
-        member: the worker that it failed on; who paused it.
+        member: the worker where it failed, or who paused it.
     """
 
     partition: int
@@ -203,20 +202,20 @@ class Quarantine:
 
     @property
     def is_pause(self) -> bool:
-        """Whether nothing failed: an operator wanted it so, and ``error`` is the reason."""
+        """Whether an operator paused it, so that nothing failed; ``error`` is then the reason."""
         return self.count == 0
 
 
 @attrs.frozen
 class Output:
-    """Entries that are stored elsewhere together with a commit: all of it happens, or nothing does."""
+    """Entries that are stored elsewhere together with a commit: either everything happens or nothing."""
 
     stream: StreamSpec
     partition: int
     batch: Batch
 
     def redirected(self, stream: StreamSpec, number: int) -> Output:
-        """The same for the stream as it is now, from the partition of this number."""
+        """The same for the stream's current layout, from the partition of this number."""
         return Output(stream, number % stream.partition_count, self.batch)
 
 
@@ -225,12 +224,12 @@ class Commit:
     """Move a cursor from `previous` to `last`, and store what goes with it; see `_rules/_commit`.
 
     Attributes:
-        lease: on whose strength.
-        number: of the commit within the lease's epoch, from 1. One that found no room is tried again with the
-            same number.
+        lease: the lease under which it is made.
+        number: number of the commit within the lease's epoch, from 1. A commit that found no room is tried
+            again with the same number.
         previous: the cursor that this owner believes in.
         last: the new one.
-        entries_read: how many entries stand at or before `last`; -1 when unknown.
+        entries_read: how many entries are at or before `last`; -1 if unknown.
         read_to: the highest id that this owner has read.
         outputs: stored in the same step.
     """
@@ -250,9 +249,9 @@ class Rewound:
 
     Attributes:
         partition: which one.
-        before: where the cursor was; None when there was none.
+        before: where the cursor was; None if there was none.
         after: where it is.
-        lag_before: entries that were not acknowledged; -1 when the server cannot say.
+        lag_before: entries that were not acknowledged; -1 if the server does not know.
         lag_after: entries that are now to be processed.
     """
 
@@ -270,9 +269,9 @@ class Member:
     Attributes:
         id: its own.
         beat: rises with each of its heartbeats.
-        expiry: seconds after a heartbeat that it counts as dead.
-        leaving: it gives up what it has, and is to be given nothing more.
-        about: what it told about itself, JSON.
+        expiry: seconds after a heartbeat until it counts as dead.
+        leaving: it releases its partitions, and must not get any more.
+        about: what it says about itself, in JSON.
     """
 
     id: str
@@ -287,13 +286,13 @@ class Beat:
     """A heartbeat: join, or stay a member.
 
     Attributes:
-        party: of what.
-        member: who.
-        expiry: for so many seconds from now.
-        about: what others are told, JSON.
+        party: the party to join.
+        member: the id of the member.
+        expiry: seconds from now for which it is a member.
+        about: what others are told, in JSON.
         leaving: see `Member`.
-        suspects: members that made no beat after this one for longer than their expiry, by the sender's own
-            clock; they are removed if that still holds.
+        suspects: members without a heartbeat since the given one for longer than their expiry, by the
+            sender's own clock; they are removed if that is still so.
     """
 
     party: Party
@@ -306,16 +305,16 @@ class Beat:
 
 @attrs.frozen
 class Membership:
-    """A party as of one moment.
+    """The state of a party at one moment.
 
     Attributes:
         generation: rises whenever a member joins, begins to leave, leaves or is removed.
-        members: all of them, those who have been here for longest first.
-        joined_as: the number of this member's join, 0 for none. Another one than before says that it had been
-            removed in between.
+        members: all members, in the order in which they joined.
+        joined_as: the number of this member's join, 0 for none. A different number than before means that it
+            was removed in between.
         planned: the generation for which `plan` was made.
-        plan: which partitions each member is to own.
-        news: the place in the party's control log, behind which to wait for news.
+        plan: which partitions each member should own.
+        news: the position in the party's control log after which to wait for news.
     """
 
     generation: int = 0

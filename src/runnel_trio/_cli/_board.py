@@ -1,6 +1,6 @@
-"""`Overview` as lines for people: what is well in one line, what is not in as many as it takes.
+"""`Overview` as lines for people: one line for what is well, as many as needed for what is not.
 
-Nothing is wider than the terminal is asked to be, and what matters comes first.
+No line is wider than the terminal, and what matters comes first.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``runnel-trio run --check``: whether it would run, line by line; nothing is run or changed."""
+"""``runnel-trio run --check``: says line by line whether the app would run, and runs or changes nothing."""
 
 from __future__ import annotations
 

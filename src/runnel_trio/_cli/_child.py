@@ -1,6 +1,6 @@
-"""One worker as its supervisor sees it: a process, what it has told, and what it was told.
+"""One worker as its supervisor sees it: a process, and the messages to and from it.
 
-A worker is a process group of its own: Ctrl-C in a terminal reaches the supervisor alone, who passes it on.
+A worker is a process group of its own: Ctrl-C in a terminal only reaches the supervisor, which passes it on.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From what is typed to the app on its server, and to an exit code: what commands do alike."""
+"""What all commands have in common: from the command line to the app on its server, and to an exit code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``runnel-trio dead-letters``: what failed, and its way back."""
+"""``runnel-trio dead-letters``: shows events that failed, sends them back, or drops them."""
 
 from __future__ import annotations
 
@@ -35,12 +35,14 @@ def _chosen(command: F) -> F:
 
 @command(Processor, group=dead_letters, name="list")
 @chosen_partitions
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most so many.")
-@click.option("--json", "as_json", is_flag=True, help="A JSON document for each, with all that is known.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Show at most N.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="One JSON document per letter, with everything known about it."
+)
 async def list_(
     op: Operator, target: Target, partitions: Sequence[int], *, limit: int | None, as_json: bool
 ) -> None:
-    """List the dead letters of a processor, a line each, the oldest of each partition first."""
+    """List the dead letters of a processor, one per line, the oldest of each partition first."""
     layouts = await op.layouts(_sink(op, target))
     with blaming_arguments():
         numbers_of(max(layouts.all, key=lambda x: x.partition_count), partitions)
@@ -64,7 +66,7 @@ async def show(op: Operator, target: Target, ids: Sequence[str]) -> None:
 async def replay(op: Operator, target: Target, ids: Sequence[str], *, every: bool) -> None:
     """Send dead letters back, each to the end of the partition that it came from.
 
-    Each is moved in one step: it is never in both streams, and never in none.
+    Each letter moves in one step: it is never in both streams, and never in none.
     """
     letters = await _letters(op, target, ids, every=every)
     moved = await op.replay(target.name, letters)
@@ -75,7 +77,7 @@ async def replay(op: Operator, target: Target, ids: Sequence[str], *, every: boo
 @_chosen
 @click.option("--yes", is_flag=True, help="Do not ask.")
 async def drop(op: Operator, target: Target, ids: Sequence[str], *, every: bool, yes: bool) -> None:
-    """Delete dead letters for good."""
+    """Delete dead letters permanently."""
     letters = await _letters(op, target, ids, every=every)
     if letters and every and not yes:
         if sys.stdin is None:

@@ -1,4 +1,4 @@
-"""``runnel-trio demo``: real flights through two workers, as they are handled, and whether all is right."""
+"""``runnel-trio demo``: sends real flights through two workers, shows them, and checks the result."""
 
 from __future__ import annotations
 

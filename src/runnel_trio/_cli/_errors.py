@@ -1,8 +1,8 @@
-"""How commands end: what is told, and the exit code: 1 to 3 as `status` has them, and those of sysexits.h.
+"""How commands end: the error text, and the exit code (1 to 3 as in `status`, and those of sysexits.h).
 
-What goes wrong is one line that says what to do. A traceback is for code of the user that raised, from their
-line on; ``--traceback`` shows every one, whole. A password in a server's URL is not shown, whoever wrote it
-there: a traceback has lines of source, and other people's errors have their arguments.
+An error is one line that says what to do. Only user code that raises gets a traceback, from the user's line
+on; ``--traceback`` shows every traceback, whole. A password in a server's URL is never shown, although
+tracebacks contain source lines and foreign errors contain their arguments.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``runnel-trio init``: a small project that works, to be changed into one's own."""
+"""``runnel-trio init``: writes a small working project to start from."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ TOLD = 5
 @click.command()
 @click.argument("directory", metavar="DIR")
 def init(directory: str) -> int:
-    """Write a small project that works.
+    """Write a small working project.
 
     An app, its test, a server for it and a README. DIR gives it its name; it is made if there is none, and
     must be empty.

@@ -1,4 +1,4 @@
-"""``runnel-trio inspect``: the events of a stream, decoded, as they are or as they come."""
+"""``runnel-trio inspect``: shows the events of a stream, decoded: those stored, and new ones as they come."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ __all__ = ["inspect"]
     metavar="0|$|ID|TIME",
     help="The first event: 0 is the oldest, $ is what comes from now on, else a stream id or a time.",
 )
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most so many.")
-@click.option("--follow", is_flag=True, help="Then go on with those that come, until Ctrl-C.")
-@click.option("--raw", is_flag=True, help="The fields as they are stored.")
-@click.option("--json", "as_json", is_flag=True, help="A JSON document for each.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Show at most N.")
+@click.option("--follow", is_flag=True, help="Then go on with new events, until Ctrl-C.")
+@click.option("--raw", is_flag=True, help="Show the fields as they are stored.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document per event.")
 async def inspect(
     op: Operator,
     target: Target,

@@ -1,8 +1,8 @@
-"""Keys out of what a terminal sends, however the bytes are dealt to reads.
+"""Keys from the bytes that a terminal sends, however these are divided among reads.
 
 One key may be one byte or many, and a read may have half a key, or ten of them (key repeat, over SSH). A
-sequence is parsed to its end by its grammar (ECMA-48, and what xterm adds) before it is looked up: so one
-which is not known here is one key that means nothing, and never the characters that it has in it.
+sequence is parsed to its end by its grammar (ECMA-48, and what xterm adds) before it is looked up. So an
+unknown sequence is one key without a meaning, and is never read as the characters that it contains.
 """
 
 from __future__ import annotations

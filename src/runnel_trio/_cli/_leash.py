@@ -1,12 +1,12 @@
-"""What ties a worker to its supervisor: a socket, which also tells each that the other is gone.
+"""Ties a worker to its supervisor: a socket, which also shows each that the other is gone.
 
     supervisor → worker    who it is, once; then ``stop``, ``abort``
     worker → supervisor    ``here``: imported and connected; ``ready``: owns its share, or stands by
     end of file            the supervisor was killed: end too
 
-Words, and not signals: a worker that was asked twice to stop (by its supervisor and by systemd, say) must not
-take that for a second signal, which would not wait for the events in hand. And a thread, not a task: a
-function that blocks Trio, or a module that never ends to import, must not outlive the supervisor.
+These are words, not signals: a worker that is asked twice to stop (by its supervisor and by systemd, say)
+must not take that for a second signal, which would not wait for the events in hand. A thread reads them, not
+a task: a worker whose function blocks Trio, or whose import never ends, must not outlive the supervisor.
 """
 
 from __future__ import annotations

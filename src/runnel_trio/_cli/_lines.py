@@ -1,7 +1,7 @@
 """The lines of a file or of standard input, plain or gzipped, in batches, with their numbers.
 
-Memory is bounded whatever comes in: by one chunk of decompressed bytes, and one line, which may not be
-longer than `LONGEST`. What there is of a pipe is given without waiting for more.
+Memory is bounded for any input: by one chunk of decompressed bytes, and one line, which may not be longer
+than `LONGEST`. Lines from a pipe are returned without waiting for more.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The log of the command line, on stderr. Only here are handlers configured: a library has none.
 
-What the user's own modules configure holds instead: their handlers, and their levels. What nobody wishes is a
-silent worker. `logging.config` disables every logger that it does not name, unless it is told not to, and a
-`logging.NullHandler` counts as a handler; neither silences us. Where a configuration still leaves lines out
-that the settings ask for, ``run`` says so once.
+If the user's own modules configure logging, their handlers and levels apply instead. But a worker must not be
+silent by accident. `logging.config` disables every logger that it does not name, unless told otherwise, and a
+`logging.NullHandler` counts as a handler; neither silences us. If a configuration still drops lines that the
+settings ask for, ``run`` says so once.
 """
 
 from __future__ import annotations

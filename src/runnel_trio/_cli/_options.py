@@ -71,7 +71,7 @@ def partitions(command: F) -> F:
         "partitions",
         multiple=True,
         metavar="N",
-        help="Only this one; repeatable, and 0-3,7 means several.",
+        help="Only this partition; repeatable, and 0-3,7 names several.",
         callback=lambda _, __, given: tuple(sorted({x for text in given for x in _numbers(text)})),
     )(command)
 

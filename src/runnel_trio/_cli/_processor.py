@@ -1,4 +1,4 @@
-"""``runnel-trio processor``: set cursors, and let partitions go on that stand still."""
+"""``runnel-trio processor``: sets cursors, and lets partitions that stand still go on."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def processor() -> None:
     help="The first event to process: 0 for all, $ for those sent from now on, a stream id, or a time.",
 )
 @chosen_partitions
-@click.option("--force", is_flag=True, help="Also while workers run.")
+@click.option("--force", is_flag=True, help="Reset even while workers run.")
 @click.option("--dry-run", is_flag=True, help="Only say what would change.")
 async def reset(
     op: Operator, target: Target, start: str, partitions: Sequence[int], *, force: bool, dry_run: bool
 ) -> None:
-    """Set where a processor goes on: process events again, or leave some out.
+    """Set where a processor continues: process events again, or skip some.
 
     Refused while workers run. A time is ISO 8601, as 2026-11-24T08:30; without an offset it is read in the
     setting `timezone`.
@@ -97,9 +97,9 @@ def _line(processor: Processor[Any], changes: Sequence[PartitionReset], layout: 
 async def seek(
     op: Operator, target: Target, start: str, partitions: Sequence[int], *, yes: bool, dry_run: bool
 ) -> None:
-    """Let a processor go on elsewhere at once, workers that run as well: back, or ahead.
+    """Move a processor back or ahead at once, even while workers run.
 
-    As `reset --force`: what lies between is handled again, or left out.
+    Like `reset --force`: the events in between are handled again, or skipped.
     """
     if not yes and not dry_run:
         await _reset(op, target, start, partitions, force=True, dry_run=True)
@@ -109,12 +109,12 @@ async def seek(
 
 @command(Processor, group=processor, makes=True)
 @chosen_partitions
-@click.option("--reason", default="", metavar="TEXT", help="Shown to whoever looks.")
+@click.option("--reason", default="", metavar="TEXT", help="Shown to operators.")
 @click.option("--dry-run", is_flag=True, help="Only say which would be paused.")
 async def pause(
     op: Operator, target: Target, partitions: Sequence[int], *, reason: str, dry_run: bool
 ) -> None:
-    """Let partitions stand still until they are resumed; workers end the event in hand first."""
+    """Stop partitions until they are resumed; workers finish the event in hand first."""
     chosen = await _check(op, target, partitions)
     if dry_run:
         still = {x.partition for x in await op.quarantined(target.name, chosen)}
@@ -131,7 +131,7 @@ async def pause(
 
 @command(Processor, group=processor, by_name="The app's name, for a processor that is not in its code.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
 async def drop(op: Operator, target: Target, *, yes: bool, dry_run: bool) -> None:
     """Forget a processor: its cursors, leases, quarantines. The stream stays. Refused while workers run.
 
@@ -166,15 +166,17 @@ def confirm(question: str) -> None:
 
 @command(Processor, group=processor)
 @chosen_partitions
-@click.option("--skip", is_flag=True, help="Leave out what failed: it is not handled again.")
-@click.option("--dead-letter", is_flag=True, help="Make dead letters of what failed, and go on behind it.")
+@click.option("--skip", is_flag=True, help="Skip the failed events: they are not handled again.")
+@click.option(
+    "--dead-letter", is_flag=True, help="Turn the failed events into dead letters, and go on after them."
+)
 @click.option("--dry-run", is_flag=True, help="Only show what stands still, and why.")
 async def resume(
     op: Operator, target: Target, partitions: Sequence[int], *, skip: bool, dead_letter: bool, dry_run: bool
 ) -> None:
-    """Let partitions go on that stand still, in quarantine or paused.
+    """Let quarantined or paused partitions go on.
 
-    Shows for each one the event, the exception and its traceback. Workers that run go on with it at once.
+    For each, it shows the event, the exception and its traceback. Running workers continue at once.
     """
     if skip and dead_letter:
         raise click.UsageError("--skip leaves out what --dead-letter keeps: give one of them")

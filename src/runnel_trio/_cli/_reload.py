@@ -1,4 +1,4 @@
-"""``--reload``: hears of changes of the Python files in the current directory, by watchfiles."""
+"""``--reload``: watches the Python files in the current directory, with watchfiles."""
 
 from __future__ import annotations
 

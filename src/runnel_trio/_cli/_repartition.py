@@ -1,4 +1,4 @@
-"""``runnel-trio stream repartition``: other partitions for a stream, while everything runs."""
+"""``runnel-trio stream repartition``: changes the number of a stream's partitions, while everything runs."""
 
 from __future__ import annotations
 
@@ -31,11 +31,16 @@ _LINE = 10.0
 
 @command(Stream)
 @click.option(
-    "--to", "count", type=click.IntRange(min=1), required=True, metavar="N", help="So many partitions."
+    "--to",
+    "count",
+    type=click.IntRange(min=1),
+    required=True,
+    metavar="N",
+    help="The new number of partitions.",
 )
 @click.option("--dry-run", is_flag=True, help="Only say what would happen.")
 async def repartition(op: Operator, target: Target, count: int, *, dry_run: bool) -> None:
-    """Give a stream another number of partitions, while senders and workers run.
+    """Change the number of a stream's partitions, while senders and workers run.
 
     At once, what is sent goes to the new partitions. Each processor handles everything in the former ones
     first, then goes over; so the events of a key stay in order, and none is lost. The command shows what is

@@ -1,4 +1,4 @@
-"""How partitions that stand still are shown, and let go on; those that are alike together."""
+"""Shows partitions that stand still, and resumes them; groups those with the same cause."""
 
 from __future__ import annotations
 

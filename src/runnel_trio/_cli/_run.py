@@ -1,4 +1,4 @@
-"""``runnel-trio run``, as it is typed: one worker, several under a supervisor, or only a look."""
+"""``runnel-trio run``: one worker, several under a supervisor, or only a check."""
 
 from __future__ import annotations
 
@@ -47,22 +47,24 @@ class _Given:
 
 @click.command(cls=Command)
 @click.argument("target", metavar="MODULE:APP")
-@click.option("--processors", metavar="A,B", help="Run these processors only.")
+@click.option("--processors", metavar="A,B", help="Run only these processors.")
 @click.option(
     "--workers",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Run so many processes; start those again that end, replace them one by one on SIGHUP.",
+    help="Run N worker processes; restart those that end, and replace them one by one on SIGHUP.",
 )
 @click.option("--reload", is_flag=True, help="Restart when a .py file below the current directory changes.")
-@click.option("--check", "only_check", is_flag=True, help="Run nothing: say what is fine, and what is not.")
+@click.option(
+    "--check", "only_check", is_flag=True, help="Run nothing; only say what is fine and what is wrong."
+)
 @click.option(
     "--log-format", type=click.Choice(["console", "json"]), help="How to log, whatever the settings say."
 )
 @click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error", "critical"]),
-    help="From which level on to log, whatever the settings say.",
+    help="The lowest level to log, whatever the settings say.",
 )
 @click.option(
     "--metrics-port",
@@ -75,7 +77,7 @@ class _Given:
     default="127.0.0.1",
     show_default=True,
     metavar="HOST",
-    help="At this address; 0.0.0.0 for all that the machine has.",
+    help="The address to serve at; 0.0.0.0 for all addresses of the machine.",
 )
 @click.option("--leash", type=int, hidden=True)
 @common

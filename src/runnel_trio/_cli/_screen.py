@@ -1,7 +1,7 @@
-"""What `top` shows: an `Overview`, and the rates of the last minutes, as lines of a screen.
+"""What `top` shows: an `Overview` and the rates of the last minutes, as lines of a screen.
 
-Pure: from values to lines, so that it can be tested, and looked at, without a terminal. A line is a list of
-parts, each a text and the name of what it is; `STYLES` says how that looks.
+It is pure, from values to lines, so it can be tested and viewed without a terminal. A line is a list of
+parts, each a text and the name of its style; `STYLES` has the styles.
 """
 
 from __future__ import annotations

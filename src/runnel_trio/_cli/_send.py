@@ -54,7 +54,7 @@ def parsed(stream: Stream[Any], text: bytes | str, *, allow_unknown: bool = Fals
 allow_unknown = click.option(
     "--allow-unknown",
     is_flag=True,
-    help="Leave out fields that the record does not have; else they are refused.",
+    help="Ignore fields that the record does not have; otherwise they are refused.",
 )
 
 
@@ -68,7 +68,7 @@ def warn_of_loss(app: App) -> None:
 @click.argument("documents", metavar="JSON...", nargs=-1, required=True)
 @allow_unknown
 def send(target: Target, documents: Sequence[str], *, allow_unknown: bool) -> int:
-    """Send an event, or several, each given as JSON."""
+    """Send one or more events, each given as JSON."""
     warn_of_loss(target.app)
     return trio.run(partial(_send, target.app, target.found, documents, allow_unknown=allow_unknown))
 

@@ -1,9 +1,9 @@
 """``runnel-trio sendmany``: a file of JSON lines into a stream, with an exact account at every end.
 
-Lines are sent in batches, in order, and the next batch is read when the last one is stored. So at any end
-all lines up to one are settled (sent, or skipped because they are bad) and those after the batch in hand
-have not been touched. Only for the batch in hand there can be doubt, when the server was lost or a second
-signal came while it was under way; then the account says so.
+Lines are sent in batches, in order, and the next batch is read when the last one is stored. So whenever it
+ends, all lines up to some line are settled (sent, or skipped because they are bad), and those after the batch
+in hand have not been touched. Only the batch in hand can be in doubt, if the server was lost or a second
+signal came during it; then the account says so.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ GRACE = 3.0
     type=click.Choice(["stop", "skip"]),
     default="stop",
     show_default=True,
-    help="What to do with a line that is no such record.",
+    help="What to do with a line that is not a valid record.",
 )
 @click.option(
-    "--from-line", type=click.IntRange(min=1), default=1, metavar="N", help="Leave out the lines before N."
+    "--from-line", type=click.IntRange(min=1), default=1, metavar="N", help="Skip the lines before N."
 )
 @allow_unknown
 def sendmany(target: Target, file: str, on_error: str, from_line: int, *, allow_unknown: bool) -> int:
-    """Send a file of JSON lines, an event each.
+    """Send a file of JSON lines, one event per line.
 
     FILE may be gzipped; - is standard input. Lines are sent in their order. Whatever ends it, the last lines
     say what was sent and what was not, and how to continue.

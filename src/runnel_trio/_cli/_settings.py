@@ -1,4 +1,4 @@
-"""``runnel-trio settings``: every setting, its value, and where that comes from."""
+"""``runnel-trio settings``: shows every setting, its value, and where the value comes from."""
 
 from __future__ import annotations
 

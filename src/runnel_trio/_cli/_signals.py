@@ -1,15 +1,15 @@
 """SIGINT and SIGTERM: the first asks for a graceful end, the second for one at once, the third kills.
 
-SIGHUP comes from a terminal that was closed, maybe twice: the first is a first signal, others are nothing
-more. A supervisor takes it for a wish to have new workers, unless its terminal was closed. Under nohup it is
-nothing.
+A closed terminal sends SIGHUP, maybe twice: the first counts as a first signal, and further ones are ignored.
+A supervisor takes SIGHUP as a request to replace its workers, unless its terminal was closed. Under nohup it
+is ignored.
 
-Only the command line listens; a worker that is embedded in a program leaves signals to it. Before and after,
-`_early` has them.
+Only the command line handles signals; a worker that is embedded in a program leaves them to the program.
+Before and after, `_early` handles them.
 
-The handlers are not those of `trio.open_signal_receiver`: it takes signals until a task has looked at
-them, and while a user's function blocks Trio no task does. The third one must work then, too, and while an
-end at once still waits for a server that is away.
+It does not use `trio.open_signal_receiver`, which keeps signals until a task reads them, and no task does
+while a user's function blocks Trio. The third signal must work even then, and while an immediate end still
+waits for a server that is away.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``runnel-trio status``: what is not well, since when, and what to type; for people and for probes."""
+"""``runnel-trio status``: shows what is wrong, since when, and what to type; for people and for probes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from runnel_trio._report._redaction import redacted
 __all__ = ["BY_NAME", "max_age", "status", "told"]
 
 #: What ``--app`` is for.
-BY_NAME = "The app's name, where its code is not at hand."
+BY_NAME = "The app's name, if its code is not at hand."
 #: Seconds for which the server may be silent.
 _PATIENCE = 10.0
 
@@ -41,13 +41,13 @@ def max_age(command: F) -> F:
         default=AGE,
         show_default=True,
         metavar="SECONDS",
-        help="An app is not well in which an event waits for longer.",
+        help="Something is wrong if an event waits for longer.",
     )(command)
 
 
 @command(App, by_name=BY_NAME)
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
-@click.option("--watch", is_flag=True, help="Again and again, until Ctrl-C.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+@click.option("--watch", is_flag=True, help="Repeat until Ctrl-C.")
 @click.option(
     "--over",
     type=click.FloatRange(min=0),
@@ -57,13 +57,13 @@ def max_age(command: F) -> F:
     help="The time that rates are taken over, and between two looks of --watch; 0: no rates.",
 )
 @click.option(
-    "--max-lag", type=click.IntRange(min=0), metavar="N", help="Exit 1 if a processor is further behind."
+    "--max-lag", type=click.IntRange(min=0), metavar="N", help="Exit with 1 if a processor is further behind."
 )
 @max_age
 def status(
     target: Target, max_lag: int | None, max_age: float, over: float, *, as_json: bool, watch: bool
 ) -> int:
-    """Show how an app is, and what to type where it is not well.
+    """Show the state of an app, and what to type if something is wrong.
 
     Streams, processors, members, what is behind, and what stands still.
 

@@ -1,4 +1,4 @@
-"""``runnel-trio stream``: what a stream is, and where a key goes."""
+"""``runnel-trio stream``: shows a stream, and which partition a key goes to."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ stream.add_command(repartition)
 
 
 @command(Stream, group=stream)
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 async def info(op: Operator, target: Target, *, as_json: bool) -> None:
     """Partitions of a stream: events, room, memory, first and last id, and who is how far behind."""
     surveyed = await op.survey(target.name)

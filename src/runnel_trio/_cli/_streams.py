@@ -1,4 +1,4 @@
-"""Standard streams as whoever starts a command leaves them: closed, full, unread, in any encoding."""
+"""Standard streams in whatever state a command gets them: closed, full, unread, in any encoding."""
 
 from __future__ import annotations
 

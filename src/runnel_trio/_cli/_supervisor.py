@@ -1,4 +1,4 @@
-"""``runnel-trio run --workers N``: starts workers, starts those again that end, and replaces them on SIGHUP.
+"""``runnel-trio run --workers N``: starts workers, restarts those that end, and replaces them on SIGHUP.
 
     Supervisor ─┬─ _keep, one a slot:   start ──▶ here ──▶ ready ──▶ ended ──▶ backoff ─┐
                 │                         ▲──────────────────────────────────────────────┘
@@ -7,9 +7,9 @@
                 ├─ _attend, one a child: hears it, until it has ended
                 └─ _hold:               the embedded server that all share
 
-It imports nothing of the user's: what it starts later is what stands in the files then. What it must know
-of the app (the log's format, an embedded server, the grace period), the first worker tells it, and the
-others start after that: so what is wrong with an app is said once.
+It imports none of the user's code, so workers that it starts later run the code that is in the files then.
+The first worker tells it what it must know about the app (the log's format, an embedded server, the grace
+period). The others start after that, so an error in the app is reported only once.
 """
 
 from __future__ import annotations

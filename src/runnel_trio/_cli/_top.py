@@ -49,11 +49,11 @@ _MARK_PASTES, _MARK_NONE = "\x1b[?2004h", "\x1b[?2004l"
     default=1.0,
     show_default=True,
     metavar="SECONDS",
-    help="Between two looks.",
+    help="Seconds between two updates.",
 )
 @max_age
 def top(target: Target, interval: float, max_age: float) -> int:
-    """Show how an app is, live.
+    """Show the state of an app, live.
 
     Rates, who owns which partition, and what stands still; pause and resume by keys.
     """

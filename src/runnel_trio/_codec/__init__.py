@@ -1,4 +1,4 @@
-"""Between records and bytes: declaration, conversion, serialization, compression, hashing.
+"""From records to bytes and back: declaration, conversion, serialization, compression, hashing.
 
 A record goes through three steps, and comes back through their inverses::
 
@@ -6,12 +6,12 @@ A record goes through three steps, and comes back through their inverses::
              (_converter)  dict, list,  (_serialization)     (_compression)
                            str, int, …
 
-`RecordCodec` (_record_codec) joins them for one stream. A primitive record skips all three
-(_primitive). The hooks of the converter are in `_hooks/`, by type; `_traits` there says how a fault finds its
-path. Where msgspec is installed, bytes mostly become records without the plain form in between:
-`_fast/_msgspec_read` says when, and why it means the same. `_fast/_precheck` tells which records will be
-written for certain, so that a send need not write all of them first. `_bounds` keeps each step from making
-more of an entry than it may hold.
+`RecordCodec` (_record_codec) joins the steps for one stream. A primitive record skips all three (_primitive).
+The hooks of the converter are in `_hooks/`, by type; `_traits` there says how the path of a faulty value is
+found. If msgspec is installed, most bytes become records without the plain form in between:
+`_fast/_msgspec_read` says when, and why the result is the same. `_fast/_precheck` tells which records are
+certain to encode, so that a send need not encode all of them first. `_bounds` keeps each step from exceeding
+the maximum size of an event.
 """
 
 from __future__ import annotations

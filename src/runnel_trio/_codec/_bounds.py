@@ -1,7 +1,7 @@
 """How large an event may be, both as it is stored and decompressed.
 
-What comes from the server was written by somebody: a few kilobytes can decompress to gigabytes. So each step
-that makes bytes of an entry is bounded, and what is larger is refused, by the sender as by the reader.
+Data from the server is not trusted: a few kilobytes can decompress to gigabytes. So each step that produces
+bytes is bounded, and sender and reader both refuse a larger event.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ _ZEROS = re.compile(rb"\0*").match
 
 @attrs.frozen
 class Gzip(Compressor):
-    """Gzip from the standard library: small, slow to write. Equal values give equal bytes.
+    """Gzip from the standard library: small output, slow to compress. Equal values give equal bytes.
 
     Attributes:
         level: from 1 (fast) to 9 (small); 0 stores uncompressed.
@@ -67,7 +67,7 @@ class Gzip(Compressor):
 
 @attrs.frozen
 class LZ4(Compressor):
-    """LZ4 frames: less small than gzip and many times faster. Needs the ``fast`` extra.
+    """LZ4 frames: larger than gzip and many times faster. Needs the ``fast`` extra.
 
     Raises:
         Misconfigured: the package ``lz4`` is not installed.

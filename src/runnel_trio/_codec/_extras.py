@@ -1,4 +1,4 @@
-"""Packages that are installed with ``runnel-trio[fast]`` only, imported when they are needed."""
+"""Packages that only ``runnel-trio[fast]`` installs, imported when they are needed."""
 
 from __future__ import annotations
 

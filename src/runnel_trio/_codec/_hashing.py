@@ -1,8 +1,8 @@
 """From a partition key to a number that is the same in every process, on every platform, for ever.
 
-A key is written in one canonical way, a tag and a payload, and that is hashed with BLAKE3. The rule and
-test vectors are published in ``docs/reference/hashing.rst``: producers in other languages depend on them, and
-a change here would move keys to other partitions and break their order.
+A key is written in a canonical form, a tag and a payload, and hashed with BLAKE3. The rule and test vectors
+are published in ``docs/reference/hashing.rst``. Producers in other languages depend on them, and a change
+here would move keys to other partitions and break their order.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`Record`: what users declare, an attrs class made in place."""
+"""`Record`: the class that users declare, turned into an attrs class in place."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ PRIMITIVES = (int, float, bool, str, bytes)
 
 @typing.dataclass_transform(kw_only_default=True, field_specifiers=(attrs.field,))
 class Record:
-    """Base class of what a stream holds: declare fields by annotation, as in a dataclass.
+    """Base class of a stream's records: declare fields by annotation, as in a dataclass.
 
-    A subclass becomes an attrs class: keyword-only constructor, equality by value, a readable
-    ``repr``. Defaults are written as such (``amount: int = 0``), mutable ones with a factory
-    (``tags: list[str] = attrs.field(factory=list)``). Values are checked against the annotations when
-    a record is sent and when it is read, not in the constructor.
+    A subclass becomes an attrs class: keyword-only constructor, equality by value, a readable ``repr``. Write
+    defaults as usual (``amount: int = 0``), mutable ones with a factory
+    (``tags: list[str] = attrs.field(factory=list)``). Values are checked against the annotations when a
+    record is sent and when it is read, not in the constructor.
 
-    Records can be nested. With ``primitive=True`` every field is stored as a field of the Redis
-    entry of its own, which Redis compresses well and every Redis client can read; only int, float,
-    bool, str and bytes are allowed then. Subclasses of a primitive record are primitive too.
+    Records can be nested. With ``primitive=True``, every field of the record is stored as a separate field of
+    the Redis entry, which Redis stores compactly and every Redis client can read. Only int, float, bool, str
+    and bytes are allowed then. Subclasses of a primitive record are primitive too.
 
     Raises:
-        Misconfigured: when the class is made: a mutable default, a field without annotation, or a type
-            that a primitive record cannot hold.
+        Misconfigured: at the definition of the class: a mutable default, a field without annotation, or a
+            type that a primitive record cannot hold.
 
     Example:
         >>> from datetime import datetime
@@ -59,8 +59,8 @@ class Record:
         ...     type: str
     """
 
-    # No annotation: tools that resolve a record's annotations would look its name up in the module that the
-    # class is public in.
+    # Not annotated: tools that resolve a record's annotations would look up the annotation's names in the
+    # module where the class is public.
     _primitive = False
 
     def __init_subclass__(cls, *, primitive: bool | None = None, **kwargs: Any) -> None:
@@ -73,16 +73,16 @@ class Record:
         except attrs.exceptions.UnannotatedAttributeError as error:
             raise Misconfigured(f"{cls.__name__}: {error}. Annotate it, as in `name: int`.") from None
         _refuse_mutable_defaults(cls)
-        # The locals of the class statement, for annotations that are strings and name local classes.
+        # The locals around the class statement, for string annotations that name local classes.
         if resolve_annotations(cls, sys._getframe(1).f_locals):
             check_primitive(cls)
 
 
 def check_record(record: Any) -> None:
-    """Refuse what is not the class of a record.
+    """Refuse anything that is not a record class.
 
     Raises:
-        Misconfigured: says what it is, and what to declare.
+        Misconfigured: the message says what it is, and what to declare.
     """
     if isinstance(record, type) and issubclass(record, Record) and record is not Record:
         return
@@ -120,10 +120,10 @@ def _refuse_mutable_defaults(cls: type[Any]) -> None:
 
 
 def resolve_annotations(cls: type[Any], names: dict[str, Any] | None = None) -> bool:
-    """Turn annotations that are strings into types, in place; False when a name is not known yet.
+    """Turn string annotations into types, in place; returns False if a name is not known yet.
 
-    Each class of the inheritance is resolved in its own module, so that a name means what it meant to
-    the author of that class.
+    Each class in the inheritance is resolved in its own module, so that a name means what the author of that
+    class meant.
 
     Args:
         cls: an attrs class.
@@ -150,8 +150,8 @@ def resolve_annotations(cls: type[Any], names: dict[str, Any] | None = None) -> 
 
 
 def _own_annotations(cls: type[Any]) -> Mapping[str, Any]:
-    """Those of this class and no base, as far as their names are known now."""
-    if sys.version_info >= (3, 14):  # PEP 649: made by a function of the class, and not always kept
+    """The annotations of this class without its bases, as far as their names are known now."""
+    if sys.version_info >= (3, 14):  # PEP 649: computed by a function of the class, and not always stored
         import annotationlib
 
         return annotationlib.get_annotations(cls, format=annotationlib.Format.FORWARDREF)
@@ -167,7 +167,7 @@ def check_primitive(cls: type[Any]) -> None:
     """Refuse a primitive record with a field of another type.
 
     Raises:
-        Misconfigured: names the class, the field and its type.
+        Misconfigured: the message names the class, the field and its type.
     """
     if not cls._primitive:
         return

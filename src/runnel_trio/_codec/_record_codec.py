@@ -1,4 +1,4 @@
-"""`RecordCodec`: between a record and the fields of its entry, the hottest code of the library."""
+"""`RecordCodec`: converts between a record and the fields of its entry; the hottest code of the library."""
 
 from __future__ import annotations
 

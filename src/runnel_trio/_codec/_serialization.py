@@ -1,4 +1,4 @@
-"""Serializers that come with the library. Both write the same JSON, so that a stream can change over."""
+"""Serializers that come with the library. Both write the same JSON, so a stream can switch between them."""
 
 from __future__ import annotations
 

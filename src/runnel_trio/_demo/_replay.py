@@ -1,6 +1,6 @@
-"""A file of flights through two workers, on a server of their own or another, and whether all that was right.
+"""Sends a file of flights through two workers, on their own server or a given one, and checks the result.
 
-On a server that others use it refuses to begin where there is an app of its name, and removes all that it
+On a shared server it refuses to begin if there is an app with its name, and removes everything that it
 stored.
 """
 

@@ -1,8 +1,9 @@
 """Keep the history of every aircraft that departs from New York.
 
-A flight is an event; those of one aircraft are handled in the order in which they were sent, whatever happens
-to the workers. The effect is exactly once, although a crash can make an event come again: a partition's
-progress is stored in the same transaction as what it led to, so that what is applied already is left out.
+A flight is an event. The flights of one aircraft are handled in the order in which they were sent, whatever
+happens to the workers. The effect of each is exactly once, although a crash can make an event come again: a
+partition's progress is stored in the same transaction as its effects, so events that are already applied are
+skipped.
 """
 
 from __future__ import annotations

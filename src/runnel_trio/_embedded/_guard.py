@@ -1,28 +1,32 @@
-"""The guard: a small process that owns one embedded server for as long as somebody uses it.
+"""The guard: a small process that owns one embedded server as long as anything uses it.
 
-Run as ``python -I -S _guard.py BINARY BASE [DIRECTORY]`` with a connected socket as standard input. It
-imports a little of the standard library and nothing else, so that it is up in 20 ms.
+It is run as ``python -I -S _guard.py BINARY BASE [DIRECTORY]`` with a connected socket as standard input. It
+imports only a little of the standard library, so it is up in 20 ms.
 
-1. *A user is a connection*: the socket that the guard was started with, or one to its own. The kernel closes
-   it when the user's process ends, however that ends, so the number of users is always right.
-2. *The last user's leaving ends the server.* It is stopped, everything temporary is removed, and only then
-   the user is told. Who knocks meanwhile was let in before, or is reset and begins again: there is nothing in
-   between, so starting, attaching and stopping need no lock around them.
-3. *A directory belongs to whoever holds the flock on its file* ``lock``. The guard takes it before it touches
-   anything, and hands it down to the server: it is free exactly when neither of them lives. No pid file
-   can say that; a pid may be somebody else's by now.
-4. *The server does not outlive the guard.* Linux ends it (PR_SET_PDEATHSIG). Elsewhere the next guard, or the
-   user who notices, asks it to shut down, with its own password on its own socket: it can hit no other.
-5. *The file* ``where`` *is a hint* to the sockets, which lie elsewhere: their paths must be short, and
-   not every file system for sockets. It names the lock that it belongs to: in a copied directory it is void.
+1. *A user is a connection*: the socket that the guard was started with, or a connection to the guard's own
+   socket. The kernel closes it when the user's process ends, in whatever way, so the number of users is
+   always right.
+2. *The server ends when the last user leaves.* The guard stops it, removes temporary files, and only then
+   tells the user. A new user that connects meanwhile was either accepted before, or its connection is reset
+   and it starts again. There is no third case, so starting, attaching and stopping need no lock around them.
+3. *A directory belongs to the holder of the flock on its file* ``lock``. The guard takes it before it touches
+   anything, and passes it on to the server: it is free exactly when neither of them is alive. A pid file
+   cannot say that, because a pid can be reused.
+4. *The server does not outlive the guard.* Linux ends it (PR_SET_PDEATHSIG). Elsewhere the next guard, or a
+   user who notices, asks it to shut down, with its own password on its own socket, so it cannot hit another
+   server.
+5. *The file* ``where`` *is a hint* to the sockets, which are elsewhere, because their paths must be short and
+   not every file system supports sockets. It names the lock that it belongs to, so it is void in a copied
+   directory.
 
 What does not work:
 
-- Users as writers of a FIFO: it cannot answer. A connection tells when the server is ready, or why it is not,
-  and when it is gone; nobody polls.
-- A lock held by the user who starts: one that is stopped (Ctrl-Z, a debugger) holds up all the others.
+- Users as writers of a FIFO: a FIFO cannot answer. A connection says when the server is ready, or why it is
+  not, and when it is gone; nothing polls.
+- A lock held by the user that starts the server: if that user is stopped (Ctrl-Z, a debugger), it holds up
+  all others.
 - The server as its first user's child, without a guard: that user may leave first, or be killed.
-- A guard detached by a double fork: where process 1 reaps nobody (containers) it stays as a zombie.
+- A guard detached by a double fork: if process 1 does not reap children (containers), it stays as a zombie.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The embedded server: a Valkey (or Redis) of our own, that lives as long as somebody uses it.
+"""The embedded server: our own Valkey (or Redis), which runs as long as anything uses it.
 
     a user's process                    the guard                        the server
     ────────────────                    ─────────                        ──────────
@@ -10,9 +10,9 @@
      └ stop ── hangs up ────────────▶ was it the last? SIGTERM ───────▶ writes, ends
            ◀── BYE or GONE ────────── removes what is temporary
 
-`_guard` says by which rules, and why. This side knows three things: what a URL means, how to find a binary,
-and what to tell a person when it does not work. It is synchronous, and `embedded_server` puts it on a
-thread of its own; nothing here imports redis.
+`_guard` has the rules and the reasons. This side knows three things: what a URL means, how to find a binary,
+and what to tell a person when it does not work. It is synchronous, and `embedded_server` runs it in a thread
+of its own; nothing here imports redis.
 """
 
 from __future__ import annotations

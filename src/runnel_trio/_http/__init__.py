@@ -1,1 +1,1 @@
-"""What a worker serves by HTTP."""
+"""What a worker serves over HTTP."""

@@ -1,10 +1,10 @@
-"""A few pages by HTTP, for Prometheus and for probes: in Trio, so that they answer only while Trio does.
+"""A few pages over HTTP, for Prometheus and probes: served in Trio, so that they answer only while Trio runs.
 
-h11 reads and writes HTTP; what is left is to bound all that a stranger could make large: the size of a
-request, its time, and how many are under way. A connection is for one request.
+h11 reads and writes HTTP. This module limits everything that a stranger could make large: the size of a
+request, its time, and the number of connections. A connection is for one request.
 
-A probe must be answered while others say nothing, or do not read. Whether a connection is a probe's is known
-only when its request has come: so it is always the new one that is taken, and an old one that makes room.
+A probe must be answered even while other clients send nothing, or do not read. Only its request shows that a
+connection belongs to a probe. So a new connection is always accepted, and an old one is closed to make room.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""What is looked at, and done, from outside: by the command line, by `top`, by tests and by programs."""
+"""Inspecting and controlling an app from outside: by the command line, by `top`, by tests and by programs."""

@@ -1,4 +1,4 @@
-"""What is alike is told once, with all partitions that it is so of."""
+"""Groups partitions with the same state, so that it is shown once."""
 
 from __future__ import annotations
 

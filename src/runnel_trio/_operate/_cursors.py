@@ -1,4 +1,4 @@
-"""The cursors of a processor: set them, to go back or ahead, or delete them with all that it has."""
+"""The cursors of a processor: set them, to go back or ahead, or delete them with everything else it has."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class PartitionReset:
 
     Attributes:
         partition: its number.
-        before: the stream id up to which it was processed; None when it never was.
-        after: the one up to which it counts as processed now.
-        lag_before: events that were not processed; None when the server cannot say.
-        lag_after: events that are to be processed now.
-        layout: of the stream's partitions, see `Partition`; there are two while these are being changed.
+        before: the stream id up to which it had been processed; None if it never was.
+        after: the stream id up to which it now counts as processed.
+        lag_before: how many events were not processed; None if the server does not know.
+        lag_after: how many events are now to be processed.
+        layout: the layout of the stream's partitions (see `Partition`); there are two during a repartition.
     """
 
     partition: int
@@ -45,7 +45,7 @@ class PartitionReset:
 
 
 def predecessor(xid: bytes) -> bytes:
-    """The stream id right before another one: the cursor after which that one is next.
+    """The stream id right before another one: the cursor with which that one comes next.
 
     Example:
         >>> predecessor(b"5-1"), predecessor(b"5-0"), predecessor(b"0-0")
@@ -61,7 +61,7 @@ def start_of(start: str | datetime) -> bytes:
     """The cursor from which ``start`` is the first event; ``b"$"`` for the end.
 
     Raises:
-        Misconfigured: it is none of what can be meant.
+        Misconfigured: it is not a valid start.
 
     Example:
         >>> start_of("0"), start_of("1700000000000-3")

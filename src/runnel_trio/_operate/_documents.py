@@ -1,4 +1,4 @@
-"""What is looked at, for programs: an app, a stream, an event and a dead letter, as JSON can hold them."""
+"""JSON documents for programs: of an app, a stream, an event and a dead letter."""
 
 from __future__ import annotations
 

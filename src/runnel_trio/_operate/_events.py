@@ -1,4 +1,4 @@
-"""The events that a stream holds, by the time that is in their ids, whichever partition they are in."""
+"""The events in a stream, ordered by the time in their ids, across partitions."""
 
 from __future__ import annotations
 

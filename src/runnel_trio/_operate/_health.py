@@ -1,7 +1,7 @@
-"""Whether an app is well: the one definition, for `status` with its JSON and exit code, and for `top`.
+"""Whether an app is well: the only definition, for `status` with its JSON and exit code, and for `top`.
 
-`troubles` says what is not, from an `Overview` alone, and does nothing. An app is well if nothing weighs more
-than a note. What is told, and what it weighs:
+`troubles` is pure: it finds what is wrong in an `Overview`. An app is well if nothing weighs more than a
+note. This is what it reports, with the weights:
 
 ===========  ========  =======================================================================================
 kind         weight    when
@@ -61,7 +61,7 @@ _NEVER = (0, 0)
 
 
 class Weight(enum.IntEnum):
-    """How much something weighs; of several the heaviest counts. `status` exits with it."""
+    """How much something weighs. The heaviest counts, and `status` exits with it."""
 
     NOTE = 0
     BEHIND = 1
@@ -70,16 +70,16 @@ class Weight(enum.IntEnum):
 
 @attrs.frozen(kw_only=True)
 class Trouble:
-    """Something that is not as it should be, or that is worth knowing.
+    """Something that is wrong, or worth knowing.
 
     Attributes:
         kind: a word for programs, as in the table above.
-        weight: whether it is trouble, and how much.
+        weight: whether it counts as wrong, and how much.
         where: ``stream/processor``, a stream, a key, or the app.
-        text: what is so, in words that follow `where`.
-        seconds: since when, or how long ago; None where it is not known.
-        partitions: the numbers of those concerned.
-        remedy: what to do about it; a command where there is one, else words, or nothing.
+        text: what is wrong, in words that follow `where`.
+        seconds: since when, or how long ago; None if unknown.
+        partitions: numbers of the affected partitions.
+        remedy: what to do about it: a command if there is one, otherwise words, or nothing.
     """
 
     kind: str
@@ -102,11 +102,11 @@ _behind = partial(Trouble, weight=Weight.BEHIND)
 
 @attrs.frozen
 class Limits:
-    """What may wait.
+    """How much may wait.
 
     Attributes:
-        age: seconds that an event may.
-        lag: how many events of a processor may; None for any number.
+        age: seconds that an event may wait.
+        lag: how many events of a processor may wait; None for any number.
     """
 
     age: float = AGE
@@ -115,11 +115,11 @@ class Limits:
 
 @attrs.frozen
 class Typed:
-    """How commands about the app are typed.
+    """How to type commands about the app.
 
     Attributes:
         module: where its code is.
-        server: options for the server, with a blank in front.
+        server: options for the server, with a leading space.
     """
 
     module: str = "MODULE"
@@ -141,12 +141,12 @@ LIMITS, TYPED = Limits(), Typed()
 
 
 def state(found: Sequence[Trouble]) -> Weight:
-    """How the app is, all in all."""
+    """The overall state of the app."""
     return max((x.weight for x in found), default=Weight.NOTE)
 
 
 def troubles(view: Overview, limits: Limits = Limits(), typed: Typed = Typed()) -> list[Trouble]:
-    """What is not as it should be, the heaviest first; then what is worth knowing."""
+    """What is wrong, the heaviest first; then what is worth knowing."""
     found = [*_of_app(view), *_of_endings(view), *_of_versions(view)]
     for stream in view.streams:
         found += _of_stream(view, stream, limits, typed)

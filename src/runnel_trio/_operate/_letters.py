@@ -1,4 +1,4 @@
-"""Dead letters, where they lie: listed, sent back, dropped; and made by hand of what stands still."""
+"""Stored dead letters: list, send back, drop; and make them by hand, from partitions that stand still."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from runnel_trio.exceptions import Misconfigured, StreamFull
 
 __all__ = ["Dead", "DeadLetters", "Letter"]
 
-#: Letters that are read at a time.
+#: How many letters are read at a time.
 _PAGE = 500
 
 
@@ -60,9 +60,9 @@ class Letter:
     Attributes:
         partition: number of the sink's partition that holds it.
         xid: its Redis stream id there.
-        record: a `Dead`, or the source's record where the sink keeps those; None when it cannot be read.
+        record: a `Dead`, or the source's record if the sink keeps those; None if it cannot be read.
         fields: what is stored: fields and values in turn.
-        layout: of the sink's partitions, see `Partition`; there are two while these are being changed.
+        layout: the layout of the sink's partitions (see `Partition`); there are two during a repartition.
     """
 
     partition: int
@@ -73,12 +73,12 @@ class Letter:
 
     @property
     def id(self) -> str:
-        """What it is called on the command line: ``PARTITION/ID``."""
+        """Its name on the command line: ``PARTITION/ID``."""
         return f"{self.partition}/{self.xid}"
 
     @property
     def data(self) -> dict[str, str]:
-        """Its fields as text; what is no UTF-8 is escaped."""
+        """Its fields as text; bytes that are not UTF-8 are escaped."""
         text = [part.decode(errors="backslashreplace") for part in self.fields]
         return dict(zip(text[::2], text[1::2], strict=True))
 
@@ -88,9 +88,9 @@ class DeadLetters:
     """The dead letters of one middleware.
 
     Attributes:
-        sink: the stream that they are in.
-        sources: by name, the streams that they come from.
-        outputs: makes them of events of a stream, with the error, its traceback and the time; raises
+        sink: the stream that holds them.
+        sources: the streams that they come from, by name.
+        outputs: makes letters from events of a stream, with the error, its traceback and the time; raises
             `RecordInvalid` or `StreamFull`.
     """
 
@@ -101,11 +101,11 @@ class DeadLetters:
     async def read(
         self, *, partitions: Collection[int] | None = None, limit: int | None = None
     ) -> list[Letter]:
-        """The letters there are, by partition and then in their order.
+        """All stored letters, by partition, in order.
 
         Args:
             partitions: numbers of the sink's partitions; all by default.
-            limit: at most so many.
+            limit: return at most this many.
         """
         found: list[Letter] = []
         async with self.sink.connect(self.sink).looking() as broker:
@@ -124,14 +124,14 @@ class DeadLetters:
         return found
 
     async def replay(self, letters: Collection[Letter]) -> int:
-        """Put letters back, each at the end of the partition that it came from; how many were still there.
+        """Put letters back, each at the end of its former partition; returns how many still existed.
 
-        Each one is moved in one step: it is in one of the two streams, never in both or in none.
+        Each letter moves in one step: it is in one of the two streams, never in both or in none.
 
         Raises:
-            Misconfigured: a letter cannot be read, or its stream is none that this middleware is declared
-                with; the letters from this one on stay.
-            StreamFull: there is no room; the letters from this one on stay.
+            Misconfigured: a letter cannot be read, or the middleware is not declared with its stream; this
+                letter and the following ones stay.
+            StreamFull: there is no room; this letter and the following ones stay.
         """
         moved = 0
         async with self.sink.connect(self.sink).looking() as broker:
@@ -160,7 +160,7 @@ class DeadLetters:
             return outcome, output
 
     async def drop(self, letters: Collection[Letter]) -> int:
-        """Delete letters; how many were still there."""
+        """Delete letters; returns how many still existed."""
         async with self.sink.connect(self.sink).looking() as broker:
             gone = 0
             for spec, number in await self._partitions(broker, None):
@@ -172,7 +172,7 @@ class DeadLetters:
     async def _partitions(
         self, broker: Broker, partitions: Collection[int] | None
     ) -> list[tuple[StreamSpec, int]]:
-        """The sink's partitions, the former ones too."""
+        """The sink's partitions, including former ones."""
         layouts = await broker.layouts(self.sink.spec) or Layouts(self.sink.spec)
         most = max(x.partition_count for x in layouts.all)
         chosen = range(most) if partitions is None else sorted(set(partitions))
@@ -219,16 +219,16 @@ class DeadLetters:
         return Output(source.spec, number, Batch(letter.fields[::2], letter.fields[1::2]))
 
     async def open(self, broker: Broker, source: StreamSpec) -> None:
-        """Declare the sink, before letters are made by hand of a stream's events.
+        """Declare the sink, before letters are made by hand from a stream's events.
 
         Raises:
-            Misconfigured: a cluster may keep letters on another node than these events.
+            Misconfigured: on a cluster, the letters may be on another node than the events.
         """
         self.sink.adopt((await broker.declare(self.sink.declared_spec)).current)
         refuse_far(broker, self.sources[source.name], [self.sink])
 
     async def bury(self, broker: Broker, stage: ProcessorSpec, why: Quarantine) -> CommitOutcome:
-        """Let a partition go on; the events that it stands still at become letters in the same step.
+        """Let a partition go on; the events at which it stands still become letters in the same step.
 
         Raises:
             RecordInvalid: the sink's serializer fails.
@@ -246,7 +246,7 @@ class DeadLetters:
         return outcome
 
     async def _outputs_for(self, broker: Broker, stage: ProcessorSpec, why: Quarantine) -> list[Output]:
-        """What is to be stored."""
+        """The letters to store."""
         source, number = self.sources[stage.stream.name], why.partition
         partition = Partition(number=number, key=broker.log_key(stage.stream, number))
         origin = Origin(partition=partition, group=b"", decode=source.decode)
@@ -259,7 +259,7 @@ class DeadLetters:
 
 
 def _number_of(source: Stream[Any], names: Sequence[bytes], values: Sequence[bytes], otherwise: int) -> int:
-    """The partition that an entry belongs to; what cannot be read has no key."""
+    """The partition that an entry belongs to; an entry that cannot be read has no key."""
     try:
         fields = [part for field in zip(names, values, strict=True) for part in field]
         return source.partition_of(source.codec.decode(fields))

@@ -1,4 +1,4 @@
-"""`Operator`: looks at an app on its server, and acts on it, by the names of its streams and processors."""
+"""`Operator`: inspects and controls an app on its server, by the names of its streams and processors."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Operated:
         stream: what it reads.
         name: its own.
         sinks: streams that its middleware writes to.
-        letters: finds its dead letters; raises `Misconfigured` where it has none.
+        letters: finds its dead letters; raises `Misconfigured` if it has none.
     """
 
     stream: Stream[Any]
@@ -53,21 +53,21 @@ class Operated:
 
 @attrs.frozen(eq=False, repr=False)
 class Operator:
-    """Looks at an app on its server, and acts on it. Made by `App.operator`.
+    """Inspects and controls an app on its server. Created by `App.operator`.
 
-    What the command line and ``runnel-trio top`` do goes through it. It runs no worker, and looking changes
-    nothing on the server: no stream is declared, no cursor made.
+    The command line and ``runnel-trio top`` use it for everything. It runs no worker, and looking changes
+    nothing on the server: it declares no stream and creates no cursor.
 
-    A stream is named as in `App.stream`. A processor is named as in the code, ``"book"``, or as `status`
-    shows it, ``"orders/book"``. The second form is for those, too, that only the server knows: no code is
-    needed for them, ``App("shop", redis_url=…)`` will do. It takes the stream as the server has it, where the
-    first one compares it with the code, and refuses what differs.
+    Name a stream as in `App.stream`. Name a processor as in the code, ``"book"``, or as `status` shows it,
+    ``"orders/book"``. The second form also works for processors that only the server knows: it needs no code,
+    only ``App("shop", redis_url=…)``. It takes the stream as the server has it. The first form compares the
+    stream with the code, and refuses a difference.
 
-    All methods raise `BrokerUnavailable` when the server cannot be reached, and `BrokerRefused` for what
-    cannot heal. What says so raises `Misconfigured` for names and numbers that do not exist.
+    All methods raise `BrokerUnavailable` if the server cannot be reached, and `BrokerRefused` if it refuses
+    permanently. Methods that say so raise `Misconfigured` for names and numbers that do not exist.
 
-    Cancellation: looks end at once. An act that is cancelled, or ended by an error, has been done for a part
-    of the partitions or letters, each of them as a whole; called again, it does the rest.
+    Cancellation: a method that only looks ends at once. A method that acts, and is cancelled or fails, may
+    have done its work for some of the partitions or letters, each completely; call it again for the rest.
 
     Attributes:
         app: the app's name.
@@ -104,7 +104,7 @@ class Operator:
 
     @property
     def server(self) -> str:
-        """What kind of server it is, in words for people."""
+        """The kind of server, in words for people."""
         return self._broker.about
 
     def wall(self) -> float:
@@ -112,20 +112,20 @@ class Operator:
         return self._broker.wall()
 
     async def overview(self) -> Overview:
-        """The app as it stands: its streams, its processors, who owns what, what is behind, and how old.
+        """The current state of the app: its streams, its processors, who owns what, lag and age.
 
-        `runnel_trio.operating.troubles` says what is not well in it.
+        `runnel_trio.operating.troubles` finds what is wrong in it.
         """
         known = [x.spec for x in self._processors.values()]
         return await overview(self._broker, self.app, known, led=self._led)
 
     async def streams(self) -> list[Layouts]:
-        """The streams that the server knows, as they were declared last."""
+        """The streams that the server knows, as they were last declared."""
         found = await self._broker.streams(self.app)
         return [await self._broker.layouts(spec) or Layouts(spec) for spec in found]
 
     async def layouts(self, stream: str) -> Layouts:
-        """In which partitions a stream is; as the code says, where nobody has declared it to the server.
+        """The layouts of a stream; as in the code, if it has not been declared to the server.
 
         Raises:
             Misconfigured: there is no such stream.
@@ -134,11 +134,11 @@ class Operator:
         return await self._broker.layouts(spec) or Layouts(spec)
 
     async def survey(self, stream: str) -> Mapping[StreamSpec, Sequence[Surveyed]]:
-        """What is in the partitions of a stream, by layout: the former one first, if there is one.
+        """The state of the partitions of a stream, by layout: the former one first, if there is one.
 
         Raises:
             Misconfigured: there is no such stream.
-            BrokerRefused: somebody else keeps something in a partition's keys.
+            BrokerRefused: another program has put something at a partition's keys.
         """
         layouts = await self.layouts(stream)
         found = {layout: await self._broker.survey(layout) for layout in layouts.all}
@@ -157,17 +157,17 @@ class Operator:
         keys: Collection[Any] | None = None,
         follow: bool = False,
     ) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
-        """The events that a stream holds, by the time in their ids; no processor takes notice.
+        """The events in a stream, by the time in their ids; this has no effect on processors.
 
-        Those of former partitions come first. ``async with op.events("orders") as events:`` gives what can be
-        iterated over once.
+        Events of former partitions come first. ``async with op.events("orders") as events:`` gives an
+        iterator, which can be used once.
 
         Args:
-            stream: one that the code declares.
-            start: the first event: as for `reset`; with ``"$"`` only those that come.
+            stream: a stream that the code declares.
+            start: the first event, as for `reset`; with ``"$"`` only new events.
             partitions: numbers; all by default.
-            keys: only the events of these partition keys, and those that cannot be read.
-            follow: then go on with those that come, for ever.
+            keys: only events with these partition keys, and events that cannot be read.
+            follow: then go on with new events, for ever.
 
         Raises:
             Misconfigured: there is no such stream, start or partition.
@@ -197,7 +197,7 @@ class Operator:
         )
 
     async def processor(self, name: str) -> ProcessorSpec:
-        """What a name means: the stream, and in which partitions it is now.
+        """The processor with a name: its stream, with the stream's current layout.
 
         Raises:
             Misconfigured: there is no such processor.
@@ -218,11 +218,11 @@ class Operator:
         return numbers_of(stage.stream, numbers)
 
     async def positions(self, processor: str, partitions: Collection[int] | None = None) -> list[Position]:
-        """How far a processor is in each partition, in those that it reads next as well.
+        """How far a processor is in each partition, including those that it reads next.
 
         Args:
             processor: its name.
-            partitions: numbers, of those that it reads now; all by default.
+            partitions: numbers of those that it reads now; all by default.
 
         Raises:
             Misconfigured: there is no such processor or partition.
@@ -232,7 +232,7 @@ class Operator:
     async def quarantined(
         self, processor: str, partitions: Collection[int] | None = None
     ) -> list[Quarantined]:
-        """The partitions that stand still, in quarantine or paused, and why.
+        """The partitions that stand still, quarantined or paused, and why.
 
         Args:
             processor: its name.
@@ -246,12 +246,12 @@ class Operator:
     async def letters(
         self, processor: str, *, partitions: Collection[int] | None = None, limit: int | None = None
     ) -> list[Letter]:
-        """The dead letters of a processor, by partition and then in their order.
+        """The dead letters of a processor, by partition, in order.
 
         Args:
             processor: its name, in the code.
             partitions: numbers of the dead-letter stream's partitions; all by default.
-            limit: at most so many.
+            limit: return at most this many.
 
         Raises:
             Misconfigured: there is no such processor, or it has no `DeadLetterMiddleware`.
@@ -276,16 +276,16 @@ class Operator:
         reason: str = "",
         by: str | None = None,
     ) -> list[int]:
-        """Let partitions of a processor stand still until `resume`, whoever owns them, through restarts too.
+        """Stop partitions of a processor until `resume`, whichever worker owns them, and through restarts.
 
         Args:
             processor: its name.
             partitions: numbers; all by default.
-            reason: shown to whoever looks.
-            by: who wants it; by default this user and machine.
+            reason: shown to operators.
+            by: who asked for it; by default this user and machine.
 
         Returns:
-            The partitions that are paused now; those in quarantine are not among them.
+            The partitions that are now paused, without those in quarantine.
 
         Raises:
             Misconfigured: there is no such processor or partition.
@@ -301,20 +301,21 @@ class Operator:
         skip: bool = False,
         dead_letter: bool = False,
     ) -> list[Quarantined]:
-        """Let partitions go on that stand still; workers that run do so at once.
+        """Let quarantined or paused partitions go on; running workers continue at once.
 
         Args:
-            processor: its name; with ``dead_letter`` one that the code declares.
-            standing: exactly these, as `quarantined` has found them; all there are by default.
-            skip: acknowledge what failed: it is not handled again.
-            dead_letter: store what failed as dead letters, in the step that acknowledges it.
+            processor: its name; with ``dead_letter``, a processor that the code declares.
+            standing: exactly these, as returned by `quarantined`; all by default.
+            skip: acknowledge the failed events, so that they are not handled again.
+            dead_letter: store the failed events as dead letters, in the same step that acknowledges them.
 
         Returns:
-            Those that go on. One that has changed meanwhile is not among them.
+            The partitions that go on, without those that have changed in the meantime.
 
         Raises:
-            Misconfigured: there is no such processor, it makes no dead letters, or both ways are wanted.
-            StreamFull: there is no room for a dead letter; that partition and those behind it stand still.
+            Misconfigured: there is no such processor, it makes no dead letters, or both options are given.
+            StreamFull: there is no room for a dead letter; this partition and the following ones stay
+                stopped.
         """
         letters = None
         if dead_letter:
@@ -332,28 +333,28 @@ class Operator:
         force: bool = False,
         dry_run: bool = False,
     ) -> list[PartitionReset]:
-        """Go back, or ahead: set where a processor goes on when it runs next.
+        """Go back or ahead: set where a processor continues when it runs next.
 
         Args:
             processor: its name.
             start: the first event to process, as for `Processor.reset`: ``"0"``, ``"$"``, a stream id or a
                 time.
             partitions: numbers; all by default.
-            force: also while workers run. They follow at once, after the events in hand.
-            dry_run: change nothing, only say what would change.
+            force: reset even while workers run. They finish the events in hand and follow at once.
+            dry_run: change nothing, only return what would change.
 
         Raises:
-            WorkersAlive: workers run, and it is not forced.
+            WorkersAlive: workers run, and ``force`` is not set.
             Misconfigured: there is no such processor, start or partition.
         """
         spec = await self._spec(processor, writes=not dry_run)
         return await _cursors.reset(self._broker, spec, start, partitions, force=force, dry_run=dry_run)
 
     async def forget(self, processor: str) -> int:
-        """Delete what the server keeps of a processor: cursors, leases, quarantines, members.
+        """Delete what the server keeps about a processor: cursors, leases, quarantines, members.
 
         Returns:
-            In how many partitions it had a cursor.
+            The number of partitions in which it had a cursor.
 
         Raises:
             WorkersAlive: workers run.
@@ -362,22 +363,22 @@ class Operator:
         return await _cursors.forget(self._broker, await self._spec(processor))
 
     async def replay(self, processor: str, letters: Collection[Letter]) -> int:
-        """Put dead letters back, each at the end of the partition that it came from.
+        """Put dead letters back, each at the end of its former partition.
 
-        Each one is moved in one step: it is in one of the two streams, never in both or in none.
+        Each letter moves in one step: it is in one of the two streams, never in both or in none.
 
         Returns:
-            How many were still there.
+            How many still existed.
 
         Raises:
-            Misconfigured: as `letters`; or a letter cannot be read, or is of a stream that this middleware is
-                not declared with: the letters from this one on stay.
-            StreamFull: there is no room; the letters from this one on stay.
+            Misconfigured: as `letters`; or a letter cannot be read, or the middleware is not declared with
+                its stream: this letter and the following ones stay.
+            StreamFull: there is no room; this letter and the following ones stay.
         """
         return await self._declared(processor).letters().replay(letters)
 
     async def drop(self, processor: str, letters: Collection[Letter]) -> int:
-        """Delete dead letters for good; how many were still there.
+        """Delete dead letters permanently; returns how many still existed.
 
         Raises:
             Misconfigured: as `letters`.
@@ -385,7 +386,7 @@ class Operator:
         return await self._declared(processor).letters().drop(letters)
 
     def repartition(self, stream: str) -> Repartition:
-        """A change of how many partitions a stream has, to be begun, or to go on with.
+        """A change of the number of a stream's partitions, to begin it or to continue it.
 
         Raises:
             Misconfigured: the code declares no such stream.
@@ -431,7 +432,7 @@ class Operator:
         raise Misconfigured(f"app {self.app!r} has no stream {name!r}: {_listed(known)}")
 
     async def _spec(self, name: str, *, writes: bool = False) -> ProcessorSpec:
-        """What a processor's name means; one of the code is compared with the server, or declared to it."""
+        """The processor with a name; one from the code is compared with the server, or declared to it."""
         declared = self._processors.get(name)
         if declared is None:
             known = await self._known(name)
@@ -451,7 +452,7 @@ class Operator:
         return declared.spec
 
     async def _known(self, name: str) -> dict[str, ProcessorSpec]:
-        """The processors of which the server has cursors; no more than it takes to find the one of a name."""
+        """The processors that have cursors on the server, as far as needed to find the one with this name."""
         known: dict[str, ProcessorSpec] = {}
         for spec in sorted(
             await self._broker.streams(self.app), key=lambda x: not name.startswith(f"{x.name}/")

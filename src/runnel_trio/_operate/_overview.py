@@ -1,6 +1,6 @@
-"""An app as it stands on the server: its streams, its processors, who owns what, what is behind, and how old.
+"""The state of an app on the server: its streams, its processors, who owns what, lag and age.
 
-Everything here is read from the server, so that it is true without the app's code at hand.
+Everything is read from the server, so it needs no code of the app.
 """
 
 from __future__ import annotations
@@ -44,16 +44,16 @@ class MemberView:
     """One worker of a processor.
 
     Attributes:
-        id: by which it is known to the others.
-        host: its machine; empty where it did not say.
+        id: the id by which the others know it.
+        host: its machine; empty if unknown.
         pid: of its process.
-        since: when it was started, in seconds since 1970; None where it did not say.
-        version: of runnel-trio.
+        since: when it was started, in seconds since 1970; None if unknown.
+        version: its version of runnel-trio.
         leaving: it gives up what it has.
         partitions: how many it owns.
-        lag: events that they are behind.
+        lag: how many events these are behind.
         beat: rises with each of its heartbeats.
-        expiry: seconds without one after which it counts as dead.
+        expiry: seconds without a heartbeat until it counts as dead.
         overdue: seconds since it counts as dead; 0 as long as it does not.
     """
 
@@ -71,16 +71,16 @@ class MemberView:
 
     @property
     def address(self) -> str:
-        """Its machine and process; its id where it did not say."""
+        """Its machine and process, or its id if these are unknown."""
         return f"{self.host}:{self.pid}" if self.host else self.id
 
     @property
     def share(self) -> str:
-        """What it owns, and how far behind that is, in words."""
+        """How much it owns, and how far behind that is, in words."""
         return f"{counted(self.partitions, 'partition')}  {self.lag:,} behind"
 
     def up(self, now: float) -> str:
-        """For how long it is there, in words; empty where it did not say."""
+        """How long it has been running, in words; empty if unknown."""
         return "" if self.since is None else f"up {ago(max(0.0, now - self.since))}"
 
 
@@ -90,14 +90,14 @@ class PartitionView:
 
     Attributes:
         number: which one.
-        owner: the id of the member that holds its lease; empty when nobody does.
-        epoch: of the lease.
-        cursor: id of the last event that was acknowledged.
-        lag: events that were not; None where the server does not know.
-        age: seconds since the oldest of them was stored; 0 when there is none.
+        owner: the id of the member that holds its lease; empty if none does.
+        epoch: the epoch of the lease.
+        cursor: id of the last acknowledged event.
+        lag: how many events are not acknowledged; None if the server does not know.
+        age: seconds since the oldest of them was stored; 0 if there is none.
         quarantine: why it stands still, if it does.
-        node: of a cluster, on which it is; else empty.
-        begun: whether it has a cursor: the consumer group is there.
+        node: the cluster node that it is on; empty without a cluster.
+        begun: whether it has a cursor, that is, a consumer group.
     """
 
     number: int
@@ -112,7 +112,7 @@ class PartitionView:
 
     @property
     def is_paused(self) -> bool:
-        """Whether it stands still because somebody wants it to."""
+        """Whether an operator paused it."""
         return self.quarantine is not None and self.quarantine.is_pause
 
 
@@ -123,11 +123,11 @@ class ProcessorView:
     Attributes:
         stream: the name of its stream.
         name: its own.
-        members: those who have been here for longest first.
+        members: its members, in the order in which they joined.
         partitions: by number.
-        acknowledged: events that were ever acknowledged, of which the server knows.
-        layout: of the stream's partitions: those that it reads now.
-        waiting: events in the partitions that it reads after these.
+        acknowledged: how many events were ever acknowledged, as far as the server knows.
+        layout: the stream's layout that it reads now.
+        waiting: events in the layout that it reads next.
     """
 
     stream: str
@@ -140,12 +140,12 @@ class ProcessorView:
 
     @property
     def full_name(self) -> str:
-        """As it is told: ``stream/processor``."""
+        """Its full name, ``stream/processor``."""
         return f"{self.stream}/{self.name}"
 
     @property
     def lag(self) -> int:
-        """Events that are not acknowledged, as far as the server knows."""
+        """How many events are not acknowledged, as far as the server knows."""
         return self.waiting + sum(x.lag or 0 for x in self.partitions)
 
     @property
@@ -164,11 +164,11 @@ class ProcessorView:
         return [x for x in self.members if not x.overdue]
 
     def standing(self) -> list[PartitionView]:
-        """The partitions that stand still: in quarantine, paused, or behind and nobody's for too long."""
+        """The partitions that stand still: quarantined, paused, or behind without an owner for too long."""
         return [x for x in self.partitions if x.quarantine or self._is_abandoned(x)]
 
     def moving(self) -> list[PartitionView]:
-        """The others."""
+        """The partitions that do not stand still."""
         still = {x.number for x in self.standing()}
         return [x for x in self.partitions if x.number not in still]
 
@@ -182,18 +182,18 @@ class StreamView:
     """A stream.
 
     Attributes:
-        spec: as it was declared last.
-        length: events that are stored.
-        room: how many more fit, with ``overflow="block"`` or ``"error"``, before old ones must go; None where
-            it is not known.
-        fullest: the share of its room that is taken, in the fullest partition, by events that have to stay,
-            because some processor has not acknowledged them.
-        full: the partitions without room: all that is in them has to stay.
-        losing: with ``overflow="trim"``, the partitions from which events went before they were acknowledged.
-        size: about how many bytes of memory it takes in the server.
-        added: events that were ever stored.
-        former: its former partitions, while they still have events that somebody has to acknowledge.
-        nodes: of a cluster, how many partitions are on each; else empty.
+        spec: the stream as it was last declared.
+        length: how many events are stored.
+        room: how many more fit, with ``overflow="block"`` or ``"error"``, before old ones must be removed;
+            None if unknown.
+        fullest: in the fullest partition, the share of its room taken by events that must stay because some
+            processor has not acknowledged them.
+        full: the partitions without room: all their events must stay.
+        losing: with ``overflow="trim"``, the partitions that dropped events before they were acknowledged.
+        size: about how many bytes of memory it takes on the server.
+        added: how many events were ever stored.
+        former: its former partitions, while they still have events that some processor has to acknowledge.
+        nodes: how many partitions are on each cluster node; empty without a cluster.
     """
 
     spec: StreamSpec
@@ -209,7 +209,7 @@ class StreamView:
 
     @property
     def where(self) -> str:
-        """On which nodes its partitions are, in a line; empty where there are none."""
+        """The nodes that its partitions are on, in one line; empty without a cluster."""
         told = [f"{name} {count}" for name, count in list(self.nodes.items())[:_TOLD]]
         more = [f"and {len(self.nodes) - _TOLD} more"] if len(self.nodes) > _TOLD else []
         return f"on {counted(len(self.nodes), 'node')}: {', '.join([*told, *more])}" if told else ""
@@ -222,17 +222,17 @@ class StreamView:
 
 @attrs.frozen(kw_only=True)
 class Overview:
-    """An app as of about one moment.
+    """The state of an app at about one moment.
 
     Attributes:
         app: its name.
-        time: the server's, in seconds since 1970.
-        leader: id of the lead worker; None when there is none.
+        time: the server's time, in seconds since 1970.
+        leader: id of the leader; None if there is none.
         streams: by name.
         processors: by stream and name.
-        endings: of workers that exceptions have ended within an hour, the last one first.
-        misfits: keys of the app in which somebody else keeps something.
-        led: how many functions only the lead worker runs, as far as the app's code is at hand.
+        endings: workers that exceptions have ended within an hour, the newest first.
+        misfits: keys of the app in which another program has put something.
+        led: how many functions only the leader runs, if the app's code is at hand.
     """
 
     app: str

@@ -1,4 +1,4 @@
-"""How far a processor is in each partition, in the layouts of its stream that it still has to read."""
+"""How far a processor is in each partition, in the layouts that it still has to read."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Position:
 
     Attributes:
         partition: its number.
-        layout: of the stream's partitions, see `Partition`; there are two while these are being changed.
-        lag: events that are not acknowledged.
+        layout: the layout of the stream's partitions (see `Partition`); there are two during a repartition.
+        lag: how many events are not acknowledged.
         begun: whether it has a cursor there.
         standing: why it stands still there, if it does.
     """

@@ -1,4 +1,4 @@
-"""Events per second between two looks at an app."""
+"""Events per second between two overviews of an app."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Changing how many partitions a stream has, by whoever wants it: what it waits for, and the end.
+"""Changing the number of a stream's partitions, for operators: begin, wait, finish.
 
-The change itself is one verb of the broker, and workers follow by themselves. What is left to do is to tell
-them, to wait until nobody needs the former partitions, and to delete these.
+The change itself is one verb of the broker, and workers follow by themselves. This module announces it, waits
+until the former partitions are no longer needed, and deletes them.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class Waiting:
     """A processor that still needs the former partitions.
 
     Attributes:
-        name: of the processor.
-        partitions: numbers of those that it is not through with.
-        lag: events in them that are not acknowledged, as far as the server knows.
+        name: the name of the processor.
+        partitions: numbers of the partitions that it has not finished.
+        lag: how many events in them are not acknowledged, as far as the server knows.
         standing: why some of them stand still.
         members: how many workers run it there.
     """
@@ -45,13 +45,13 @@ class Waiting:
 
 @attrs.frozen(kw_only=True)
 class Progress:
-    """How far a change is.
+    """The progress of a change.
 
     Attributes:
-        layouts: of the stream.
-        waiting: processors that are not through with the former partitions.
-        through: names of those that are.
-        members: workers of those that have not gone over yet.
+        layouts: the layouts of the stream.
+        waiting: processors that have not finished the former partitions.
+        through: names of processors that have finished them.
+        members: how many workers of these have not switched yet.
         unread: events in the former partitions that no processor has ever read.
     """
 
@@ -63,18 +63,18 @@ class Progress:
 
     @property
     def lag(self) -> int:
-        """Events in the former partitions that somebody still has to acknowledge."""
+        """Events in the former partitions that some processor still has to acknowledge."""
         return sum(x.lag for x in self.waiting) + self.unread
 
 
 @attrs.define(eq=False)
 class Repartition:
-    """One change of one stream; any number of them may be made at once, and begun again.
+    """One change of one stream. Any number of these may run at once, and each can be begun again.
 
     Attributes:
-        broker: where the stream is.
-        stream: as its code declares it.
-        check: raises `Misconfigured` for a number of partitions that it cannot have.
+        broker: the broker that has the stream.
+        stream: the stream as its code declares it.
+        check: raises `Misconfigured` for a partition count that the stream cannot have.
     """
 
     broker: Broker
@@ -83,10 +83,10 @@ class Repartition:
     _beats: dict[tuple[str, str], tuple[int, float]] = attrs.field(factory=dict, init=False)
 
     async def layouts(self, count: int) -> Layouts:
-        """Where the stream is now.
+        """The current layouts of the stream.
 
         Raises:
-            Misconfigured: it is unknown, is being changed to another count, or cannot have so many.
+            Misconfigured: the stream is unknown, is being changed to another count, or cannot have this many.
         """
         if self.check is not None:
             await self.check(count)
@@ -107,7 +107,7 @@ class Repartition:
         return found
 
     async def begin(self, count: int) -> Layouts:
-        """Let the stream have so many; go on with what was begun.
+        """Change the partition count to this, or continue a change that was begun.
 
         Raises:
             Misconfigured: as `layouts`.
@@ -125,7 +125,7 @@ class Repartition:
         return found
 
     async def look(self) -> Progress:
-        """How far it is; without a change under way, how it would begin."""
+        """The progress of the change; before it has begun, how it would begin."""
         layouts = await self.broker.layouts(self.stream) or Layouts(self.stream)
         former = layouts.draining or layouts.current
         surveyed = await self.broker.survey(former)
@@ -142,7 +142,7 @@ class Repartition:
         return Progress(layouts=layouts, waiting=waiting, through=through, members=members, unread=unread)
 
     async def finish(self, progress: Progress) -> bool:
-        """Delete the former partitions, if nobody needs them; whether they are gone."""
+        """Delete the former partitions, if they are no longer needed; returns whether they are gone."""
         former = progress.layouts.draining
         if former is None:
             return True
@@ -151,10 +151,10 @@ class Repartition:
         return not await self.broker.discard(former, progress.through)
 
     async def wait(self, tell: Callable[[Progress], object] | None = None) -> None:
-        """Wait until nobody needs the former partitions, and delete them.
+        """Wait until the former partitions are no longer needed, and delete them.
 
         Args:
-            tell: called with each look.
+            tell: called with the progress at each check.
 
         Cancellation: the change goes on without this; called again, it waits for the rest.
         """

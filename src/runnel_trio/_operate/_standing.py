@@ -1,4 +1,4 @@
-"""Partitions that stand still: in quarantine, or because somebody wants it; and how they go on."""
+"""Partitions that stand still, quarantined or paused, and how they go on."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class Quarantined:
 
     Attributes:
         partition: its number.
-        first: stream id of the event that failed; of the first one, when a list failed as a whole.
-        last: stream id of the last of them.
+        first: stream id of the event that failed; of the first event, if a list failed.
+        last: stream id of the last event that failed.
         count: how many events failed at once.
         error: the exception, as ``type: text``.
         traceback: as Python prints it, from the user's code on.
-        time: when, as ISO 8601.
-        member: the worker.
+        time: when it stopped, in ISO 8601.
+        member: the worker that stopped it.
     """
 
     partition: int
@@ -48,19 +48,19 @@ class Quarantined:
 
     @classmethod
     def of(cls, why: Quarantine) -> Quarantined:
-        """From what the broker keeps."""
+        """From the broker's value."""
         first, last = why.first.decode(), why.last.decode()
         facts = (why.count, why.error, why.traceback, why.time, why.member)
         return cls(why.partition, first, last, *facts, why)
 
     @property
     def is_pause(self) -> bool:
-        """Whether nothing failed: `Processor.pause` wanted it so."""
+        """Whether it is paused (`Processor.pause`), so that nothing failed."""
         return self._why.is_pause
 
     @property
     def stored(self) -> Quarantine:
-        """What the broker keeps."""
+        """The broker's value."""
         return self._why
 
 
@@ -110,7 +110,7 @@ async def resume(
     skip: bool = False,
     letters: DeadLetters | None = None,
 ) -> list[Quarantined]:
-    """See `Processor.resume`; with ``letters``, what failed is stored there."""
+    """See `Processor.resume`; with ``letters``, the failed events are stored there."""
     if letters is not None and skip:
         raise Misconfigured("resume: skip leaves out what dead_letter keeps; give one of them")
     stage = await current_stage(broker, processor)

@@ -1,1 +1,1 @@
-"""How things are said to people: log lines with facts, tracebacks, words, and what is hidden from them."""
+"""Text for people: log lines with facts, tracebacks, wording, and redaction of secrets."""

@@ -1,4 +1,4 @@
-"""What may be shown of what users gave: URLs and options without passwords, texts of others in one line."""
+"""Shows users' input safely: URLs and options without passwords, foreign text in one line."""
 
 from __future__ import annotations
 

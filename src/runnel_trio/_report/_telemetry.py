@@ -1,7 +1,7 @@
-"""Facts that matter, one log line each for whoever listens to the logger ``runnel_trio``, and counts.
+"""Facts: each is one log line of the logger ``runnel_trio``; some are counted too.
 
-A library configures no handlers: the command line does, or the program that embeds us. What a user's own
-record is about (which event was in hand when it was logged) is found when it is logged: no event pays for it.
+A library configures no handlers: the command line does, or the embedding program. The context of a user's own
+log record (which event was in hand) is looked up when the record is logged, so it costs nothing per event.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ logger.addHandler(logging.NullHandler())
 
 
 def report(level: int, fact: str, **values: Any) -> None:
-    """Log one fact: a kebab-case word with its values, which stay apart in ``record.facts``.
+    """Log one fact: a kebab-case name with values, which are kept separately in ``record.facts``.
 
-    Never called once per event: the hot path is silent.
+    It is never called per event: the hot path is silent.
     """
     if logger.isEnabledFor(level):
         told = " ".join(f"{name}={described(value, str, _MOST)}" for name, value in values.items())
@@ -50,13 +50,13 @@ def report(level: int, fact: str, **values: Any) -> None:
 
 @attrs.frozen(kw_only=True)
 class Handling:
-    """A processor function, in a task of ours.
+    """A processor function that runs in one of our tasks.
 
     Attributes:
         member: the worker's id.
         processor: its name.
-        partition: number of the one that it is called for.
-        first_in_hand: the id of the first event in hand, of several; None between two.
+        partition: number of the partition that it is called for.
+        first_in_hand: the id of the event in hand, or of the first of several; None between events.
     """
 
     member: str
@@ -77,7 +77,7 @@ class Handling:
 
 @attrs.frozen(kw_only=True)
 class Running:
-    """A task, a timer or a crontab.
+    """A task, a timer or a crontab that runs.
 
     Attributes:
         member: the worker's id.
@@ -100,12 +100,12 @@ NAMES = ("member", "processor", "partition", "xid", "function")
 
 
 def log_context() -> dict[str, Any]:
-    """What the caller is handling, for logs and traces.
+    """What the calling code is handling, for logs and traces.
 
     Returns:
-        In a processor function ``member``, ``processor``, ``partition`` and ``xid``: the id of the event in
-        hand, of a list that of the first one, and None between two. In a task, a timer or a crontab
-        ``member`` and ``function``. Elsewhere nothing.
+        In a processor function, ``member``, ``processor``, ``partition`` and ``xid``: the id of the event in
+        hand, or of the first event of a list, or None between events. In a task, a timer or a crontab,
+        ``member`` and ``function``. Elsewhere, nothing.
 
     Example:
         Inside a processor function, with a logging library of your own::
@@ -117,9 +117,9 @@ def log_context() -> dict[str, Any]:
 
 
 class LogContext(logging.Filter):
-    """Gives every record the attributes of `log_context`, None where there are none; for a handler of yours.
+    """A filter for your handlers: gives every log record the attributes of `log_context`, or None.
 
-    ``runnel-trio run`` has it in its own handler. What a record has already stays.
+    ``runnel-trio run`` has it on its own handler. Attributes that a record already has are kept.
 
     Example:
         >>> import logging

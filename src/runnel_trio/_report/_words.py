@@ -1,4 +1,4 @@
-"""Numbers in sentences, and what objects of users say of themselves."""
+"""Numbers in sentences, and safe descriptions of users' objects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which member is to own which partitions: a pure function of the members and of the plan before.
+"""Which member should own which partitions: a pure function of the members and the previous plan.
 
 The new plan is
 
@@ -6,9 +6,9 @@ The new plan is
 - **balanced**: no member has more than one partition more than another;
 - **sticky**: it moves as few partitions as these two allow, because each move is a pause of that partition.
 
-Few moves: ``partition_count % members`` of the members may have one partition more than the others. They are
-those that have most now, so that as little as possible has to be taken from anybody; what is taken, and what
-nobody has, goes to those below their share. Members that are leaving have a share of none.
+To keep moves few: ``partition_count % members`` of the members may have one partition more than the others.
+These are the members that have most now, so that as little as possible is taken from any member. Partitions
+that are taken, or have no owner, go to members below their share. The share of leaving members is zero.
 """
 
 from __future__ import annotations

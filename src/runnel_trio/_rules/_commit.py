@@ -1,4 +1,4 @@
-"""Whether a commit is made. The memory broker calls this rule; scripts/commit.lua is tested against it.
+"""Whether a commit is accepted. The memory broker calls this rule; scripts/commit.lua is tested against it.
 
     what the server holds                          a commit is
     another owner or epoch than the commit's       FENCED
@@ -9,15 +9,15 @@
     a log that never had what it acknowledges      REWOUND
     none of these                                  made, if there is room for what goes with it
 
-The commits of one epoch are numbered from 1, and the lease keeps the number of the last one that was made.
-A repeated commit is known by its number and by nothing else: that the cursor is where it was to be does not
-mean that everything which goes with it is stored, and a commit need not move the cursor at all.
+The commits of one epoch are numbered from 1, and the lease keeps the number of the last one. Only its number
+identifies a repeated commit. The cursor does not: it may be where the commit would put it although the rest
+was not stored, and a commit need not move the cursor at all.
 
-- **Without owner and epoch**, an owner that was replaced commits for its successor.
-- **Without the number**, a commit whose answer was lost stores its outputs twice.
-- **Without the cursor**, what an operator or a failover has set back is overwritten.
-- **Without a look at the end of the log**, a commit that a failover has lost together with its entries is
-  repeated over those that were sent since.
+- **Without owner and epoch**, a replaced owner would commit for its successor.
+- **Without the number**, a commit whose reply was lost would store its outputs twice.
+- **Without the cursor**, a cursor that an operator or a failover has set back would be overwritten.
+- **Without a check of the end of the log**, a commit that a failover has lost together with its entries would
+  be repeated over entries sent since.
 """
 
 from __future__ import annotations

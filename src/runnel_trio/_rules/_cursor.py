@@ -1,14 +1,14 @@
-"""Stream ids and the cursor: where a processor stands in a partition, and what was lost before it.
+"""Stream ids and the cursor: how far a processor is in a partition, and what it has lost.
 
-The durable cursor is the consumer group's last-delivered-id, and next to it the group's entries-read:
-the number of entries ever added at or before the cursor. From the two and from what the log says of
-itself, three counts follow:
+The durable cursor is the consumer group's last-delivered-id, together with the group's entries-read: the
+number of entries ever added at or before the cursor. From these two and the log's own figures, three counts
+follow:
 
     gone = entries_added - length            entries that ever left the log, by trimming or deletion
     lag  = entries_added - entries_read      what is still to be processed
     lost = gone - entries_read               what left unprocessed, when the log now starts after the cursor
 
-`lost` is exact as long as nobody deleted single entries (XDEL) ahead of the cursor; then it includes those.
+`lost` is exact unless single entries were deleted (XDEL) ahead of the cursor; then it includes those.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
-"""Whether a processor is through with a partition: it has acknowledged everything that is there.
+"""Whether a processor has drained a partition: it has acknowledged everything in it.
 
-This file and ``scripts/_behind.lua`` are the only ones that decide it, each with the same three functions:
-`tests/broker/test_drained_rule.py` holds them to one table. Whoever else asks (a test that waits until an app
-is drained, a worker that is about to go over to another layout, the command that deletes the former one) asks
-one of these. What else a partition may hold for a processor is one more line in `is_behind`, here and there.
+Only this file and ``scripts/_behind.lua`` decide this, each with the same three functions:
+`tests/broker/test_drained_rule.py` holds them to one table. Everything else (a test that waits until an app
+is drained, a worker that is about to switch to another layout, the command that deletes the former one) asks
+one of these. If a partition ever holds anything else for a processor, that is one more line in `is_behind`,
+in both files.
 
-It is decided by ids, and not by counts: a group that was made by hand has none, and what was deleted or
-trimmed is in the counts until an owner tells that it is lost.
+The decision uses ids, not counts: a group made by hand has no counts, and deleted or trimmed entries remain
+in the counts until an owner reports them as lost.
 """
 
 from __future__ import annotations

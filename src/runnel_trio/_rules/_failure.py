@@ -1,4 +1,4 @@
-"""What becomes of the events that a call of the processor function has failed with.
+"""What happens to the events of a failed call of the processor function.
 
     what has failed                                      decision
     no Exception: SystemExit, KeyboardInterrupt          HALT
@@ -8,8 +8,8 @@
     an Exception that a rule decides about               what the rule says: Retry, SetAside or a policy
     any other Exception                                  the processor's exception policy
 
-A rule is a link of the processor's middleware, asked by its `on_failure`. A Retry beats what other rules say;
-otherwise the first rule of the list is followed.
+A rule is a link of the processor's middleware, asked through its `on_failure`. If any rule says Retry, the
+events are retried; otherwise the first rule in the list that decides is followed.
 """
 
 from __future__ import annotations

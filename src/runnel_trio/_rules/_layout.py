@@ -1,25 +1,25 @@
-"""How a stream's partitions are laid out, and how it goes from one layout to the next.
+"""The layouts of a stream, and how it moves from one layout to the next.
 
-A layout is a number, which only rises, and a count of partitions. Each has logs, leases, parties of its own.
+A layout is a number, which only rises, and a partition count. Each has its own logs, leases and parties.
 
     ALONE ──begun──▶ NEXT IS KNOWN ──all switched, opened──▶ THE FORMER ONE DRAINS ──finished──▶ ALONE
 
-- **A partition number is switched** by one step in its own slot: from then on it takes entries for the next
-  layout only. So the switch is the seal of the old partition of that number.
-- **Who has a cursor in the former layout has one in the next before that takes entries**: of what is in no
-  group yet, nobody knows who still needs it, and it could be trimmed. A processor that is new, and gets its
-  cursors during a change, looks again afterwards: then it completes the change, or finds the next layout
-  open and gets its cursors there, too (`_subscription.subscribe`).
-- **Nobody writes to the next layout before it is opened**, and it is opened when every partition is switched.
-  So what stands in the new one of a key was sent after everything that stands in the old one of it.
-- **Whoever meets a half-made change completes it**: each step is safe to repeat, so it does not matter who
-  began, and whether that one still lives.
-- **What is lost is told again.** A failover may leave a part of what was known. Who declares the stream fills
-  that, and the first one holds; a count only who knows of the layout that it belongs to.
-- **The higher number holds.** Who knows of a layout that the server has forgotten (FLUSHALL, a failover that
-  lost writes) makes it the next one again.
-- **There are two layouts at most.** The next change begins when the former layout is gone, and that goes when
-  everything in it is acknowledged.
+- **A partition number is switched** by one step in its own slot: from then on, it takes entries only for the
+  next layout. So the switch also seals the old partition of that number.
+- **Each processor with a cursor in the former layout gets one in the next before that takes entries.**
+  Without a group, it would be unknown that the processor still needs an entry, and the entry could be
+  trimmed. A new processor that gets its cursors during a change checks again afterwards: it then completes
+  the change, or finds the next layout open and gets its cursors there too (`_subscription.subscribe`).
+- **No sender writes to the next layout before it is opened**, and it is opened when every partition is
+  switched. So a key's entries in the new layout were all sent after its entries in the old one.
+- **Any process that meets a half-finished change completes it**: each step is safe to repeat, so it does not
+  matter which process began, or whether it is still alive.
+- **Lost facts are written again.** A failover may lose a part of the meta. A process that declares the stream
+  fills the gaps, and the first one wins. The count is only written by a process that knows its layout.
+- **The higher number wins.** A process that knows of a layout that the server has forgotten (FLUSHALL, a
+  failover that lost writes) makes it the next one again.
+- **There are at most two layouts.** The next change can begin when the former layout is deleted, which
+  happens when everything in it is acknowledged.
 """
 
 from __future__ import annotations

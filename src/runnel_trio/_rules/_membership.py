@@ -1,4 +1,4 @@
-"""Who is a member of a party, and which plan its members follow: pure functions of the party before.
+"""Who is a member of a party, and which plan its members follow: pure functions of the party's former state.
 
 The memory broker calls them; ``scripts/beat.lua``, ``leave.lua`` and ``plan.lua`` do the same on a server.
 `tests/broker/test_membership_rule.py` holds both to one table.
@@ -9,11 +9,11 @@ The memory broker calls them; ``scripts/beat.lua``, ``leave.lua`` and ``plan.lua
     the same, leaving       nothing: what is said after leaving does not make a member again
     anybody                 removes others whose time is over, and suspects that made no beat since
 
-- **The generation** rises by one with each that joins, begins to leave, leaves or is removed, and with
-  nothing else. A plan is made for one generation; the first that comes while it lasts is the one that holds.
-- **The number of a join** is given once. A member that finds another one than before had been removed, and
-  others may own by now what it believes in. It is at least the server's clock, so that it rises even when the
-  server has lost the last one that it gave.
+- **The generation** rises by one when a member joins, begins to leave, leaves or is removed, and at no other
+  time. A plan is made for one generation; the first one submitted for the current generation holds.
+- **The number of a join** is given only once. A member that finds a different number than before was removed
+  in between, and others may own its partitions by now. The number is at least the server's clock, so that it
+  rises even if the server has lost the last one.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """How many of the entries that a sender offers go into a partition, and what may make room for them.
 
-Only entries that every processor has acknowledged may go to make room: everything before the slowest
-cursor. A partition that no processor reads yet gives up nothing, since nobody can say that an entry was
-processed. With `Overflow.TRIM` the oldest go, whoever still needs them.
+Only entries that every processor has acknowledged may be removed to make room: everything before the slowest
+cursor. A partition that no processor reads yet removes nothing, since it is unknown whether an entry was
+processed. With `Overflow.TRIM` the oldest are removed, even if a processor still needs them.
 """
 
 from __future__ import annotations

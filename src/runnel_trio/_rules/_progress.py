@@ -6,10 +6,10 @@ Entries are numbered from 0, in the order of the log. Each of them is waiting, i
       ▲         │
       └─────────┘ give_back
 
-What matters to the server is the *prefix*: everything before it is done, so the cursor may go there. An entry
-that is done while an earlier one is not is done *ahead* of the prefix, which takes it in as soon as the gap
-before it is closed. With one event in hand at a time nothing is ever ahead, and each step is one comparison
-and one addition.
+The server needs the *prefix*: everything before it is done, so the cursor may move there. If an entry is done
+while an earlier one is not, it is done *ahead* of the prefix, which absorbs it as soon as the gap before it
+closes. With one event in hand at a time, nothing is ever ahead, and each step is one comparison and one
+addition.
 """
 
 from __future__ import annotations

@@ -1,16 +1,16 @@
-"""When timers and crontabs are due: pure functions of the time that is given.
+"""When timers and crontabs are due: pure functions of the given time.
 
-A timer's runs are due at fixed times, counted from its start, so that it does not drift; what falls into a
-run that took too long is left out.
+A timer's runs are due at fixed times, counted from its start, so that it does not drift. Runs that fall due
+during a long run are skipped.
 
-A crontab is read in the time of day of its zone, which jumps twice a year. What happens then is what cron of
-Debian does (``cron(8)``): a spec that names hours, as ``30 2 * * *``, runs once for every time of day that it
-names. Where that time does not exist, it runs in the moment of the jump; where it exists twice, the first
-time. A spec whose hour is ``*``, as ``*/30 * * * *``, means real time, and takes no notice.
+A crontab is read in the time of day of its zone, which jumps twice a year. Then it behaves like Debian's cron
+(``cron(8)``): a spec that names hours, such as ``30 2 * * *``, runs once for every time of day that it names.
+If that time does not exist, it runs at the moment of the jump; if it exists twice, the first time. A spec
+whose hour is ``*``, such as ``*/30 * * * *``, means real time and ignores the jump.
 
-croniter is only asked in plain time of day, without a zone: with one, it runs ``30 2 * * *`` twice when
-clocks go back. The offsets are looked up here, by instants, which every kind of tzinfo answers alike
-(zoneinfo, dateutil, pytz).
+croniter only gets plain times of day, without a zone: with a zone, it runs ``30 2 * * *`` twice when clocks
+go back. The offsets are looked up here, by instants, since every kind of tzinfo (zoneinfo, dateutil, pytz)
+answers that alike.
 """
 
 from __future__ import annotations

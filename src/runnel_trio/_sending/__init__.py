@@ -1,1 +1,1 @@
-"""The way of a send: which partition, what is left of it, who watches, and how code outside Trio gets in."""
+"""Parts of a send: partition numbers, what is left to store, instrumentation, sends from outside Trio."""

@@ -1,8 +1,8 @@
-"""What one send has left: by partition, in the order in which it is to be stored.
+"""What one send has left to store: by partition, in order.
 
-A stream may get other partitions while a send is under way. What is not stored then is dealt out anew: the
-entries as they are written already, the numbers by the records' keys. Those of one key were in one partition,
-in order, and are again.
+A stream may be repartitioned during a send. Then the records that are not stored yet are divided anew: the
+entries stay encoded, and the partition numbers come from the records' keys. The records of one key were in
+one partition, in order, and are again.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from runnel_trio.exceptions import Misconfigured, RecordInvalid
 
 __all__ = ["CHUNK_RECORDS", "Chunks", "Outgoing", "Pending", "Routing", "flat", "rows_of", "sorted_out"]
 
-#: What one script call may carry: more would hold up everybody else on the server.
+#: The most that one script call may carry: more would hold up other clients of the server.
 CHUNK_RECORDS = 1000
 _CHUNK_BYTES = 1 << 20
 
-#: What has become of the records, when their ids are refused.
+#: What happened to the records when their ids are refused.
 _NOTHING = "Nothing was sent."
 _MOVED = "The stream got other partitions while they were sent; those that were left were not sent."
 
@@ -36,11 +36,11 @@ _HIGHEST = 2**64 - 1
 
 @attrs.frozen(eq=False)
 class Routing:
-    """Where records go. Replaced as a whole: other threads send too.
+    """Where records go. It is replaced as a whole, because other threads send too.
 
     Attributes:
         spec: the stream, as far as it is known.
-        numbering: records → numbers of their partitions there.
+        numbering: records → their partition numbers in that layout.
     """
 
     spec: StreamSpec
@@ -49,13 +49,13 @@ class Routing:
 
 @attrs.define(eq=False)
 class Outgoing:
-    """What one send has left.
+    """What one send has left to store.
 
     Attributes:
         records: all of its records.
-        numbers: of their partitions; -1 for one that was stored in former partitions.
-        pending: by partition.
-        routing: by which the numbers are.
+        numbers: the partition number of each; -1 for a record stored in a former partition.
+        pending: what is left, by partition.
+        routing: the routing that the numbers belong to.
     """
 
     records: Sequence[Any]
@@ -64,7 +64,7 @@ class Outgoing:
     routing: Routing
 
     def took(self, stored: Mapping[int, int], chunks: Mapping[int, Batch]) -> list[int]:
-        """So much is stored; the partitions that are full."""
+        """Drop what was stored; returns the partitions that were full."""
         for number, count in stored.items():
             if count != SEALED:
                 self.pending[number].drop(count)
@@ -72,7 +72,7 @@ class Outgoing:
         return [number for number, chunk in chunks.items() if SEALED != stored[number] < len(chunk)]
 
     def unsent(self) -> list[int]:
-        """The places, among all records, of those that are not stored: in each partition, the last ones."""
+        """The indexes, among all records, of those that are not stored: in each partition, the last ones."""
         left = {number: len(x.values) // len(x.names) for number, x in self.pending.items()}
         places = []
         for place in reversed(range(len(self.numbers))):
@@ -82,10 +82,10 @@ class Outgoing:
         return places[::-1]
 
     def reroute(self, routing: Routing) -> None:
-        """Deal out what is left anew.
+        """Divide what is left among the partitions of another layout.
 
         Raises:
-            Misconfigured: explicit ids that rose within each former partition do not in the new ones.
+            Misconfigured: explicit ids rise within each former partition, but not within the new ones.
         """
         for entries in self.pending.values():
             entries.encode()
@@ -113,10 +113,10 @@ def sorted_out(
     numbers: list[int],
     stream_ids: Iterable[str | bytes] | None,
 ) -> dict[int, Pending]:
-    """What goes to each partition.
+    """What to store in each partition.
 
     Raises:
-        Misconfigured: ids that cannot be given.
+        Misconfigured: unusable ids.
     """
     ids = _checked_ids(stream_ids, len(numbers))
     sorted_rows: dict[int, list[Any]] = {number: [] for number in dict.fromkeys(numbers)}
@@ -142,7 +142,7 @@ def _checked_ids(stream_ids: Iterable[str | bytes] | None, count: int) -> list[b
 
 
 def _checked_id(xid: str) -> bytes:
-    """The id in the server's own writing, so that two of them compare as they are written."""
+    """The id as the server writes it, so that two ids can be compared as text."""
     found = _ID.fullmatch(xid)
     parts = [int(part) for part in found.groups()] if found else []
     if not found or max(parts) > _HIGHEST:
@@ -151,7 +151,7 @@ def _checked_id(xid: str) -> bytes:
 
 
 def _refuse_falling(name: str, number: int, ids: Iterable[bytes | None], then: str = _NOTHING) -> None:
-    """Before anything is sent; the server compares the first with what it has."""
+    """Refuse falling ids before anything is sent; the server compares the first id with its last one."""
     last = ORIGIN
     for xid in ids:
         if xid is None:
@@ -165,9 +165,9 @@ def _refuse_falling(name: str, number: int, ids: Iterable[bytes | None], then: s
 
 
 def rows_of(values: list[bytes], width: int) -> tuple[Iterable[Any], Callable[[list[Any]], list[bytes]]]:
-    """What stands for an entry each, and how to get at its values: one alone stands for itself.
+    """A row for each entry, and how to get values from rows: a single value is its own row.
 
-    A tuple for each of very many would set off the garbage collector, again and again.
+    A tuple for each of very many values would trigger the garbage collector again and again.
     """
     if width == 1:
         return values, list
@@ -175,20 +175,20 @@ def rows_of(values: list[bytes], width: int) -> tuple[Iterable[Any], Callable[[l
 
 
 def flat(rows: list[Iterable[bytes]]) -> list[bytes]:
-    """The values of entries, one entry after the other."""
+    """The values of all entries, one entry after the other."""
     return list(chain.from_iterable(rows))
 
 
 @attrs.define(eq=False)
 class Pending:
-    """What one send has left for a partition: in columns, since it may be very much.
+    """What one send has left for a partition, in columns, since it may be very much.
 
     Attributes:
-        names: of the entries' fields.
-        rows: what is to be written before anything else.
-        write: rows → values. Cannot fail, but for a record that is too large.
-        values: of the fields, entry by entry.
-        ids: of the entries, None for one that the server gives; empty if it gives them all.
+        names: names of the entries' fields.
+        rows: records that still have to be encoded.
+        write: rows → values. It can only fail for a record that is too large.
+        values: encoded values of the fields, entry by entry.
+        ids: ids of the entries, None for an id that the server chooses; empty if it chooses all.
     """
 
     names: tuple[bytes, ...]
@@ -198,12 +198,12 @@ class Pending:
     ids: list[bytes | None] = attrs.field(factory=list)
 
     def encode(self) -> None:
-        """Write what is not written yet."""
+        """Encode what is not encoded yet."""
         if self.rows:
             self.values, self.rows = self.write(self.rows), []
 
     def chunk(self) -> Batch:
-        """What goes first: as much as one call may carry."""
+        """The next chunk: as much as one call may carry."""
         self.encode()
         width = len(self.names)
         count = min(len(self.values) // width, CHUNK_RECORDS)
@@ -219,23 +219,23 @@ class Pending:
         return Batch(self.names, self.values[: count * width], ids and ids[:count])
 
     def each(self) -> Iterator[tuple[list[bytes], list[bytes | None]]]:
-        """The values of one entry after the other, and its id if ids are given."""
+        """Iterate over the values of each entry, and its id if ids are given."""
         width = len(self.names)
         for at in range(len(self.values) // width):
             yield self.values[at * width : (at + 1) * width], self.ids[at : at + 1]
 
     def drop(self, count: int) -> None:
-        """So many from the front are stored."""
+        """Remove this many entries from the front: they are stored."""
         del self.ids[:count], self.values[: count * len(self.names)]
 
 
 @attrs.frozen(eq=False)
 class Chunks(Mapping[int, Batch]):
-    """What goes first of each partition: made when it is looked at.
+    """The next chunk of each partition, made on first access.
 
     Attributes:
-        pending: what there is.
-        refused: why nothing more is made; what was made before is on its way, and empty batches follow it.
+        pending: what is left, by partition.
+        refused: why no more chunks are made; those made before are on their way, and empty batches follow.
     """
 
     pending: Mapping[int, Pending]

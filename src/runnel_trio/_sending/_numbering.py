@@ -1,7 +1,6 @@
 """Which partition a record belongs to: the hash of its key, modulo how many there are.
 
-Keys come again and again, and most are numbers or strings: what was found for one is kept, and found again
-at C speed.
+Keys repeat, and most are numbers or strings: the result for each is cached, and looked up at C speed.
 """
 
 from __future__ import annotations

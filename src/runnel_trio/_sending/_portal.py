@@ -1,7 +1,7 @@
-"""Trio for code that does not run in it: one run, in a thread of its own, for as long as the process lives.
+"""Trio for code outside of it: one run, in its own thread, as long as the process lives.
 
-It starts with the first call, and keeps what calls have opened (a connection to a server) for the next ones.
-A process that was forked starts its own.
+It starts with the first call, and keeps what calls have opened (a connection to a server) for later ones. A
+forked process starts its own.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""Connections of sends that are watched: by metrics, and by `tracing`.
+"""Connections for sends with metrics or `tracing`.
 
-They stand in for the one that a stream has without them; so a send that nobody watches has no step more.
+They replace the connection that a stream has without them, so a send without metrics or tracing does no extra
+work.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""How a value is given: kinds of values, the places that they come from, and the URLs of servers."""
+"""Values of settings: their kinds, the sources that they come from, and the URLs of servers."""

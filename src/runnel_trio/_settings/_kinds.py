@@ -1,7 +1,7 @@
-"""Kinds of values that settings have: what is expected, and how a value is read and checked.
+"""The kinds of values that settings have: what is expected, and how a value is parsed and checked.
 
-`Kind.accept` takes what a program gives, `Kind.read` turns text of the environment, or of a file, into that.
-Both refuse by ValueError, TypeError or LookupError; `Kind.checked` makes one sentence of it.
+`Kind.accept` takes what a program gives; `Kind.read` converts text from the environment or a file to that.
+Both refuse with ValueError, TypeError or LookupError, which `Kind.checked` turns into one sentence.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Where settings are given besides in code: ``RUNNEL_*`` variables, and one file.
+"""Sources of settings besides code: ``RUNNEL_*`` variables, and one file.
 
-The file is the nearest one, from the current directory upwards: ``runnel.toml``, whose keys are settings,
-or ``pyproject.toml``, if it has a table ``[tool.runnel]``. Beside each other, ``runnel.toml`` is taken. Files
-are not mixed, so that what holds can be seen in one place.
+The file is the nearest one, from the current directory upwards: ``runnel.toml``, whose keys are settings, or
+``pyproject.toml``, if it has a table ``[tool.runnel]``. If both are in one directory, ``runnel.toml`` is
+used. Files are never merged, so that all values in effect are in one file.
 """
 
 from __future__ import annotations

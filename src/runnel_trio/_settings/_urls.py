@@ -1,7 +1,7 @@
-"""What a ``redis_url`` may look like, and which servers it names.
+"""The forms of a ``redis_url``, and which servers it names.
 
-A URL names one server; a group that Sentinels watch over, by its Sentinels and the group's name; or a
-cluster, by some of its nodes. redis-py reads the first kind by itself, and has no text for the others.
+A URL names one server; or a group, by its Sentinels and its name; or a cluster, by some of its nodes.
+redis-py parses the first kind by itself, and has no URL for the others.
 """
 
 from __future__ import annotations

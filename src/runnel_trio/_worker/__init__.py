@@ -1,9 +1,9 @@
 """What runs, box by box; folder depth is nursery depth.
 
     Worker               _worker.py              one per process
-    ├─ Heartbeat         _heartbeat.py           keeps the sessions, from a thread
+    ├─ Heartbeat         _heartbeat.py           renews the leases, from a thread
     ├─ Backgrounds       _background.py          tasks, timers, crontabs
-    │  └─ Leadership     _leadership.py          in whose terms some of them run
+    │  └─ Leadership     _leadership.py          runs some of them on one worker only
     └─ LayoutRunner      _layout_runner.py       one per processor: a member for each layout, one at a time
        └─ Rebalancer      _member/_rebalancer.py  that member: its session in the party, and its tasks
           ├─ Assignment   _member/_assignment.py  follows the plan: hands over, acquires
@@ -12,6 +12,6 @@
           └─ PartitionExecutor  _member/_partition/_executor.py  one per owned partition, in its own scope
              └─ Lane      _member/_partition/_lane.py  calls the function, again and again
 
-One event's way: `_broker/_redis/_reader` → `_member/_fetcher` → `_member/_backlog` → `_partition/_source` →
-`_partition/_events` → `_member/_committer`.
+The path of an event: `_broker/_redis/_reader` → `_member/_fetcher` → `_member/_backlog` →
+`_partition/_source` → `_partition/_events` → `_member/_committer`.
 """

@@ -3,8 +3,8 @@
     Backgrounds ─┬─ _Runner ...        what every worker runs
                  └─ Leadership ── term: _Runner ...    what the leader runs, in every term anew
 
-When the worker stops, no run is begun any more. A timer's or crontab's run under way may end within the
-grace period; a task, which may be meant to go on for ever, is cancelled.
+When the worker stops, no new run begins. A timer's or crontab's run in progress may finish within the grace
+period; a task, which may be meant to run for ever, is cancelled.
 """
 
 from __future__ import annotations
@@ -101,17 +101,17 @@ class Background:
 
     @property
     def is_task(self) -> bool:
-        """Whether it runs once, from the start on."""
+        """Whether it runs only once, from the start."""
         return self.interval is None and self.spec is None
 
     @property
     def name(self) -> str:
-        """The function's."""
+        """The name of the function."""
         return name_of(self.function)
 
 
 def _always() -> bool:
-    """What every worker runs may begin at any time."""
+    """The default: functions of every worker may begin at any time."""
     return True
 
 
@@ -139,7 +139,7 @@ class _Runner:
     _busy: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
 
     def drain(self) -> None:
-        """Begin no run; one under way may end within the grace period."""
+        """Begin no more runs; one in progress may finish within the grace period."""
         if not self._draining:
             self._draining = True
             self._idle.cancel()
@@ -147,7 +147,7 @@ class _Runner:
             self._busy.deadline = trio.current_time() + grace
 
     def abort(self) -> None:
-        """Cancel what is under way."""
+        """Cancel the run in progress."""
         self.drain()
         self._busy.cancel()
 
@@ -286,7 +286,7 @@ class Backgrounds:
             )
 
     def drain(self) -> None:
-        """Begin no run; those under way may end within the grace period."""
+        """Begin no run; those in progress may finish within the grace period."""
         self._draining = True
         for runner in self._running:
             runner.drain()
@@ -294,7 +294,7 @@ class Backgrounds:
             self._leadership.end()
 
     def abort(self) -> None:
-        """Cancel what is under way."""
+        """Cancel the runs in progress."""
         self.drain()
         for runner in self._running:
             runner.abort()

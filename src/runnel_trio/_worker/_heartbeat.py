@@ -1,12 +1,12 @@
-"""The heartbeat of a worker: one thread that keeps all of its seats, whatever the Trio thread does.
+"""The heartbeat of a worker: one thread keeps all its member sessions alive, whatever Trio does.
 
-A handler that blocks Trio, with a long computation or a call that waits, must not lose its partitions:
-others would take them, meet the same event, and lose them too. So heartbeats leave from a thread of their
-own. It also looks after the Trio thread, by a poke twice a second: when that is not answered for a second,
-the stack of the culprit is logged; when it is not answered for `stall_limit`, the heartbeats stop, because a
-worker that does nothing any more should not hold on to what it owns.
+A handler that blocks Trio, with a long computation or a blocking call, must not lose its partitions: others
+would take them, meet the same event, and lose them too. So heartbeats leave from a thread of their own. That
+thread also watches the Trio thread, by a poke twice a second. If there is no answer for a second, it logs the
+stack of the blocking function. If there is none for `stall_limit`, the heartbeats stop, because a worker that
+does nothing should not keep its partitions.
 
-On the memory broker, where time is Trio's alone, tasks do it instead.
+On the memory broker, where time is Trio's, tasks do this instead.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _FRAMES = 8
 
 @attrs.define(eq=False)
 class _Life:
-    """What the thread knows of Trio's: when it last answered a poke."""
+    """What the heartbeat thread knows about Trio's thread: when it last answered a poke."""
 
     on_stalled: Callable[[float], None] | None = None
     _seen: float = attrs.field(factory=time.monotonic)
@@ -50,7 +50,7 @@ class _Life:
     _told_end: bool = False
 
     def look(self, token: trio.lowlevel.TrioToken, ident: int) -> float:
-        """Poke it; seconds since it last answered, if it owes an answer."""
+        """Poke it; returns the seconds since its last answer, if it owes one."""
         now = time.monotonic()
         if now - self._looked > _LOOK + _STALLED:  # the whole process stood still
             self._seen = now
@@ -74,7 +74,7 @@ class _Life:
         self._seen, self._told, self._told_end = now, False, False
 
     def given_up(self, limit: float) -> None:
-        """No heartbeat leaves any more: say so once."""
+        """No more heartbeats leave: log that once."""
         if not self._told_end:
             self._told_end = True
             report(logging.ERROR, "stall-limit", seconds=limit, then="partitions go to other workers")
@@ -82,7 +82,7 @@ class _Life:
 
 @attrs.define(eq=False, kw_only=True)
 class Heartbeat:
-    """Beats for seats until cancelled.
+    """Sends the heartbeats of member sessions until cancelled.
 
     Attributes:
         broker: where the seats are.
@@ -104,17 +104,17 @@ class Heartbeat:
         self._life = _Life(self.on_stalled)
 
     def keep(self, session: MemberSession) -> None:
-        """Beat for this session too, from now until `drop`."""
+        """Send heartbeats for this session too, from now until `drop`."""
         self._due[session] = time.monotonic() + session.interval
         if self._nursery is not None:
             self._nursery.start_soon(run_guarded, self.halt, partial(keep, session))
 
     def drop(self, session: MemberSession) -> None:
-        """No more for this one."""
+        """Stop the heartbeats of this session."""
         self._due.pop(session, None)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Until cancelled."""
+        """Run until cancelled."""
         pulse = self.broker.pulse()
         async with trio.open_nursery() as nursery:
             if pulse is None:

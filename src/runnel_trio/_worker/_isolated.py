@@ -1,4 +1,4 @@
-"""A worker under test: what ends it is kept for the test, and cancels nothing."""
+"""A worker under test: the error that ends it is kept for the test, and cancels nothing."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What a worker leaves behind that is ended by an exception: `status` shows it for an hour.
+"""The record that a worker leaves when an exception ends it: `status` shows it for an hour.
 
-It is written while the worker is being drained, in a second at most, and does not change how that ends: where
-the server is away, or refuses it, there is none.
+It is written while the worker drains, within a second at most, and does not change how the worker ends. If
+the server is away, or refuses it, there is no record.
 """
 
 from __future__ import annotations

@@ -2,12 +2,12 @@
 
     member in the former layout ──all in there is acknowledged──▶ member in the one that takes entries
 
-A former layout takes nothing more, so that everything in it is acknowledged is a fact that stays true: each
-worker can see it for itself, and need not agree with the others about when to go over. Whoever goes over
-first finds the new partitions without owners, and whoever goes over later joins. Until then nobody has read
-anything of them; that is what keeps the order of a key.
+A former layout takes no more entries. So once everything in it is acknowledged, that stays true: each worker
+can check it by itself, and need not agree with the others about when to switch. The first worker that
+switches finds the new partitions without owners, and later ones join it. Until then nothing in them has been
+read; this keeps the order of a key.
 
-In ordinary times there is one layout, and one look at the server in a quarter of `lock_expiry`.
+Usually there is one layout, and this costs one check on the server per quarter of `lock_expiry`.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class LayoutRunner:
 
     @property
     def alive(self) -> bool:
-        """Whether the server has heard of its member within the last lease, if that has joined."""
+        """Whether the server has heard from its member, if that has joined, within the last lease."""
         return self.member is None or self.member.alive
 
     @property
@@ -86,7 +86,7 @@ class LayoutRunner:
             self.member.abort()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Until drained. Started when the first member is."""
+        """Run until drained. Started when the first member is."""
         begun = False
         while not self._draining:
             spec = await self._next()
@@ -104,7 +104,7 @@ class LayoutRunner:
             task_status.started()
 
     async def _next(self) -> ProcessorSpec | None:
-        """The layout to read; None when it is to end before that is known."""
+        """The layout to read; None if it should end before that is known."""
         spec = None
         with trio.CancelScope() as self._between:
             try:
@@ -143,7 +143,7 @@ class LayoutRunner:
         member.drain()
 
     async def _look(self) -> Layouts:
-        """What the server says, or is told where it knows less than we do."""
+        """What the server says, after it was told what it may have forgotten."""
         stream = self.processor.stream
         layouts = await self.broker.layouts(stream.spec)
         if layouts is None or layouts.current.layout < stream.spec.layout:

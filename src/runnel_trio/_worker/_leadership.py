@@ -1,20 +1,20 @@
-"""Which worker of an app leads, and what only the leader runs.
+"""Which worker of an app is the leader, and the functions that only it runs.
 
-The workers that have something to run as leader are the members of one party; the leader is the one that
-has been in it for longest. So there is nothing to elect or to lock: the order of the members is the
-server's, everybody sees the same one, and the next leader is known before it is needed.
+The workers that have functions for a leader are the members of one party, and the leader is the one that has
+been in it longest. So there is no election and no lock: the server keeps the order of the members, all of
+them see the same order, and the next leader is known before it is needed.
 
     FOLLOWER ──all before it are gone──▶ LEADER ──stop()──▶ ends its tasks, then leaves: the next one leads
                                            │
                                            └─ not heard by the server for 0.9 of its session, or removed: its
                                               tasks are cancelled at once, and it is a FOLLOWER again
 
-A leader's tasks are cancelled before its session is over, because it gives up by its own clock
-before the server's lets others remove it. A process that was frozen meanwhile finds out when it wakes, and
-what was due in between is ready to run in the same moment: so before each run it is asked whether the term
-still lasts (`lasts`), for a run that has no await could not be cancelled any more. What cancelling cannot
-end (a thread, a shielded scope), and a run that was frozen in its middle, is not covered:
-tasks of a leader that must not overlap need a fence of their own where they write.
+A leader's tasks are cancelled before its session is over: it gives up, by its own clock, before others can
+remove it by the server's clock. A process that was frozen finds out when it wakes, and at the same moment
+everything that fell due is ready to run. So each run first checks whether the term still lasts (`lasts`),
+because a run without an await could no longer be cancelled. Not covered are code that cancelling cannot end
+(a thread, a shielded scope) and a run that was frozen half-way: if a leader's tasks must never overlap, they
+need a fence of their own where they write.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from runnel_trio._worker._member._session import MemberSession
 
 __all__ = ["Leadership"]
 
-#: How much of `expiry` a session lasts unheard of; the next heartbeat of others ends it, a quarter later.
+#: The part of `expiry` for which a session survives without heartbeats; others end it a quarter later.
 _LASTS = 0.8
 
 
@@ -80,12 +80,12 @@ class Leadership:
 
     @property
     def leads(self) -> bool:
-        """Whether this worker may do now what only the leader does."""
+        """Whether this worker is the leader now."""
         view = self._session.view
         return bool(view.members) and view.members[0].id == self.member and not self._session.lapsed
 
     def lasts(self) -> bool:
-        """Whether the term is not over, by this machine's clock: to be asked before a run is begun.
+        """Whether the term still lasts, by this machine's clock; check this before each run.
 
         A term that is over is cancelled, whoever finds it out first.
         """
@@ -94,7 +94,7 @@ class Leadership:
         return not self._term.cancel_called
 
     def end(self) -> None:
-        """Lead no more, once the term that has begun is over."""
+        """Stop leading, once the current term is over."""
         self._ended = True
         self._joining.cancel()
         self._changed.set()
@@ -105,7 +105,7 @@ class Leadership:
         *,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Run ``term`` whenever this worker leads, until `end`. Started when it is known who leads."""
+        """Run ``term`` whenever this worker leads, until `end`. Started when the leader is known."""
         try:
             with self._joining:
                 await run_guarded(self.halt, self._session.beat)
@@ -132,19 +132,19 @@ class Leadership:
             report(logging.WARNING, "leads-no-more", app=self.app, member=self.member)
 
     async def _change(self) -> None:
-        """Wait until something was heard, or it is to end."""
+        """Wait until there is news, or it should end."""
         if not self._ended:
             self._changed = trio.Event()
             await self._changed.wait()
 
     async def _end_when_lapsed(self) -> None:
-        """End the term when the server has not heard of this worker for too long."""
+        """End the term when the server has not heard from this worker for too long."""
         while not self._session.lapsed:
             await trio.sleep(max(0.0, self._session.validity.until - self.broker.clock()))
         self._term.cancel()
 
     def _removed(self) -> None:
-        """Taken for dead: another may lead, or have led. First what runs here ends."""
+        """We were removed as dead, so another may lead, or have led: end what runs here first."""
         self._term.cancel()
 
     def _look_again(self) -> None:
@@ -154,7 +154,7 @@ class Leadership:
         self._changed.set()
 
     async def _listen(self) -> None:
-        """Hear of those who come and go; look by itself now and then."""
+        """Listen for members that join or leave, and also check now and then."""
         reader = self.broker.control(AppSpec(self.app), self.poll_interval)
         heard_to = self._session.view.news
         try:

@@ -1,11 +1,11 @@
-"""The outermost box: runs the members, and sees to it that everything ends well.
+"""The outermost box: runs the members, and makes sure that everything ends in order.
 
-The tree stands in a shielded scope, and its parent only waits. So a cancellation from outside reaches the
-wait, not the tree: the wait's end drains the tree, which ends by itself within the grace period, and only
-then does the cancellation go on.
+The tree runs in a shielded scope, and its parent only waits. So a cancellation from outside reaches the wait
+and not the tree. When the wait ends, it drains the tree, which ends by itself within the grace period; only
+then does the cancellation continue.
 
-An exception of the user's that stops the worker (HALT) is carried by value: the tree is drained as for
-any other reason, and when it is gone the very exception is raised, with no group around it.
+A user's exception that stops the worker (HALT) is stored: the tree drains as for any other reason, and when
+it has ended, that exception is raised, with no exception group around it.
 """
 
 from __future__ import annotations
@@ -58,22 +58,22 @@ def _member_id() -> str:
 
 @attrs.define(eq=False, kw_only=True)
 class Worker:
-    """Runs processors until it is stopped. Made by `App.run` and `App.worker`.
+    """Runs processors until it is stopped. Created by `App.run` and `App.worker`.
 
     Attributes:
-        broker: where everything is.
-        processors: which ones.
-        declared: all processors of their app. Those that do not run here get cursors too, so that nothing of
-            the streams used here is trimmed which they have not passed.
+        broker: the broker that it uses.
+        processors: the processors that it runs.
+        declared: all processors of the app. Those that do not run here also get cursors, so that no event
+            that they have not handled is trimmed from the streams used here.
         app: the name of their app.
-        functions: what runs beside them.
-        settings: the app's.
-        metrics: told what happens.
+        functions: what runs beside the processors.
+        settings: the app's settings.
+        metrics: receives what happens.
         member: the id by which other workers know this one.
-        counts: by processor and fact, how many events did not go the usual way here: ``ignored``,
-            ``set-aside`` (as dead letters), ``quarantined``, ``events-lost`` (they left the log unprocessed),
-            ``events-missed`` (they had left it before the server knew the processor).
-        ended: set when it has run: ``worker.stop(); await worker.ended.wait()``.
+        counts: by processor and fact, how many events did not go the usual way: ``ignored``, ``set-aside``
+            (as dead letters), ``quarantined``, ``events-lost`` (they left the log unprocessed),
+            ``events-missed`` (they had left the log before the server knew the processor).
+        ended: set when the worker has ended: ``worker.stop(); await worker.ended.wait()``.
 
     Example:
         Under ``async with app.worker() as worker``::
@@ -181,32 +181,32 @@ class Worker:
 
     @property
     def alive(self) -> bool:
-        """Whether the server has heard of it within the last lease; for a probe of liveness."""
+        """Whether the server has heard from it within the last lease; for a liveness probe."""
         return all(x.alive for x in self._members if isinstance(x, LayoutRunner))
 
     @property
     def ready(self) -> bool:
-        """Whether every processor owns its share of the partitions, or stands by; not while it stops."""
+        """Whether every processor owns its share of the partitions, or stands by; False during a stop."""
         settled = all(x.settled for x in self._members if isinstance(x, LayoutRunner))
         return self._ready.is_set() and settled and not self._stopping.is_set()
 
     def stop(self) -> None:
-        """End gracefully: every partition ends the event in hand, commits, and is given up."""
+        """End gracefully: every partition finishes the event in hand, commits, and is released."""
         self._stopping.set()
         for member in self._members:
             member.drain()
 
     def abort(self) -> None:
-        """End now: what is in hand is cancelled, what was handled is still committed."""
+        """End now: events in hand are cancelled; those already handled are still committed."""
         self._stopping.set()
         for member in self._members:
             member.abort()
 
     def halt(self, error: BaseException) -> None:
-        """Stop, and raise this at the end. Another failure is logged and noted on it, once.
+        """Stop, and raise this error at the end. Another failure is logged and added to it as a note, once.
 
-        What all partitions fail with, as when a database is away, is one failure. A KeyboardInterrupt does
-        not wait for the events in hand, and no failure stands before it.
+        If all partitions fail with the same error, as when a database is away, that is one failure. A
+        KeyboardInterrupt does not wait for the events in hand, and takes precedence over any failure.
         """
         if isinstance(error, KeyboardInterrupt):
             self._halted = error
@@ -222,15 +222,15 @@ class Worker:
         self._stopping.set()
 
     async def run(self, *, task_status: trio.TaskStatus[Worker] = trio.TASK_STATUS_IGNORED) -> None:
-        """Until stopped or cancelled. Started when every processor has joined.
+        """Run until stopped or cancelled. ``task_status`` is started when every processor has joined.
 
         Raises:
             Misconfigured: a stream was declared differently before.
-            BaseException: whatever a processor function raised under HALT; `SystemExit` and the like, which
-                are for no policy, always.
-            KeyboardInterrupt: as it is too, at once.
+            BaseException: whatever a processor function raised under HALT; always for `SystemExit` and the
+                like, to which no policy applies.
+            KeyboardInterrupt: also unwrapped, at once.
 
-        Cancellation: drains as `stop` does, then goes on.
+        Cancellation: drains as `stop` does, then continues.
         """
         try:
             await self._declare()
@@ -256,7 +256,7 @@ class Worker:
             raise self._halted
 
     async def _declare(self) -> None:
-        """What its processors read and write, and who else reads that."""
+        """Declare the streams that its processors read and write, and all processors that read them."""
         used = [stream for x in self.processors for stream in (x.stream, *x.sinks)]
         for stream in {stream.name: stream for stream in used}.values():
             layouts = await subscribe(self.broker, stream.declared_spec, self._names(stream), self.counts)
@@ -292,10 +292,10 @@ class _Run(Protocol):
 
 @asynccontextmanager
 async def running_beside(run: _Run) -> AsyncIterator[Worker]:
-    """A worker beside the body of an ``async with``, stopped at its end.
+    """A worker that runs beside the body of an ``async with``, and stops at its end.
 
-    What ends the worker cancels the body, and is raised in place of that. The body's own error wins, and
-    has the worker's as a note.
+    An error that ends the worker cancels the body, and is raised instead of the cancellation. If the body
+    itself raises, that error is raised, with the worker's as a note.
     """
     failed: list[BaseException] = []
 

@@ -1,9 +1,9 @@
-"""What an app does, in figures: `Metrics` is told, `PrometheusMetrics` shows it. See docs/howto/metrics.
+"""What an app does, in figures: `Metrics` receives it, `PrometheusMetrics` shows it. See docs/howto/metrics.
 
     app = App("shop", metrics=PrometheusMetrics())
 
-Nothing is told once for each event: acknowledgements are counted when they are committed, and handlers are
-timed from one pause of the worker to the next, so an app with metrics is as fast as one without.
+Nothing is reported per event: acknowledgements are counted when they are committed, and handlers are timed
+from one pause of the worker to the next. So an app with metrics is as fast as one without.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The families of `PrometheusMetrics`: the one place for their names, and for what is told of them."""
+"""The families of `PrometheusMetrics`: the only place that has their names and descriptions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ __all__ = ["FAMILIES", "Family", "families"]
 _OF_PROCESSOR = ("stream", "processor")
 _OF_STREAM = ("stream",)
 
-#: Seconds: of handlers, from a tenth of what a quick one takes; of a round trip; of what people wait for.
+#: Seconds: for handlers, from a tenth of what a fast one takes; for a round trip; for waits that people
+#: notice.
 _HANDLING = (1e-5, 1e-4, 1e-3, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _TRIP = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _WAITING = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 43200)
@@ -24,12 +25,12 @@ class Family:
     """One family of metrics.
 
     Attributes:
-        name: as Prometheus shows it; a counter's ends in ``_total``.
+        name: as Prometheus shows it; the name of a counter ends in ``_total``.
         kind: ``"counter"``, ``"gauge"`` or ``"histogram"``.
         labels: their names.
         doc: what it counts or measures.
         alert: when to wake somebody, if ever.
-        buckets: upper bounds, of a histogram.
+        buckets: upper bounds, for a histogram.
     """
 
     name: str
@@ -61,22 +62,22 @@ def _histogram(
 _ALL = [
     _counter(
         "runnel_events_total",
-        "Events that the processor is through with: processed, ignored, set_aside or lost. Each event is "
+        "Events that the processor has finished: processed, ignored, set_aside or lost. Each event is "
         "counted once, when its acknowledgement is committed.",
         (*_OF_PROCESSOR, "outcome"),
-        "Any that are lost. The rate is 0 while the lag is not.",
+        "Any event is lost. The rate is 0 while the lag is not.",
     ),
     _counter(
         "runnel_failures_total",
         "Events whose handling failed, by what happened then: retried, set_aside, ignored, quarantined or "
         "halted. An event that is tried again is counted again.",
         (*_OF_PROCESSOR, "then"),
-        "A rate of more than a few percent of the events'.",
+        "The rate is more than a few percent of that of events.",
     ),
     _histogram(
         "runnel_handler_seconds",
         "Time to handle an event, or a list of take(): decoding, middleware and the processor function. "
-        "Quick ones are means over 1.5 ms.",
+        "Fast ones are means over 1.5 ms.",
         _HANDLING,
         alert="The 99th percentile is near the grace period.",
     ),
@@ -96,15 +97,15 @@ _ALL = [
     _gauge("runnel_unacked_events", "Events that are handled and wait for their commit."),
     _gauge(
         "runnel_lag_events",
-        "Events that are not acknowledged, in the partitions that this worker owns; of one worker also those "
-        "in the partitions that nobody owns. Of the heartbeat before, which is a quarter of lock_expiry ago "
-        "at most.",
+        "Events that are not acknowledged, in the partitions that this worker owns; one worker also "
+        "counts those in partitions without an owner. As of the last heartbeat, at most a quarter of "
+        "lock_expiry ago.",
         alert="It grows for ten minutes.",
     ),
     _gauge(
         "runnel_lag_seconds",
-        "Time since the oldest of the events that wait here was stored; of one worker also of those that "
-        "wait where there is no owner.",
+        "Time since the oldest event that waits in these partitions was stored; one worker also includes "
+        "partitions without an owner.",
         alert="It is above what your users may wait for.",
     ),
     _gauge(
@@ -114,14 +115,14 @@ _ALL = [
     ),
     _gauge(
         "runnel_unowned_partitions",
-        "Partitions that nobody owns: they stand still, or wait for whoever takes them over. Told by the "
-        "worker that has run the processor for longest, 0 by the others.",
+        "Partitions without an owner: they stand still, or wait to be taken over. Reported by the worker "
+        "that has run the processor longest; 0 for the others.",
         alert="Their sum is above 0 for a minute.",
     ),
     _gauge(
         "runnel_quarantined_partitions",
-        "Partitions of this worker's share that stand still, in quarantine or paused.",
-        alert="It is above 0: nothing goes on there before somebody has resumed them.",
+        "Partitions of this worker's share that stand still, quarantined or paused.",
+        alert="It is above 0: these partitions stand still until somebody resumes them.",
     ),
     _counter(
         "runnel_rebalances_total",
@@ -139,9 +140,9 @@ _ALL = [
         "runnel_blocked_sends_total",
         "Calls of send() that had to wait for room in a full partition.",
         _OF_STREAM,
-        "Any: consumers are too slow, or stand still.",
+        "Any: processors are too slow, or stand still.",
     ),
-    _counter("runnel_blocked_send_seconds_total", "Time for which they waited.", _OF_STREAM),
+    _counter("runnel_blocked_send_seconds_total", "Time for which these calls waited.", _OF_STREAM),
     _counter(
         "runnel_refused_events_total",
         "Events that send() did not store because there was no room, with overflow=error.",
@@ -150,7 +151,7 @@ _ALL = [
     ),
     _gauge(
         "runnel_server_away",
-        "1 while the Redis server does not answer or refuses for now, else 0.",
+        "1 while the Redis server does not answer or refuses temporarily, else 0.",
         (),
         "It is 1 for a minute.",
     ),
@@ -160,7 +161,7 @@ _ALL = [
         "runnel_stalls_total",
         "How often something blocked the event loop for more than a second.",
         (),
-        "Any: the log has the culprit's stack.",
+        "Any: the log has the stack of the blocking function.",
     ),
     _counter("runnel_stall_seconds_total", "Time for which the event loop was blocked.", ()),
 ]
@@ -169,7 +170,7 @@ FAMILIES: Mapping[str, Family] = {family.name: family for family in _ALL}
 
 
 def families() -> Sequence[Family]:
-    """All that `PrometheusMetrics` shows; the table in the documentation is made of it.
+    """Everything that `PrometheusMetrics` shows; the table in the documentation is generated from it.
 
     Example:
         >>> from runnel_trio.metrics import families

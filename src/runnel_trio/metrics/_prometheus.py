@@ -1,8 +1,8 @@
 """`PrometheusMetrics`: keeps figures, and shows them when a registry of prometheus_client collects them.
 
-It is a collector with numbers of its own, because the histograms of prometheus_client take one observation
-at a time: here many events that took alike are one addition. Its Counter is not used either, so that all
-numbers of one call change under one lock.
+It is a collector that keeps its own numbers, because the histograms of prometheus_client take one observation
+at a time; here, many events with the same duration are one addition. It does not use Counter either, so that
+all numbers of one call change under one lock.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class _Distribution:
 class PrometheusMetrics(Metrics):
     """Metrics of one process for Prometheus; `families` lists them.
 
-    There is no label for partitions: a thousand of them would be a thousand series for each worker.
+    There is no label for partitions: a thousand partitions would be a thousand series for each worker.
 
     Args:
-        registry: where it registers itself; default: ``prometheus_client.REGISTRY``.
+        registry: where it registers itself; by default ``prometheus_client.REGISTRY``.
 
     Attributes:
         registry: as given.

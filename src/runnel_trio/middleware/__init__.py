@@ -1,7 +1,7 @@
 """Links that come with the library.
 
-The last of every chain is ours: `_deliver` turns events into records, notes what is in the processor's hand,
-and acknowledges it when the processor asks for the next.
+The last link of every chain is ours: `_deliver` turns events into records, remembers which item the processor
+has in hand, and acknowledges it when the processor asks for the next.
 """
 
 from __future__ import annotations

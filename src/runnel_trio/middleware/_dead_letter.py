@@ -1,8 +1,8 @@
-"""Dead letters: what failed goes to a stream of its own, and processing goes on.
+"""Dead letters: failed events go to a separate stream, and processing goes on.
 
-A letter is stored in the same step on the server that acknowledges the event, so that it is neither lost
-nor doubled. It goes to the sink's partition of the same number (modulo the sink's count): partitions of one
-number share a slot, which is what lets one script do both, on a cluster too.
+A letter is stored in the same step on the server that acknowledges the event, so it is neither lost nor
+duplicated. It goes to the sink's partition with the same number (modulo the sink's count). Partitions with
+the same number share a slot, so one script can do both, on a cluster too.
 """
 
 from __future__ import annotations
@@ -34,20 +34,21 @@ __all__ = ["DeadLetterMiddleware"]
 
 @attrs.define(eq=False)
 class DeadLetterMiddleware(Middleware):
-    """Stores the events that the processor function fails with in another stream, and acknowledges them.
+    """Stores events that fail in another stream, and acknowledges them.
 
-    The event then counts as handled, whatever the exception policy; the policy is for failures that no
-    event can be blamed for. After `Events.take` the whole list fails, and each of its events is a letter.
-    What is cancelled, or left by ``break``, has not failed. A full sink makes the partition wait for room.
-    When a link behind this one fails itself, all that it was given and that is not handled has failed.
+    Such an event counts as handled, whatever the exception policy; the policy only applies to failures that
+    cannot be blamed on an event. After `Events.take` the whole list fails, and each of its events becomes a
+    letter. An event whose handling is cancelled, or ends with ``break``, has not failed. A full sink makes
+    the partition wait for room. If a link behind this one itself fails, all unhandled events that it was
+    given have failed.
 
     Attributes:
         sink: a stream of the same app, with `Dead` as its record, or with the source's own record if that is
             primitive: then entries are stored as they are. On Redis Cluster it needs the source's
             partition count.
-        by_hand: nothing is stored by itself: failures follow the exception policy, and letters are made by
-            ``runnel-trio processor resume --dead-letter`` (`Processor.resume`) alone, of what stands still
-            under ``"quarantine"``.
+        by_hand: store nothing automatically. Failures follow the exception policy; only
+            ``runnel-trio processor resume --dead-letter`` (`Processor.resume`) makes letters, from partitions
+            that stand still under ``"quarantine"``.
 
     Example:
         >>> from runnel_trio import App, Record
@@ -94,7 +95,7 @@ class DeadLetterMiddleware(Middleware):
         return SetAside(partial(self._letters_of, failure))
 
     def _letters_of(self, failure: Failure) -> list[Output] | None:
-        """The letters of a failure; None where they cannot be stored, which is told."""
+        """The letters of a failure; None if they cannot be stored, which is logged."""
         error, now = failure.error, datetime.now(UTC)
         try:
             return self._outputs(failure.stream, failure.events, said_elsewhere(error), formatted(error), now)
@@ -107,11 +108,11 @@ class DeadLetterMiddleware(Middleware):
     def _outputs(
         self, stream: str, failed: Sequence[Event], text: str, trace: str, now: datetime
     ) -> list[Output]:
-        """What is to be stored for events of a stream that failed.
+        """The letters to store for failed events of a stream.
 
         Raises:
             RecordInvalid: the sink's serializer fails.
-            StreamFull: so many never fit at once.
+            StreamFull: this many never fit at once.
         """
         number = failed[0].partition.number % self.sink.partition_count
         spec = self.sink.spec
@@ -129,34 +130,34 @@ class DeadLetterMiddleware(Middleware):
 
     @property
     def store(self) -> DeadLetters:
-        """The letters that there are, for who operates them."""
+        """The stored letters, for operators."""
         return DeadLetters(self.sink, self._sources, self._outputs)
 
     async def letters(
         self, *, partitions: Collection[int] | None = None, limit: int | None = None
     ) -> list[Letter]:
-        """The letters there are, by partition and then in their order.
+        """All stored letters, by partition, in order.
 
         Args:
             partitions: numbers of the sink's partitions; all by default.
-            limit: at most so many.
+            limit: return at most this many.
         """
         return await self.store.read(partitions=partitions, limit=limit)
 
     async def replay(self, letters: Collection[Letter]) -> int:
-        """Put letters back, each at the end of the partition that it came from; how many were still there.
+        """Put letters back, each at the end of its former partition; returns how many still existed.
 
-        Each one is moved in one step: it is in one of the two streams, never in both or in none.
+        Each letter moves in one step: it is in one of the two streams, never in both or in none.
 
         Raises:
-            Misconfigured: a letter cannot be read, or its stream is none that this middleware is declared
-                with; the letters from this one on stay.
-            StreamFull: there is no room; the letters from this one on stay.
+            Misconfigured: a letter cannot be read, or this middleware is not declared with its stream; this
+                letter and the following ones stay.
+            StreamFull: there is no room; this letter and the following ones stay.
         """
         return await self.store.replay(letters)
 
     async def drop(self, letters: Collection[Letter]) -> int:
-        """Delete letters; how many were still there."""
+        """Delete letters; returns how many still existed."""
         return await self.store.drop(letters)
 
 

@@ -1,4 +1,4 @@
-"""The last link: delivers items to the processor, as records if it wants them, and acknowledges them.
+"""The last link: delivers items to the processor, as records if requested, and acknowledges them.
 
 Decoding and acknowledging are one link and not two, because each link costs every event 0.3 µs.
 """
@@ -17,35 +17,35 @@ __all__ = ["Deliver", "Hand", "Interrupted"]
 
 
 class Interrupted(Exception):
-    """What the processor has in hand must not be acknowledged, though it asks for the next."""
+    """The item in hand must not be acknowledged, although the processor asks for the next."""
 
 
 class Hand(Protocol):
     """Knows which item the processor works on."""
 
     def hold(self, item: Any) -> None:
-        """It was given this one."""
+        """The processor gets this item."""
         ...
 
     def handled(self) -> None:
-        """It is through with it.
+        """The processor has finished the item in hand.
 
         Raises:
-            Interrupted: it is not, and gets no more.
+            Interrupted: it has not, and gets no more items.
         """
         ...
 
     def broken(self, error: Exception) -> None:
-        """Something else than the processor failed."""
+        """Something other than the processor failed."""
         ...
 
 
 @attrs.frozen
 class Deliver(Middleware):
-    """Tells apart what user code raises (the item is in hand) from what a link or the decoder raises.
+    """Distinguishes exceptions of user code (which has the item in hand) from those of a link or the decoder.
 
     Attributes:
-        decode: makes records of events, and lists of records of lists of events; None delivers events.
+        decode: turns events into records (and lists of events into lists of records); None delivers events.
     """
 
     decode: Callable[[Event], Any] | None = None

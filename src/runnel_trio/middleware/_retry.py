@@ -1,4 +1,4 @@
-"""Trying again in place: the partition waits, so that order is kept."""
+"""Retrying in place: the partition waits, so that order is kept."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ __all__ = ["RetryMiddleware"]
 
 @attrs.frozen(kw_only=True)
 class RetryMiddleware(Middleware):
-    """Has what failed tried again, a few times and with growing pauses, before anything else is decided.
+    """Retries failed events, a few times with growing pauses, before anything else is decided.
 
-    The processor function is called again, and is handed the same event first (after `Events.take`, the same
-    events, and perhaps more); ``events.attempt`` tells which try it is. Meanwhile the partition waits, and
-    its lease is kept: no later event overtakes. Other partitions go on. When the last try has failed, dead
-    letters and the exception policy have their turn. The place in the list of middleware does not matter.
+    The processor function is called again and gets the same event first (after `Events.take`, the same
+    events, and perhaps more); ``events.attempt`` is the number of the try. The partition waits and keeps its
+    lease, so no later event overtakes. Other partitions go on. When the last try has failed, dead letters and
+    the exception policy apply. The position in the list of middleware does not matter.
 
-    What cannot be read (`DeserializationError`) and what has ended processes (`Poisoned`) is not tried again.
+    Events that cannot be read (`DeserializationError`) or have ended processes (`Poisoned`) are not retried.
 
     Attributes:
-        attempts: how often an event is tried in all.
+        attempts: how often an event is tried in total.
         delay: seconds before the second try.
-        factor: each pause is so many times as long as the one before.
-        maximum: seconds that a pause may last.
-        jitter: make each pause shorter by up to a half, at random, so that partitions do not try in step.
+        factor: each pause is this many times as long as the one before.
+        maximum: the longest pause in seconds.
+        jitter: shorten each pause by up to a half, at random, so that partitions do not retry in step.
         on: the exceptions that are worth another try.
 
     Example:

@@ -1,6 +1,6 @@
 """Tests of your processors: without a server (`Processor.test`), or with workers (fixtures, `drained`).
 
-docs/testing shows how each is used. The fixtures are in a plugin of pytest, which finds it by itself.
+docs/testing shows how to use each. The fixtures are in a pytest plugin, which pytest finds by itself.
 """
 
 from __future__ import annotations

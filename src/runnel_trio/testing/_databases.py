@@ -1,4 +1,4 @@
-"""Databases of a server, for tests: each its own, empty before and after."""
+"""Databases of a server for tests: each test has its own, which is empty before and after."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["emptied", "with_database"]
 
 
 def with_database(url: str, ahead: int) -> str:
-    """The URL of the database that comes so many after the one of a URL.
+    """The URL of the database ``ahead`` numbers after the one in a URL.
 
     Example:
         >>> with_database("redis://localhost/2", 3)
@@ -41,10 +41,10 @@ def emptied(url: str, *, refuse_full: bool) -> Iterator[None]:
 
     Args:
         url: of a server and its database.
-        refuse_full: whether a database that has keys is somebody's, and not what an earlier test has left.
+        refuse_full: refuse a database that has keys, since they are not left over from an earlier test.
 
     Raises:
-        Misconfigured: it is.
+        Misconfigured: it has keys.
         BrokerUnavailable, BrokerRefused: the server cannot be reached, or has no such database.
     """
     connection = Connection(Endpoint.at(url))

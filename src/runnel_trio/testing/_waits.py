@@ -1,4 +1,4 @@
-"""Waiting, in a test, for what an app is to do: with a limit, and with words for what it did not do."""
+"""Waiting in a test until an app has done something, with a limit and an error that says what is missing."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ from runnel_trio.exceptions import Misconfigured
 
 __all__ = ["NotDrained", "advance_to", "drained"]
 
-#: Seconds between two looks.
+#: Seconds between two checks.
 _LOOK = 0.02
-#: Seconds after a run was due: it is woken first.
+#: Seconds after a run was due, so that the run is woken first.
 _AFTER = 0.001
-#: Partitions that a message names, at most.
+#: How many partitions a message names at most.
 _NAMED = 8
 
 
 class NotDrained(AssertionError):
-    """Processors were not through in time; the text says which, and with what."""
+    """Processors did not finish in time; the message says which, and with which partitions."""
 
 
 async def drained(*of: App | Processor[Any], within: float = 5.0) -> None:
-    """Wait until processors have acknowledged everything that is in their streams.
+    """Wait until processors have acknowledged everything in their streams.
 
     Args:
-        *of: processors, or an app for all of its own. They run: inside of ``app.worker()``, or with the
-            fixture ``runnel_worker``.
-        within: seconds of Trio's clock.
+        *of: processors, or an app for all of its processors. They must be running: inside ``app.worker()``,
+            or with the fixture ``runnel_worker``.
+        within: seconds on Trio's clock.
 
     Raises:
-        NotDrained: they have not; names each processor and partition that is behind, and says where one
-            stands in quarantine.
+        NotDrained: they have not; the message names each processor and partition that is behind, and each one
+            in quarantine.
 
     Example:
         >>> import trio
@@ -74,7 +74,7 @@ async def drained(*of: App | Processor[Any], within: float = 5.0) -> None:
 
 
 async def _behind(processor: Processor[Any]) -> list[str]:
-    """A line for each partition that is behind; the last one for those that are not named."""
+    """A line for each partition that is behind, and a last one for those that are not named."""
     async with processor.stream.connect(processor.stream) as broker:
         found = await positions(broker, processor.spec)
     lines = [_line(processor, position) for position in found if position.lag]
@@ -92,18 +92,18 @@ def _line(processor: Processor[Any], position: Position) -> str:
 
 
 async def advance_to(app: App, function: Callable[[], Awaitable[Any]]) -> datetime:
-    """Let virtual time pass until a crontab is due the next time, and has run as far as it can.
+    """Let virtual time pass until a crontab is next due and has run as far as it can.
 
     Args:
         app: with ``redis_url="memory://"``, running in this run of Trio, whose clock is a
             `trio.testing.MockClock` (the fixtures ``autojump_clock`` and ``mock_clock`` of pytest-trio).
-        function: what was decorated with ``@app.crontab``.
+        function: the function decorated with ``@app.crontab``.
 
     Returns:
         When it was due, in the crontab's time zone.
 
     Raises:
-        Misconfigured: the clock is none that can be moved, or the function is no crontab of the app.
+        Misconfigured: the clock cannot be moved, or the function is not a crontab of the app.
 
     Example:
         >>> import trio

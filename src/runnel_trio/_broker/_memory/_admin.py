@@ -1,4 +1,4 @@
-"""What operators do to partitions in memory, and what they are shown of them."""
+"""The operators' verbs in memory: acting on partitions, and looking at them."""
 
 from __future__ import annotations
 

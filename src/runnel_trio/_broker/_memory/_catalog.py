@@ -1,4 +1,4 @@
-"""Layouts in memory: the steps of `_rules/_layout`, each as a script does it."""
+"""Layouts in memory: the steps of `_rules/_layout`, each as atomic as a script."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What the memory broker keeps, where a server would: logs, cursors, leases, members.
+"""What the memory broker keeps in place of a server: logs, cursors, leases, members.
 
-Plain values without any decision; the verbs of the broker change them, between two checkpoints.
+Plain values without any decisions; the verbs of the broker change them between two checkpoints.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the verbs of all protocols have in memory: the store, and the log of a partition in it."""
+"""What the verbs of all protocols share in memory: the store, and access to a partition's log."""
 
 from __future__ import annotations
 

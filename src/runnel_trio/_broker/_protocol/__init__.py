@@ -1,12 +1,12 @@
-"""The seam to the outside: the verbs that a broker has, in one protocol for each kind of user.
+"""The interface to a broker: its verbs, in one protocol for each kind of user.
 
-What the verbs carry is in `_values`, what people are shown in `_seen`. Two brokers implement all of them, and
-one suite holds both to that: `_redis`, and `_memory` on Trio's own clock. A module that needs one kind of
-verbs names its protocol, and not the whole broker.
+The values that the verbs carry are in `_values`, those that people see in `_seen`. Two brokers implement all
+verbs, `_redis` and `_memory` (on Trio's clock), and one suite tests both. A module that needs one kind of
+verbs names that protocol, and not the whole broker.
 
-Every verb that writes may be called again after a failure without harm; none is abandoned half-way. While the
+Every verb that writes can safely be called again after a failure; none is abandoned half-way. While the
 server is away, the verbs of the consuming side wait for it, and `Logs.append` gives up after a while. Each
-verb raises `BrokerRefused` for what cannot heal.
+verb raises `BrokerRefused` if the server refuses permanently.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What operators do to a processor's partitions, and what they are shown of them."""
+"""The verbs of operators: acting on a processor's partitions, and looking at them."""
 
 from __future__ import annotations
 

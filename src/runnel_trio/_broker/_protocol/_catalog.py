@@ -1,4 +1,4 @@
-"""Which streams there are, in which partitions each of them is, and how that changes."""
+"""Which streams there are, the layouts that each has, and how these change."""
 
 from __future__ import annotations
 

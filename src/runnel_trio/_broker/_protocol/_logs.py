@@ -1,4 +1,4 @@
-"""The logs of partitions: entries are appended, read, and removed."""
+"""The logs of partitions: append, read and remove entries."""
 
 from __future__ import annotations
 

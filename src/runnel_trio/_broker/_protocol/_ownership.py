@@ -1,4 +1,4 @@
-"""What the owner of a partition does with it: take its lease, move its cursor, give it up."""
+"""The verbs of a partition's owner: acquire the lease, commit, release."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is a member of a party, what the members are to own, and what they are told."""
+"""The members of a party, the plan of what each should own, and messages to them."""
 
 from __future__ import annotations
 

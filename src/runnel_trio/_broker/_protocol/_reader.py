@@ -1,4 +1,4 @@
-"""A read that waits: for entries of partitions, and for what members are told."""
+"""A blocking read, for entries of partitions and for messages to members."""
 
 from __future__ import annotations
 

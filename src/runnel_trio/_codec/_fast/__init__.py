@@ -1,1 +1,1 @@
-"""Faster ways for records that allow them; each is exact, or hands over to the hooks."""
+"""Fast paths for records that allow them; each gives the exact result, or falls back to the hooks."""

@@ -1,9 +1,9 @@
-"""Records straight into JSON: msgspec writes them, without a plain form in between.
+"""Records straight into JSON: msgspec encodes them, without a plain form in between.
 
-The look that makes sure of a record (see `_precheck`) puts its values into a struct of msgspec's, which is
-written as a whole: 0.5 µs for both, where plain forms and orjson take 0.95. It means the same, since of each
-type of which a value can be sure, msgspec writes what our hook and orjson do, or is given what our hook
-makes of it. But for the exponent of a float, ``1e16`` for ``1e+16``, the bytes are the same too.
+The check of a record (see `_precheck`) puts its values into a msgspec struct, which is encoded as a whole:
+0.5 µs for both, where the plain form and orjson take 0.95. The result means the same: for each type that can
+pass the check, msgspec writes what our hook and orjson would write, or gets the value that our hook returns.
+Except for the exponent of a float (``1e16`` instead of ``1e+16``), the bytes are also the same.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Which values are sure to be written: a look at each, before any of them is.
+"""A cheap check that records will encode, so that encoding can overlap the send.
 
-A send refuses what does not fit before anything leaves. To find that out by writing everything keeps the
-server waiting; a look takes a quarter of the time, and what has passed is written while the server works.
-Where there is no such test, for a user's hook say, or it says no, everything is written first, as ever.
+A send refuses a record that does not fit before anything leaves. Encoding everything to find that out would
+keep the server waiting. The check takes a quarter of the time, and checked records are encoded while the
+server works. If there is no such check (for a user's hook, say), or it fails, everything is encoded first.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ __all__ = ["NAMES", "MsgspecWrite", "Precheck", "PrecheckAll", "PrecheckFailed",
 
 #: See `Sure.direct`.
 MsgspecWrite: TypeAlias = Callable[[ModuleType], Callable[[Any], Any]]
-#: Tells whether all of some values are sure to be written.
+#: Tells whether all of some values are certain to encode.
 PrecheckAll: TypeAlias = Callable[[Collection[Any]], bool]
 
 
 class PrecheckFailed(Exception):
-    """It is not known whether a value can be written."""
+    """It is unknown whether a value can be encoded."""
 
 
 def encodable(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""How generated code makes a record: by a call of its class, or without one where that does nothing else."""
+"""How generated code makes a record: by a call of its class, or directly if that would do nothing more."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Hooks for list, tuple, set, frozenset and dict.
 
-All are stored as a list, but for a dict whose keys are strings: that is an object. Another dict is a
-list of pairs, because an object's keys can only be strings.
+All are stored as a list, except for a dict whose keys are strings, which is stored as an object. Any other
+dict is a list of pairs, because the keys of an object can only be strings.
 """
 
 from __future__ import annotations

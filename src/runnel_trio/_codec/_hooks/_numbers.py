@@ -1,7 +1,7 @@
-"""Hooks for int, float, bool, str, None: what JSON has itself, and strictly so.
+"""Hooks for int, float, bool, str and None: JSON's own types, checked strictly.
 
-Two kinds of numbers have no JSON form that every reader understands, and are stored as strings: ints
-beyond 64 bits signed, and the floats that are not finite.
+Two kinds of numbers have no JSON form that every reader understands, and are stored as strings: ints beyond
+64 bits signed, and floats that are not finite.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Hooks for classes with fields: generated code, one function per class and direction.
 
-A call costs more in Python than most conversions, so the code looks at a value in place and calls its
-hook only when it is not to be kept as it is. For ``class Order(Record): order_id: int; place: Place``::
+In Python a call costs more than most conversions, so the code checks a value in place, and calls its hook
+only if the value cannot be kept as it is. For ``class Order(Record): order_id: int; place: Place``::
 
     def write(o):                                     def read(d, _=None):
         if o.__class__ is not cls: check(o)               try: v0, v1, = get(d)

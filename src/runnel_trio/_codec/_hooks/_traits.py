@@ -1,8 +1,8 @@
-"""What the hooks of the converter have in common: their faults, their traits, and the search for a fault.
+"""What the converter's hooks have in common: faults, traits, and the search for the path of a fault.
 
-The hooks that run for every event keep no record of where they are: that would cost more than the
-work itself. They raise, without a path; then, and only then, `locate` walks down the same value with
-the same hooks and finds the part whose own hook fails.
+The hooks that run for every event do not track where they are: that would cost more than the work itself.
+They raise without a path. Only then does `locate` walk down the same value with the same hooks, and find the
+part whose own hook fails.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ class Traits:
         elements: as ``plain``, for the elements of a list that this hook converts: if it says so, a list
             converts to itself.
         plain: tells in one pass at C speed whether every element of a collection converts to itself.
-        sure: when a value is sure to be written.
+        sure: when a value is certain to encode.
         parts: the parts of a value, for `locate`. May raise `Mismatch`.
         typed: given the module msgspec, what it can do for this hook, if anything.
     """

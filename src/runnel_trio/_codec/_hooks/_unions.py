@@ -1,8 +1,9 @@
 """Hooks for ``Optional``, ``Union`` and ``Any``.
 
-A union is read by what JSON tells apart: null, a boolean, a number without and with fraction, a string,
-and an object. The objects are records, told apart by the name of their class in the field ``_type``.
-What JSON cannot tell apart (``datetime | str`` are both strings) is refused when the stream is declared.
+A union is read by the types that JSON distinguishes: null, a boolean, a number with or without a fraction, a
+string, and an object. Objects are records, distinguished by the name of their class in the field ``_type``.
+Types that JSON cannot distinguish (``datetime | str`` are both strings) are refused when the stream is
+declared.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""The chain around one call of a processor function, and what the function sees of it.
+"""The chain around one call of a processor function, and the part of it that the function sees.
 
     source → middleware … → deliver → the function's `async for`
 
-Each link is an async generator over the one before. They are closed explicitly, from the function's end
-towards the source, in the task that ran them, because Python would close an abandoned one somewhere else,
-some time later.
+Each link is an async generator over the one before. They are closed explicitly, from the function towards the
+source, in the task that ran them, because Python would close an abandoned generator elsewhere, at some later
+time.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ R = TypeVar("R")
 
 
 def _never() -> bool:
-    """Nothing cancels it."""
+    """The default: the call is never interrupted."""
     return False
 
 
@@ -40,7 +40,7 @@ class Batches(Protocol[R]):
     """What `Events.take` returns: lists of events, or with `records` lists of records."""
 
     def records(self) -> AsyncIterator[list[R]]:
-        """Lists of records instead."""
+        """Iterate over lists of records instead."""
         ...
 
     def __aiter__(self) -> AsyncIterator[list[Event]]: ...
@@ -50,22 +50,22 @@ class Batches(Protocol[R]):
 class Events(Generic[R]):
     """One partition's events, for one call of a processor function: iterate over it, once.
 
-    An event is acknowledged when its iteration of the loop ends: when the next one is asked for, or when the
-    function leaves the loop by ``break`` or ``return``. The function is then called again for what follows.
-    When it raises, the event in hand is not acknowledged and the exception policy decides; when it is
-    cancelled, the event is handled again later. After `aclose` the iteration ends; the event in hand counts
-    as with ``break``.
+    An event is acknowledged when its iteration of the loop ends: when the loop asks for the next one, or when
+    the function leaves it with ``break`` or ``return``. In the latter case the function is called again for
+    the next events. When the function raises, the event in hand is not acknowledged and the exception policy
+    decides; when it is cancelled, the event is handled again later. After `aclose` the iteration ends; the
+    event in hand is treated as with ``break``.
 
     Attributes:
         stream: name of the stream.
-        partition: the partition, with the epoch of its present ownership.
+        partition: the partition, with the epoch of its current ownership.
         begun: whether the function has asked for an event.
-        exception: what made this call end: the function's, a link's or the decoder's exception, `LeaseLost`,
-            or Trio's Cancelled; None as long as nothing did. For middleware, which otherwise sees
+        exception: what ended this call: an exception of the function, a link or the decoder, `LeaseLost`, or
+            Trio's Cancelled; None as long as nothing has. It is for middleware, which otherwise only sees
             GeneratorExit.
-        decision: what becomes of the events in hand when the call has failed, see `Middleware.on_failure`;
-            None as long as it has not.
-        outputs: what is stored elsewhere when they are acknowledged.
+        decision: what happens to the events in hand after the call has failed (see `Middleware.on_failure`);
+            None as long as it has not failed.
+        outputs: what is stored elsewhere when these events are acknowledged.
 
     Example:
         Inside ``@app.processor(orders)``::
@@ -98,7 +98,7 @@ class Events(Generic[R]):
 
     @property
     def attempt(self) -> int:
-        """Which try this is of what is in hand, or comes next, counted from 1; see `RetryMiddleware`."""
+        """The number of this try of the event in hand, or of the next one, from 1; see `RetryMiddleware`."""
         xid, tries = self._tried
         return tries + 1 if xid == self._source.backlog.first else 1
 
@@ -108,11 +108,11 @@ class Events(Generic[R]):
         return isinstance(self.decision, Retry)
 
     def take(self, n: int, within: float) -> Batches[R]:
-        """Iterate over lists of up to ``n`` events, acknowledged as one.
+        """Iterate over lists of up to ``n`` events, each acknowledged as a whole.
 
         Args:
             n: how many events make a full list.
-            within: seconds to wait for them, once there is a first; then the list is what there is.
+            within: seconds to wait for more after the first event; then the list has what is there.
 
         Raises:
             Misconfigured: bad numbers, ``within`` longer than the processor's ``grace_period``, or the
@@ -140,15 +140,15 @@ class Events(Generic[R]):
         """Iterate over records (lists of them after `take`) instead of events.
 
         Raises:
-            DeserializationError: out of the loop, for an entry that cannot be read; the exception policy
-                applies to it even if the function catches it.
+            DeserializationError: raised in the loop for an entry that cannot be read; the exception policy
+                applies even if the function catches it.
         """
         self._refuse_when_begun("records")
         self._deserialize = True
         return cast("AsyncIterator[R]", self)
 
     def __aiter__(self) -> AsyncIterator[Event]:
-        # The last link itself: going through this object would cost every event one call more.
+        # The last link itself: going through this object would cost every event one more call.
         if self._chain is None:
             self._chain = self._built()
         return cast("AsyncIterator[Event]", self._chain)
@@ -157,12 +157,12 @@ class Events(Generic[R]):
         return self.__aiter__().__anext__()
 
     async def aclose(self) -> None:
-        """End the iteration: close the links, from the function's end towards the source.
+        """End the iteration: close the links, from the function towards the source.
 
-        What a link raises on the way becomes `exception`, unless there is one already; the others are
-        closed all the same.
+        If a link raises meanwhile, that becomes `exception`, unless there is one already; the others are
+        still closed.
 
-        Cancellation: may leave links unclosed; the framework calls it shielded.
+        Cancellation: may leave links unclosed; the framework calls this shielded.
         """
         self._source.end_call()
         if self._chain is None:
@@ -179,7 +179,7 @@ class Events(Generic[R]):
                 self._decide_if_failed()
 
     def fail(self, error: BaseException) -> None:
-        """The function has raised this; what a link has raised before counts, unless this ends the worker."""
+        """The function raised this; an earlier error of a link counts, unless this one ends the worker."""
         if self.exception is None or not isinstance(error, Exception):
             self.exception = error
 
@@ -188,20 +188,20 @@ class Events(Generic[R]):
             self.decision, self.outputs = self._decide(self, self.exception)
 
     def hold(self, item: Event | list[Event]) -> None:
-        """For the acknowledging link: the function is given this.
+        """For the acknowledging link: the function gets this item.
 
         Raises:
-            Poisoned: it must not be.
+            Poisoned: the function must not get it.
         """
         self._in_hand = item
         if self._source.poison_guard is not None and self._source.poison_guard.refused:
             self._source.poison_guard.check(event.xid for event in _listed(item))
 
     def handled(self) -> None:
-        """For the acknowledging link: the function asks for the next, so it is through with what it has.
+        """For the acknowledging link: the function asks for the next item, so the one in hand is finished.
 
         Raises:
-            Interrupted: it was cancelled meanwhile, and has kept that to itself.
+            Interrupted: it was cancelled meanwhile, and swallowed that.
         """
         item = self._in_hand
         if item is not None:
@@ -214,16 +214,16 @@ class Events(Generic[R]):
             backlog.progress.done_up_to(item._number if isinstance(item, Event) else _last(item))
 
     def finish(self) -> None:
-        """At the end of a call: the function is through with what it was given."""
+        """At the end of a call: the function has finished what it was given."""
         item, self._in_hand = self._in_hand, None
         if item is not None:
             self._source.backlog.done(_last(item))
             self._source.processed(self._source.backlog)
 
     def finish_failed(self) -> None:
-        """Count what has failed as handled, and store `outputs` with its acknowledgement.
+        """Count the failed events as handled, and store `outputs` with their acknowledgement.
 
-        If a link has failed, that is everything it was given.
+        If a link failed, these are all events that it was given.
         """
         self._source.backlog.done(self.last_in_hand, self.outputs)
         self._source.processed(self._source.backlog)
@@ -231,31 +231,31 @@ class Events(Generic[R]):
 
     @property
     def last_in_hand(self) -> int:
-        """The number of the last event that the function was given; if it was given none, that was taken."""
+        """The number of the last event given to the function or, if none was, of the last event taken."""
         return self._source.backlog.last_in_hand if self._in_hand is None else _last(self._in_hand)
 
     @property
     def has_in_hand(self) -> bool:
-        """Whether the function was given something that is not acknowledged."""
+        """Whether the function has something that is not acknowledged."""
         return self._in_hand is not None
 
     def failed(self) -> list[Event]:
-        """For links, when a call has failed: the events in hand; all that were taken, if a link failed."""
+        """For links, after a failed call: the events in hand or, if a link failed, all events taken."""
         if self._in_hand is not None:
             return _listed(self._in_hand)
         backlog, source = self._source.backlog, self._source
         return [source.event_of(entry) for entry in backlog.entries_in_hand(backlog.last_in_hand)]
 
     def ids_in_hand(self) -> list[bytes]:
-        """The ids of what the function was given, with what links left out on the way to it.
+        """The ids of the events that the function has, including those that links filtered out before them.
 
-        If it was given nothing, the ids of all that was taken.
+        If the function was given nothing, the ids of all events taken.
         """
         taken = self._source.backlog.entries_in_hand(self.last_in_hand)
         return [xid for xid, _ in taken] or [event.xid for event in _listed(self._in_hand or [])]
 
     def failure(self, error: Exception) -> Failure:
-        """What has failed, for those who decide about it."""
+        """The failure, for the links that decide about it."""
         return Failure(
             error=error,
             attempt=self.attempt,
@@ -266,12 +266,12 @@ class Events(Generic[R]):
         )
 
     def _links_in_front(self) -> list[Middleware]:
-        """The links that still wait at their yield, with those among them that have none."""
+        """The links that still wait at their yield, and those between them that only decide."""
         waiting = {id(link) for link, chain in self._links if getattr(chain, "ag_frame", chain) is not None}
         return list(takewhile(lambda link: id(link) in waiting or _only_decides(link), self._middleware))
 
     def broken(self, error: BaseException) -> None:
-        """For the links: what failed here was not the function."""
+        """For the links: something other than the function failed."""
         if self.exception is None:
             self.exception = error
 
@@ -306,10 +306,10 @@ def _check_numbers(n: Any, within: Any) -> None:
 
 
 def explain(error: BaseException) -> None:
-    """Say what to write, where an event was taken for its record, or a partition's events for one.
+    """Add a hint to the error if an event was used as its record, or a partition's events as one event.
 
-    It is added to what Python says when that is raised: a `__getattr__` of their own would cost every event
-    three times as much for each that it has.
+    The hint is added to Python's own error: giving these classes a `__getattr__` would make every attribute
+    of an event three times as slow.
     """
     if isinstance(error, BaseExceptionGroup):
         for part in error.exceptions:
@@ -339,7 +339,7 @@ async def _nothing() -> AsyncIterator[Any]:
 
 
 def _only_decides(link: Middleware) -> bool:
-    """Whether a link has no place in the chain, since it only decides about failures."""
+    """Whether a link takes no part in the chain, because it only decides about failures."""
     own = type(link)
     return own.handler is Middleware.handler and own.on_failure is not Middleware.on_failure
 
