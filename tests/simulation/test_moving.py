@@ -65,7 +65,7 @@ def test_it_catches_workers_that_go_over_too_early(monkeypatch: pytest.MonkeyPat
 
 def test_it_catches_partitions_that_take_entries_for_any_layout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_store.Store, "takes", lambda *_: True)
-    assert caught(first=2)
+    assert caught(first=9)
 
 
 def test_it_catches_a_layout_that_is_opened_before_all_partitions_are_switched(
