@@ -22,7 +22,7 @@ import trio
 
 from runnel_trio._broker._redis._transport._batcher import Batcher
 from runnel_trio._broker._redis._transport._blocking_read import BlockingRead
-from runnel_trio._broker._redis._transport._cluster import ClusterTransport, CommandLanes, SendLanes
+from runnel_trio._broker._redis._transport._cluster_connection import ClusterTransport, CommandLanes, SendLanes
 from runnel_trio._broker._redis._transport._cluster_reads import ClusterReads
 from runnel_trio._broker._redis._transport._coalescer import SendCoalescer
 from runnel_trio._broker._redis._transport._connection import Connection, Transport
