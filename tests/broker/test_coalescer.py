@@ -14,7 +14,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from runnel_trio._broker._redis._transport._batcher import Batcher
 from runnel_trio._broker._redis._transport._coalescer import SendCoalescer
-from runnel_trio._broker._redis._transport._sender import SendRequest, Shipment
+from runnel_trio._broker._redis._transport._sender import SendRequest
 from runnel_trio._broker._redis._transport._waiter import Waiter
 from runnel_trio._broker._values import SEALED, Batch, StreamSpec
 from runnel_trio.constants import Overflow
@@ -115,7 +115,7 @@ class Senders:
     ) -> None:
         with self.scopes.setdefault(value, trio.CancelScope()):
             try:
-                stored = await self.crowd.one(stream, number, Batch(names, [value] * len(names)))
+                stored = await self.crowd.send(stream, {number: Batch(names, [value] * len(names))})
                 self.found[value] = stored[number]
             except Exception as error:
                 self.found[value] = error
@@ -170,7 +170,8 @@ async def test_streams_and_fields_do_not_mix_and_a_bulk_send_is_left_alone(
     await senders.start(b"a")
     await senders.start(b"b", 0, OTHER)
     await senders.start(b"c", 0, SPEC, (b"x", b"y"))
-    senders.nursery.start_soon(senders.crowd.call, Shipment(SPEC, {0: Batch(NAMES, [b"bulk"])}))
+    with_id = Batch(NAMES, [b"bulk"], ids=[b"*"])
+    senders.nursery.start_soon(senders.crowd.send, SPEC, {0: with_id})
     await wait_all_tasks_blocked()
     await senders.start(b"d")
     carrier.gate.set()

@@ -58,7 +58,7 @@ class RedisAdmin(RedisCalls, Admin):
         told = iter(await self.ask([Call("standing", x, []) for x in own]))
         kept = iter(own)
         found = [_surveyed(number, keys[number], log, kept, told) for number, log in enumerate(logs)]
-        return [attrs.evolve(x, node=self.wire.node_of(keys[x.number][0])) for x in found]
+        return [attrs.evolve(x, node=self.servers.name_of(keys[x.number][0])) for x in found]
 
     @override
     async def quarantined(

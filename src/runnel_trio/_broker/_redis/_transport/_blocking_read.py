@@ -22,7 +22,7 @@ from redis.exceptions import RedisError
 from runnel_trio._broker._redis._foreign import is_foreign
 from runnel_trio._broker._redis._transport._connection import Connection
 from runnel_trio._broker._redis._transport._endpoint import Endpoint
-from runnel_trio._broker._redis._transport._errors import Redirected, translate
+from runnel_trio._broker._redis._transport._errors import translate
 from runnel_trio._broker._redis._transport._scripts import Plain
 from runnel_trio._broker._redis._transport._waiter import Waiter
 from runnel_trio._broker._values import Entry
@@ -108,17 +108,6 @@ class BlockingRead:
         self._woken = self._awake = True
         if self._waiting is not None:
             self._waiting.cancel()
-
-    def redirected(self, error: Redirected) -> None:
-        """See `Source`: a server that is alone names no other.
-
-        Raises:
-            BrokerRefused: it is a node of a cluster.
-        """
-        raise BrokerRefused(f"{error}: the server belongs to a cluster: use redis+cluster://") from error
-
-    def failed(self) -> None:
-        """See `Source`."""
 
     def close(self) -> None:
         """Give up the connection."""

@@ -1,38 +1,23 @@
 """Calls on their way through a cluster: each to the node that has its key, or to the next one.
 
-A `ClusterTransport` stands where a `Connection` does for one server, so what is built on transports does not
-see the difference: heartbeats, a sender, a batch of commands. Lanes give each node batches of its own, so
-that a node that is away holds up nobody but its own partitions. Which lane carries what is a matter of speed
-alone: a call whose slot has moved meanwhile is carried on by the lane that has it.
+What is built on it does not see how many nodes there are: heartbeats, a sender, a batch of commands.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
-from typing import Any, Generic, Protocol, TypeVar
+from collections.abc import Awaitable, Iterable, Iterator, Sequence
+from typing import Any
 
 import attrs
-import outcome
 
-from runnel_trio._broker._redis import _keys
-from runnel_trio._broker._redis._transport._batcher import Batcher
-from runnel_trio._broker._redis._transport._coalescer import SendCoalescer
 from runnel_trio._broker._redis._transport._connection import Connection
 from runnel_trio._broker._redis._transport._errors import Redirected
-from runnel_trio._broker._redis._transport._scripts import Call, Command, Node, Plain
-from runnel_trio._broker._redis._transport._sender import Shipment
+from runnel_trio._broker._redis._transport._scripts import Command, Node, Plain
 from runnel_trio._broker._redis._transport._topology import Topology
 from runnel_trio._broker._redis._transport._waiter import Waiter
-from runnel_trio._broker._values import Batch, StreamSpec
-from runnel_trio._scopes import gather
 from runnel_trio.exceptions import BrokerUnavailable
 
-__all__ = ["ClusterTransport", "CommandLanes", "SendLanes"]
-
-_Request = TypeVar("_Request")
-_Reply = TypeVar("_Reply")
-_Lane = TypeVar("_Lane", bound="_Carrier")
+__all__ = ["ClusterConnection"]
 
 #: How often a call is passed on before its caller is told to come again.
 _TURNS = 5
@@ -124,14 +109,31 @@ class _Journey:
 
 
 @attrs.define(eq=False)
-class ClusterTransport:
-    """See `_connection.Transport`: a connection to each node that has been needed."""
+class ClusterConnection:
+    """A connection to each node that has been needed. For one user at a time.
+
+    It carries calls, and gives for each its reply, or one of our errors. One server has nothing to choose and
+    nothing to follow: its connection is used as it is.
+    """
 
     _topology: Topology
     _connections: dict[Node, Connection] = attrs.field(factory=dict, init=False)
+    _only: Connection | None = attrs.field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        if not self._topology.clustered:
+            self._only = self._connection(self._topology.nodes[0])
 
     def exchange(self, calls: Sequence[Command]) -> list[Any]:
-        """See `Transport`; what a node does not answer has its error in the place of the reply."""
+        """The replies. It blocks.
+
+        What a node of a cluster does not answer has its error in the place of the reply.
+
+        Raises:
+            BrokerUnavailable, BrokerRefused: as one server says, or as nobody tells us about the cluster.
+        """
+        if self._only is not None:
+            return self._only.exchange(calls)
         self._topology.refresh()
         journey = _Journey(self._topology, calls)
         for stage in journey.stages():
@@ -141,12 +143,16 @@ class ClusterTransport:
                 journey.lost(stage, error)
         return journey.replies
 
-    async def talk(self, calls: Iterable[Command], waiter: Waiter) -> list[Any]:
-        """See `exchange`."""
-        made = list(calls)
+    def talk(self, calls: Iterable[Command], waiter: Waiter) -> Awaitable[list[Any]]:
+        """As `exchange`, from Trio; see `Connection.talk`."""
+        if self._only is not None:
+            return self._only.talk(calls, waiter)
+        return self._talk_to_nodes(list(calls), waiter)
+
+    async def _talk_to_nodes(self, calls: Sequence[Command], waiter: Waiter) -> list[Any]:
         if self._topology.stale:
             await waiter.in_thread(self._topology.refresh)
-        journey = _Journey(self._topology, made)
+        journey = _Journey(self._topology, calls)
         for stage in journey.stages():
             try:
                 journey.answered(stage, await self._connection(stage.node).talk(stage.calls, waiter))
@@ -161,92 +167,11 @@ class ClusterTransport:
         return connection
 
     def interrupt(self) -> None:
-        """See `Transport`."""
+        """From another thread: make the exchange under way fail now."""
         for connection in list(self._connections.values()):
             connection.interrupt()
 
     def close(self) -> None:
-        """See `Transport`."""
+        """Give up all connections."""
         for connection in self._connections.values():
             connection.close()
-
-
-class _Carrier(Protocol):
-    """A `Batcher`, or a `SendCoalescer`."""
-
-    def call(self, request: Any) -> Awaitable[Any]:
-        """See there."""
-        ...
-
-
-@attrs.define(eq=False, kw_only=True)
-class _Lanes(Generic[_Lane, _Request, _Reply]):
-    """One lane for each node.
-
-    Attributes:
-        topology: which node has what.
-        open: makes a lane that runs.
-    """
-
-    topology: Topology
-    open: Callable[[], _Lane]
-    idle = False
-    _lanes: dict[Node, _Lane] = attrs.field(factory=dict, init=False)
-
-    async def _carry(self, parts: Mapping[Node, _Request]) -> dict[Node, _Reply]:
-        """The replies to all parts, which go at the same time.
-
-        Raises:
-            BrokerUnavailable: before any other error: then all of it is repeated.
-        """
-        if len(parts) == 1:
-            ((node, part),) = parts.items()
-            return {node: await self._lane(node).call(part)}
-        outcomes = await gather(partial(self._lane(node).call, part) for node, part in parts.items())
-        errors = [x.error for x in outcomes if isinstance(x, outcome.Error)]
-        if errors:
-            raise min(errors, key=lambda error: not isinstance(error, BrokerUnavailable))
-        return {node: x.unwrap() for node, x in zip(parts, outcomes, strict=True)}
-
-    def _lane(self, node: Node) -> _Lane:
-        lane = self._lanes.get(node)
-        if lane is None:
-            lane = self._lanes[node] = self.open()
-        return lane
-
-
-class CommandLanes(_Lanes[Batcher[Sequence[Call | Plain], list[Any]], Sequence[Call | Plain], list[Any]]):
-    """Commands, each node's together."""
-
-    async def call(self, request: Sequence[Call | Plain]) -> list[Any]:
-        """As `Batcher.call`."""
-        nodes = [self.topology.node_of(call.route) for call in request]
-        parts: dict[Node, list[Call | Plain]] = {}
-        for node, call in zip(nodes, request, strict=True):
-            parts.setdefault(node, []).append(call)
-        replies = {node: iter(own) for node, own in (await self._carry(parts)).items()}
-        return [next(replies[node]) for node in nodes]
-
-
-class SendLanes(_Lanes[SendCoalescer, Shipment, Mapping[int, int]]):
-    """Sends, each node's together.
-
-    Each lane numbers its sends as a producer of its own, so that one which is overtaken by a send over
-    another lane, because its slot has moved, is not taken for a repetition.
-    """
-
-    def one(self, stream: StreamSpec, number: int, batch: Batch) -> Awaitable[Mapping[int, int]]:
-        """As `SendCoalescer.one`."""
-        return self._lane(self.topology.node_of(_keys.log(stream, number))).one(stream, number, batch)
-
-    async def call(self, request: Shipment) -> Mapping[int, int]:
-        """As `Batcher.call`."""
-        batches: dict[Node, dict[int, Batch]] = {}
-        for number, batch in request.batches.items():
-            node = self.topology.node_of(_keys.log(request.stream, number))
-            batches.setdefault(node, {})[number] = batch
-        stored: dict[int, int] = {}
-        parts = {node: Shipment(request.stream, own) for node, own in batches.items()}
-        for own in (await self._carry(parts)).values():
-            stored.update(own)
-        return stored

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 import attrs
 import trio
@@ -41,27 +41,7 @@ from runnel_trio._broker._redis._transport._waiter import Waiter
 from runnel_trio._report._redaction import redacted
 from runnel_trio.exceptions import BrokerUnavailable, RunnelError
 
-__all__ = ["Connection", "Transport"]
-
-
-class Transport(Protocol):
-    """Carries calls, and gives for each its reply, or one of our errors. For one user at a time."""
-
-    async def talk(self, calls: Iterable[Command], waiter: Waiter) -> list[Any]:
-        """From Trio."""
-        ...
-
-    def exchange(self, calls: Sequence[Command]) -> list[Any]:
-        """Blocking."""
-        ...
-
-    def interrupt(self) -> None:
-        """From another thread: make the exchange under way fail now."""
-        ...
-
-    def close(self) -> None:
-        """Give up what it holds."""
-        ...
+__all__ = ["Connection"]
 
 
 @attrs.define(eq=False)

@@ -20,7 +20,7 @@ import outcome
 import trio
 
 from runnel_trio._broker._redis import _keys
-from runnel_trio._broker._redis._transport._connection import Transport
+from runnel_trio._broker._redis._transport._cluster_connection import ClusterConnection
 from runnel_trio._broker._redis._transport._outage import Outage
 from runnel_trio._broker._redis._transport._scripts import Call, LazyList
 from runnel_trio._broker._redis._transport._waiter import Waiter
@@ -115,11 +115,11 @@ class Sender:
     """Carries shipments for a `Batcher`: the reply to each is how many entries each partition took.
 
     Attributes:
-        transport: its own connection.
+        connection: its own.
         outage: shared with everything else that talks to the server.
     """
 
-    transport: Transport
+    connection: ClusterConnection
     outage: Outage
     _producer: str = attrs.field(factory=lambda: uuid.uuid4().hex, init=False)
     _sequences: dict[tuple[str, int], int] = attrs.field(factory=dict, init=False)
@@ -177,7 +177,7 @@ class Sender:
         try:
             while True:
                 try:
-                    replies = await self.transport.talk(calls, waiter)
+                    replies = await self.connection.talk(calls, waiter)
                     _raise_passing(replies)
                 except BrokerUnavailable as error:
                     list(calls)  # all are made before the first wait
