@@ -40,13 +40,15 @@ async def sends(ask: Ask, servers: Servers, keys: Collection[str], count: int, w
     Raises:
         BrokerUnavailable: another master has taken over, and does not have it.
     """
-    told = [(key, *found) for key in keys for sender in servers.senders if (found := sender.witness(key))]
-    questions = [Plain(("HGET", key, producer)) for key, producer, _ in told]
+    witnesses = [
+        (key, *found) for key in keys for sender in servers.senders if (found := sender.witness(key))
+    ]
+    questions = [Plain(("HGET", key, producer)) for key, producer, _ in witnesses]
     reached = 0
     with trio.move_on_after(within):
         while reached < count:
             reached, answers = await _wait(ask, servers, questions, keys, count)
-            for (_, _, number), answer in zip(told, answers, strict=True):
+            for (_, _, number), answer in zip(witnesses, answers, strict=True):
                 if answer is None or int(answer.split()[0]) < number:
                     raise BrokerUnavailable(
                         f"{servers.topology.url}: another master took over and does not have the records: "
@@ -61,7 +63,7 @@ async def commits(ask: Ask, servers: Servers, calls: Mapping[str, Call], count: 
     Args:
         ask: carries calls over a connection that nobody else waits for, until they are answered.
         servers: those that have the partitions.
-        calls: the commits, which are said once more each time (that harms nothing), by the keys of the
+        calls: the commits, which are sent again each time (that harms nothing), by the keys of the
             hashes of producers of their partitions.
         count: how many replicas are to have them.
         within: seconds.

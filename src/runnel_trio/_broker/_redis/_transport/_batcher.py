@@ -77,7 +77,7 @@ class Batcher(Generic[_Request, _Reply]):
         Cancellation: a request that has not left is withdrawn; one that has is waited for.
         """
         if not self.idle:
-            return await self._queued(request)
+            return await self._queue_up(request)
         await trio.lowlevel.checkpoint_if_cancelled()
         self._busy = True
         try:
@@ -88,7 +88,7 @@ class Batcher(Generic[_Request, _Reply]):
                 self._wake.set()
         return result.unwrap()
 
-    async def _queued(self, request: _Request) -> _Reply:
+    async def _queue_up(self, request: _Request) -> _Reply:
         ticket = self.put(request, partial(trio.lowlevel.reschedule, trio.lowlevel.current_task()))
         reply: _Reply = await trio.lowlevel.wait_task_rescheduled(partial(self._withdraw, ticket))
         return reply
@@ -114,7 +114,7 @@ class Batcher(Generic[_Request, _Reply]):
             self._wake.set()
         return ticket
 
-    def takes_back(self, ticket: Ticket[_Request]) -> bool:
+    def take_back(self, ticket: Ticket[_Request]) -> bool:
         """Whether a request had not left; then it is withdrawn."""
         if ticket in self._queue:
             self._queue.remove(ticket)
@@ -122,7 +122,7 @@ class Batcher(Generic[_Request, _Reply]):
         return False
 
     def _withdraw(self, ticket: Ticket[_Request], _: Any) -> trio.lowlevel.Abort:
-        if not self.takes_back(ticket):
+        if not self.take_back(ticket):
             if self.waiter.under_way:
                 return trio.lowlevel.Abort.FAILED
             ticket.settle = None

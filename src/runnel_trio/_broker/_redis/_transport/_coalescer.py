@@ -24,8 +24,8 @@ __all__ = ["SendCoalescer"]
 
 _Sends: TypeAlias = Batcher[SendRequest, dict[int, int]]
 
-#: Entries that travel together. Of more tasks, some are resumed and send again while the server has what the
-#: others sent: a thousand tasks are a fifth faster than when they all travel at once.
+#: Entries in one shipment. Of more tasks, some are resumed and send again while the server has what others
+#: sent: a thousand tasks are a fifth faster than when they all travel at once.
 _MOST = 300
 
 
@@ -89,7 +89,7 @@ class _OpenShipment:
             del self._values[number]
         if not self._values:
             self.left = True
-            self.batcher.takes_back(self.ticket)
+            self.batcher.take_back(self.ticket)
         return trio.lowlevel.Abort.SUCCEEDED
 
     def _settle(self, result: outcome.Outcome[dict[int, int]]) -> None:

@@ -154,7 +154,7 @@ class Sender:
         stored: list[dict[int, int]],
         failed: dict[int, Exception],
     ) -> None:
-        calls = LazyList(map(self._numbered, made))
+        calls = LazyList(map(self._number, made))
         try:
             replies = await self._repeat_until_answered(calls, waiter)
         except Exception as error:
@@ -164,7 +164,7 @@ class Sender:
                 self._stored[_keys.producers(call.stream, call.partition)] = call.sequence
             _deal_out(call, reply, stored, failed)
 
-    def _numbered(self, call: SendCall) -> SendCall:
+    def _number(self, call: SendCall) -> SendCall:
         key = (_keys.meta(call.stream), call.partition)
         call.producer = self._producer
         call.sequence = self._sequences[key] = self._sequences.get(key, 0) + 1
@@ -182,7 +182,7 @@ class Sender:
                 except BrokerUnavailable as error:
                     list(calls)  # all are made before the first wait
                     if trio.current_time() >= give_up:
-                        raise _unknown(error) from error
+                        raise _unknown_outcome(error) from error
                     await self.outage.pause(self, error, attempt)
                     attempt += 1
                 else:
@@ -192,10 +192,10 @@ class Sender:
             self.outage.given_up(self)
 
 
-def _unknown(error: BrokerUnavailable) -> BrokerUnavailable:
-    said = str(error).rstrip(".")
+def _unknown_outcome(error: BrokerUnavailable) -> BrokerUnavailable:
+    text = str(error).rstrip(".")
     return BrokerUnavailable(
-        f"{said}. No answer for {PATIENCE:.0f} s: the records may have been stored or not."
+        f"{text}. No answer for {PATIENCE:.0f} s: the records may have been stored or not."
     )
 
 
@@ -250,11 +250,11 @@ def _deal_out(call: SendCall, reply: Any, stored: list[dict[int, int]], failed: 
 
 
 def _explained(error: Exception, call: SendCall) -> Exception:
-    said = str(error)
-    if "BADID" not in said:
+    text = str(error)
+    if "BADID" not in text:
         return error
     where = numbered(call.stream.name, [call.partition])
     return Misconfigured(
-        f"{where}: stream id {said.partition('BADID ')[2]}; ids must rise within a partition. "
+        f"{where}: stream id {text.partition('BADID ')[2]}; ids must rise within a partition. "
         "This entry and those behind it were not stored."
     )

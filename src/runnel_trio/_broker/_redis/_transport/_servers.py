@@ -22,7 +22,7 @@ from runnel_trio._broker._redis._transport._batcher import Batcher
 from runnel_trio._broker._redis._transport._cluster_connection import ClusterConnection
 from runnel_trio._broker._redis._transport._cluster_reads import ClusterReads
 from runnel_trio._broker._redis._transport._coalescer import SendCoalescer
-from runnel_trio._broker._redis._transport._endpoint import check_files, found, is_secure
+from runnel_trio._broker._redis._transport._endpoint import check_files, is_secure, resolve
 from runnel_trio._broker._redis._transport._outage import Outage
 from runnel_trio._broker._redis._transport._reader import RedisReader
 from runnel_trio._broker._redis._transport._scripts import Call, Node, Plain
@@ -121,7 +121,7 @@ class Servers:
         for node, part in parts.items():
             to = self._node(node)
             tasks[node] = partial((to.waits if waits else to.commands).call, part)
-        replies = {node: iter(own) for node, own in (await _at_once(tasks)).items()}
+        replies = {node: iter(own) for node, own in (await _run_all(tasks)).items()}
         return [next(replies[node]) for node in nodes]
 
     def send(self, stream: StreamSpec, batches: Mapping[int, Batch]) -> Awaitable[Mapping[int, int]]:
@@ -135,7 +135,7 @@ class Servers:
         tasks = {node: partial(self._node(node).sends.send, stream, own) for node, own in parts.items()}
         if len(tasks) == 1:  # a coroutine around it would be one more that a thousand tasks keep
             return tasks[node]()
-        return _merged(tasks)
+        return _merge(tasks)
 
     def _node(self, node: Node) -> _ToNode:
         to = self._nodes.get(node)
@@ -196,7 +196,7 @@ class Servers:
         return [(self.topology.endpoint(node).url, info) for node, info in zip(nodes, infos, strict=True)]
 
 
-async def _at_once(tasks: Mapping[Node, Callable[[], Awaitable[_T]]]) -> dict[Node, _T]:
+async def _run_all(tasks: Mapping[Node, Callable[[], Awaitable[_T]]]) -> dict[Node, _T]:
     """What tasks of several nodes return, which run at the same time.
 
     Raises:
@@ -212,8 +212,8 @@ async def _at_once(tasks: Mapping[Node, Callable[[], Awaitable[_T]]]) -> dict[No
     return {node: x.unwrap() for node, x in zip(tasks, outcomes, strict=True)}
 
 
-async def _merged(tasks: Mapping[Node, Callable[[], Awaitable[Mapping[int, int]]]]) -> dict[int, int]:
-    return {number: count for own in (await _at_once(tasks)).values() for number, count in own.items()}
+async def _merge(tasks: Mapping[Node, Callable[[], Awaitable[Mapping[int, int]]]]) -> dict[int, int]:
+    return {number: count for own in (await _run_all(tasks)).values() for number, count in own.items()}
 
 
 async def _carry(
@@ -238,12 +238,12 @@ async def open_servers(config: ServerConfig) -> AsyncIterator[Servers]:
         Misconfigured: the configuration cannot be read, or is no cluster.
         BrokerUnavailable, BrokerRefused: a cluster that nobody tells us about.
     """
-    leads = found(config) if config.factory is None else await trio.to_thread.run_sync(found, config)
-    if is_secure(leads.pool):
-        await trio.to_thread.run_sync(check_files, leads)
-    topology = Topology(leads)
+    target = resolve(config) if config.factory is None else await trio.to_thread.run_sync(resolve, config)
+    if is_secure(target.pool):
+        await trio.to_thread.run_sync(check_files, target)
+    topology = Topology(target)
     async with helpers() as nursery:
         if topology.clustered:
             await trio.to_thread.run_sync(topology.refresh)
-        with closing(Servers(topology, Outage(url=leads.url), nursery)) as servers:
+        with closing(Servers(topology, Outage(url=target.url), nursery)) as servers:
             yield servers

@@ -20,7 +20,7 @@ import trio
 from redis.crc import key_slot
 
 from runnel_trio._broker._redis._transport._endpoint import Endpoint, Seeds
-from runnel_trio._broker._redis._transport._errors import Redirected, mapped
+from runnel_trio._broker._redis._transport._errors import Redirected, translating
 from runnel_trio._broker._redis._transport._scripts import Node
 from runnel_trio.exceptions import BrokerRefused, BrokerUnavailable, Misconfigured, RunnelError
 
@@ -162,7 +162,7 @@ class Topology:
         endpoint = self.endpoint(node)
         connection = attrs.evolve(endpoint, timeout=min(endpoint.timeout, _PATIENCE)).connect()
         try:
-            with mapped(endpoint.url):
+            with translating(endpoint.url):
                 connection.send_command("CLUSTER", "SLOTS")
                 answer: Sequence[Any] = connection.read_response(disable_decoding=True)
         except BrokerRefused as error:
