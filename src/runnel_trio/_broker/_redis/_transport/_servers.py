@@ -134,7 +134,8 @@ class Servers:
             parts.setdefault(node, {})[number] = batch
         tasks = {node: partial(self._node(node).sends.send, stream, own) for node, own in parts.items()}
         if len(tasks) == 1:  # a coroutine around it would be one more that a thousand tasks keep
-            return tasks[node]()
+            (task,) = tasks.values()
+            return task()
         return _merge(tasks)
 
     def _node(self, node: Node) -> _ToNode:
