@@ -19,6 +19,13 @@ from redis.exceptions import NoScriptError, ResponseError
 
 from runnel_trio._broker._redis._foreign import explain_foreign, is_foreign, keys_in
 
+try:
+    import hiredis
+except ImportError:
+    _pack: Callable[[tuple[Any, ...]], bytes] | None = None
+else:  # itself, as redis-py would first look at each word, for types that ours never have
+    _pack = hiredis.pack_command
+
 __all__ = [
     "Ask",
     "Call",
@@ -223,7 +230,7 @@ def pieces(connection: Any, commands: Iterable[tuple[Any, ...]]) -> Iterator[byt
     gathered: list[bytes] = []
     size = 0
     for command in commands:
-        text = b"".join(connection.pack_command(*command))
+        text = b"".join(connection.pack_command(*command)) if _pack is None else _pack(command)
         gathered.append(text)
         size += len(text)
         if size > _PIECE:
