@@ -19,6 +19,7 @@ import trio
 
 from runnel_trio._broker._redis._transport._scripts import Ask, Call, Plain
 from runnel_trio._broker._redis._transport._servers import Servers
+from runnel_trio._report._redaction import redacted
 from runnel_trio.exceptions import BrokerUnavailable
 
 __all__ = ["commits", "sends"]
@@ -50,9 +51,10 @@ async def sends(ask: Ask, servers: Servers, keys: Collection[str], count: int, w
             reached, answers = await _wait(ask, servers, questions, keys, count)
             for (_, _, number), answer in zip(witnesses, answers, strict=True):
                 if answer is None or int(answer.split()[0]) < number:
+                    where = redacted(servers.topology.url)
                     raise BrokerUnavailable(
-                        f"{servers.topology.url}: another master took over and does not have the records: "
-                        "they are lost unless they are sent again"
+                        f"{where}: another master took over and does not have the records: they are lost "
+                        "unless they are sent again"
                     )
     return reached
 

@@ -22,6 +22,7 @@ from redis.crc import key_slot
 from runnel_trio._broker._redis._transport._endpoint import Endpoint, Seeds
 from runnel_trio._broker._redis._transport._errors import Redirected, translating
 from runnel_trio._broker._redis._transport._scripts import Node
+from runnel_trio._report._redaction import redacted
 from runnel_trio.exceptions import BrokerRefused, BrokerUnavailable, Misconfigured, RunnelError
 
 __all__ = ["Topology", "slot_of"]
@@ -110,7 +111,7 @@ class Topology:
         owner = self._owners.get(slot_of(route)) if route else None
         if owner is None:
             if not self.nodes:
-                raise BrokerUnavailable(f"{self.url}: nothing is known about the cluster yet")
+                raise BrokerUnavailable(f"{redacted(self.url)}: nothing is known about the cluster yet")
             return random.choice(self.nodes)
         return owner
 
