@@ -26,12 +26,12 @@ class RedisCalls:
 
     servers: Servers
 
-    async def ask(self, calls: Request, *, waits: bool = False) -> list[Any]:
+    async def ask(self, calls: Request, *, awaits_replicas: bool = False) -> list[Any]:
         """The replies to calls that may be repeated, however long the server is away.
 
         Args:
             calls: go together.
-            waits: whether they wait for replicas, and must hold up nobody else.
+            awaits_replicas: whether they wait for replicas, and must hold up nobody else.
         """
         if not calls:
             return []
@@ -39,7 +39,7 @@ class RedisCalls:
         try:
             while True:
                 try:
-                    replies = await self.servers.call(calls, waits=waits)
+                    replies = await self.servers.call(calls, awaits_replicas=awaits_replicas)
                 except BrokerUnavailable as error:
                     await self.servers.outage.pause(who, error, attempt)
                     attempt += 1

@@ -38,7 +38,7 @@ class RedisLogs(RedisCalls, Logs):
         self, stream: StreamSpec, partitions: Collection[int], count: int, within: float
     ) -> int:
         keys = [_keys.producers(stream, x) for x in partitions]
-        ask = partial(self.ask, waits=True)
+        ask = partial(self.ask, awaits_replicas=True)
         return await _replicas.sends(ask, self.servers, keys, count, within)
 
     @override

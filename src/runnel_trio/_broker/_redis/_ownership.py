@@ -65,7 +65,7 @@ class RedisOwnership(RedisCalls, Ownership):
         self, processor: ProcessorSpec, commits: Sequence[Commit], count: int, within: float
     ) -> int:
         calls = {_keys.producers(processor.stream, x.lease.partition): _commit(processor, x) for x in commits}
-        ask = partial(self.ask, waits=True)
+        ask = partial(self.ask, awaits_replicas=True)
         return await _replicas.commits(ask, self.servers, calls, count, within)
 
     @override

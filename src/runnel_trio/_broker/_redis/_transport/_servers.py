@@ -47,24 +47,24 @@ _WAITS = 16
 
 
 @attrs.frozen(eq=False)
-class _ToNode:
+class _NodeBatchers:
     """What goes to one node, each kind over a connection of its own.
 
     Attributes:
         commands: what is read, and what may be repeated.
-        waits: commands that wait for replicas.
+        replica_waits: commands that wait for replicas, which would hold up the others.
         sends: what is appended. It is numbered as by a producer of its own: so what is overtaken by a send to
             another node, because its slot has moved, is not taken for a repetition.
     """
 
     commands: _Commands
-    waits: _Commands
+    replica_waits: _Commands
     sends: SendCoalescer
 
 
 @attrs.define(eq=False)
 class Servers:
-    """The nodes that a URL leads to; a way to each is opened when it is needed.
+    """The nodes behind a URL. Batchers for each are opened when they are needed.
 
     Attributes:
         topology: which node has a key.
@@ -77,13 +77,13 @@ class Servers:
     _nursery: trio.Nursery
     senders: list[Sender] = attrs.field(factory=list, init=False)
     _connections: list[ClusterConnection] = attrs.field(factory=list, init=False)
-    _nodes: dict[Node, _ToNode] = attrs.field(factory=dict, init=False)
-    #: The way to a server that is alone: then nobody asks where a key is.
-    _only: _ToNode | None = attrs.field(default=None, init=False)
+    _nodes: dict[Node, _NodeBatchers] = attrs.field(factory=dict, init=False)
+    #: Those of a server that is alone: then nobody asks where a key is.
+    _only: _NodeBatchers | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         if not self.topology.clustered:
-            self._only = self._node(self.topology.nodes[0])
+            self._only = self._batchers(self.topology.nodes[0])
 
     @property
     def keys_per_read(self) -> int:
@@ -95,12 +95,12 @@ class Servers:
         """Whether what is sent now leaves at once, and is not sorted by nodes before."""
         return self._only is not None and self._only.sends.batcher.idle
 
-    def call(self, request: Request, *, waits: bool = False) -> Awaitable[list[Any]]:
+    def call(self, request: Request, *, awaits_replicas: bool = False) -> Awaitable[list[Any]]:
         """The replies to calls; to be awaited at once.
 
         Args:
             request: the calls.
-            waits: whether they wait for replicas.
+            awaits_replicas: whether they wait for replicas.
 
         Raises:
             BrokerUnavailable: some may be without effect; all of it may be repeated.
@@ -109,19 +109,19 @@ class Servers:
         Cancellation: as `Batcher.call`.
         """
         if self._only is not None:
-            return (self._only.waits if waits else self._only.commands).call(request)
-        return self._call_nodes(request, waits=waits)
+            return (self._only.replica_waits if awaits_replicas else self._only.commands).call(request)
+        return self._call_nodes(request, awaits_replicas=awaits_replicas)
 
-    async def _call_nodes(self, request: Request, *, waits: bool) -> list[Any]:
+    async def _call_nodes(self, request: Request, *, awaits_replicas: bool) -> list[Any]:
         nodes = [self.topology.node_of(call.route) for call in request]
         parts: dict[Node, list[Call | Plain]] = {}
         for node, call in zip(nodes, request, strict=True):
             parts.setdefault(node, []).append(call)
         tasks = {}
         for node, part in parts.items():
-            to = self._node(node)
-            tasks[node] = partial((to.waits if waits else to.commands).call, part)
-        replies = {node: iter(own) for node, own in (await _run_all(tasks)).items()}
+            own = self._batchers(node)
+            tasks[node] = partial((own.replica_waits if awaits_replicas else own.commands).call, part)
+        replies = {node: iter(part) for node, part in (await _run_all(tasks)).items()}
         return [next(replies[node]) for node in nodes]
 
     def send(self, stream: StreamSpec, batches: Mapping[int, Batch]) -> Awaitable[Mapping[int, int]]:
@@ -132,17 +132,18 @@ class Servers:
         for number, batch in batches.items():
             node = self.topology.node_of(_keys.log(stream, number))
             parts.setdefault(node, {})[number] = batch
-        tasks = {node: partial(self._node(node).sends.send, stream, own) for node, own in parts.items()}
+        tasks = {node: partial(self._batchers(node).sends.send, stream, own) for node, own in parts.items()}
         if len(tasks) == 1:  # a coroutine around it would be one more that a thousand tasks keep
             (task,) = tasks.values()
             return task()
         return _merge(tasks)
 
-    def _node(self, node: Node) -> _ToNode:
-        to = self._nodes.get(node)
-        if to is None:
-            to = self._nodes[node] = _ToNode(self._commands(), self._commands(_WAITS), self._sends())
-        return to
+    def _batchers(self, node: Node) -> _NodeBatchers:
+        found = self._nodes.get(node)
+        if found is None:
+            found = _NodeBatchers(self._commands(), self._commands(_WAITS), self._sends())
+            self._nodes[node] = found
+        return found
 
     def _commands(self, limit: int = 1024) -> _Commands:
         batcher: _Commands = Batcher(carry=partial(_carry, self._connection()), limit=limit)
