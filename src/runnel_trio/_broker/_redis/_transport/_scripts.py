@@ -22,8 +22,8 @@ from runnel_trio._broker._redis._foreign import explain_foreign, is_foreign, key
 try:
     import hiredis
 except ImportError:
-    _pack: Callable[[tuple[Any, ...]], bytes] | None = None
-else:  # itself, as redis-py would first look at each word, for types that ours never have
+    _pack: Callable[[Any], Any] | None = None
+else:
     _pack = hiredis.pack_command
 
 __all__ = [
@@ -230,7 +230,7 @@ def pieces(connection: Any, commands: Iterable[tuple[Any, ...]]) -> Iterator[byt
     gathered: list[bytes] = []
     size = 0
     for command in commands:
-        text = b"".join(connection.pack_command(*command)) if _pack is None else _pack(command)
+        text = _packed(connection, command)
         gathered.append(text)
         size += len(text)
         if size > _PIECE:
@@ -238,6 +238,18 @@ def pieces(connection: Any, commands: Iterable[tuple[Any, ...]]) -> Iterator[byt
             gathered, size = [], 0
     if gathered:
         yield b"".join(gathered)
+
+
+def _packed(connection: Any, command: tuple[Any, ...]) -> bytes:
+    """By hiredis itself, where it is there: redis-py first looks at each word, which takes longer."""
+    packed: bytes
+    if _pack is None:
+        return b"".join(connection.pack_command(*command))
+    try:
+        packed = _pack(command)
+    except TypeError:  # of a word that redis-py may know how to write, as a serializer's bytearray
+        packed = b"".join(connection.pack_command(*command))
+    return packed
 
 
 def read_replies(connection: Any, count: int) -> list[Any]:
