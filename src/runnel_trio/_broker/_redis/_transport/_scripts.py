@@ -12,6 +12,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import cache, partial
 from importlib import resources
+from itertools import count
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import attrs
@@ -207,16 +208,15 @@ class LazyList(Generic[_T]):
     _made: list[_T] = attrs.field(factory=list, init=False)
 
     def __iter__(self) -> Iterator[_T]:
-        i = 0
-        while i < len(self._made) or self._makes_one():
-            yield self._made[i]
-            i += 1
-
-    def _makes_one(self) -> bool:
-        for made in self._source:
-            self._made.append(made)
-            return True
-        return False
+        made = self._made
+        for i in count():  # somebody else may iterate meanwhile, so each looks at what is made already
+            if i == len(made):
+                for item in self._source:
+                    made.append(item)
+                    break
+                else:
+                    return
+            yield made[i]
 
 
 def by_digest(connection: Any, calls: Iterable[Command]) -> Iterator[bytes]:
