@@ -32,7 +32,7 @@ _Reply = TypeVar("_Reply")
 
 @attrs.define(eq=False)
 class Ticket(Generic[_Request]):
-    """A request that waits, or is under way; nobody is told of one that was cancelled meanwhile."""
+    """A request that waits, or is under way; of one that was cancelled meanwhile, nobody hears."""
 
     request: _Request
     settle: Callable[[outcome.Outcome[Any]], None] | None
@@ -96,7 +96,7 @@ class Batcher(Generic[_Request, _Reply]):
     def put(
         self, request: _Request, settle: Callable[[outcome.Outcome[_Reply]], None], *, many: bool = False
     ) -> Ticket[_Request]:
-        """Have a request, which may be of many tasks, carried after those that wait.
+        """Queue a request, which may be for many tasks.
 
         Args:
             request: what is carried.
@@ -115,7 +115,7 @@ class Batcher(Generic[_Request, _Reply]):
         return ticket
 
     def take_back(self, ticket: Ticket[_Request]) -> bool:
-        """Whether a request had not left; then it is withdrawn."""
+        """Withdraw a request that has not left; whether it could be."""
         if ticket in self._queue:
             self._queue.remove(ticket)
             return True
@@ -147,7 +147,7 @@ class Batcher(Generic[_Request, _Reply]):
             self._settle(waiting, [outcome.Error(unsent) for _ in waiting])
 
     def _take(self, most: float) -> list[Ticket[_Request]]:
-        """Those at the front that weigh no more in all, but at least one."""
+        """Take requests from the front up to this weight, but at least one."""
         queue = self._queue
         taken: list[Ticket[_Request]] = []
         while queue:

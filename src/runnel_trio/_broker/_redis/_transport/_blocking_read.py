@@ -153,7 +153,7 @@ class BlockingRead:
         return replies
 
     async def _until_readable(self, seconds: float) -> bool:
-        """Wait for the reply, or a wake; False where the reply cannot be had then."""
+        """Wait for the reply, or a wake; False if there will be no reply."""
         if not await self._until_readable_within(seconds + _MARGIN) and not self._woken:
             raise BrokerUnavailable("the server does not answer")
         until = trio.current_time() + _MARGIN

@@ -1,6 +1,6 @@
 """Calls on their way through a cluster: each to the node that has its key, or to the next one.
 
-What is built on it does not see how many nodes there are: heartbeats, a sender, a batch of commands.
+Heartbeats, senders and batches of commands are built on it, and do not see how many nodes there are.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from runnel_trio.exceptions import BrokerUnavailable
 
 __all__ = ["ClusterConnection"]
 
-#: How often a call is passed on before its caller is told to come again.
+#: To how many nodes a call is sent before its caller has to repeat it.
 _TURNS = 5
 _ASKING = Plain(("ASKING",), "")
 

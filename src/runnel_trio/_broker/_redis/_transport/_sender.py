@@ -43,7 +43,7 @@ class SendRequest(Protocol):
         ...
 
     def seal(self) -> Shipment:
-        """Have it leave as it is now."""
+        """Let nothing more in; what leaves."""
         ...
 
 
@@ -126,7 +126,7 @@ class Sender:
     _stored: dict[str, int] = attrs.field(factory=dict, init=False)
 
     def witness(self, key: str) -> tuple[str, int] | None:
-        """What the hash of a partition's producers must say, where everything is there that was stored.
+        """What the hash of a partition's producers says if nothing is lost that we have stored.
 
         That is our field in it, and the number of the last call that was answered, at least.
         """
@@ -171,7 +171,7 @@ class Sender:
         return call
 
     async def _repeat_until_answered(self, calls: LazyList[SendCall], waiter: Waiter) -> list[Any]:
-        """The replies, after as many tries as it takes; what refuses only for now is tried again too."""
+        """The replies, after as many tries as it takes; what is refused only for now is tried again too."""
         give_up = trio.current_time() + PATIENCE
         attempt = 0
         try:
@@ -206,7 +206,7 @@ def _raise_passing(replies: Sequence[Any]) -> None:
 
 
 def _rounds(shipments: Sequence[Shipment]) -> Iterable[Iterable[SendCall]]:
-    """Calls in rounds: within a round each partition has one; what cannot be merged waits for the next.
+    """Calls in rounds, one for each partition in a round; what cannot be merged waits for the next.
 
     Entries with given ids go alone, and so do entries of different fields. Those of a shipment that is alone
     are made as they are read: then the server works on one while the next is encoded.
