@@ -14,7 +14,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from runnel_trio._broker._redis._transport._batcher import Batcher
 from runnel_trio._broker._redis._transport._coalescer import SendCoalescer
-from runnel_trio._broker._redis._transport._sender import SendRequest, Shipment
+from runnel_trio._broker._redis._transport._sender import SendRequest
 from runnel_trio._broker._redis._transport._waiter import Waiter
 from runnel_trio._broker._values import SEALED, Batch, StreamSpec
 from runnel_trio.constants import Overflow
@@ -66,9 +66,9 @@ class Carrier:
     gate: Gate = attrs.field(factory=Gate)
 
     async def __call__(
-        self, loads: Sequence[SendRequest], waiter: Waiter
+        self, requests: Sequence[SendRequest], waiter: Waiter
     ) -> Sequence[outcome.Outcome[dict[int, int]]]:
-        sealed = [load.seal() for load in loads]
+        sealed = [request.seal() for request in requests]
         taken = [(x.stream.name, dict(x.batches)) for x in sealed]
         self.exchanges.append(
             [{(name, x): list(batch.values) for x, batch in batches.items()} for name, batches in taken]
@@ -95,8 +95,10 @@ def carrier() -> Iterator[Carrier]:
 
 
 @pytest.fixture
-async def crowd(carrier: Carrier, nursery: trio.Nursery) -> SendCoalescer:
-    batcher: Batcher[SendRequest, dict[int, int]] = Batcher(carry=carrier, weigh=lambda load: load.weight)
+async def coalescer(carrier: Carrier, nursery: trio.Nursery) -> SendCoalescer:
+    batcher: Batcher[SendRequest, dict[int, int]] = Batcher(
+        carry=carrier, weigh=lambda request: request.weight
+    )
     await nursery.start(batcher.run)
     return SendCoalescer(batcher)
 
@@ -105,7 +107,7 @@ async def crowd(carrier: Carrier, nursery: trio.Nursery) -> SendCoalescer:
 class Senders:
     """Tasks that send one entry each, the first of which is under way while the others come."""
 
-    crowd: SendCoalescer
+    coalescer: SendCoalescer
     nursery: trio.Nursery
     found: dict[bytes, Any] = attrs.field(factory=dict)
     scopes: dict[bytes, trio.CancelScope] = attrs.field(factory=dict)
@@ -115,7 +117,7 @@ class Senders:
     ) -> None:
         with self.scopes.setdefault(value, trio.CancelScope()):
             try:
-                stored = await self.crowd.one(stream, number, Batch(names, [value] * len(names)))
+                stored = await self.coalescer.send(stream, {number: Batch(names, [value] * len(names))})
                 self.found[value] = stored[number]
             except Exception as error:
                 self.found[value] = error
@@ -126,8 +128,8 @@ class Senders:
 
 
 @pytest.fixture
-async def senders(crowd: SendCoalescer, nursery: trio.Nursery) -> Senders:
-    made = Senders(crowd, nursery)
+async def senders(coalescer: SendCoalescer, nursery: trio.Nursery) -> Senders:
+    made = Senders(coalescer, nursery)
     await made.start(b"first")
     return made
 
@@ -170,7 +172,8 @@ async def test_streams_and_fields_do_not_mix_and_a_bulk_send_is_left_alone(
     await senders.start(b"a")
     await senders.start(b"b", 0, OTHER)
     await senders.start(b"c", 0, SPEC, (b"x", b"y"))
-    senders.nursery.start_soon(senders.crowd.call, Shipment(SPEC, {0: Batch(NAMES, [b"bulk"])}))
+    with_id = Batch(NAMES, [b"bulk"], ids=[b"*"])
+    senders.nursery.start_soon(senders.coalescer.send, SPEC, {0: with_id})
     await wait_all_tasks_blocked()
     await senders.start(b"d")
     carrier.gate.set()
@@ -254,7 +257,9 @@ async def test_between_two_tries_one_can_be_cancelled_and_the_others_go_on(
 
 
 async def test_closing_refuses_those_that_wait(carrier: Carrier) -> None:
-    batcher: Batcher[SendRequest, dict[int, int]] = Batcher(carry=carrier, weigh=lambda load: load.weight)
+    batcher: Batcher[SendRequest, dict[int, int]] = Batcher(
+        carry=carrier, weigh=lambda request: request.weight
+    )
     async with trio.open_nursery() as tasks:
         senders = Senders(SendCoalescer(batcher), tasks)
         async with trio.open_nursery() as nursery:

@@ -12,7 +12,7 @@ import trio
 from redis.sentinel import Sentinel
 
 from runnel_trio import App, Misconfigured, Record
-from runnel_trio._broker._redis._transport._endpoint import Endpoint, Seeds, found
+from runnel_trio._broker._redis._transport._endpoint import Endpoint, Seeds, resolve
 from runnel_trio._broker._shared import server_config
 from runnel_trio._broker._values import ServerConfig
 from runnel_trio.settings import Settings
@@ -23,7 +23,7 @@ class Order(Record):
 
 
 def of(url: str, **options: Any) -> Any:
-    return found(ServerConfig(Settings(redis_url=url).redis_url, options))
+    return resolve(ServerConfig(Settings(redis_url=url).redis_url, options))
 
 
 def test_a_server_is_read_by_redis_py() -> None:
@@ -113,7 +113,7 @@ def test_a_client_that_somebody_has_made_is_asked_how_it_connects() -> None:
     def made() -> redis.Redis:
         return redis.Redis(host="h", port=7000, password="pw", socket_timeout=9)
 
-    endpoint = found(server_config(Settings(redis_factory=made)))
+    endpoint = resolve(server_config(Settings(redis_factory=made)))
     assert isinstance(endpoint, Endpoint)
     assert endpoint.url == "redis://h:7000"
     assert endpoint.timeout == 9
@@ -124,7 +124,7 @@ def test_so_is_one_of_a_group() -> None:
     def made() -> redis.Redis:
         return Sentinel([("a", 26379)]).master_for("main")
 
-    endpoint = found(server_config(Settings(redis_factory=made)))
+    endpoint = resolve(server_config(Settings(redis_factory=made)))
     assert isinstance(endpoint, Endpoint)
     assert endpoint.url == "redis+sentinel:///main"
 
@@ -132,12 +132,12 @@ def test_so_is_one_of_a_group() -> None:
 def test_a_factory_may_be_named_and_is_imported_when_it_is_needed() -> None:
     place = server_config(Settings(redis_factory="runnel_trio_nowhere:made"))
     with pytest.raises(Misconfigured, match="redis_factory='runnel_trio_nowhere:made' cannot be imported"):
-        found(place)
+        resolve(place)
 
 
 def test_what_is_no_client_is_refused() -> None:
     with pytest.raises(Misconfigured, match="redis_factory made a dict. It has to make a client of redis-py"):
-        found(server_config(Settings(redis_factory=dict)))
+        resolve(server_config(Settings(redis_factory=dict)))
 
 
 async def _coroutine() -> None: ...
@@ -158,7 +158,7 @@ async def _coroutine() -> None: ...
 )
 def test_what_a_factory_makes_has_to_be_a_client(factory: Any, why: str) -> None:
     with pytest.raises(Misconfigured, match=why):
-        found(server_config(Settings(redis_factory=factory)))
+        resolve(server_config(Settings(redis_factory=factory)))
 
 
 def test_what_a_factory_raises_reaches_the_caller_as_it_is() -> None:

@@ -73,7 +73,7 @@ async def changed(broker: Broker, count: int = 6) -> Layouts:
 async def lose(broker: Broker, *fields: str) -> None:
     """As a failover does to a replica that had only a part of what was written."""
     if isinstance(broker, RedisBroker):
-        await broker.wire.commands.call([Plain(("HDEL", _keys.meta(OLD), *fields))])
+        await broker.servers.call([Plain(("HDEL", _keys.meta(OLD), *fields))])
         return
     assert isinstance(broker, MemoryBroker)
     without = attrs.asdict(Meta())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -10,7 +10,9 @@ import redis
 from redis.exceptions import OutOfMemoryError, ResponseError
 
 from runnel_trio._broker import open_broker
-from runnel_trio._broker._redis._transport._scripts import Call, exchange
+from runnel_trio._broker._redis._transport import _scripts
+from runnel_trio._broker._redis._transport._endpoint import Endpoint
+from runnel_trio._broker._redis._transport._scripts import Call, LazyList, Plain, exchange
 from runnel_trio._broker._values import ServerConfig, StreamSpec
 from runnel_trio._embedded._server import embedded_server
 from runnel_trio.constants import Overflow
@@ -241,3 +243,35 @@ async def test_what_is_known_of_a_stream_and_is_not_ours_is_refused_by_name() ->
                 client.hset("runnel:{app}:orders:meta", field, value)
                 with pytest.raises(Misconfigured, match=r"runnel:{app}:orders:meta is not as it was written"):
                     await broker.declare(stream)
+
+
+@pytest.mark.parametrize("packs_itself", [True, False])
+async def test_words_are_written_alike_with_and_without_hiredis(
+    monkeypatch: pytest.MonkeyPatch, *, packs_itself: bool
+) -> None:
+    if not packs_itself:
+        monkeypatch.setattr(_scripts, "_pack", None)
+    async with embedded_server("embedded://") as url:
+        connection = Endpoint.at(url).connect()
+        words = ("MSET", "a", "ä", b"b", b"\x00\r\n", "c", 17, "d", bytearray(b"of a serializer"))
+        assert exchange(connection, [Plain(words), Plain(("MGET", "a", "b", "c", "d"))])[1] == [
+            "ä".encode(), b"\x00\r\n", b"17", b"of a serializer",
+        ]  # fmt: skip
+        connection.disconnect()
+
+
+def test_a_lazy_list_makes_each_item_once_and_as_late_as_it_can() -> None:
+    made: list[int] = []
+
+    def numbers() -> Iterator[int]:
+        for number in range(4):
+            made.append(number)
+            yield number
+
+    lazy = LazyList(numbers())
+    early, late = iter(lazy), iter(lazy)
+    assert (next(early), next(early), made) == (0, 1, [0, 1])
+    assert (next(late), made) == (0, [0, 1])
+    assert list(late) == [1, 2, 3]
+    assert list(early) == [2, 3]
+    assert list(lazy) == made == [0, 1, 2, 3]

@@ -14,7 +14,7 @@ import pytest
 import trustme
 from redis import exceptions as theirs
 
-from runnel_trio._broker._redis._transport._socket import Answers, arrived, wholes, written
+from runnel_trio._broker._redis._transport._socket import Answers, count_arrived, wholes, write_now
 
 ANSWERS = [
     b"+OK\r\n",
@@ -59,20 +59,20 @@ def pair() -> Iterator[tuple[socket.socket, Any]]:
 def test_looking_takes_nothing_away_and_waits_for_nothing(pair: tuple[socket.socket, Any]) -> None:
     server, connection = pair
     server.sendall(b"$3\r\nab")
-    assert not arrived(connection)
+    assert not count_arrived(connection)
     server.sendall(b"c\r\n")
-    assert arrived(connection) == 1
+    assert count_arrived(connection) == 1
     server.sendall(b":1\r\n:2\r\n$3\r\n")
-    assert arrived(connection) == 3
+    assert count_arrived(connection) == 3
     assert connection._sock.recv(100) == b"$3\r\nabc\r\n:1\r\n:2\r\n$3\r\n"
     server.close()
-    assert not arrived(connection)
+    assert not count_arrived(connection)
 
 
 def test_what_is_large_is_left_to_a_thread(pair: tuple[socket.socket, Any]) -> None:
     server, connection = pair
     server.sendall(b"$4096\r\n" + b"x" * 4096 + b"\r\n")
-    assert not arrived(connection)
+    assert not count_arrived(connection)
 
 
 @pytest.fixture(params=["plain", "tls"])
@@ -216,7 +216,7 @@ def test_after_the_socket_was_closed_nobody_elses_is_read(parsed: tuple[socket.s
     with pytest.raises(theirs.ConnectionError, match="broke"):
         answers.take([], 1)
     with pytest.raises(theirs.ConnectionError, match="broke"):
-        written(connection, b"x")
+        write_now(connection, b"x")
 
 
 def test_only_what_the_system_takes_at_once_is_written(parsed: tuple[socket.socket, Any]) -> None:
@@ -224,13 +224,13 @@ def test_only_what_the_system_takes_at_once_is_written(parsed: tuple[socket.sock
     wire = b"".join(b"%09d" % number for number in range(200_000))
     pieces = [wire[at : at + 5000] for at in range(0, len(wire), 5000)]
     while pieces:
-        count = written(connection, pieces[0])
+        count = write_now(connection, pieces[0])
         if count < len(pieces[0]):
             pieces[0] = pieces[0][count:]
             break
         del pieces[0]
     assert pieces, "more than any buffer of the system"
-    assert not written(connection, pieces[0])
+    assert not write_now(connection, pieces[0])
     assert connection._sock.gettimeout() == 5
 
     def read() -> None:

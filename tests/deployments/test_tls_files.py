@@ -13,7 +13,7 @@ from fault_app import Order
 from rig_tls import Certificates
 
 from runnel_trio import App, BrokerUnavailable, Misconfigured
-from runnel_trio._broker._redis._transport._endpoint import Endpoint, found
+from runnel_trio._broker._redis._transport._endpoint import Endpoint, resolve
 from runnel_trio._broker._values import ServerConfig
 
 
@@ -92,7 +92,7 @@ def test_files_of_connections_to_sentinels_are_looked_at_too(
 
 
 def test_one_that_is_gone_while_a_worker_runs_is_waited_for_and_named(tmp_path: Path) -> None:
-    endpoint = found(ServerConfig("rediss://127.0.0.1:1", {"ssl_ca_certs": f"{tmp_path}/gone.pem"}))
+    endpoint = resolve(ServerConfig("rediss://127.0.0.1:1", {"ssl_ca_certs": f"{tmp_path}/gone.pem"}))
     assert isinstance(endpoint, Endpoint)
     with pytest.raises(BrokerUnavailable, match="gone.pem' cannot be read: No such file"):
         endpoint.connect()

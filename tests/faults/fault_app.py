@@ -65,8 +65,8 @@ def mutated(mutants: Sequence[Mutant]) -> Callable[[str], str]:
 def mutate(mutants: Sequence[Mutant], put: Callable[[Any, str, Any], Any] = setattr) -> None:
     """Have this process call the scripts without those guards; ``put`` as `pytest.MonkeyPatch.setattr`."""
     if "noscript" in mutants:
-        put(_scripts, "settled", lambda connection, calls, replies: replies)
-        put(_connection, "settled", lambda connection, calls, replies: replies)
+        put(_scripts, "settle", lambda connection, calls, replies: replies)
+        put(_connection, "settle", lambda connection, calls, replies: replies)
     source = mutated([mutant for mutant in mutants if mutant != "noscript"])
 
     @cache

@@ -21,7 +21,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from runnel_trio import Settings, _cli
-from runnel_trio._broker._redis._transport._endpoint import Endpoint, found
+from runnel_trio._broker._redis._transport._endpoint import Endpoint, resolve
 from runnel_trio._broker._redis._transport._topology import Topology
 from runnel_trio._broker._values import ServerConfig
 from runnel_trio._cli._errors import Exit
@@ -241,7 +241,7 @@ def test_whatever_a_variable_holds_it_is_read_or_named(look: Look, monkeypatch: 
 
 def test_whatever_the_url_is_there_is_a_connection_or_an_error_of_ours(look: Look) -> None:
     def made(url: str) -> None:
-        leads = found(ServerConfig(Settings(redis_url=url).redis_url))
+        leads = resolve(ServerConfig(Settings(redis_url=url).redis_url))
         if isinstance(leads, Endpoint):
             leads.connect()
         else:

@@ -160,4 +160,4 @@ async def forgotten(broker: Any, stream: Stream[Any]) -> None:
         from runnel_trio._broker._redis import _keys
         from runnel_trio._broker._redis._transport._scripts import Plain
 
-        await broker.wire.commands.call([Plain(("DEL", _keys.meta(stream.spec)))])
+        await broker.servers.call([Plain(("DEL", _keys.meta(stream.spec)))])

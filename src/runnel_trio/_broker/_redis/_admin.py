@@ -55,10 +55,10 @@ class RedisAdmin(RedisCalls, Admin):
             for name, *_ in log.groups
         ]
         own = [[_keys.lease(x, number), _keys.quarantine(x, number)] for number, x in processors]
-        told = iter(await self.ask([Call("standing", x, []) for x in own]))
-        kept = iter(own)
-        found = [_surveyed(number, keys[number], log, kept, told) for number, log in enumerate(logs)]
-        return [attrs.evolve(x, node=self.wire.node_of(keys[x.number][0])) for x in found]
+        standings = iter(await self.ask([Call("standing", x, []) for x in own]))
+        own_keys = iter(own)
+        found = [_surveyed(number, keys[number], log, own_keys, standings) for number, log in enumerate(logs)]
+        return [attrs.evolve(x, node=self.servers.name_of(keys[x.number][0])) for x in found]
 
     @override
     async def quarantined(
@@ -134,13 +134,13 @@ class _Log:
 
 
 def _surveyed(
-    number: int, keys: Sequence[str], log: _Log, kept: Iterator[Sequence[str]], told: Iterator[Any]
+    number: int, keys: Sequence[str], log: _Log, own_keys: Iterator[Sequence[str]], standings: Iterator[Any]
 ) -> Surveyed:
     unfit = misfits(keys, log.kinds, ("stream", "hash"))
     standing = {}
     for name, cursor, lag, next_id in log.groups:
-        lease, quarantine, *facts = next(told)
-        unfit += misfits(next(kept), (lease, quarantine), ("hash", "string"))
+        lease, quarantine, *facts = next(standings)
+        unfit += misfits(next(own_keys), (lease, quarantine), ("hash", "string"))
         standing[name] = _standing(cursor, lag, next_id, *facts)
     if not log.facts:
         return Surveyed(number=number, misfits=unfit)

@@ -46,12 +46,13 @@ async def open_redis(config: ServerConfig) -> AsyncIterator[RedisBroker]:
         if config.url.startswith(SCHEME) and config.factory is None:
             config = ServerConfig(await stack.enter_async_context(embedded_server(config.url)))
         try:
-            wire = await stack.enter_async_context(open_servers(config))
-            facts = await wire.facts()
+            servers = await stack.enter_async_context(open_servers(config))
+            facts = await servers.facts()
         except BrokerUnavailable as error:
             raise advised(error) from error
-        about = [check_fitness(info, url, clustered=wire.clustered) for url, info in facts]
-        yield RedisBroker(wire=wire, about=about[0])
+        clustered = servers.topology.clustered
+        about = [check_fitness(info, url, clustered=clustered) for url, info in facts]
+        yield RedisBroker(servers=servers, about=about[0])
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -65,13 +66,13 @@ class RedisBroker(RedisCatalog, RedisLogs, RedisOwnership, RedisParties, RedisAd
     clock: Callable[[], float] = attrs.field(default=partial(time.clock_gettime, _CLOCK), init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.url = self.wire.url
-        self.clustered = self.wire.clustered
-        self.keys_per_read = self.wire.keys_per_read
+        self.url = self.servers.topology.url
+        self.clustered = self.servers.topology.clustered
+        self.keys_per_read = self.servers.keys_per_read
 
     @override
     def watch(self, away: Callable[[], None], back: Callable[[float], None]) -> None:
-        self.wire.outage.on_away, self.wire.outage.on_back = away, back
+        self.servers.outage.on_away, self.servers.outage.on_back = away, back
 
     @override
     def wall(self) -> float:

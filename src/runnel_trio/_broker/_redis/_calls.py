@@ -9,7 +9,7 @@ import attrs
 
 from runnel_trio._broker._redis import _keys
 from runnel_trio._broker._redis._transport._scripts import Call
-from runnel_trio._broker._redis._transport._servers import Commands, Request, Servers
+from runnel_trio._broker._redis._transport._servers import Request, Servers
 from runnel_trio._broker._values import Output, Party, ProcessorSpec
 from runnel_trio.exceptions import BrokerUnavailable
 
@@ -21,34 +21,33 @@ class RedisCalls:
     """What the verbs of all protocols are made of.
 
     Attributes:
-        wire: the way to the servers.
+        servers: what answers.
     """
 
-    wire: Servers
+    servers: Servers
 
-    async def ask(self, calls: Request, through: Commands | None = None) -> list[Any]:
+    async def ask(self, calls: Request, *, awaits_replicas: bool = False) -> list[Any]:
         """The replies to calls that may be repeated, however long the server is away.
 
         Args:
             calls: go together.
-            through: the connection that carries them; None: the one of all commands.
+            awaits_replicas: whether they wait for replicas, and must hold up nobody else.
         """
-        through = through or self.wire.commands
         if not calls:
             return []
         attempt, who = 0, object()
         try:
             while True:
                 try:
-                    replies = await through.call(calls)
+                    replies = await self.servers.call(calls, awaits_replicas=awaits_replicas)
                 except BrokerUnavailable as error:
-                    await self.wire.outage.pause(who, error, attempt)
+                    await self.servers.outage.pause(who, error, attempt)
                     attempt += 1
                 else:
-                    self.wire.outage.over(who)
+                    self.servers.outage.over(who)
                     return replies
         finally:
-            self.wire.outage.given_up(who)
+            self.servers.outage.given_up(who)
 
 
 def log_and_lease(processor: ProcessorSpec, number: int) -> list[str]:

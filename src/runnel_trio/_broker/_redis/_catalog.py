@@ -77,8 +77,8 @@ class RedisCatalog(RedisCalls, Catalog):
             ((cursor, keys),) = await self.ask(
                 [Plain(("SCAN", cursor, "MATCH", pattern, "COUNT", _SCANNED), prefix)]
             )
-            told = (key.decode(errors="replace").removeprefix(prefix).removesuffix(suffix) for key in keys)
-            found.update(name for name in told if is_name(name))
+            texts = (key.decode(errors="replace").removeprefix(prefix).removesuffix(suffix) for key in keys)
+            found.update(name for name in texts if is_name(name))
             if int(cursor) == 0:
                 break
         fields = ("partition_count", "record", "hasher", "partition_size", "overflow", "layout")
@@ -102,7 +102,7 @@ class RedisCatalog(RedisCalls, Catalog):
         arguments: list[str | int] = [stream.partition_count, stream.record, stream.hasher, stream.layout]
         arguments += [stream.partition_size, stream.overflow.value]
         (reply,) = await self.ask([Call("declare", [_keys.meta(stream)], arguments)])
-        return layouts_of(checked(stream, await self._completed(stream, meta_of(stream, reply))), stream)
+        return layouts_of(checked(stream, await self._complete(stream, meta_of(stream, reply))), stream)
 
     @override
     async def layouts(self, stream: StreamSpec) -> Layouts | None:
@@ -119,9 +119,9 @@ class RedisCatalog(RedisCalls, Catalog):
     @override
     async def repartition(self, stream: StreamSpec, count: int) -> Layouts:
         meta = await self._step(stream, "begin", stream.layout + 1, count)
-        return layouts_of(await self._completed(stream, meta), stream)
+        return layouts_of(await self._complete(stream, meta), stream)
 
-    async def _completed(self, stream: StreamSpec, meta: Meta) -> Meta:
+    async def _complete(self, stream: StreamSpec, meta: Meta) -> Meta:
         """Each step is answered before the next one leaves: what the layout is opened after is done then."""
         if meta.next is None:
             return meta

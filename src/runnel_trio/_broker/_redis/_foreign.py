@@ -11,7 +11,7 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
-__all__ = ["is_foreign", "keys_in", "named"]
+__all__ = ["explain_foreign", "is_foreign", "keys_in"]
 
 #: By what their names say, see `_keys`.
 _KINDS = {
@@ -37,7 +37,9 @@ def keys_in(words: Sequence[Any]) -> list[str]:
     return list(words[3 : 3 + words[2]] if words[0] in _SCRIPTS else words[1:2])
 
 
-def named(ask: Callable[[Sequence[tuple[Any, ...]]], Sequence[Any]], keys: Collection[str]) -> ResponseError:
+def explain_foreign(
+    ask: Callable[[Sequence[tuple[Any, ...]]], Sequence[Any]], keys: Collection[str]
+) -> ResponseError:
     """The refusal in words that say which key it is, and what to do.
 
     Args:

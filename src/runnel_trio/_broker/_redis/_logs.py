@@ -10,7 +10,6 @@ from runnel_trio._broker._redis import _keys, _replicas
 from runnel_trio._broker._redis._calls import RedisCalls, with_outputs
 from runnel_trio._broker._redis._replies import outcome_of
 from runnel_trio._broker._redis._transport._scripts import Plain
-from runnel_trio._broker._redis._transport._sender import Shipment
 from runnel_trio._broker._values import Batch, CommitOutcome, Entry, Output, ProcessorSpec, StreamSpec
 from runnel_trio._override import override
 from runnel_trio._rules._cursor import ORIGIN
@@ -28,27 +27,23 @@ class RedisLogs(RedisCalls, Logs):
     @property
     @override
     def appends_at_once(self) -> bool:
-        return self.wire.sends.idle
+        return self.servers.sends_at_once
 
     @override
     def append(self, stream: StreamSpec, batches: Mapping[int, Batch]) -> Awaitable[Mapping[int, int]]:
-        if len(batches) == 1:
-            ((number, batch),) = batches.items()
-            if batch.ids is None and len(batch) == 1:
-                return self.wire.sends.one(stream, number, batch)
-        return self.wire.sends.call(Shipment(stream, batches))
+        return self.servers.send(stream, batches)
 
     @override
     async def replicated(
         self, stream: StreamSpec, partitions: Collection[int], count: int, within: float
     ) -> int:
         keys = [_keys.producers(stream, x) for x in partitions]
-        ask = partial(self.ask, through=self.wire.waits)
-        return await _replicas.sends(ask, self.wire, keys, count, within)
+        ask = partial(self.ask, awaits_replicas=True)
+        return await _replicas.sends(ask, self.servers, keys, count, within)
 
     @override
     def reader(self, processor: ProcessorSpec, block: float) -> Reader:
-        return self.wire.reader(partial(_keys.log, processor.stream), block)
+        return self.servers.reader(partial(_keys.log, processor.stream), block)
 
     @override
     async def entries(

@@ -65,8 +65,8 @@ class RedisOwnership(RedisCalls, Ownership):
         self, processor: ProcessorSpec, commits: Sequence[Commit], count: int, within: float
     ) -> int:
         calls = {_keys.producers(processor.stream, x.lease.partition): _commit(processor, x) for x in commits}
-        ask = partial(self.ask, through=self.wire.waits)
-        return await _replicas.commits(ask, self.wire, calls, count, within)
+        ask = partial(self.ask, awaits_replicas=True)
+        return await _replicas.commits(ask, self.servers, calls, count, within)
 
     @override
     async def release(self, processor: ProcessorSpec, leases: Sequence[Lease]) -> None:

@@ -14,7 +14,7 @@ from runnel_trio._broker._protocol import Parties, Pulse, Reader
 from runnel_trio._broker._redis import _keys
 from runnel_trio._broker._redis._calls import RedisCalls, party_keys
 from runnel_trio._broker._redis._replies import ending_of, ending_text, membership, misfits
-from runnel_trio._broker._redis._transport._connection import Transport
+from runnel_trio._broker._redis._transport._cluster_connection import ClusterConnection
 from runnel_trio._broker._redis._transport._scripts import Call
 from runnel_trio._broker._seen import ENDINGS, ENDINGS_KEPT, Ending, Muster
 from runnel_trio._broker._values import AppSpec, Beat, Membership, Party, ProcessorSpec
@@ -36,15 +36,15 @@ def _beat(beat: Beat) -> Call:
 class RedisPulse(Pulse):
     """A connection that only heartbeats use."""
 
-    _transport: Transport
+    _connection: ClusterConnection
     _ended: threading.Event = attrs.field(factory=threading.Event, init=False)
 
     @override
     def send(self, beats: Sequence[Beat]) -> list[Membership]:
         if self._ended.is_set():
-            self._transport.close()
+            self._connection.close()
             raise BrokerUnavailable("the connection to the server is closed")
-        replies = self._transport.exchange([_beat(beat) for beat in beats])
+        replies = self._connection.exchange([_beat(beat) for beat in beats])
         for reply in replies:
             if isinstance(reply, Exception):
                 raise reply
@@ -53,11 +53,11 @@ class RedisPulse(Pulse):
     @override
     def interrupt(self) -> None:
         self._ended.set()
-        self._transport.interrupt()
+        self._connection.interrupt()
 
     @override
     def close(self) -> None:
-        self._transport.close()
+        self._connection.close()
 
 
 class RedisParties(RedisCalls, Parties):
@@ -70,7 +70,7 @@ class RedisParties(RedisCalls, Parties):
 
     @override
     def pulse(self) -> RedisPulse:
-        return RedisPulse(self.wire.transport())
+        return RedisPulse(self.servers.connection())
 
     @override
     async def members(self, party: Party) -> Membership:
@@ -93,7 +93,7 @@ class RedisParties(RedisCalls, Parties):
     @override
     def control(self, party: Party, block: float) -> Reader:
         key = _keys.control(party)
-        return self.wire.reader(lambda _: key, block)
+        return self.servers.reader(lambda _: key, block)
 
     @override
     async def muster(self, party: Party) -> Muster:

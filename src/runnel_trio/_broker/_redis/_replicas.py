@@ -19,6 +19,7 @@ import trio
 
 from runnel_trio._broker._redis._transport._scripts import Ask, Call, Plain
 from runnel_trio._broker._redis._transport._servers import Servers
+from runnel_trio._report._redaction import redacted
 from runnel_trio.exceptions import BrokerUnavailable
 
 __all__ = ["commits", "sends"]
@@ -27,12 +28,12 @@ __all__ = ["commits", "sends"]
 _SLICE = 100
 
 
-async def sends(ask: Ask, wire: Servers, keys: Collection[str], count: int, within: float) -> int:
+async def sends(ask: Ask, servers: Servers, keys: Collection[str], count: int, within: float) -> int:
     """Wait for what was stored in partitions; how many replicas have it, at least.
 
     Args:
         ask: carries calls over a connection that nobody else waits for, until they are answered.
-        wire: the way to the servers.
+        servers: those that have the partitions.
         keys: of the hashes of producers of these partitions.
         count: how many replicas are to have it.
         within: seconds.
@@ -40,28 +41,31 @@ async def sends(ask: Ask, wire: Servers, keys: Collection[str], count: int, with
     Raises:
         BrokerUnavailable: another master has taken over, and does not have it.
     """
-    told = [(key, *found) for key in keys for sender in wire.senders if (found := sender.witness(key))]
-    questions = [Plain(("HGET", key, producer)) for key, producer, _ in told]
+    witnesses = [
+        (key, *found) for key in keys for sender in servers.senders if (found := sender.witness(key))
+    ]
+    questions = [Plain(("HGET", key, producer)) for key, producer, _ in witnesses]
     reached = 0
     with trio.move_on_after(within):
         while reached < count:
-            reached, answers = await _waited(ask, wire, questions, keys, count)
-            for (_, _, number), answer in zip(told, answers, strict=True):
+            reached, answers = await _wait(ask, servers, questions, keys, count)
+            for (_, _, number), answer in zip(witnesses, answers, strict=True):
                 if answer is None or int(answer.split()[0]) < number:
+                    where = redacted(servers.topology.url)
                     raise BrokerUnavailable(
-                        f"{wire.url}: another master took over and does not have the records: they are lost "
+                        f"{where}: another master took over and does not have the records: they are lost "
                         "unless they are sent again"
                     )
     return reached
 
 
-async def commits(ask: Ask, wire: Servers, calls: Mapping[str, Call], count: int, within: float) -> int:
+async def commits(ask: Ask, servers: Servers, calls: Mapping[str, Call], count: int, within: float) -> int:
     """Wait for commits; how many replicas have them, at least.
 
     Args:
         ask: carries calls over a connection that nobody else waits for, until they are answered.
-        wire: the way to the servers.
-        calls: the commits, which are said once more each time (that harms nothing), by the keys of the
+        servers: those that have the partitions.
+        calls: the commits, which are sent again each time (that harms nothing), by the keys of the
             hashes of producers of their partitions.
         count: how many replicas are to have them.
         within: seconds.
@@ -69,15 +73,15 @@ async def commits(ask: Ask, wire: Servers, calls: Mapping[str, Call], count: int
     reached = 0
     with trio.move_on_after(within):
         while reached < count:
-            reached, _ = await _waited(ask, wire, list(calls.values()), calls, count)
+            reached, _ = await _wait(ask, servers, list(calls.values()), calls, count)
     return reached
 
 
-async def _waited(
-    ask: Ask, wire: Servers, first: Sequence[Call | Plain], keys: Collection[str], count: int
+async def _wait(
+    ask: Ask, servers: Servers, first: Sequence[Call | Plain], keys: Collection[str], count: int
 ) -> tuple[int, list[Any]]:
     """Ask, mark and wait on each node: how many replicas have the mark, and the answers."""
-    nodes = wire.of_nodes(keys)
+    nodes = servers.by_node(keys).items()
     marks = [Plain(("HSET", key, "wait", f"0 0 {int(time.time())}"), node) for node, key in nodes]
     waits = [Plain(("WAIT", count, _SLICE), node) for node, _ in nodes]
     replies = await ask([*first, *marks, *waits])

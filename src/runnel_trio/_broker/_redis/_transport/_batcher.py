@@ -32,7 +32,7 @@ _Reply = TypeVar("_Reply")
 
 @attrs.define(eq=False)
 class Ticket(Generic[_Request]):
-    """A request that waits, or is under way; nobody is told of one that was cancelled meanwhile."""
+    """A request that waits, or is under way; of one that was cancelled meanwhile, nobody hears."""
 
     request: _Request
     settle: Callable[[outcome.Outcome[Any]], None] | None
@@ -77,7 +77,7 @@ class Batcher(Generic[_Request, _Reply]):
         Cancellation: a request that has not left is withdrawn; one that has is waited for.
         """
         if not self.idle:
-            return await self._queued(request)
+            return await self._queue_up(request)
         await trio.lowlevel.checkpoint_if_cancelled()
         self._busy = True
         try:
@@ -88,7 +88,7 @@ class Batcher(Generic[_Request, _Reply]):
                 self._wake.set()
         return result.unwrap()
 
-    async def _queued(self, request: _Request) -> _Reply:
+    async def _queue_up(self, request: _Request) -> _Reply:
         ticket = self.put(request, partial(trio.lowlevel.reschedule, trio.lowlevel.current_task()))
         reply: _Reply = await trio.lowlevel.wait_task_rescheduled(partial(self._withdraw, ticket))
         return reply
@@ -96,7 +96,7 @@ class Batcher(Generic[_Request, _Reply]):
     def put(
         self, request: _Request, settle: Callable[[outcome.Outcome[_Reply]], None], *, many: bool = False
     ) -> Ticket[_Request]:
-        """Have a request, which may be of many tasks, carried after those that wait.
+        """Queue a request, which may be for many tasks.
 
         Args:
             request: what is carried.
@@ -114,15 +114,15 @@ class Batcher(Generic[_Request, _Reply]):
             self._wake.set()
         return ticket
 
-    def takes_back(self, ticket: Ticket[_Request]) -> bool:
-        """Whether a request had not left; then it is withdrawn."""
+    def take_back(self, ticket: Ticket[_Request]) -> bool:
+        """Withdraw a request that has not left; whether it could be."""
         if ticket in self._queue:
             self._queue.remove(ticket)
             return True
         return False
 
     def _withdraw(self, ticket: Ticket[_Request], _: Any) -> trio.lowlevel.Abort:
-        if not self.takes_back(ticket):
+        if not self.take_back(ticket):
             if self.waiter.under_way:
                 return trio.lowlevel.Abort.FAILED
             ticket.settle = None
@@ -147,7 +147,7 @@ class Batcher(Generic[_Request, _Reply]):
             self._settle(waiting, [outcome.Error(unsent) for _ in waiting])
 
     def _take(self, most: float) -> list[Ticket[_Request]]:
-        """Those at the front that weigh no more in all, but at least one."""
+        """Take requests from the front up to this weight, but at least one."""
         queue = self._queue
         taken: list[Ticket[_Request]] = []
         while queue:

@@ -22,7 +22,7 @@ from redis.exceptions import RedisError
 from runnel_trio._broker._redis._foreign import is_foreign
 from runnel_trio._broker._redis._transport._connection import Connection
 from runnel_trio._broker._redis._transport._endpoint import Endpoint
-from runnel_trio._broker._redis._transport._errors import Redirected, translate
+from runnel_trio._broker._redis._transport._errors import translate
 from runnel_trio._broker._redis._transport._scripts import Plain
 from runnel_trio._broker._redis._transport._waiter import Waiter
 from runnel_trio._broker._values import Entry
@@ -109,17 +109,6 @@ class BlockingRead:
         if self._waiting is not None:
             self._waiting.cancel()
 
-    def redirected(self, error: Redirected) -> None:
-        """See `Source`: a server that is alone names no other.
-
-        Raises:
-            BrokerRefused: it is a node of a cluster.
-        """
-        raise BrokerRefused(f"{error}: the server belongs to a cluster: use redis+cluster://") from error
-
-    def failed(self) -> None:
-        """See `Source`."""
-
     def close(self) -> None:
         """Give up the connection."""
         self._connection.close()
@@ -130,12 +119,12 @@ class BlockingRead:
         connection = self._connection
         if not connection.is_open:
             self._client_id = await self._connect()
-        with connection.given_up_on_error:
+        with connection.closing_on_error:
             connection.write(commands)
-            replies = await self._replies(len(commands), seconds)
+            replies = await self._read_replies(len(commands), seconds)
             for reply in replies:
                 if is_foreign(reply):
-                    raise await self._waiter.in_thread(connection.foreign, list(positions)) from reply
+                    raise await self._waiter.in_thread(connection.explain_foreign, list(positions)) from reply
                 if isinstance(reply, RedisError):
                     error = translate(reply, self.endpoint.url)
                     if isinstance(error, BrokerRefused):
@@ -150,36 +139,36 @@ class BlockingRead:
             raise client_id
         return int(client_id)
 
-    async def _replies(self, count: int, seconds: float) -> list[Any]:
+    async def _read_replies(self, count: int, seconds: float) -> list[Any]:
         began = trio.current_time()
         within = max(_MARGIN, self.endpoint.timeout)
         replies: list[Any] = []
         while not replies:
-            if not await self._readable(seconds):
+            if not await self._until_readable(seconds):
                 self.close()
                 return [None] * count
             await self._connection.confirm(trio.current_time() - began - seconds, self._waiter)
-            replies = await self._connection.replies(count, within, self._waiter)
+            replies = await self._connection.read_replies(count, within, self._waiter)
             self._woken = self._awake and not replies  # a message of TLS itself is no answer to a wake
         return replies
 
-    async def _readable(self, seconds: float) -> bool:
-        """Wait for the reply, or a wake; False where the reply cannot be had then."""
-        if not await self._readable_within(seconds + _MARGIN) and not self._woken:
+    async def _until_readable(self, seconds: float) -> bool:
+        """Wait for the reply, or a wake; False if there will be no reply."""
+        if not await self._until_readable_within(seconds + _MARGIN) and not self._woken:
             raise BrokerUnavailable("the server does not answer")
         until = trio.current_time() + _MARGIN
         while self._woken:
             if trio.current_time() > until:  # it is not blocked, and what it answered is lost
                 raise BrokerUnavailable("the server does not answer")
             self._woken = False
-            was_blocked = await self._unblocked()
+            was_blocked = await self._try_unblock()
             if not self._may_unblock:
                 return False
-            if not await self._readable_within(_MARGIN if was_blocked else _EARLY):
+            if not await self._until_readable_within(_MARGIN if was_blocked else _EARLY):
                 self._woken = True
         return True
 
-    async def _unblocked(self) -> int:
+    async def _try_unblock(self) -> int:
         if self._may_unblock:
             try:
                 return await self.unblock(self._client_id)
@@ -187,12 +176,12 @@ class BlockingRead:
                 self._may_unblock = False
         return 0
 
-    async def _readable_within(self, seconds: float) -> bool:
+    async def _until_readable_within(self, seconds: float) -> bool:
         with trio.move_on_after(seconds) as scope:
             self._waiting = scope
             if self._woken:
                 scope.cancel()
-            await self._connection.readable()
+            await self._connection.until_readable()
             self._waiting = None
             self._woken = False
             return True

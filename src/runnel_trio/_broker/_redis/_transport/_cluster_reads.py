@@ -1,4 +1,4 @@
-"""Reading many partitions of a cluster by one task: in turn.
+"""Reading many partitions by one task: of one server by one command, of a cluster in turn.
 
 A cluster refuses one command for several partitions, also on one node. So a reader that has one partition
 waits in the server for it. One that has several looks at all of them, each node's in one round trip. Between
@@ -18,6 +18,7 @@ from runnel_trio._broker._redis._transport._errors import Redirected
 from runnel_trio._broker._redis._transport._scripts import Node
 from runnel_trio._broker._redis._transport._topology import Topology, slot_of
 from runnel_trio._broker._values import Entry
+from runnel_trio.exceptions import BrokerUnavailable
 
 __all__ = ["ClusterReads"]
 
@@ -29,10 +30,10 @@ _LONGEST = 0.25
 
 @attrs.define(eq=False, kw_only=True)
 class ClusterReads:
-    """See `_reader.Source`.
+    """The reads of one reader, over a connection to each node that has been needed.
 
     Attributes:
-        topology: of the cluster.
+        topology: which node has a key.
         unblock: asks a node to end the block of its client with an id; answers 1 if it was blocked.
         block: seconds that a read may wait in the server.
     """
@@ -40,7 +41,7 @@ class ClusterReads:
     topology: Topology
     unblock: Callable[[Node, int], Awaitable[int]]
     block: float
-    _waits: dict[Node, BlockingRead] = attrs.field(factory=dict, init=False)
+    _reads: dict[Node, BlockingRead] = attrs.field(factory=dict, init=False)
     _current: BlockingRead | None = attrs.field(default=None, init=False)
     _asked: Node = attrs.field(default=("", 0), init=False)
     _asking: dict[int, Node] = attrs.field(factory=dict, init=False)
@@ -51,32 +52,59 @@ class ClusterReads:
     async def read(
         self, positions: Mapping[str, bytes], count: int, seconds: float
     ) -> Mapping[str, Sequence[Entry]]:
-        """See `BlockingRead.read`."""
-        if self.topology.stale:
-            await trio.to_thread.run_sync(
-                self.topology.refresh, abandon_on_cancel=True, limiter=self.topology.limiter
-            )
-        if len(positions) > 1:
-            if found := await self._look(positions, count):
-                self._patience = _SHORTEST
-                return found
-            seconds = min(seconds, self._patience)
-            self._patience = min(_LONGEST, self._patience * 1.5)
+        """Entries behind positions in logs, by key; none after `wake`.
+
+        Args:
+            positions: ids by key.
+            count: at most so many entries of each log.
+            seconds: how long it may wait for the first entry.
+
+        Raises:
+            Redirected: the next read asks the node that was named.
+            BrokerUnavailable, BrokerRefused: as they say.
+        """
+        self._woken = False
+        try:
+            if self.topology.stale:
+                await trio.to_thread.run_sync(
+                    self.topology.refresh, abandon_on_cancel=True, limiter=self.topology.limiter
+                )
+            if self.topology.clustered and len(positions) > 1:
+                return await self._in_turn(positions, count, seconds)
+            return await self._block_on(positions, count, seconds)
+        except Redirected as error:
+            node = self.topology.redirected(error, self._asked)
+            if error.asking:
+                self._asking[error.slot] = node
+            raise
+        except BrokerUnavailable:
+            self.topology.suspect()
+            raise
+
+    async def _in_turn(
+        self, positions: Mapping[str, bytes], count: int, seconds: float
+    ) -> Mapping[str, Sequence[Entry]]:
+        if found := await self._look(positions, count):
+            self._patience = _SHORTEST
+            return found
+        seconds = min(seconds, self._patience)
+        self._patience = min(_LONGEST, self._patience * 1.5)
         self._turn += 1
         key = list(positions)[self._turn % len(positions)]
-        return await self._block_on(key, positions[key], count, seconds)
+        return await self._block_on({key: positions[key]}, count, seconds)
 
     async def _block_on(
-        self, key: str, xid: bytes, count: int, seconds: float
+        self, positions: Mapping[str, bytes], count: int, seconds: float
     ) -> Mapping[str, Sequence[Entry]]:
-        node, asking = self._node(key)
-        wait = self._wait(node)
-        wait.begin()
+        """Wait in the server; all keys are on one node."""
+        node, asking = self._node(next(iter(positions)))
+        read = self._read(node)
+        read.begin()
         if self._woken:
             return {}
-        self._current = wait
+        self._current = read
         try:
-            return await wait.read({key: xid}, count, seconds, asking=asking)
+            return await read.read(positions, count, seconds, asking=asking)
         finally:
             self._current = None
 
@@ -86,48 +114,34 @@ class ClusterReads:
         for key, xid in positions.items():
             node, asking = self._node(key)
             if asking:
-                found.update(await self._wait(node).read({key: xid}, count, 0.0, asking=True))
+                found.update(await self._read(node).read({key: xid}, count, 0.0, asking=True))
             else:
                 by_node.setdefault(node, {})[key] = xid
         for node, own in by_node.items():
-            found.update(await self._wait(node).look(own, count))
+            found.update(await self._read(node).look(own, count))
         return found
 
     def _node(self, key: str) -> tuple[Node, bool]:
         """Where a key is, and whether it is on its way there: that is said anew each time."""
-        asked = self._asking.pop(slot_of(key), None)
+        asked = self._asking.pop(slot_of(key), None) if self._asking else None
         return (self.topology.node_of(key), False) if asked is None else (asked, True)
 
-    def _wait(self, node: Node) -> BlockingRead:
+    def _read(self, node: Node) -> BlockingRead:
         self._asked = node
-        wait = self._waits.get(node)
-        if wait is None:
-            wait = self._waits[node] = BlockingRead(
+        read = self._reads.get(node)
+        if read is None:
+            read = self._reads[node] = BlockingRead(
                 endpoint=self.topology.endpoint(node), unblock=partial(self.unblock, node), block=self.block
             )
-        return wait
-
-    def begin(self) -> None:
-        """See `Source`."""
-        self._woken = False
+        return read
 
     def wake(self) -> None:
-        """See `Source`."""
+        """Make the read under way return soon."""
         self._woken = True
         if self._current is not None:
             self._current.wake()
 
-    def redirected(self, error: Redirected) -> None:
-        """See `Source`."""
-        node = self.topology.redirected(error, self._asked)
-        if error.asking:
-            self._asking[error.slot] = node
-
-    def failed(self) -> None:
-        """See `Source`."""
-        self.topology.suspect()
-
     def close(self) -> None:
-        """See `Source`."""
-        for wait in self._waits.values():
-            wait.close()
+        """Give up all connections."""
+        for read in self._reads.values():
+            read.close()

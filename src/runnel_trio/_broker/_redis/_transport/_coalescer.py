@@ -24,8 +24,8 @@ __all__ = ["SendCoalescer"]
 
 _Sends: TypeAlias = Batcher[SendRequest, dict[int, int]]
 
-#: Entries that travel together. Of more tasks, some are resumed and send again while the server has what the
-#: others sent: a thousand tasks are a fifth faster than when they all travel at once.
+#: Entries in one shipment. Of more tasks, some are resumed and send again while the server has what others
+#: sent: a thousand tasks are a fifth faster than when they all travel at once.
 _MOST = 300
 
 
@@ -89,7 +89,7 @@ class _OpenShipment:
             del self._values[number]
         if not self._values:
             self.left = True
-            self.batcher.takes_back(self.ticket)
+            self.batcher.take_back(self.ticket)
         return trio.lowlevel.Abort.SUCCEEDED
 
     def _settle(self, result: outcome.Outcome[dict[int, int]]) -> None:
@@ -123,25 +123,28 @@ def _shared(stored: Mapping[int, int]) -> outcome.Outcome[Any]:
 
 @attrs.define(eq=False)
 class SendCoalescer:
-    """See `_servers.Sends`: a batcher for shipments, and for single entries."""
+    """What is sent over one connection.
 
-    _batcher: _Sends
-    _waiting: dict[StreamSpec, _OpenShipment] = attrs.field(factory=dict, init=False)
+    Attributes:
+        batcher: carries it.
+    """
 
-    @property
-    def idle(self) -> bool:
-        """As `Batcher.idle`."""
-        return self._batcher.idle
+    batcher: _Sends
+    _open: dict[StreamSpec, _OpenShipment] = attrs.field(factory=dict, init=False)
 
-    def call(self, request: Shipment) -> Awaitable[dict[int, int]]:
-        """As `Batcher.call`."""
-        return self._batcher.call(request)
+    def send(self, stream: StreamSpec, batches: Mapping[int, Batch]) -> Awaitable[Mapping[int, int]]:
+        """How many entries each partition took; to be awaited at once.
 
-    def one(self, stream: StreamSpec, number: int, batch: Batch) -> Awaitable[Mapping[int, int]]:
-        """As `call`, of a single entry, whose id the server gives; to be awaited at once."""
-        if self._batcher.idle:
-            return self._batcher.call(Shipment(stream, {number: batch}))
-        together = self._waiting.get(stream)
-        if together is None or not together.takes(batch.names):
-            together = self._waiting[stream] = _OpenShipment(stream, batch.names, self._batcher)
-        return together.join(number, batch.values)
+        A single entry, whose id the server gives, joins others that wait.
+        """
+        if len(batches) == 1 and not self.batcher.idle:
+            ((number, batch),) = batches.items()
+            if batch.ids is None and len(batch) == 1:
+                return self._shipment_for(stream, batch.names).join(number, batch.values)
+        return self.batcher.call(Shipment(stream, batches))
+
+    def _shipment_for(self, stream: StreamSpec, names: Sequence[bytes]) -> _OpenShipment:
+        shipment = self._open.get(stream)
+        if shipment is None or not shipment.takes(names):
+            shipment = self._open[stream] = _OpenShipment(stream, names, self.batcher)
+        return shipment

@@ -25,7 +25,7 @@ from redis.cluster import ClusterNode, RedisCluster
 from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel
 
-from runnel_trio._broker._redis._transport._errors import Demoted, mapped
+from runnel_trio._broker._redis._transport._errors import Demoted, translating
 from runnel_trio._broker._redis._transport._tls import fault
 from runnel_trio._broker._values import ServerConfig
 from runnel_trio._report._redaction import redacted
@@ -33,7 +33,7 @@ from runnel_trio._settings._kinds import number, whole
 from runnel_trio._settings._urls import ServerURL, Unusable, server_url
 from runnel_trio.exceptions import BrokerRefused, BrokerUnavailable, Misconfigured, RunnelError
 
-__all__ = ["Endpoint", "Seeds", "check_files", "client_of", "found", "is_secure"]
+__all__ = ["Endpoint", "Seeds", "check_files", "client_of", "is_secure", "resolve"]
 
 #: Seconds that one answer, and one connecting, may take where nothing else is said.
 _TIMEOUT = 5.0
@@ -63,7 +63,7 @@ _KINDS = {
 _SENTINEL = "sentinel_"
 
 
-def _ours(timeout: float, patience: float = 0.0) -> dict[str, Any]:
+def _own_settings(timeout: float, patience: float = 0.0) -> dict[str, Any]:
     return {
         "protocol": 2,
         "retry": Retry(NoBackoff(), 0),
@@ -81,7 +81,7 @@ class Endpoint:
     Attributes:
         url: for people, and for clients of their own.
         pool: of redis-py; only its settings are used.
-        address: host and port in the place of those in the settings: of a cluster's node.
+        address: host and port instead of those in the settings: of a cluster's node.
         timeout: seconds that one answer, and one connecting, may take.
         moves: how often it was said that the master is another one now: connections that were made before
             lead to the wrong one.
@@ -109,13 +109,13 @@ class Endpoint:
             BrokerUnavailable: nobody answers there.
             BrokerRefused: it does not let us in.
         """
-        settings = {**self.pool.connection_kwargs, **self.address, **_ours(self.timeout, patience)}
+        settings = {**self.pool.connection_kwargs, **self.address, **_own_settings(self.timeout, patience)}
         try:
             connection = self.pool.connection_class(**settings)
         except (ValueError, TypeError, theirs.RedisError) as error:  # of an option, or its value
             raise Misconfigured(f"redis_url {redacted(self.url)!r} cannot be read: {error}") from error
         try:
-            with mapped(self.url):
+            with translating(self.url):
                 connection.connect()
         except BrokerUnavailable as error:
             if isinstance(error.__cause__, MasterNotFoundError):
@@ -138,10 +138,10 @@ class Endpoint:
         """Have Sentinels confirm that a connection leads to the master. It blocks.
 
         Raises:
-            Demoted: it does not. What was said over it is worth nothing.
+            Demoted: it does not. What was read from it is worth nothing.
             BrokerUnavailable: they do not know of any.
         """
-        with mapped(self.url):
+        with translating(self.url):
             master = self.pool.get_master_address()
         if master != (connection.host, connection.port):
             raise Demoted(f"{redacted(self.url)}: another master has taken over while it was silent")
@@ -157,75 +157,75 @@ class Seeds:
     timeout: float = _TIMEOUT
 
 
-def found(place: ServerConfig) -> Endpoint | Seeds:
-    """What a place means; nothing is connected to.
+def resolve(config: ServerConfig) -> Endpoint | Seeds:
+    """Where a configuration leads; nothing is connected to.
 
     Raises:
         Misconfigured: it cannot be read.
     """
-    if place.factory is not None:
-        return _made(place.factory)
+    if config.factory is not None:
+        return _resolve_client(config.factory)
     try:
-        url = server_url(place.url)
+        url = server_url(config.url)
     except Unusable as error:
-        raise Misconfigured(f"redis_url {redacted(place.url)!r} cannot be used: {error}") from error
-    pool = _pool(place, url.single)
+        raise Misconfigured(f"redis_url {redacted(config.url)!r} cannot be used: {error}") from error
+    pool = _pool(config, url.single)
     timeout = _timeout(pool)
     if url.form == "cluster":
-        return Seeds(url=place.url, pool=pool, nodes=url.hosts, timeout=timeout)
+        return Seeds(url=config.url, pool=pool, nodes=url.hosts, timeout=timeout)
     if url.form == "sentinel":
-        pool = _watched_over(place, url, pool, timeout)
-    return Endpoint(url=place.url, pool=pool, timeout=timeout)
+        pool = _sentinel_pool(config, url, pool, timeout)
+    return Endpoint(url=config.url, pool=pool, timeout=timeout)
 
 
-def check_files(leads: Endpoint | Seeds) -> None:
+def check_files(target: Endpoint | Seeds) -> None:
     """Refuse files for TLS that cannot be used. It blocks.
 
     Raises:
         Misconfigured: names the one, and what is wrong with it.
     """
-    manager = getattr(leads.pool, "sentinel_manager", None)
-    asked = [x.connection_pool.connection_kwargs for x in manager.sentinels[:1]] if manager else []
-    for settings in (leads.pool.connection_kwargs, *asked):
+    manager = getattr(target.pool, "sentinel_manager", None)
+    sentinels = [x.connection_pool.connection_kwargs for x in manager.sentinels[:1]] if manager else []
+    for settings in (target.pool.connection_kwargs, *sentinels):
         if wrong := fault(settings):
-            raise Misconfigured(f"{redacted(leads.url)}: {wrong}")
+            raise Misconfigured(f"{redacted(target.url)}: {wrong}")
 
 
-def client_of(place: ServerConfig) -> Any:
-    """A client of redis-py that leads to a place, with its own ways of repeating and of keeping connections.
+def client_of(config: ServerConfig) -> Any:
+    """A client of redis-py for a server, with its own ways of repeating and of keeping connections.
 
     Raises:
-        Misconfigured: the place cannot be read.
+        Misconfigured: the configuration cannot be read.
     """
-    if place.factory is not None:
-        client = place.factory()
-        _refuse_made(client)
+    if config.factory is not None:
+        client = config.factory()
+        _refuse_client(client)
         return client
-    leads = found(place)
-    if isinstance(leads, Endpoint):
-        return redis.Redis(connection_pool=leads.pool)
+    target = resolve(config)
+    if isinstance(target, Endpoint):
+        return redis.Redis(connection_pool=target.pool)
     node: Any = ClusterNode  # as below: redis-py types them only in part
-    nodes = [node(host, port) for host, port in leads.nodes]
-    options = {name: x for name, x in place.options.items() if not name.startswith(_SENTINEL)}
+    nodes = [node(host, port) for host, port in target.nodes]
+    options = {name: x for name, x in config.options.items() if not name.startswith(_SENTINEL)}
     clusters: Any = RedisCluster
-    return clusters.from_url(server_url(place.url).single, startup_nodes=nodes, **options)
+    return clusters.from_url(server_url(config.url).single, startup_nodes=nodes, **options)
 
 
-def _pool(place: ServerConfig, url: str) -> Any:
+def _pool(config: ServerConfig, url: str) -> Any:
     """redis-py's own reading of a server's URL."""
-    own = {name: x for name, x in place.options.items() if not name.startswith(_SENTINEL)}
+    own = {name: x for name, x in config.options.items() if not name.startswith(_SENTINEL)}
     if wrong := sorted(_NOT_OPTIONS & own.keys()):
         raise Misconfigured(f"redis_options cannot have {', '.join(wrong)}: the URL says it, or we decide it")
     for name, given in parse_qs(urlsplit(url).query, keep_blank_values=True).items():
         if len(given) > 1:
-            raise Misconfigured(f"redis_url {redacted(place.url)!r} cannot be read: it has {name!r} twice")
+            raise Misconfigured(f"redis_url {redacted(config.url)!r} cannot be read: it has {name!r} twice")
         if name not in _OPTIONS and not name.startswith(("ssl_", _SENTINEL)):
             raise Misconfigured(
-                f"redis_url {redacted(place.url)!r} cannot be read: it has no option {name!r}"
+                f"redis_url {redacted(config.url)!r} cannot be read: it has no option {name!r}"
             )
-    if url.startswith("redis:") and (names := _of_tls(url, own)):
+    if url.startswith("redis:") and (names := _tls_options(url, own)):
         raise Misconfigured(
-            f"redis_url {redacted(place.url)!r} is without TLS, and {', '.join(names)} is for TLS: write "
+            f"redis_url {redacted(config.url)!r} is without TLS, and {', '.join(names)} is for TLS: write "
             "rediss://, or leave it out"
         )
     if url.startswith("unix:"):
@@ -233,14 +233,14 @@ def _pool(place: ServerConfig, url: str) -> Any:
     try:
         pool: Any = redis.ConnectionPool.from_url(url, **own)
     except (ValueError, TypeError) as error:
-        raise Misconfigured(f"redis_url {redacted(place.url)!r} cannot be read: {error}") from error
+        raise Misconfigured(f"redis_url {redacted(config.url)!r} cannot be read: {error}") from error
     _refuse_values(pool.connection_kwargs)
     for name in [x for x in pool.connection_kwargs if x.startswith(_SENTINEL)]:
         del pool.connection_kwargs[name]
     return pool
 
 
-def _of_tls(url: str, options: Mapping[str, Any]) -> list[str]:
+def _tls_options(url: str, options: Mapping[str, Any]) -> list[str]:
     given = {*parse_qs(urlsplit(url).query), *options}
     return sorted(name for name in given if name.startswith("ssl_"))
 
@@ -252,52 +252,53 @@ def _refuse_values(options: Mapping[str, Any]) -> None:
             kind.checked(f"the option {name}", options[name])
 
 
-def _watched_over(place: ServerConfig, url: ServerURL, pool: Any, timeout: float) -> Any:
+def _sentinel_pool(config: ServerConfig, url: ServerURL, pool: Any, timeout: float) -> Any:
     """The pool whose connections lead to the master that Sentinels name.
 
     They share no password with it (by default they have none), but how TLS is to be done.
     """
     settings = dict(pool.connection_kwargs)
-    asked = redis.ConnectionPool.from_url(url.single).connection_kwargs
-    told = {**place.options, **asked}
+    from_url = redis.ConnectionPool.from_url(url.single).connection_kwargs
+    given = {**config.options, **from_url}
     own = {name: x for name, x in settings.items() if name.startswith(("ssl_", "socket_"))}
-    own |= {name.removeprefix(_SENTINEL): x for name, x in told.items() if name.startswith(_SENTINEL)}
+    own |= {name.removeprefix(_SENTINEL): x for name, x in given.items() if name.startswith(_SENTINEL)}
     secure = is_secure(pool)
     for gone in ("host", "port"):
         settings.pop(gone, None)
     try:
         settings["ssl"] = own["ssl"] = secure
         sentinels: Any = Sentinel  # redis-py types this class, and the next, only in part
-        asks = sentinels(list(url.hosts), sentinel_kwargs={**own, **_sentinels(timeout)}, **settings)
-        return asks.master_for(url.service).connection_pool
+        to_sentinels = {**own, **_sentinel_settings(timeout)}
+        group = sentinels(list(url.hosts), sentinel_kwargs=to_sentinels, **settings)
+        return group.master_for(url.service).connection_pool
     except (ValueError, TypeError) as error:
-        raise Misconfigured(f"redis_url {redacted(place.url)!r} cannot be used: {error}") from error
+        raise Misconfigured(f"redis_url {redacted(config.url)!r} cannot be used: {error}") from error
 
 
 def _without_master(url: str, pool: Any) -> RunnelError:
     """Why Sentinels name no master. It blocks."""
-    name, place = pool.service_name, redacted(url)
+    group, where = pool.service_name, redacted(url)
     refused, groups, answers = "", set[str](), 0
     for sentinel in pool.sentinel_manager.sentinels:
         settings = sentinel.connection_pool.connection_kwargs
-        where = f"{settings['host']}:{settings['port']}"
+        address = f"{settings['host']}:{settings['port']}"
         try:
             groups.update(sentinel.sentinel_masters())
             answers += 1
         except (theirs.AuthenticationError, theirs.NoPermissionError) as error:
-            refused = f"{place}: the Sentinel {where} refuses: {error}. Give sentinel_password behind a ?."
+            refused = f"{where}: the Sentinel {address} refuses: {error}. Give sentinel_password behind a ?."
         except theirs.RedisError:
             pass
-    if name in groups:
-        return BrokerUnavailable(f"{place}: no master of {name} is up")
+    if group in groups:
+        return BrokerUnavailable(f"{where}: no master of {group} is up")
     if refused:
         return BrokerRefused(refused)
     if not answers:
-        return BrokerUnavailable(f"{place}: no Sentinel answers")
+        return BrokerUnavailable(f"{where}: no Sentinel answers")
     known = ", ".join(sorted(groups)) or "none"
     lost = pool.master_address is not None  # we have known it: then it passes
     kind = BrokerUnavailable if lost else Misconfigured
-    return kind(f"{place}: the Sentinels know of no group {name}; they know {known}")
+    return kind(f"{where}: the Sentinels know of no group {group}; they know {known}")
 
 
 def _hint(pool: Any, error: Exception) -> str:
@@ -312,19 +313,19 @@ def is_secure(pool: Any) -> bool:
     return issubclass(pool.connection_class, redis.SSLConnection)
 
 
-def _sentinels(timeout: float) -> dict[str, Any]:
+def _sentinel_settings(timeout: float) -> dict[str, Any]:
     """A dead one must not hold us for long: there are others."""
-    return _ours(min(timeout, 1.0))
+    return _own_settings(min(timeout, 1.0))
 
 
 def _is_cluster(client: object) -> bool:  # no type guard: redis-py types its methods only in part
     return isinstance(client, RedisCluster)
 
 
-def _made(factory: Callable[[], Any]) -> Endpoint | Seeds:
-    """What a client leads to that somebody has made."""
+def _resolve_client(factory: Callable[[], Any]) -> Endpoint | Seeds:
+    """Where a client leads that somebody has made."""
     client: Any = factory()
-    _refuse_made(client)
+    _refuse_client(client)
     if _is_cluster(client):
         pool = client.get_redis_connection(client.get_default_node()).connection_pool
         nodes = tuple((node.host, int(node.port)) for node in client.get_nodes())
@@ -335,7 +336,7 @@ def _made(factory: Callable[[], Any]) -> Endpoint | Seeds:
     return Endpoint(url=_url_of(pool), pool=pool, timeout=_timeout(pool))
 
 
-def _refuse_made(client: Any) -> None:
+def _refuse_client(client: Any) -> None:
     """Refuse what is no client, or one whose connections are made otherwise.
 
     Raises:
@@ -359,7 +360,7 @@ def _refuse_made(client: Any) -> None:
 
 
 def _url_of(pool: Any) -> str:
-    """Where a client leads to, for people."""
+    """Where a client leads, for people."""
     settings = pool.connection_kwargs
     if service := getattr(pool, "service_name", None):
         return f"redis+sentinel:///{service}"

@@ -12,7 +12,7 @@ from runnel_trio._broker._redis._transport._scripts import commands_at
 from runnel_trio._report._redaction import redacted
 from runnel_trio.exceptions import BrokerRefused, BrokerUnavailable, RunnelError
 
-__all__ = ["Demoted", "Moving", "Redirected", "advised", "mapped", "translate"]
+__all__ = ["Demoted", "Moving", "Redirected", "advised", "translate", "translating"]
 
 #: What a server answers that passes by itself, by the first word.
 _PASSING = frozenset({"BUSY", "CLUSTERDOWN", "LOADING", "MISCONF", "NOREPLICAS", "OOM"})
@@ -78,40 +78,40 @@ class Redirected(Moving):
         self.asking = asking
 
 
-def _once(said: str, place: str) -> str:
-    """What redis-py says of a connection, without the address that stands before it."""
-    found = _ADDRESS.search(said)
-    return said.replace(found[0], "", 1) if found and place.endswith(found[1]) else said
+def _without_address(message: str, url: str) -> str:
+    """What redis-py says of a connection, without the address where that is the one of the URL."""
+    found = _ADDRESS.search(message)
+    return message.replace(found[0], "", 1) if found and url.endswith(found[1]) else message
 
 
 def translate(error: Exception, url: str) -> RunnelError:
     """Our error for one of redis-py's."""
-    place = redacted(url)
-    said = _once(str(error), place) or type(error).__name__
+    where = redacted(url)
+    message = _without_address(str(error), where) or type(error).__name__
     if isinstance(error, theirs.AskError):  # MovedError is one too
         kind = "ASK" if type(error) is theirs.AskError else "MOVED"
-        text = f"{place}: {kind} {said}"
+        text = f"{where}: {kind} {message}"
         return Redirected(text, error.slot_id, (error.host, error.port), asking=kind == "ASK")
-    first = said.split(" ", 1)[0]
+    first = message.split(" ", 1)[0]
     if isinstance(error, _REFUSALS):
-        return BrokerRefused(f"{place} refuses: {said}. {_RULES}")
-    if said.startswith(_NOT_PERMITTED):
-        command = commands_at(said)
+        return BrokerRefused(f"{where} refuses: {message}. {_RULES}")
+    if message.startswith(_NOT_PERMITTED):
+        command = commands_at(message)
         more = f" It is {command}." if command else ""
-        return BrokerRefused(f"{place} refuses: {said}{more} {_RULES}")
-    if _DISTRUST.search(said):
-        remedy = next((told for sign, told in _REMEDIES.items() if sign in said.lower()), _TRUST)
-        return BrokerRefused(f"{place}: {said.rstrip('.')}. {remedy}")
-    if isinstance(error, _DEMOTED_KINDS) or first in _DEMOTED or _SINCE_DEMOTED in said:
-        return Demoted(f"{place}: {said}")
+        return BrokerRefused(f"{where} refuses: {message}{more} {_RULES}")
+    if _DISTRUST.search(message):
+        remedy = next((advice for sign, advice in _REMEDIES.items() if sign in message.lower()), _TRUST)
+        return BrokerRefused(f"{where}: {message.rstrip('.')}. {remedy}")
+    if isinstance(error, _DEMOTED_KINDS) or first in _DEMOTED or _SINCE_DEMOTED in message:
+        return Demoted(f"{where}: {message}")
     if isinstance(error, theirs.TryAgainError):
-        return Moving(f"{place}: {said}")
-    if isinstance(error, _PASSING_KINDS) and (reason := _NO_CONNECTION.fullmatch(said)):
-        why = "no answer" if said.startswith("Timeout") else reason[1]
-        return BrokerUnavailable(f"no server at {place}: {why}")
+        return Moving(f"{where}: {message}")
+    if isinstance(error, _PASSING_KINDS) and (reason := _NO_CONNECTION.fullmatch(message)):
+        why = "no answer" if message.startswith("Timeout") else reason[1]
+        return BrokerUnavailable(f"no server at {where}: {why}")
     if isinstance(error, _PASSING_KINDS) or first in _PASSING:
-        return BrokerUnavailable(f"{place}: {said}")
-    return BrokerRefused(f"{place} refuses: {said}")
+        return BrokerUnavailable(f"{where}: {message}")
+    return BrokerRefused(f"{where} refuses: {message}")
 
 
 def advised(error: BrokerUnavailable) -> BrokerUnavailable:
@@ -126,7 +126,7 @@ def advised(error: BrokerUnavailable) -> BrokerUnavailable:
 
 
 @contextmanager
-def mapped(url: str) -> Iterator[None]:
+def translating(url: str) -> Iterator[None]:
     """Let no error of redis-py out."""
     try:
         yield

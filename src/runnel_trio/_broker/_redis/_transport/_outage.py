@@ -48,15 +48,15 @@ class Outage:
         await trio.sleep(min(1.0, 0.05 * 2 ** min(attempt, 10)) * random.uniform(0.5, 1.0))
 
     def waits(self, who: object) -> None:
-        """It is not back as long as this one was not answered."""
+        """Count it as away until this one is answered."""
         self._waiting.add(who)
 
     def given_up(self, who: object) -> None:
-        """Waits no more, answered or not."""
+        """Wait for this one no more, answered or not."""
         self._waiting.discard(who)
 
     def over(self, who: object) -> None:
-        """It was answered."""
+        """This one was answered."""
         self._waiting.discard(who)
         if self._since is not None and not self._waiting:
             away = trio.current_time() - self._since

@@ -4,47 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from typing import Protocol
 
 import attrs
 
+from runnel_trio._broker._redis._transport._cluster_reads import ClusterReads
 from runnel_trio._broker._redis._transport._errors import Redirected
 from runnel_trio._broker._redis._transport._garbage import few_collections
 from runnel_trio._broker._redis._transport._outage import Outage
 from runnel_trio._broker._values import Entry
 from runnel_trio.exceptions import BrokerUnavailable
 
-__all__ = ["RedisReader", "Source"]
-
-
-class Source(Protocol):
-    """Where a reader reads: a `BlockingRead` on one server, or `ClusterReads` on a cluster."""
-
-    async def read(
-        self, positions: Mapping[str, bytes], count: int, seconds: float
-    ) -> Mapping[str, Sequence[Entry]]:
-        """See `BlockingRead.read`."""
-        ...
-
-    def begin(self) -> None:
-        """See `BlockingRead.begin`."""
-        ...
-
-    def wake(self) -> None:
-        """See `BlockingRead.wake`."""
-        ...
-
-    def redirected(self, error: Redirected) -> None:
-        """Another server was named; the next read is to ask that one."""
-        ...
-
-    def failed(self) -> None:
-        """There was no answer."""
-        ...
-
-    def close(self) -> None:
-        """See `BlockingRead.close`."""
-        ...
+__all__ = ["RedisReader"]
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -52,13 +22,13 @@ class RedisReader:
     """See `_protocol.Reader`.
 
     Attributes:
-        source: where to read.
+        reads: from the nodes that have the logs.
         outage: shared with everything else that talks to the server.
         log_key: partition number → key of its log.
         block: seconds that a read waits in the server.
     """
 
-    source: Source
+    reads: ClusterReads
     outage: Outage
     log_key: Callable[[int], str]
     block: float
@@ -70,7 +40,7 @@ class RedisReader:
 
     def __attrs_post_init__(self) -> None:
         self._open.enter_context(few_collections())
-        self._open.callback(self.source.close)
+        self._open.callback(self.reads.close)
 
     def _key(self, number: int) -> str:
         """Made once: each read names all its logs again."""
@@ -82,20 +52,17 @@ class RedisReader:
 
     async def read(self, positions: Mapping[int, bytes], count: int) -> Mapping[int, Sequence[Entry]]:
         """See `_protocol.Reader`; while the server is away it waits a little and returns nothing."""
-        self.source.begin()
         if self._failures:
             self.outage.waits(self)
         # After a failure it does not wait in the server: whether that is back is known at once.
         seconds = 0.001 if self._failures else self.block
         try:
             wanted = {self._key(number): xid for number, xid in positions.items()}
-            found = await self.source.read(wanted, count, seconds)
+            found = await self.reads.read(wanted, count, seconds)
         except Redirected as error:
-            self.source.redirected(error)
             self.interruptions += not error.asking
             return {}
         except BrokerUnavailable as error:
-            self.source.failed()
             await self.outage.pause(self, error, self._failures)
             self._failures += 1
             self.interruptions += 1
@@ -109,7 +76,7 @@ class RedisReader:
 
     def wake(self) -> None:
         """See `_protocol.Reader`."""
-        self.source.wake()
+        self.reads.wake()
 
     async def aclose(self) -> None:
         """See `_protocol.Reader`."""

@@ -12,12 +12,20 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import cache, partial
 from importlib import resources
+from itertools import count
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import attrs
 from redis.exceptions import NoScriptError, ResponseError
 
-from runnel_trio._broker._redis._foreign import is_foreign, keys_in, named
+from runnel_trio._broker._redis._foreign import explain_foreign, is_foreign, keys_in
+
+try:
+    import hiredis
+except ImportError:
+    _pack: Callable[[Any], Any] | None = None
+else:
+    _pack = hiredis.pack_command
 
 __all__ = [
     "Ask",
@@ -26,12 +34,12 @@ __all__ = [
     "LazyList",
     "Node",
     "Plain",
-    "answers",
-    "asked",
+    "ask",
     "by_digest",
     "commands_at",
     "exchange",
-    "settled",
+    "read_replies",
+    "settle",
 ]
 
 _T = TypeVar("_T")
@@ -98,21 +106,21 @@ def digest(name: str) -> str:
 
 
 #: How a server says where in a script something failed.
-_PLACE = re.compile(r"\b([0-9a-f]{40}), on @user_script:(\d+)")
+_FAILED_AT = re.compile(r"\b([0-9a-f]{40}), on @user_script:(\d+)")
 _CALLS = re.compile(r"redis\.p?call\('(\w+)'(?:, '([A-Z]+)', )?")
 _WITH_PARTS = {"MEMORY", "XGROUP", "XINFO"}
 
 
-def commands_at(said: str) -> str:
+def commands_at(message: str) -> str:
     """The commands that stand where a script failed, as ``'xlen'`` or ``'xinfo|groups'``; empty if not known.
 
-    For Redis 7.0, which does not say what it was that a user may not run; later servers give another place.
+    For Redis 7.0, which does not say what a user may not run; later servers give another position.
     """
-    place = _PLACE.search(said)
-    name = next((x for x in _PARTS if place and digest(x) == place[1]), None)
-    if place is None or name is None:
+    at = _FAILED_AT.search(message)
+    name = next((x for x in _PARTS if at and digest(x) == at[1]), None)
+    if at is None or name is None:
         return ""
-    calls = _CALLS.findall(source(name).split("\n")[int(place[2]) - 1])
+    calls = _CALLS.findall(source(name).split("\n")[int(at[2]) - 1])
     words = [f"{x}|{part}" if x in _WITH_PARTS else x for x, part in calls]
     return " or ".join(f"'{x.lower()}'" for x in words)
 
@@ -200,16 +208,15 @@ class LazyList(Generic[_T]):
     _made: list[_T] = attrs.field(factory=list, init=False)
 
     def __iter__(self) -> Iterator[_T]:
-        i = 0
-        while i < len(self._made) or self._makes_one():
-            yield self._made[i]
-            i += 1
-
-    def _makes_one(self) -> bool:
-        for made in self._source:
-            self._made.append(made)
-            return True
-        return False
+        made = self._made
+        for i in count():  # somebody else may iterate meanwhile, so each looks at what is made already
+            if i == len(made):
+                for item in self._source:
+                    made.append(item)
+                    break
+                else:
+                    return
+            yield made[i]
 
 
 def by_digest(connection: Any, calls: Iterable[Command]) -> Iterator[bytes]:
@@ -218,12 +225,12 @@ def by_digest(connection: Any, calls: Iterable[Command]) -> Iterator[bytes]:
 
 
 def pieces(connection: Any, commands: Iterable[tuple[Any, ...]]) -> Iterator[bytes]:
-    """Commands as bytes for the wire, in pieces: the server works on one while the next is packed."""
+    """Commands as bytes to be sent, in pieces: the server works on one while the next is packed."""
     # Any, here and below: redis-py types the methods of connections only in part.
     gathered: list[bytes] = []
     size = 0
     for command in commands:
-        text = b"".join(connection.pack_command(*command))
+        text = _packed(connection, command)
         gathered.append(text)
         size += len(text)
         if size > _PIECE:
@@ -233,7 +240,19 @@ def pieces(connection: Any, commands: Iterable[tuple[Any, ...]]) -> Iterator[byt
         yield b"".join(gathered)
 
 
-def answers(connection: Any, count: int) -> list[Any]:
+def _packed(connection: Any, command: tuple[Any, ...]) -> bytes:
+    """By hiredis itself, where it is there: redis-py first looks at each word, which takes longer."""
+    packed: bytes
+    if _pack is None:
+        return b"".join(connection.pack_command(*command))
+    try:
+        packed = _pack(command)
+    except TypeError:  # of a word that redis-py may know how to write, as a serializer's bytearray
+        packed = b"".join(connection.pack_command(*command))
+    return packed
+
+
+def read_replies(connection: Any, count: int) -> list[Any]:
     """So many replies, or ResponseErrors in their place."""
     replies = []
     for _ in range(count):
@@ -244,39 +263,39 @@ def answers(connection: Any, count: int) -> list[Any]:
     return replies
 
 
-def settled(connection: Any, calls: Sequence[Command], replies: list[Any]) -> list[Any]:
+def settle(connection: Any, calls: Sequence[Command], replies: list[Any]) -> list[Any]:
     """The replies, after calls of scripts that the server has forgotten were repeated.
 
     What is refused for another type of value names the key.
     """
     while unknown := [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]:
         again = [calls[i] for i in unknown]
-        for i, reply in zip(unknown, asked(connection, list(_with_texts(again))), strict=True):
+        for i, reply in zip(unknown, ask(connection, list(_with_texts(again))), strict=True):
             replies[i] = reply
     for i, reply in enumerate(replies):
         if is_foreign(reply):
-            replies[i] = named(partial(asked, connection), keys_in(calls[i].by_digest()))
+            replies[i] = explain_foreign(partial(ask, connection), keys_in(calls[i].by_digest()))
     return replies
 
 
-def asked(connection: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+def ask(connection: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
     """The replies to commands, or ResponseErrors in their place."""
-    return _asked(connection, pieces(connection, commands), len(commands))
+    return _write_and_read(connection, pieces(connection, commands), len(commands))
 
 
 def _with_texts(calls: Sequence[Command]) -> Iterator[tuple[Any, ...]]:
     """Each script's text goes along once: a thousand times it would be megabytes."""
-    told: set[str] = set()
+    sent: set[str] = set()
     for call in calls:
-        known = call.script in told
-        told.add(call.script)
+        known = call.script in sent
+        sent.add(call.script)
         yield call.by_digest() if known else call.by_text()
 
 
-def _asked(connection: Any, text: Iterable[bytes], count: int) -> list[Any]:
+def _write_and_read(connection: Any, text: Iterable[bytes], count: int) -> list[Any]:
     for piece in text:
         connection.send_packed_command([piece])
-    return answers(connection, count)
+    return read_replies(connection, count)
 
 
 def exchange(connection: Any, calls: Sequence[Command], text: Iterable[bytes] | None = None) -> list[Any]:
@@ -294,4 +313,4 @@ def exchange(connection: Any, calls: Sequence[Command], text: Iterable[bytes] | 
         ConnectionError: the connection broke; which calls took effect is not known.
     """
     text = by_digest(connection, calls) if text is None else text
-    return settled(connection, calls, _asked(connection, text, len(calls)))
+    return settle(connection, calls, _write_and_read(connection, text, len(calls)))

@@ -20,7 +20,7 @@ import outcome
 import trio
 
 from runnel_trio._broker._redis import _keys
-from runnel_trio._broker._redis._transport._connection import Transport
+from runnel_trio._broker._redis._transport._cluster_connection import ClusterConnection
 from runnel_trio._broker._redis._transport._outage import Outage
 from runnel_trio._broker._redis._transport._scripts import Call, LazyList
 from runnel_trio._broker._redis._transport._waiter import Waiter
@@ -43,7 +43,7 @@ class SendRequest(Protocol):
         ...
 
     def seal(self) -> Shipment:
-        """Have it leave as it is now."""
+        """Let nothing more in; what leaves."""
         ...
 
 
@@ -115,18 +115,18 @@ class Sender:
     """Carries shipments for a `Batcher`: the reply to each is how many entries each partition took.
 
     Attributes:
-        transport: its own connection.
+        connection: its own.
         outage: shared with everything else that talks to the server.
     """
 
-    transport: Transport
+    connection: ClusterConnection
     outage: Outage
     _producer: str = attrs.field(factory=lambda: uuid.uuid4().hex, init=False)
     _sequences: dict[tuple[str, int], int] = attrs.field(factory=dict, init=False)
     _stored: dict[str, int] = attrs.field(factory=dict, init=False)
 
     def witness(self, key: str) -> tuple[str, int] | None:
-        """What the hash of a partition's producers must say, where everything is there that was stored.
+        """What the hash of a partition's producers says if nothing is lost that we have stored.
 
         That is our field in it, and the number of the last call that was answered, at least.
         """
@@ -154,7 +154,7 @@ class Sender:
         stored: list[dict[int, int]],
         failed: dict[int, Exception],
     ) -> None:
-        calls = LazyList(map(self._numbered, made))
+        calls = LazyList(map(self._number, made))
         try:
             replies = await self._repeat_until_answered(calls, waiter)
         except Exception as error:
@@ -164,25 +164,25 @@ class Sender:
                 self._stored[_keys.producers(call.stream, call.partition)] = call.sequence
             _deal_out(call, reply, stored, failed)
 
-    def _numbered(self, call: SendCall) -> SendCall:
+    def _number(self, call: SendCall) -> SendCall:
         key = (_keys.meta(call.stream), call.partition)
         call.producer = self._producer
         call.sequence = self._sequences[key] = self._sequences.get(key, 0) + 1
         return call
 
     async def _repeat_until_answered(self, calls: LazyList[SendCall], waiter: Waiter) -> list[Any]:
-        """The replies, after as many tries as it takes; what refuses only for now is tried again too."""
+        """The replies, after as many tries as it takes; what is refused only for now is tried again too."""
         give_up = trio.current_time() + PATIENCE
         attempt = 0
         try:
             while True:
                 try:
-                    replies = await self.transport.talk(calls, waiter)
+                    replies = await self.connection.talk(calls, waiter)
                     _raise_passing(replies)
                 except BrokerUnavailable as error:
                     list(calls)  # all are made before the first wait
                     if trio.current_time() >= give_up:
-                        raise _unknown(error) from error
+                        raise _unknown_outcome(error) from error
                     await self.outage.pause(self, error, attempt)
                     attempt += 1
                 else:
@@ -192,10 +192,10 @@ class Sender:
             self.outage.given_up(self)
 
 
-def _unknown(error: BrokerUnavailable) -> BrokerUnavailable:
-    said = str(error).rstrip(".")
+def _unknown_outcome(error: BrokerUnavailable) -> BrokerUnavailable:
+    text = str(error).rstrip(".")
     return BrokerUnavailable(
-        f"{said}. No answer for {PATIENCE:.0f} s: the records may have been stored or not."
+        f"{text}. No answer for {PATIENCE:.0f} s: the records may have been stored or not."
     )
 
 
@@ -206,7 +206,7 @@ def _raise_passing(replies: Sequence[Any]) -> None:
 
 
 def _rounds(shipments: Sequence[Shipment]) -> Iterable[Iterable[SendCall]]:
-    """Calls in rounds: within a round each partition has one; what cannot be merged waits for the next.
+    """Calls in rounds, one for each partition in a round; what cannot be merged waits for the next.
 
     Entries with given ids go alone, and so do entries of different fields. Those of a shipment that is alone
     are made as they are read: then the server works on one while the next is encoded.
@@ -250,11 +250,11 @@ def _deal_out(call: SendCall, reply: Any, stored: list[dict[int, int]], failed: 
 
 
 def _explained(error: Exception, call: SendCall) -> Exception:
-    said = str(error)
-    if "BADID" not in said:
+    text = str(error)
+    if "BADID" not in text:
         return error
     where = numbered(call.stream.name, [call.partition])
     return Misconfigured(
-        f"{where}: stream id {said.partition('BADID ')[2]}; ids must rise within a partition. "
+        f"{where}: stream id {text.partition('BADID ')[2]}; ids must rise within a partition. "
         "This entry and those behind it were not stored."
     )

@@ -4,9 +4,9 @@ A hop costs 0.1 to 0.2 ms, more than a small answer does. In a large one, its th
 after each piece of it, as long as handlers are busy, and so do they for the thread.
 
 With hiredis, which takes bytes as they come, nothing is read in a thread (`Answers`). redis-py's own parser
-takes them from the socket, and waits for them there: so what is small and has arrived as a whole (`arrived`)
-is read at once, the rest in a thread, where waiting holds up nobody. With TLS one cannot look at bytes and
-leave them there: without hiredis, it always needs the thread.
+takes them from the socket, and waits for them there: so what is small and has arrived as a whole is read at
+once (`count_arrived`), the rest in a thread, where waiting holds up nobody. With TLS one cannot look at bytes
+and leave them there: without hiredis, it always needs the thread.
 
 What redis-py keeps to itself (`_sock`, `_parser._reader`) is used in this file and in no other, and
 tests/broker/test_redis_py.py says what is taken for granted of it.
@@ -23,7 +23,7 @@ from typing import Any
 
 from redis import exceptions as theirs
 
-__all__ = ["Answers", "arrived", "can_look", "interrupt", "socket_of", "wholes", "written"]
+__all__ = ["Answers", "can_look", "count_arrived", "interrupt", "socket_of", "wholes", "write_now"]
 
 #: Bytes of an answer that is looked at; a larger one is worth the hop.
 _SMALL = 4096
@@ -86,7 +86,7 @@ class Answers:
             ConnectionError: of redis-py: the connection broke, or was refused.
         """
         try:
-            data = self._received() if self._is_plain else self._decrypted()
+            data = self._receive() if self._is_plain else self._decrypt()
         except _NOT_NOW:
             return False
         except OSError as error:
@@ -100,12 +100,12 @@ class Answers:
             raise theirs.ConnectionError("the server closed the connection")
         return True
 
-    def _received(self) -> bytes:
+    def _receive(self) -> bytes:
         data = os.read(self._sock.fileno(), _PIECE)  # not by the socket: with a timeout, Python first waits
         self.ended = not data
         return data
 
-    def _decrypted(self) -> bytes:
+    def _decrypt(self) -> bytes:
         """Record by record, until the next is not there: what has arrived must not stay behind in OpenSSL."""
         parts: list[bytes] = []
         try:
@@ -119,7 +119,7 @@ class Answers:
         return b"".join(parts)
 
 
-def written(connection: Any, data: bytes) -> int:
+def write_now(connection: Any, data: bytes) -> int:
     """How much of it was written: what the system takes at once. What was not has to be written next.
 
     With TLS it is all or nothing, and "nothing" may have left in part: OpenSSL goes on when it is given the
@@ -155,7 +155,7 @@ def _broken(error: OSError) -> theirs.ConnectionError:
     return theirs.ConnectionError(f"the connection broke: {error}")
 
 
-def arrived(connection: Any) -> int:
+def count_arrived(connection: Any) -> int:
     """How many small answers are there, as a whole; for a redis-py connection that is readable."""
     if not can_look(connection):
         return 0

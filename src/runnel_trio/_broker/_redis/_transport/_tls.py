@@ -47,8 +47,8 @@ def _fault_of_authorities(settings: Mapping[str, Any]) -> str:
             try:
                 context.load_verify_locations(**{argument: settings[name]})
             except (OSError, TypeError, ValueError):
-                said = f"={settings[name]!r}" if argument == "cafile" else ""
-                return f"{name}{said} has no certificate in PEM: it begins with -----BEGIN CERTIFICATE-----"
+                shown = f"={settings[name]!r}" if argument == "cafile" else ""
+                return f"{name}{shown} has no certificate in PEM: it begins with -----BEGIN CERTIFICATE-----"
     return ""
 
 

@@ -1,7 +1,7 @@
-"""Which node of a cluster has which slots, as far as is known.
+"""Which node has a key. One server, or the master of a group, is a cluster of one node.
 
-It is asked for when the cluster is opened, after a redirection, and after a node did not answer; in between,
-what a redirection says is believed. Used from Trio and from the thread of heartbeats.
+A cluster is asked which node has which slots when it is opened, after a redirection, and after a node did not
+answer; in between, what a redirection says is believed. Used from Trio and from the thread of heartbeats.
 
 See https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/.
 """
@@ -20,8 +20,9 @@ import trio
 from redis.crc import key_slot
 
 from runnel_trio._broker._redis._transport._endpoint import Endpoint, Seeds
-from runnel_trio._broker._redis._transport._errors import Redirected, mapped
+from runnel_trio._broker._redis._transport._errors import Redirected, translating
 from runnel_trio._broker._redis._transport._scripts import Node
+from runnel_trio._report._redaction import redacted
 from runnel_trio.exceptions import BrokerRefused, BrokerUnavailable, Misconfigured, RunnelError
 
 __all__ = ["Topology", "slot_of"]
@@ -30,6 +31,8 @@ __all__ = ["Topology", "slot_of"]
 _PAUSE = 0.1
 #: Seconds that one node may take to tell.
 _PATIENCE = 1.0
+#: The node of a server that is alone; where that is, its endpoint says.
+_ALONE: Node = ("", 0)
 
 
 @lru_cache(maxsize=1 << 17)
@@ -45,26 +48,36 @@ def slot_of(key: str) -> int:
 
 @attrs.define(eq=False)
 class Topology:
-    """The nodes of a cluster and their slots.
+    """The nodes and their slots.
 
     Attributes:
+        clustered: whether keys are spread over nodes. If not, nothing ever changes here.
         nodes: the masters, in order of their first slots.
         limiter: for those who refresh from Trio.
     """
 
-    _seeds: Seeds
+    _found: Endpoint | Seeds
+    clustered: bool = attrs.field(init=False)
     nodes: tuple[Node, ...] = attrs.field(default=(), init=False)
     limiter: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(1), init=False)
+    _seeds: tuple[Node, ...] = attrs.field(default=(), init=False)
     _owners: dict[int, Node] = attrs.field(factory=dict, init=False)
     _endpoints: dict[Node, Endpoint] = attrs.field(factory=dict, init=False)
     _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
-    _stale: bool = attrs.field(default=True, init=False)
+    _stale: bool = attrs.field(init=False)
     _asked: float = attrs.field(default=0.0, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        if isinstance(self._found, Seeds):
+            self._seeds = self._found.nodes
+        else:
+            self.nodes, self._endpoints = (_ALONE,), {_ALONE: self._found}
+        self.clustered = self._stale = bool(self._seeds)
 
     @property
     def url(self) -> str:
-        """Where the cluster is, for people."""
-        return self._seeds.url
+        """Where they are, for people and for clients of their own."""
+        return self._found.url
 
     @property
     def stale(self) -> bool:
@@ -78,12 +91,12 @@ class Topology:
             host, port = node
             url = f"redis://{host}:{port}"
             address = {"host": host, "port": port}
-            timeout = self._seeds.timeout
-            found = Endpoint(url=url, pool=self._seeds.pool, address=address, timeout=timeout)
+            pool, timeout = self._found.pool, self._found.timeout
+            found = Endpoint(url=url, pool=pool, address=address, timeout=timeout)
             found = self._endpoints.setdefault(node, found)
         return found
 
-    def node_of(self, place: str | Node) -> Node:
+    def node_of(self, route: str | Node) -> Node:
         """The node that has a key's slot; of a node, itself; of nothing, any.
 
         Where nobody is known to have the slot, any: it will say who has it, or that nobody has.
@@ -91,21 +104,29 @@ class Topology:
         Raises:
             BrokerUnavailable: no node is known yet.
         """
-        if not isinstance(place, str):
-            return place
-        owner = self._owners.get(slot_of(place)) if place else None
+        if not self.clustered:
+            return _ALONE
+        if not isinstance(route, str):
+            return route
+        owner = self._owners.get(slot_of(route)) if route else None
         if owner is None:
             if not self.nodes:
-                raise BrokerUnavailable(f"{self.url}: nothing is known about the cluster yet")
+                raise BrokerUnavailable(f"{redacted(self.url)}: nothing is known about the cluster yet")
             return random.choice(self.nodes)
         return owner
 
     def suspect(self) -> None:
         """What is known may be wrong."""
-        self._stale = True
+        self._stale = self.clustered
 
     def redirected(self, error: Redirected, asked: Node) -> Node:
-        """Believe a redirection; the node that it names."""
+        """Believe a redirection; the node that it names.
+
+        Raises:
+            BrokerRefused: by a server that was taken to be alone.
+        """
+        if not self.clustered:
+            raise BrokerRefused(f"{error}: the server belongs to a cluster: use redis+cluster://") from error
         host, port = error.node
         node = (host or asked[0], port)
         if not error.asking:
@@ -127,7 +148,7 @@ class Topology:
             known = list(self.nodes)
             random.shuffle(known)
             errors: list[RunnelError] = []
-            for node in dict.fromkeys([*known, *self._seeds.nodes]):
+            for node in dict.fromkeys([*known, *self._seeds]):
                 try:
                     self._learn(node, self._ask(node))
                 except (BrokerUnavailable, BrokerRefused) as error:
@@ -142,7 +163,7 @@ class Topology:
         endpoint = self.endpoint(node)
         connection = attrs.evolve(endpoint, timeout=min(endpoint.timeout, _PATIENCE)).connect()
         try:
-            with mapped(endpoint.url):
+            with translating(endpoint.url):
                 connection.send_command("CLUSTER", "SLOTS")
                 answer: Sequence[Any] = connection.read_response(disable_decoding=True)
         except BrokerRefused as error:
