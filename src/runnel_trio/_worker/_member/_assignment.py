@@ -15,12 +15,11 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Awaitable, Callable, Container, Mapping
-from typing import Protocol
 
 import attrs
 import trio
 
-from runnel_trio._broker._protocol import Ownership, Parties
+from runnel_trio._broker._protocol import Ownership
 from runnel_trio._broker._values import Acquired, Held, Lease, ProcessorSpec, Quarantine
 from runnel_trio._report._telemetry import report
 from runnel_trio._rules._assignment import assign
@@ -31,16 +30,12 @@ from runnel_trio._worker._member._session import ControlNews, MemberSession
 __all__ = ["Assignment"]
 
 
-class _Broker(Ownership, Parties, Protocol):
-    """What an assignment needs of a broker."""
-
-
 @attrs.define(eq=False, kw_only=True)
 class Assignment:
     """Keeps what runs here equal to what the plan gives this member.
 
     Attributes:
-        broker: where leases and plans are.
+        broker: where the leases are.
         spec: the processor, in the layout that the member reads.
         session: the member's.
         join_delay: seconds that a plan waits for more members.
@@ -54,7 +49,7 @@ class Assignment:
         ready: set when it has had its share, or stands by.
     """
 
-    broker: _Broker
+    broker: Ownership
     spec: ProcessorSpec
     session: MemberSession
     join_delay: float
@@ -189,7 +184,7 @@ class Assignment:
         if self._plan_at > now:
             return self._plan_at - now
         plan = assign(staying, self.spec.stream.partition_count, view.plan)
-        await self.broker.plan(self.spec, view.generation, plan)
+        await self.session.broker.plan(self.spec, view.generation, plan)
         await self.session.beat()
         return math.inf if self.session.view.planned == self.session.view.generation else 0.0
 
