@@ -12,7 +12,7 @@ from typing import Any
 import trio
 from redis import Redis
 
-from benchmarks import budget, compare, environments, handover, machine, scale, table
+from benchmarks import budget, compare, environments, figures, handover, machine, scale, table
 from benchmarks.rounds import Rounds
 from benchmarks.rows import rows
 from benchmarks.scenario import Group
@@ -82,7 +82,11 @@ async def run(groups: Sequence[Group], options: argparse.Namespace) -> int:
         found = await trio.to_thread.run_sync(measured, url, groups, options)
     print(f"\n{table.summary(found['rows'])}")
     if options.json is not None:
-        await trio.Path(options.json).write_text(json.dumps(found, indent=1) + "\n")
+        path = trio.Path(options.json)
+        if await path.exists():
+            order = [group.name for group in [*GROUPS, *among(environments.chosen("all"))]]
+            found = figures.merged(json.loads(await path.read_text()), found, order)
+        await path.write_text(json.dumps(found, indent=1) + "\n")
     return int(failures(found) > 0)
 
 

@@ -83,6 +83,17 @@ def orders(app: App) -> Stream[Order]:
     return app.stream("orders", Order, partition_by="key")
 
 
+@pytest.fixture(params=[1, 8], ids=["one lane", "eight lanes"])
+def lanes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """How many lanes a partition has, where nothing else is said.
+
+    For files whose tests hold for each key, however many are handled at a time: ``pytestmark =
+    pytest.mark.usefixtures("lanes")``. A test that is of one lane has ``parametrize("lanes", [1], indirect=True)``.
+    """
+    monkeypatch.setenv("RUNNEL_DEFAULT_CONCURRENCY", str(request.param))
+    return int(request.param)
+
+
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A silent server counts as dead after 0.3 s instead of 5."""

@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import budget, compare, crowd, environments, rounds, scenarios, table  # noqa: E402 (not installed)
+from benchmarks import budget, compare, crowd, environments, figures, rounds, scenarios, table  # noqa: E402 (not installed)
 from benchmarks.contenders import named  # noqa: E402
 from benchmarks.growth import Cost  # noqa: E402
 from benchmarks.rows import rows  # noqa: E402
@@ -28,6 +28,7 @@ REPRESENTATIVE = [
     "send(1000 records)",
     "records(), stdlib json",
     "max_unacked=1",
+    "100 keys",
     "and by sending, beyond the XADD itself",
     "start to first event",
 ]
@@ -179,6 +180,22 @@ def test_more_of_what_should_be_little_is_a_regression(tmp_path) -> None:
     old = found(more_is_better=False, ratio=None, value=1.0, low=0.9, high=1.1)
     assert compared(tmp_path, [old], [{**old, "value": 2.0, "low": 1.9, "high": 2.1}]) == 1
     assert compared(tmp_path, [{**old, "title": "another"}], [old]) == 0
+
+
+def test_a_run_of_some_groups_leaves_the_rows_of_the_others() -> None:
+    def ran(load: str, *names: str) -> dict:
+        rows = [found(group=name, shown=load) for name in names]
+        return {"about": {"load": load}, "groups": [{"name": name} for name in names], "rows": rows}
+
+    order = ["a", "b", "c"]
+    both = figures.merged(ran("then", "a", "c"), ran("now", "b", "c"), order)
+    assert [(row["group"], row["shown"]) for row in both["rows"]] == [
+        ("a", "then"),
+        ("b", "now"),
+        ("c", "now"),
+    ]
+    assert [group.get("measured") for group in both["groups"]] == [None, {"load": "now"}, {"load": "now"}]
+    assert figures.merged(ran("then", "a"), ran("now", "a", "b"), order) == ran("now", "a", "b")
 
 
 # The page

@@ -42,13 +42,13 @@ API = Path(__file__).parents[1] / "docs" / "reference" / "api.rst"
 PUBLIC = {
     "runnel_trio": {
         "App", "BrokerRefused", "BrokerUnavailable", "Compressor", "DeserializationError", "Event", "Events",
-        "ExceptionPolicy", "Failure", "FastJSONSerializer", "Gzip", "InternalError", "JSONSerializer", "LZ4", "LeaseLost", "LogContext",
+        "ExceptionPolicy", "Failure", "FastJSONSerializer", "Gzip", "HandlerTimeout", "InternalError", "JSONSerializer", "LZ4", "LeaseLost", "LogContext",
         "Middleware", "Misconfigured", "Overflow", "Partition", "PartitionReset", "Poisoned", "Processor", "Quarantined", "Record",
         "NotReplicated", "Operator", "RecordInvalid", "Retry", "RunnelError", "Serializer", "Settings", "Stream", "StreamFull", "Worker", "WorkersAlive", "log_context",
     },
     "runnel_trio.constants": {"ExceptionPolicy", "Overflow"},
     "runnel_trio.exceptions": {
-        "BrokerRefused", "BrokerUnavailable", "DeserializationError", "InternalError", "LeaseLost", "Misconfigured",
+        "BrokerRefused", "BrokerUnavailable", "DeserializationError", "HandlerTimeout", "InternalError", "LeaseLost", "Misconfigured",
         "NotReplicated", "Poisoned", "RecordInvalid", "RunnelError", "StreamFull", "WorkersAlive",
     },
     "runnel_trio.interfaces": {"Compressor", "Failure", "Middleware", "Retry", "Serializer"},

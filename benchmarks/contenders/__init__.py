@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from benchmarks.workload import Contender
 
 SIDES: Mapping[str, list[str]] = {
-    "by-hand": ["by_hand", "by_hand_server"],
-    "ours": ["sending", "consuming", "latency", "owning", "workers", "server", "deployed"],
+    "by-hand": ["by_hand", "by_hand_server", "by_hand_lanes"],
+    "ours": ["sending", "consuming", "latency", "lanes", "owning", "workers", "server", "deployed"],
 }
 
 

@@ -68,5 +68,6 @@ CONTENDERS: dict[str, Contender] = {
     "consume-primitive": consume_primitive,
     "consume-metrics": partial(consume, metrics=True),
     "consume-take-metrics": partial(consume, body=each_hundred, metrics=True),
+    "consume-100-lanes": partial(consume, concurrency=100),
     "consume-unacked-1": partial(consume, share=10, max_unacked=1),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -11,6 +12,8 @@ from functools import partial
 from faststream.redis import RedisBroker, StreamSub
 from pydantic import BaseModel
 
+from benchmarks.keyed import Clock, long_jobs
+from benchmarks.keyed import partition_of as partition_of_job
 from benchmarks.workload import PARTITIONS, Contender, Result, chunks, orders, partition_of, rate
 
 
@@ -90,6 +93,35 @@ async def grouped(broker: RedisBroker, unique: int) -> None:
         await redis.xgroup_create(name(partition, unique), "bench", id="0", mkstream=True)
 
 
+def work(url: str, count: int, unique: int) -> Result:
+    """Jobs that wait; one subscriber for each partition, which has one in hand."""
+    those = long_jobs(count // 30)
+    clock = Clock(len(those))
+
+    async def run() -> Result:
+        broker, done = broker_at(url), asyncio.Event()
+        redis = await broker.connect()
+        for job in those:
+            await broker.publish(dataclasses.asdict(job), stream=name(partition_of_job(job), unique))
+
+        async def handle(key: int, ms: int) -> None:
+            clock.begin()
+            await asyncio.sleep(ms / 1000)
+            if clock.end():
+                done.set()
+
+        for partition in range(PARTITIONS):
+            await redis.xgroup_create(name(partition, unique), "bench", id="0", mkstream=True)
+            stream = StreamSub(name(partition, unique), group="bench", consumer="me", max_records=100)
+            broker.subscriber(stream=stream)(handle)
+        await broker.start()
+        await done.wait()
+        await broker.stop()
+        return clock.found()
+
+    return asyncio.run(run())
+
+
 def consume(url: str, count: int, unique: int, *, batch: bool = False, share: int = 10) -> Result:
     """From before the broker starts until the last event is handled."""
     records = orders(Order, count // share)
@@ -113,6 +145,7 @@ def consume(url: str, count: int, unique: int, *, batch: bool = False, share: in
 CONTENDERS: dict[str, Contender] = {
     "send-bulk": partial(sent, way=send),
     "send-one-by-one": partial(sent, way=send_each, share=20),
+    "jobs": work,
     "consume": consume,
     "consume-batches": partial(consume, batch=True, share=1),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import time
@@ -12,11 +13,12 @@ from typing import Any
 import anyio
 from streaq import Worker
 
+from benchmarks.keyed import Clock, long_jobs
 from benchmarks.peers import with_user
 from benchmarks.workload import Contender, Plain, Result, chunks, document, orders, rate
 
 
-def worker_at(url: str, unique: int) -> Any:
+def worker_at(url: str, unique: int, **options: Any) -> Any:
     logging.getLogger("streaq").setLevel(logging.WARNING)
     return Worker(
         with_user(url),
@@ -24,6 +26,7 @@ def worker_at(url: str, unique: int) -> Any:
         serializer=json.dumps,
         deserializer=json.loads,
         handle_signals=False,
+        **options,
     )
 
 
@@ -80,8 +83,35 @@ def consume(url: str, count: int, unique: int) -> Result:
     return anyio.run(run, backend="asyncio")
 
 
+def work(url: str, count: int, unique: int, *, concurrency: int) -> Result:
+    """Jobs that wait, until the queue is empty."""
+    those = long_jobs(count // 30)
+    clock = Clock(len(those))
+
+    async def handle(job: dict[str, Any]) -> None:
+        clock.begin()
+        await anyio.sleep(job["ms"] / 1000)
+        clock.end()
+
+    async def run() -> Result:
+        worker = worker_at(url, unique, concurrency=concurrency)
+        task = worker.task(ttl=0, silent=True, name="work")(handle)
+        async with worker:
+            for chunk in chunks(those):
+                await worker.enqueue_many([task.enqueue(dataclasses.asdict(job)) for job in chunk])
+        worker.burst = True
+        await worker.run_async()
+        if clock.left:
+            raise RuntimeError(f"it has done {worker.counters}")
+        return clock.found()
+
+    return anyio.run(run, backend="asyncio")
+
+
 CONTENDERS: dict[str, Contender] = {
     "send-bulk": partial(sent, way=send, share=4),
     "send-one-by-one": partial(sent, way=send_each, share=20),
     "consume": consume,
+    "jobs": partial(work, concurrency=1600),
+    "jobs-16": partial(work, concurrency=16),
 }

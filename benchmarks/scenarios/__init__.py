@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from benchmarks.scenario import Group, Scenario
 from benchmarks.scenarios.consuming import ACKNOWLEDGING, CONSUMING
 from benchmarks.scenarios.deployed import DEPLOYED
+from benchmarks.scenarios.lanes import LANES
 from benchmarks.scenarios.latency import LATENCY
 from benchmarks.scenarios.owning import OWNING
 from benchmarks.scenarios.sending import SENDING
@@ -15,7 +16,7 @@ from benchmarks.scenarios.server import SERVER
 from benchmarks.scenarios.workers import WORKERS
 
 #: In the order of the table.
-GROUPS: list[Group] = [SENDING, CONSUMING, ACKNOWLEDGING, LATENCY, OWNING, WORKERS, SERVER, DEPLOYED]
+GROUPS: list[Group] = [SENDING, CONSUMING, ACKNOWLEDGING, LANES, LATENCY, OWNING, WORKERS, SERVER, DEPLOYED]
 
 
 def narrowed(groups: Sequence[Group], words: Sequence[str]) -> list[Group]:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from benchmarks.scenario import RATE, Group, Scenario
+from benchmarks.scenario import RATE, SECONDS, Group, Scenario
+
+#: What the jobs of `benchmarks.keyed` take at least.
+IDEAL = "by-hand/ideal-partitions"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,12 +20,14 @@ class Peer:
         title: in the table.
         requires: what pip installs.
         consuming: titles and contenders next to the loop by hand.
+        keyed: those with handlers that wait, next to the ideal.
     """
 
     name: str
     title: str
     requires: Sequence[str]
     consuming: Sequence[tuple[str, str]]
+    keyed: Sequence[tuple[str, str]] = ()
 
     def rows(self, pairs: Sequence[tuple[str, str, str]]) -> list[Scenario]:
         """Its rows: of what, which contender, next to which."""
@@ -33,6 +38,12 @@ class Peer:
 
     def consumers(self) -> list[Scenario]:
         return self.rows([(how, contender, "by-hand/group") for how, contender in self.consuming])
+
+    def waiting(self) -> list[Scenario]:
+        return [
+            Scenario(f"{self.title}: {how}", f"{self.name}/{contender}", SECONDS, IDEAL, peer=self.name)
+            for how, contender in self.keyed
+        ]
 
     def senders(self) -> list[Scenario]:
         bulk = ("in bulk", "send-bulk", "by-hand/pipeline")
@@ -45,6 +56,7 @@ PEERS = [
         "FastStream",
         ["faststream[redis]"],
         consuming=[("one by one", "consume"), ("in batches of 100", "consume-batches")],
+        keyed=[("one by one, each key in order", "jobs")],
     ),
     Peer(
         "coredis",
@@ -52,7 +64,13 @@ PEERS = [
         ["coredis", "trio"],
         consuming=[("an ack for each", "consume"), ("an ack per 100", "consume-per-100")],
     ),
-    Peer("streaq", "streaq", ["streaq"], consuming=[("tasks", "consume")]),
+    Peer(
+        "streaq",
+        "streaq",
+        ["streaq"],
+        consuming=[("tasks", "consume")],
+        keyed=[("concurrency=1600, in any order", "jobs"), ("concurrency=16, its default", "jobs-16")],
+    ),
     Peer("runnel", "runnel 2020", ["runnel", "setuptools<81"], consuming=[("records()", "consume")]),
 ]
 
@@ -66,11 +84,16 @@ OUR_SENDERS = [
     Scenario("runnel-trio: in bulk", "ours/send-bulk", RATE, "by-hand/pipeline"),
     Scenario("runnel-trio: one awaited send at a time", "ours/send-one-by-one", RATE, "by-hand/one-by-one"),
 ]
+OUR_LANES = [
+    Scenario("runnel-trio: one key at a time in each partition", "ours/lanes-off", SECONDS, IDEAL),
+    Scenario("runnel-trio: concurrency=100, each key in order", "ours/lanes-partitions", SECONDS, IDEAL),
+]
 
 
 def among(peers: Sequence[Peer]) -> list[Group]:
     """The groups in which these take part."""
     consumers = [row for peer in peers for row in peer.consumers()]
+    waiting = [row for peer in peers for row in peer.waiting()]
     senders = [row for peer in peers for row in peer.senders()]
     return [
         Group(
@@ -87,5 +110,13 @@ def among(peers: Sequence[Peer]) -> list[Group]:
             "The same records; ratios to the XADD pipeline by hand, and to one XADD after the other.",
             fresh=True,
             scenarios=[*OUR_SENDERS, *senders],
+        ),
+        Group(
+            "peers-lanes",
+            "Other frameworks: handlers that wait",
+            "2,000 events of 500 keys, each of which waits for 50 ms, in 16 partitions where there are any; "
+            "ratios to the ideal, which is what the longest key takes.",
+            fresh=True,
+            scenarios=[*OUR_LANES, *waiting],
         ),
     ]

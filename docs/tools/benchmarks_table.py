@@ -68,6 +68,9 @@ def head(about: Mapping[str, Any]) -> str:
 def section(group: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
     """The table of a group, and its plot if it has ratios to show."""
     text = f"\n{group['title']}\n{'-' * len(group['title'])}\n{group['about']}\n"
+    if "measured" in group:  # by itself, at another time than the rest
+        about = group["measured"]
+        text += f"\nMeasured with {about['load']}, {head(about).rpartition('; ')[2]}"
     if drawn(rows):
         text += f"\n.. raw:: html\n   :file: {plot(group).name}\n"
     text += "\n.. list-table::\n   :header-rows: 1\n   :widths: 42 20 20 10 8\n\n"

@@ -52,6 +52,7 @@ from runnel_trio.constants import Overflow as Overflow
 from runnel_trio.exceptions import BrokerRefused as BrokerRefused
 from runnel_trio.exceptions import BrokerUnavailable as BrokerUnavailable
 from runnel_trio.exceptions import DeserializationError as DeserializationError
+from runnel_trio.exceptions import HandlerTimeout as HandlerTimeout
 from runnel_trio.exceptions import InternalError as InternalError
 from runnel_trio.exceptions import LeaseLost as LeaseLost
 from runnel_trio.exceptions import Misconfigured as Misconfigured
@@ -84,6 +85,7 @@ __all__ = [
     "Failure",
     "FastJSONSerializer",
     "Gzip",
+    "HandlerTimeout",
     "InternalError",
     "JSONSerializer",
     "LeaseLost",

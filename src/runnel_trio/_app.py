@@ -5,7 +5,7 @@ Declaring does no I/O and creates no Trio object, so an app can be created at im
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -29,7 +29,8 @@ from runnel_trio._codec import (
 from runnel_trio._discovery import import_all, refuse_while_importing
 from runnel_trio._names import check_key, checked_name, free_name, name_of, named
 from runnel_trio._processor import Processor, chosen, letters_of, refuse_foreign
-from runnel_trio._report._words import counted
+from runnel_trio._report._words import counted, described
+from runnel_trio._rules._failure import Policies
 from runnel_trio._stream import Stream
 from runnel_trio._worker._isolated import isolated
 from runnel_trio._worker._member._partition._events import Events
@@ -172,7 +173,10 @@ class App(BackgroundTasks):
         stream: Stream[R],
         *,
         name: str | None = None,
-        exception_policy: ExceptionPolicy | str | None = None,
+        exception_policy: ExceptionPolicy
+        | str
+        | Mapping[type[Exception], ExceptionPolicy | str]
+        | None = None,
         middleware: Sequence[Middleware] | None = None,
         lock_expiry: float | None = None,
         read_timeout: int | None = None,
@@ -184,6 +188,9 @@ class App(BackgroundTasks):
         pool_size: int | None = None,
         join_delay: float | None = None,
         max_unacked: int | None = None,
+        concurrency: int | None = None,
+        timeout: float | None = None,
+        max_ahead: int | None = None,
         max_attempts: int | None = None,
         commit_replicas: int | None = None,
     ) -> Callable[[Callable[[Events[R]], Awaitable[None]]], Processor[R]]:
@@ -191,6 +198,8 @@ class App(BackgroundTasks):
 
         It is called for each partition, with that partition's `Events`. Omitted arguments are taken from the
         ``default_…`` settings; `Processor` says what each means. The first of ``middleware`` is outermost.
+        ``exception_policy`` may map exception types to policies, narrower types first; the default
+        policy applies to exceptions of other types.
 
         Raises:
             Misconfigured: a value that cannot be used, a function that is not async, or a processor of
@@ -208,13 +217,15 @@ class App(BackgroundTasks):
             ...         print(len(orders))
         """
         given = {
-            "exception_policy": exception_policy, "lock_expiry": lock_expiry, "read_timeout": read_timeout,
+            "lock_expiry": lock_expiry, "read_timeout": read_timeout,
             "prefetch_count": prefetch_count, "prefetch_bytes": prefetch_bytes, "pool_size": pool_size,
             "assignment_attempts": assignment_attempts, "assignment_sleep": assignment_sleep,
             "grace_period": grace_period, "join_delay": join_delay, "max_unacked": max_unacked,
-            "max_attempts": max_attempts, "commit_replicas": commit_replicas,
+            "max_attempts": max_attempts, "commit_replicas": commit_replicas, "concurrency": concurrency,
+            "timeout": timeout, "max_ahead": max_ahead,
         }  # fmt: skip
         options = {name: self.settings.resolve(name, value) for name, value in given.items()}
+        options["policies"] = _policies(self.settings, exception_policy)
         refuse_foreign(self.name, self.streams, stream)
         tested = partial(isolated, self._shared.private, self.settings, self.streams)
         links = tuple(middleware or ())
@@ -406,3 +417,24 @@ class App(BackgroundTasks):
             hint = "declare one with @app.processor(stream)"
             raise Misconfigured(f"app {self.name!r} has no processor to run; {hint}")
         return found if self.tracing is None else [self.tracing.around(x) for x in found]
+
+
+def _policies(settings: Settings, given: Any) -> Policies:
+    """The exception policies of a processor: one for all, or one for each type of exception."""
+    if not isinstance(given, Mapping):
+        return Policies(settings.resolve("exception_policy", given))
+    found: list[tuple[type[Exception], ExceptionPolicy]] = []
+    for kind, policy in given.items():
+        if not isinstance(kind, type) or not issubclass(kind, Exception):
+            raise Misconfigured(
+                f"exception_policy={described(given)}: {described(kind)} is no type of exceptions; write "
+                'them as in {ValueError: "ignore", Exception: "quarantine"}'
+            )
+        for wider, _ in found:
+            if issubclass(kind, wider):
+                raise Misconfigured(
+                    f"exception_policy: {kind.__name__} is never reached behind {wider.__name__}, which it "
+                    "is a kind of: write the narrower type first"
+                )
+        found.append((kind, settings.resolve("exception_policy", policy)))
+    return Policies(settings.resolve("exception_policy"), tuple(found))

@@ -18,6 +18,7 @@ from runnel_trio._operate._cursors import PartitionReset, forget, reset
 from runnel_trio._operate._letters import DeadLetters
 from runnel_trio._operate._standing import Quarantined, pause, quarantined, resume
 from runnel_trio._report._words import described
+from runnel_trio._rules._failure import Policies
 from runnel_trio._stream import Stream
 from runnel_trio.constants import ExceptionPolicy
 from runnel_trio.exceptions import Misconfigured
@@ -58,7 +59,7 @@ class Processor(Generic[R]):
         stream: what it reads.
         function: called for each owned partition, with that partition's `Events`.
         name: the name of its consumer group.
-        exception_policy: what happens when the function raises.
+        policies: what happens when the function raises, for each type of exception.
         middleware: links between the source and the function; the first is the outermost, next to the source.
         lock_expiry: seconds after its last heartbeat until a member counts as dead.
         read_timeout: milliseconds that a read blocks on the server.
@@ -71,6 +72,9 @@ class Processor(Generic[R]):
         pool_size: how many connections read at most.
         join_delay: seconds between joining and acquiring partitions.
         max_unacked: how many events of each partition a crash can repeat at most.
+        concurrency: how many keys of each partition are handled at a time.
+        timeout: seconds that handling one event, or one list, may take; 0 for no limit.
+        max_ahead: how far the newest event in hand may be beyond the first that is not handled.
         sinks: streams that its middleware writes to.
         max_attempts: how many workers may die over an event before the policy applies to it.
         commit_replicas: how many replicas must have a commit before its events count as acknowledged.
@@ -80,7 +84,7 @@ class Processor(Generic[R]):
     stream: Stream[R]
     function: Callable[[Any], Awaitable[None]]
     name: str
-    exception_policy: ExceptionPolicy
+    policies: Policies
     middleware: Sequence[Middleware]
     lock_expiry: float
     read_timeout: int
@@ -92,6 +96,9 @@ class Processor(Generic[R]):
     pool_size: int
     join_delay: float
     max_unacked: int
+    concurrency: int
+    timeout: float
+    max_ahead: int
     max_attempts: int
     commit_replicas: int
     isolated: Callable[[Processor[Any]], AbstractAsyncContextManager[IsolatedWorker]] = attrs.field(
@@ -101,10 +108,26 @@ class Processor(Generic[R]):
 
     def __attrs_post_init__(self) -> None:
         check_function(self.name, self.stream.record, self.function)
+        if self.concurrency > self.max_unacked:
+            raise Misconfigured(
+                f"processor {self.name!r}: concurrency={self.concurrency} is more than "
+                f"max_unacked={self.max_unacked}, which bounds what is handled and not committed: make it "
+                f"max_unacked={self.concurrency} at least"
+            )
         for link in self.middleware:
             if not isinstance(link, Middleware):
                 raise Misconfigured(f"processor {self.name!r}: {described(link)} is no Middleware")
             self.sinks.extend(link.declared(self.stream))
+
+    @property
+    def exception_policy(self) -> ExceptionPolicy:
+        """What happens when the function raises an exception of a type that has no policy of its own."""
+        return self.policies.default
+
+    @property
+    def by_key(self) -> bool:
+        """Whether its events are handed out by their keys, and not as they stand in the log."""
+        return self.concurrency > 1 or any(link.by_key for link in self.middleware)
 
     @asynccontextmanager
     async def test(self) -> AsyncIterator[Trial[R]]:
@@ -143,7 +166,7 @@ class Processor(Generic[R]):
         """
         from runnel_trio._trial import BlockingWatch, Probe, Trial  # needs trio.testing, which others do not
 
-        probe, watch = Probe(self.exception_policy), BlockingWatch(self.name)
+        probe, watch = Probe(), BlockingWatch(self.name)
         links = (probe, *self.middleware)
         async with self.isolated(attrs.evolve(self, middleware=links, join_delay=0.0)) as ran:
             trial: Trial[R] = Trial(

@@ -19,6 +19,7 @@ import trio
 from trio.testing import MockClock, active_thread_count, wait_all_tasks_blocked
 
 from runnel_trio._broker._protocol import Broker
+from runnel_trio._broker._seen import Standing
 from runnel_trio._broker._values import Batch, ProcessorSpec
 from runnel_trio._codec import Record
 from runnel_trio._event import Event, Origin, Partition
@@ -97,19 +98,23 @@ class _Failure:
 
 @attrs.define(eq=False)
 class Probe(Middleware):
-    """The outermost link: notes which events a call failed with, and what will happen to them."""
+    """The outermost link: notes which events are in hand, and which a call failed with and what follows."""
 
-    policy: ExceptionPolicy
     failures: dict[tuple[int, bytes], _Failure] = attrs.field(factory=dict, init=False)
+    in_hand: set[tuple[int, bytes]] = attrs.field(factory=set, init=False)
 
     async def handler(self, parent: AsyncIterator[Any], *, events: Any, **kwargs: Any) -> AsyncIterator[Any]:
         """See `Middleware.handler`."""
         async for item in parent:
+            places = {(x.partition.number, x.xid) for x in (item if isinstance(item, list) else [item])}
+            self.in_hand |= places
             try:
                 yield item
             except GeneratorExit:
                 self._note(events)
                 raise
+            finally:
+                self.in_hand -= places
 
     def _note(self, events: Any) -> None:
         error = events.exception
@@ -134,9 +139,10 @@ class Trial(Generic[R]):
         sent: the records that the function has sent, by stream: ``t.sent[stream]``. They are in the order of
             the `send` calls that led to them; within one call they are sorted by partition number, each
             partition in order.
+        in_hand: the records that the function had in hand: more than one with `take` or with ``concurrency``.
         dead_letters: what a `DeadLetterMiddleware` has stored, as `Letter`, whose ``record`` is a `Dead`.
 
-    All four show the state at the end of the last `send`, `send_entry` or `settled`.
+    All of these show the state at the end of the last `send`, `send_entry` or `settled`.
 
     Example:
         >>> import trio
@@ -168,6 +174,7 @@ class Trial(Generic[R]):
     acked: list[R] = attrs.field(factory=list, init=False)
     results: list[Result[R]] = attrs.field(factory=list, init=False)
     sent: dict[Stream[Any], list[Any]] = attrs.field(factory=dict, init=False)
+    in_hand: list[R] = attrs.field(factory=list, init=False)
     dead_letters: list[Letter] = attrs.field(factory=list, init=False)
     told: bool = attrs.field(default=False, init=False)
     _seen: dict[str, bytes] = attrs.field(factory=dict, init=False)
@@ -261,10 +268,11 @@ class Trial(Generic[R]):
         name, tasks = f"{self._spec.name}[{number}]", [trio.lowlevel.current_root_task()]
         while tasks:
             task = tasks.pop()
-            if task is not None and task.name == name:
+            if task is not None and (task.name == name or task.name.startswith(f"{name}.")):
                 found = users_frames(traceback.StackSummary.extract(task.iter_await_frames()))
                 lines = "".join(traceback.format_list(found)).rstrip()
-                return f"\n{name} is at\n{lines}" if lines else ""
+                if lines:
+                    return f"\n{name} is at\n{lines}"
             tasks += [x for nursery in task.child_nurseries for x in nursery.child_tasks] if task else []
         return ""
 
@@ -323,10 +331,12 @@ class Trial(Generic[R]):
         return [xid for xid, _ in entries]
 
     async def _collect(self) -> None:
-        states = await self._broker.log_states(self._spec, range(self._stream.partition_count))
-        cursors = [ORIGIN if state is None else state.cursor for state in states]
-        self.results = [
-            self._result(cursors[number], *place) for place in self._places for number in place[:1]
+        surveyed = await self._broker.survey(self._stream.spec)
+        standing = [x.processors.get(self._spec.name) for x in surveyed]
+        self.results = [self._result(standing[place[0]], *place) for place in self._places]
+        in_hand = self._probe.in_hand
+        self.in_hand = [
+            record for number, xid, record in self._places if (number, xid) in in_hand and record is not None
         ]
         self.acked = [x.record for x in self.results if x.outcome is Outcome.ACKED and x.record is not None]
         sinks = {store.sink.name for store in self._stores}
@@ -348,9 +358,9 @@ class Trial(Generic[R]):
                 if (number, xid) not in own:
                     records.append(_read(Event(origin, xid, fields)))
 
-    def _result(self, cursor: bytes, number: int, xid: bytes, record: R | None) -> Result[R]:
+    def _result(self, standing: Standing | None, number: int, xid: bytes, record: R | None) -> Result[R]:
         failure = self._probe.failures.get((number, xid))
-        if is_after(xid, cursor):
+        if standing is None or (is_after(xid, standing.cursor) and xid not in standing.ahead):
             outcome = failure.outcome if failure and failure.outcome else Outcome.WAITING
         elif failure and failure.outcome in {Outcome.DEAD_LETTERED, Outcome.IGNORED}:
             outcome = failure.outcome

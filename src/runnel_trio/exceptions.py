@@ -8,6 +8,7 @@ Ordered by who is to blame::
     ├── DeserializationError   the sender: a stored entry that does not fit the record (at `records()`)
     ├── StreamFull             the load: no room left in a partition, and `overflow="error"`
     ├── NotReplicated          outside: stored, and not in time on as many replicas as wanted
+    ├── HandlerTimeout         the handler: it took longer than the processor's `timeout`
     ├── Poisoned               an event: it has ended the process of every worker that tried it
     ├── LeaseLost              the cluster: somebody else owns the partition now
     ├── WorkersAlive           you: a reset under workers that run
@@ -28,6 +29,7 @@ __all__ = [
     "BrokerRefused",
     "BrokerUnavailable",
     "DeserializationError",
+    "HandlerTimeout",
     "InternalError",
     "LeaseLost",
     "Misconfigured",
@@ -134,6 +136,15 @@ class NotReplicated(RunnelError):
         self.stream = stream
         self.wanted = wanted
         self.reached = reached
+
+
+class HandlerTimeout(RunnelError, TimeoutError):
+    """Handling an event, or a list, took longer than the processor's ``timeout``.
+
+    The processor function was cancelled where it waited, and called anew. The event has failed: rules of the
+    middleware and the exception policy decide, as if the function had raised this. What it raised over its
+    cancellation, if anything, is the ``__cause__``.
+    """
 
 
 class Poisoned(RunnelError):

@@ -131,6 +131,8 @@ class Middleware:
 
     #: Where the link keeps failed events; None for links that keep none.
     store: Any = None
+    #: Whether a processor with this link must know its events' keys, as `Retry` with ``hold="key"`` needs.
+    by_key: bool = False
 
     def declared(self, stream: Any) -> Sequence[Any]:
         """Called when a processor of ``stream`` is declared with this link.

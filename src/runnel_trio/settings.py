@@ -234,6 +234,26 @@ seconds above 0
         "How many handled events of each partition may wait for their commit; a crash can repeat that many. "
         "With 1, each is committed before the next is handled.",
     )
+    default_concurrency: int = _setting(
+        1,
+        COUNT,
+        "keys",
+        "How many keys of each partition are handled at a time, each key's events one after another.",
+    )
+    default_timeout: float = _setting(
+        0.0,
+        SECONDS,
+        "s",
+        "How long handling one event, or one list, may take before it counts as failed; 0: as long as it "
+        "takes.",
+    )
+    default_max_ahead: int = _setting(
+        10_000,
+        COUNT,
+        "events",
+        "How far the newest event in hand may be beyond the first that is not handled, where many keys are "
+        "handled at a time.",
+    )
     default_assignment_attempts: int = _setting(
         32,
         COUNT,

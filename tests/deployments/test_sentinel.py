@@ -96,11 +96,13 @@ async def test_a_failover_that_operators_ask_for(bench: Bench, group: Group, rep
     assert await bench.verdict(journal=False, order=False, repeats=2 * PARTITIONS * MAX_UNACKED) == []
 
 
+@pytest.mark.parametrize("lanes", [1, 50])
 async def test_after_a_failover_that_loses_writes_nothing_later_is_left_out(
-    bench: Bench, group: Group, caplog: pytest.LogCaptureFixture
+    bench: Bench, group: Group, caplog: pytest.LogCaptureFixture, lanes: int
 ) -> None:
     """By a worker that has nothing to do while the master is replaced."""
-    async with bench.producer() as producer, bench.app(lock_expiry=6).worker():
+    app = bench.app(lock_expiry=6, concurrency=lanes, max_unacked=50)
+    async with bench.producer() as producer, app.worker():
         await producer.send_with_ids("a", 1, 30)
         await bench.drained()
         await group.has_all(2)

@@ -12,6 +12,8 @@ from trio.testing import MockClock
 from runnel_trio import App, ExceptionPolicy, Middleware, Stream
 from runnel_trio.middleware import Dead, DeadLetterMiddleware
 
+pytestmark = pytest.mark.usefixtures("lanes")
+
 Drained = Callable[[Any], Awaitable[None]]
 
 

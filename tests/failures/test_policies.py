@@ -14,6 +14,8 @@ from trio.testing import MockClock
 from runnel_trio import App, ExceptionPolicy, Middleware, Misconfigured, Record, Stream
 from runnel_trio.middleware import Dead, DeadLetterMiddleware, RetryMiddleware
 
+pytestmark = pytest.mark.usefixtures("lanes")
+
 Drained = Callable[[Any], Awaitable[None]]
 QUARANTINE = ExceptionPolicy.QUARANTINE
 
@@ -494,6 +496,7 @@ async def test_links_are_told_that_the_lease_was_lost(
         worker.abort()
 
 
+@pytest.mark.parametrize("lanes", [1], indirect=True)
 async def test_what_halts_is_named_with_the_way_around_it(
     app: App, orders: Stream[Any], order: Any, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:

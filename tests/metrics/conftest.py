@@ -35,6 +35,7 @@ class Told(Metrics):
         self.rebalances: list[float] = []
         self.away: list[float | None] = []
         self.stalls: list[float] = []
+        self.in_hands: list[dict[str, float]] = []
 
     def acknowledged(self, stream: str, processor: str, outcome: str, events: int) -> None:
         self.outcomes[outcome] += events
@@ -56,6 +57,9 @@ class Told(Metrics):
 
     def standing(self, stream: str, processor: str, **values: Any) -> None:
         self.last = values
+
+    def in_hand(self, stream: str, processor: str, **values: Any) -> None:
+        self.in_hands.append(values)
 
     def unowned(self, stream: str, processor: str, partitions: int) -> None:
         self.ownerless.append(partitions)

@@ -336,3 +336,42 @@ async def test_what_is_sent_again_to_other_partitions_is_told_once(
     assert sum(sent) == 201
     assert told.outcomes == {"processed": 201}
     assert told.last["owned"] == told.last["lag"] == 0
+
+
+async def test_what_lanes_have_in_hand_is_told_with_each_heartbeat(
+    app: App, told: Any, order: Any, autojump_clock: MockClock
+) -> None:
+    orders = app.stream("lanes", order, partition_by="key", partition_count=1)
+
+    @app.processor(orders, concurrency=4, lock_expiry=8)
+    async def handle(events: Any) -> None:
+        async for record in events.records():
+            await trio.sleep(100 if record.key == "slow" else 0)
+
+    async with app.worker():
+        await orders.send(order(key="slow", n=0), *(order(key=f"k{n}", n=n) for n in range(10)))
+        await trio.sleep(10.5)
+        found = told.in_hands[-1]
+        assert (found["events"], found["ahead"], found["oldest"]) == (1, 10, 10.0)
+        assert 1 < found["lanes"] <= 4
+        await trio.sleep(100)
+        assert told.in_hands[-1] | {"lanes": 0} == {"lanes": 0, "events": 0, "ahead": 0, "oldest": 0.0}
+    assert told.last["lag"] == 0
+
+
+async def test_what_is_ignored_ahead_is_told_once(
+    app: App, told: Any, order: Any, autojump_clock: MockClock
+) -> None:
+    orders = app.stream("lanes", order, partition_by="key", partition_count=1)
+
+    @app.processor(orders, concurrency=4, exception_policy="ignore")
+    async def handle(events: Any) -> None:
+        async for record in events.records():
+            await trio.sleep(10 if record.key == "slow" else 0)
+            if record.n == 5:
+                raise ValueError
+
+    async with app.worker():
+        await orders.send(order(key="slow", n=0), *(order(key=f"k{n}", n=n) for n in range(1, 10)))
+        await trio.sleep(20)
+    assert told.outcomes == {"processed": 9, "ignored": 1}

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import moved_log
+import pytest
 from moved_app import MAX_UNACKED, PAUSES
 from moved_log import layouts
 from redis import Redis
@@ -18,7 +19,11 @@ from redis import Redis
 SENDERS = (0, 100)
 
 
-async def test_partitions_change_under_load(moved: Path, redis: Redis, start: Any, until: Any) -> None:
+@pytest.mark.parametrize("lanes", [1, MAX_UNACKED])
+async def test_partitions_change_under_load(
+    moved: Path, redis: Redis, start: Any, until: Any, monkeypatch: pytest.MonkeyPatch, lanes: int
+) -> None:
+    monkeypatch.setenv("RUNNEL_DEFAULT_CONCURRENCY", str(lanes))
     for first in SENDERS:
         start("run", "moved_app:sender", MOVED_FIRST=str(first))
     options = ("--processors", "quick,slow")

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from runnel_trio._rules._progress import Progress
+from runnel_trio._rules._runs import Runs
 
 #: A number that was never handed out, below and above all others.
 STRANGERS = st.integers(-3, 60)
@@ -48,15 +49,15 @@ class Partition(RuleBasedStateMachine):
         self.in_hand -= through
         self.done |= through
 
-    @precondition(lambda self: self.in_hand)
-    @rule(data=st.data())
-    def fail(self, data: st.DataObject) -> None:
-        number = self.one(data)
-        self.progress.give_back(number)
-        self.in_hand.remove(number)
+    @rule(further=st.integers(0, 5))
+    def be_skipped(self, further: int) -> None:
+        number = self.progress.taken_to + further
+        if number not in self.done:
+            self.progress.skip(number)
+            self.done.add(number)
 
     @rule()
-    def end_the_call(self) -> None:
+    def fail(self) -> None:
         self.progress.give_all_back()
         self.in_hand.clear()
 
@@ -65,13 +66,13 @@ class Partition(RuleBasedStateMachine):
         if number not in self.in_hand:
             self.progress.done(number)
             self.progress.done_up_to(number)
-            self.progress.give_back(number)
 
     @invariant()
     def the_prefix_is_where_the_first_one_is_not_done(self) -> None:
         prefix = next(n for n in range(100) if n not in self.done)
         assert self.progress.prefix == prefix
-        assert self.progress.ahead == {n for n in self.done if n > prefix}
+        assert {n for run in self.progress.ahead for n in range(*run)} == {n for n in self.done if n > prefix}
+        assert self.progress.count == len(self.done)
 
     @invariant()
     def what_is_in_hand_is_known(self) -> None:
@@ -98,4 +99,4 @@ def test_one_at_a_time_nothing_is_ever_ahead() -> None:
     for number in range(5):
         assert progress.take() == number
         progress.done_up_to(number)
-        assert (progress.prefix, progress.ahead, progress.in_hand) == (number + 1, set(), 0)
+        assert (progress.prefix, progress.ahead, progress.in_hand) == (number + 1, Runs(), 0)

@@ -7,9 +7,11 @@ be had again.
 
 from __future__ import annotations
 
+import json
 import logging
 import random
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
@@ -69,7 +71,12 @@ class Cluster:
     processor: Processor = attrs.field(init=False)
     stream: Stream[Any] = attrs.field(init=False)
     taking: int = attrs.field(init=False)
+    lanes: int = attrs.field(init=False)
+    #: (partition, place) → key
+    keys: dict[tuple[int, int], int] = attrs.field(factory=dict)
+    repeated: dict[tuple[int, int], int] = attrs.field(factory=lambda: defaultdict(int))
     pause: float = attrs.field(init=False)
+    _of_keys: random.Random = attrs.field(init=False)
     _numbers: int = 0
     _sent: trio.Event = attrs.field(factory=trio.Event)
 
@@ -80,10 +87,15 @@ class Cluster:
         self.stream = self.app.stream("ticks", Tick, partition_by="key", partition_count=count)
         self.taking = rng.choice([0, 0, 2, 5])
         self.pause = rng.choice([0.0, 0.01, 0.05, 0.3])
+        self._of_keys = random.Random(f"keys {self.seed}")
+        lock_expiry, max_unacked = rng.choice([1, 2, 4]), rng.choice([1, 3, 10, 50])
+        self.lanes = min(max_unacked, self._of_keys.choice([1, 1, 3, 8]))
         register = self.app.processor(
             self.stream,
-            lock_expiry=rng.choice([1, 2, 4]),
-            max_unacked=rng.choice([1, 3, 10, 50]),
+            concurrency=self.lanes,
+            max_ahead=self._of_keys.choice([1, 5, 10_000]),
+            lock_expiry=lock_expiry,
+            max_unacked=max_unacked,
             prefetch_count=rng.choice([1, 8, 50]),
             join_delay=rng.choice([0, 0, 0.2]),
             grace_period=rng.choice([0.2, 1, 3]),
@@ -109,8 +121,8 @@ class Cluster:
         async for item in source:
             given = item if self.taking else [item]
             for event in given:
-                self._handed_out(member, number, epoch, self.places[number, event.xid])
-            await self._work(member)
+                self._handed_out(member, number, epoch, self.places[number, event.xid], given)
+            await self._work(member, slow=event.record().key == 0)
             for event in given:
                 self.done.add((number, self.places[number, event.xid]))
             if self.rng.random() < 0.01:
@@ -120,19 +132,22 @@ class Cluster:
         name = self.ledger.owners[number, epoch]
         return self.members.get(name) or self.gone[name]
 
-    async def _work(self, member: Member) -> None:
-        await trio.sleep(self.rng.uniform(0, 2 * self.pause))
+    async def _work(self, member: Member, slow: bool) -> None:
+        await trio.sleep(self.rng.uniform(0, 2 * self.pause) * (5 if slow else 1))
         await member.frozen.wait()  # a process that is stopped does nothing, whatever its timers say
         if member.line.dead:
             await trio.sleep_forever()
 
-    def _handed_out(self, member: Member, number: int, epoch: int, place: int) -> None:
+    def _handed_out(self, member: Member, number: int, epoch: int, place: int, given: Sequence[Any]) -> None:
         where = f"{member.name} partition {number} epoch {epoch} place {place}"
         if member.line.dead:
             return
         lease = self.store.log(self._key(number)).leases[self.processor.name]
         if lease.epoch != epoch and member.frozen.is_set():
             self.fault(f"{where}: handed out, but the epoch is {lease.epoch}, of {lease.owner}")
+        if self.lanes > 1:
+            self._one_of_many(where, number, epoch, place, given)
+            return
         before = self.handed[number, epoch]
         if before and place != before[-1] + 1:
             self.fault(f"{where}: comes after place {before[-1]}")
@@ -148,6 +163,19 @@ class Cluster:
         if place - ready > max(0, self.taking - 1):
             self.fault(f"{where}: place {ready} is not done")
         before.append(place)
+
+    def _one_of_many(self, where: str, number: int, epoch: int, place: int, given: Sequence[Any]) -> None:
+        """All before it of its key are done, or stand in the same list before it."""
+        self.repeated[number, epoch] += (number, place) in self.done
+        beside = {self.places[number, event.xid] for event in given}
+        key = self.keys[number, place]
+        for earlier in range(place):
+            if (
+                self.keys[number, earlier] == key
+                and (number, earlier) not in self.done
+                and earlier not in beside
+            ):
+                self.fault(f"{where}: place {earlier} of the same key is not done")
 
     # What is done to it
 
@@ -167,13 +195,16 @@ class Cluster:
         broker = MemoryBroker(store=self.store)
         for n in range(self.rng.randint(5, 25)):
             number = self.rng.randrange(self.stream.partition_count)
-            rows = [b'{"key":1,"n":%d}' % (n * 10 + m) for m in range(self.rng.randint(1, 8))]
+            count = self.rng.randint(1, 8)
+            keys = [self._of_keys.randrange(4) if self.lanes > 1 else 1 for _ in range(count)]
+            rows = [b'{"key":%d,"n":%d}' % (key, n * 10 + m) for m, key in enumerate(keys)]
             await broker.append(self.stream.spec, {number: Batch((b"data",), rows)})
             entries = await broker.entries(
                 self.stream.spec, number, after=(self.stored[number] or [b"0-0"])[-1]
             )
-            for xid, _ in entries:
+            for xid, fields in entries:
                 self.places[number, xid] = len(self.stored[number])
+                self.keys[number, len(self.stored[number])] = json.loads(fields[1])["key"]
                 self.stored[number].append(xid)
             await trio.sleep(self.rng.uniform(0, 0.5))
         self._sent.set()
@@ -302,7 +333,7 @@ class Cluster:
     def _check_commits(self) -> None:
         last: dict[int, tuple[int, int]] = {}
         for number, epoch, owner, cursor in self.ledger.moves:
-            place = self.places[number, cursor]
+            place = self.places.get((number, cursor), -1)  # with lanes, a commit may leave it at the start
             if self.ledger.owners.get((number, epoch)) != owner:
                 self.fault(f"partition {number}: {owner} committed in epoch {epoch} of another")
             before = last.get(number, (0, -1))
@@ -313,6 +344,9 @@ class Cluster:
     def _check_repeats(self) -> None:
         """Each change of owners repeats what was not committed, at most `max_unacked` and what was in hand."""
         bound = self.processor.max_unacked + max(1, self.taking)
+        for (number, epoch), repeated in self.repeated.items():
+            if repeated > self.processor.max_unacked + 2 * self.lanes * max(1, self.taking):
+                self.fault(f"partition {number} epoch {epoch}: repeats {repeated}")
         reached: dict[int, int] = {}
         for (number, epoch), places in sorted(self.handed.items()):
             repeated = reached.get(number, -1) - places[0] + 1

@@ -72,6 +72,8 @@ class Moving:
             "assignment_sleep": 0.2,
             "max_attempts": 1000,
         }
+        lanes = random.Random(f"lanes {self.seed}").choice([1, 1, 3, 8])
+        self.options["concurrency"] = min(lanes, self.options["max_unacked"])
         self.kinds = {"quick": "quick"} | {kind: kind for kind in rng.sample(_KINDS, rng.randint(0, 2))}
         self.done = {name: defaultdict(int) for name in self.kinds}
         self.absent = {"absent"} & self.kinds.keys()

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from runnel_trio import App, DeserializationError, Events, Misconfigured, Processor, Record, Stream
 from runnel_trio.interfaces import Middleware
@@ -161,14 +162,45 @@ async def test_retries_pause_in_virtual_time_and_are_counted(autojump_clock: Any
     assert time.monotonic() - began < 50
 
 
-async def test_what_hangs_is_told_with_its_place(autojump_clock: Any) -> None:
+async def test_what_is_in_hand_and_what_is_done_ahead_can_be_seen_while_a_key_waits(
+    mock_clock: trio.testing.MockClock,
+) -> None:
+    app = App("shop")
+    orders = app.stream("orders", Order, "key", partition_count=1)
+    seen: list[tuple[list[str], list[str]]] = []
+
+    @app.processor(orders, concurrency=3)
+    async def handle(events: Any) -> None:
+        async for order in events.records():
+            if order.n:
+                await trio.sleep(order.n)
+
+    async with handle.test() as t:
+
+        def look() -> None:
+            acked = [x.record.key for x in t.results if x.outcome is Outcome.ACKED and x.record]
+            seen.append(([order.key for order in t.in_hand], acked))
+
+        await t.send(*(Order(key=f"k{n}", n=n % 3) for n in range(6)))
+        look()
+        for _ in range(4):
+            mock_clock.jump(1)
+            await t.settled()
+            look()
+    assert [in_hand for in_hand, _ in seen] == [["k1", "k2", "k4"], ["k2", "k5"], ["k5"], [], []]
+    assert "k3" in seen[1][1], "acknowledged ahead of k2, which is in hand"
+    assert seen[-1][1] == [f"k{n}" for n in range(6)]
+
+
+@pytest.mark.parametrize("concurrency", [1, 8])
+async def test_what_hangs_is_told_with_its_place(concurrency: int, autojump_clock: Any) -> None:
     app = App("hangs")
     orders = app.stream("orders", Order, "key", partition_count=1)
 
     async def asks_the_bank() -> None:
         await trio.sleep_forever()
 
-    @app.processor(orders)
+    @app.processor(orders, concurrency=concurrency)
     async def hangs(events: Any) -> None:
         async for _ in events:
             await asks_the_bank()

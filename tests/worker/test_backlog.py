@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
 from runnel_trio._broker._values import Lease
+from runnel_trio._rules._ahead import read_ahead
 from runnel_trio._worker._member._backlog import Backlog
 
 
@@ -65,7 +66,7 @@ def test_entries_left_out_on_the_way_are_done_with_the_next() -> None:
     assert (log.processed, log.unacknowledged) == (b"3-0", 3)
     commit = log.commit()
     assert (commit.previous, commit.last, commit.entries_read, commit.read_to) == (b"0-0", b"3-0", 3, b"4-0")
-    log.acknowledged(commit, 3)
+    log.acknowledged(commit)
     assert (log.committed, log.unacknowledged, log.entries_read) == (b"3-0", 0, 3)
 
 
@@ -76,7 +77,7 @@ def test_what_is_recounted_while_a_commit_is_under_way_stays_so() -> None:
     log.done(1)
     commit = log.commit()
     log.recount(14)
-    log.acknowledged(commit, 2)
+    log.acknowledged(commit)
     assert log.read == 14
     log.take()
     log.done(2)
@@ -157,13 +158,13 @@ def test_whatever_happens_the_order_holds_and_each_entry_is_done_once(steps: lis
         elif step == "commit":
             commit = log.commit()
             assert commit.last == b"%d-0" % done
-            log.acknowledged(commit, log.unacknowledged)
+            log.acknowledged(commit)
             acknowledged = done
         elif step == "give_back":
             log.give_back()
             in_hand.clear()
         assert in_hand == [b"%d-0" % n for n in range(done + 1, done + len(in_hand) + 1)]
-        assert [xid for xid, _ in log.entries_in_hand(log.last_in_hand)] == in_hand
+        assert [xid for _, (xid, _) in log.entries_in_hand(log.last_in_hand)] == in_hand
         assert log.unacknowledged == done - acknowledged
         assert log.processed == b"%d-0" % done
         assert log.read == offered
@@ -186,3 +187,57 @@ async def test_a_waiting_source_is_woken_by_an_offer_and_by_the_end() -> None:
         assert woken == [1]
         log.close()
     assert woken == [1, 0]
+
+
+def test_what_was_done_ahead_and_is_not_read_yet_stays_in_the_lease() -> None:
+    left = b"0-0 5 3-0:4-0,1-0:1-0"  # 3-0 to 7-0, and 8-0 to 9-0
+    log = Backlog(capacity=2, position=b"0-0", committed=b"0-0", lease=Lease(3, "me", 1), left_ahead=left)
+    log.offer(entries(1, 4))
+    assert (log.waiting, log.unacknowledged) == (2, 0), "two of them are skipped"
+    log.take()
+    log.done(0)
+    commit = log.commit()
+    assert (commit.last, log.unacknowledged) == (b"1-0", 1)
+    seen = read_ahead(commit.ahead or b"", commit.last)
+    assert [n for n in range(1, 12) if b"%d-0" % n in seen] == [3, 4, 5, 6, 7, 8, 9]
+    log.offer(entries(5, 2))  # while the commit is under way
+    log.acknowledged(commit)
+    assert (log.unacknowledged, log.waiting) == (0, 1)
+    log.offer(entries(7, 5))
+    assert (log.unacknowledged, log.waiting) == (0, 3), "10-0 and 11-0 are new"
+    log.take()
+    log.done(1)
+    commit = log.commit()
+    assert (commit.last, commit.ahead) == (b"9-0", b"")
+
+
+def test_what_was_done_ahead_stays_also_when_all_that_was_read_is_done() -> None:
+    log = Backlog(
+        capacity=2, position=b"0-0", committed=b"0-0", lease=Lease(3, "me", 1), left_ahead=b"0-0 1 5-0"
+    )
+    log.offer(entries(1, 2))
+    log.take_many(2)
+    log.done(1)
+    commit = log.commit()
+    assert (commit.last, commit.ahead) == (b"2-0", b"2-0 1 3-0")
+    log.acknowledged(commit)
+    log.offer(entries(3, 3))
+    assert log.waiting == 2
+
+
+def test_the_cursor_passes_what_was_done_ahead_though_nothing_follows_it() -> None:
+    told: list[int] = []
+    log = Backlog(
+        capacity=2, position=b"0-0", committed=b"0-0", lease=Lease(3, "me", 1), left_ahead=b"0-0 3 2-0:2-0",
+        on_passed=lambda: told.append(log.progress.prefix),
+    )  # fmt: skip
+    log.offer(entries(1, 2))
+    log.take()
+    log.done(0)
+    commit = log.commit()
+    log.acknowledged(commit)
+    assert (commit.last, commit.ahead, told) == (b"2-0", b"2-0 2 0-1:2-0", [])
+    log.offer(entries(3, 2))
+    assert (told, log.unacknowledged) == ([4], 2)
+    commit = log.commit()
+    assert (commit.last, commit.ahead) == (b"4-0", b"")

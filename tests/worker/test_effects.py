@@ -42,7 +42,7 @@ def test_effects_leave_with_the_commit_that_acknowledges_their_event(backlog: Ba
     commit = backlog.commit()
     assert (commit.last, commit.outputs) == (b"2-0", (output(1), output(2)))
     backlog.done(numbers[2], [output(3)])
-    backlog.acknowledged(commit, 2)
+    backlog.acknowledged(commit)
     assert backlog.commit().outputs == (output(3),)
 
 
@@ -95,7 +95,7 @@ def test_each_effect_is_stored_once_and_in_the_order_of_its_event(steps: list[st
         elif step == "commit":
             commit = log.commit()
             stored += commit.outputs
-            log.acknowledged(commit, log.unacknowledged)
+            log.acknowledged(commit)
         elif step == "refused":
             log.commit()
             log.refused()

@@ -14,6 +14,8 @@ from runnel_trio import App, ExceptionPolicy, Middleware, Stream, Worker
 from runnel_trio.exceptions import LeaseLost
 from runnel_trio.middleware import Dead, DeadLetterMiddleware, RetryMiddleware
 
+pytestmark = pytest.mark.usefixtures("lanes")
+
 Count = Callable[[Any], Awaitable[int]]
 Handle = Callable[[Any], Awaitable[None]]
 GRACE = 2.0

@@ -25,6 +25,8 @@ from runnel_trio import (
 from runnel_trio._broker._memory import _store
 from runnel_trio._broker._values import Batch
 
+pytestmark = pytest.mark.usefixtures("lanes")
+
 Wait = Callable[[Any], Awaitable[None]]
 Count = Callable[[Any], Awaitable[int]]
 
@@ -271,6 +273,7 @@ async def test_a_timeout_of_the_users_loses_nothing(
     assert seen == list(range(20))
 
 
+@pytest.mark.parametrize("lanes", [1], indirect=True)
 async def test_with_max_unacked_one_each_event_is_committed_before_the_next(
     app: App, orders: Stream[Any], order: Any, lag: Count, drained: Wait, autojump_clock: MockClock
 ) -> None:

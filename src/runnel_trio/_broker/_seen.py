@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import attrs
 
 from runnel_trio._broker._values import Membership, Quarantine
+from runnel_trio._rules._ahead import Ahead
 
 __all__ = ["ENDINGS", "ENDINGS_KEPT", "Ending", "Misfit", "Muster", "Standing", "Surveyed"]
 
@@ -84,7 +85,9 @@ class Standing:
 
     Attributes:
         cursor: id of the last acknowledged entry.
-        lag: how many entries are not acknowledged; -1 if the server does not know.
+        lag: how many entries are not acknowledged, those done ahead not counted; -1 if the server does not
+            know.
+        ahead: which entries are acknowledged ahead of others that are not.
         next_id: id of the first of them that still exists; ``b"0-0"`` if there is none.
         owner: the member that holds the lease; empty if none does.
         epoch: the epoch of the last lease.
@@ -97,6 +100,7 @@ class Standing:
     owner: str
     epoch: int
     quarantine: Quarantine | None
+    ahead: Ahead = Ahead()
 
 
 @attrs.frozen(kw_only=True)

@@ -158,6 +158,7 @@ class Acquired:
         read_to: the highest id that a former owner is known to have read.
         clean: whether the former owner released it; False if it was lost with its owner.
         attempts: the entry that `Ownership.mark_attempt` marked last, and how often; (b"0-0", 0) for none.
+        ahead: what the lease says about entries done ahead of the cursor (`_rules/_ahead`).
     """
 
     lease: Lease
@@ -165,6 +166,7 @@ class Acquired:
     read_to: bytes
     clean: bool = True
     attempts: tuple[bytes, int] = (b"0-0", 0)
+    ahead: bytes = b""
 
 
 @attrs.frozen
@@ -189,6 +191,7 @@ class Quarantine:
         traceback: as Python prints it.
         time: when, ISO 8601 in UTC.
         member: the worker where it failed, or who paused it.
+        ids: ids of the entries that failed, if entries that did not fail may stand between them.
     """
 
     partition: int
@@ -199,6 +202,7 @@ class Quarantine:
     traceback: str
     time: str
     member: str
+    ids: tuple[bytes, ...] = ()
 
     @property
     def is_pause(self) -> bool:
@@ -232,6 +236,9 @@ class Commit:
         entries_read: how many entries are at or before `last`; -1 if unknown.
         read_to: the highest id that this owner has read.
         outputs: stored in the same step.
+        ahead: what the lease is to say about entries done ahead of `last` (`_rules/_ahead`); empty if there
+            are none; None if the lease says so already.
+        highest: the last id that is done ahead; empty if there is none.
     """
 
     lease: Lease
@@ -241,6 +248,8 @@ class Commit:
     entries_read: int
     read_to: bytes
     outputs: Sequence[Output] = ()
+    ahead: bytes | None = None
+    highest: bytes = b""
 
 
 @attrs.frozen

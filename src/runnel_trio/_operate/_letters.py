@@ -250,10 +250,10 @@ class DeadLetters:
         source, number = self.sources[stage.stream.name], why.partition
         partition = Partition(number=number, key=broker.log_key(stage.stream, number))
         origin = Origin(partition=partition, group=b"", decode=source.decode)
-        entries = await broker.entries(stage.stream, number, after=predecessor(why.first), count=why.count)
-        failed = [
-            Event(origin, xid, fields) for xid, fields in entries if parse_id(xid) <= parse_id(why.last)
-        ]
+        failed: list[Event] = []
+        for first, last, count in [(x, x, 1) for x in why.ids] or [(why.first, why.last, why.count)]:
+            entries = await broker.entries(stage.stream, number, after=predecessor(first), count=count)
+            failed += [Event(origin, *entry) for entry in entries if parse_id(entry[0]) <= parse_id(last)]
         when = datetime.fromisoformat(why.time)
         return self.outputs(source.name, failed, why.error, why.traceback, when) if failed else []
 

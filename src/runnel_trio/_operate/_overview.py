@@ -98,6 +98,7 @@ class PartitionView:
         quarantine: why it stands still, if it does.
         node: the cluster node that it is on; empty without a cluster.
         begun: whether it has a cursor, that is, a consumer group.
+        ahead: how many events are acknowledged ahead of others that are not; `lag` does not count them.
     """
 
     number: int
@@ -109,6 +110,7 @@ class PartitionView:
     quarantine: Quarantine | None
     node: str = ""
     begun: bool = True
+    ahead: int = 0
 
     @property
     def is_paused(self) -> bool:
@@ -318,14 +320,18 @@ def _stream(layouts: Layouts, surveyed: Mapping[StreamSpec, Sequence[Surveyed]])
         added=sum(x.entries_added for x in everything),
         former=layouts.draining,
         full=[number for number, count in held.items() if size and count >= size and not trims],
-        losing=[x.number for x in current if trims and any(y.lag > x.length for y in x.processors.values())],
+        losing=[
+            x.number
+            for x in current
+            if trims and any(y.lag + y.ahead.count > x.length for y in x.processors.values())
+        ],
         nodes=dict(sorted(Counter(x.node for x in current if x.node).items())),
     )
 
 
 def _held(partition: Surveyed) -> int:
     """Its entries that have to stay: the slowest processor has not acknowledged them, or nobody reads."""
-    lags = [x.lag for x in partition.processors.values()]
+    lags = [x.lag if x.lag < 0 else x.lag + x.ahead.count for x in partition.processors.values()]
     return partition.length if not lags or min(lags) < 0 else min(partition.length, max(lags))
 
 
@@ -370,6 +376,7 @@ def _partition(surveyed: Surveyed, standing: Standing | None, time: float) -> Pa
         epoch=standing.epoch,
         cursor=standing.cursor.decode(),
         lag=None if standing.lag < 0 else standing.lag,
+        ahead=standing.ahead.count,
         age=_age(standing.next_id, time),
         quarantine=standing.quarantine and _legible(standing.quarantine),
         node=surveyed.node,

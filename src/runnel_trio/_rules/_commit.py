@@ -6,7 +6,8 @@
     a number that is not the one before it         REWOUND
     no group, or a cursor that is not where        REWOUND
       its owner left it
-    a log that never had what it acknowledges      REWOUND
+    a log that never had what it acknowledges,     REWOUND
+      up to the cursor or ahead of it
     none of these                                  made, if there is room for what goes with it
 
 The commits of one epoch are numbered from 1, and the lease keeps the number of the last one. Only its number
@@ -26,7 +27,7 @@ import enum
 
 import attrs
 
-from runnel_trio._rules._cursor import is_behind_the_end
+from runnel_trio._rules._cursor import is_after, is_behind_the_end
 
 __all__ = ["CommitOutcome", "Stored", "judge"]
 
@@ -75,6 +76,7 @@ def judge(
     previous: bytes,
     last: bytes,
     entries_read: int,
+    highest: bytes = b"",
 ) -> CommitOutcome | None:
     """How a commit ends; None: it is to be made, if there is room for what goes with it.
 
@@ -86,6 +88,7 @@ def judge(
         previous: the cursor that its owner believes in.
         last: the new one.
         entries_read: how many entries stand at or before ``last``; -1 when unknown.
+        highest: the last id that it acknowledges ahead of ``last``; empty when there is none.
     """
     if (stored.owner, stored.epoch) != (owner, epoch):
         return CommitOutcome.FENCED
@@ -94,5 +97,7 @@ def judge(
     if stored.number != number - 1 or stored.cursor != previous:
         return CommitOutcome.REWOUND
     if is_behind_the_end(last, entries_read, stored.last_id, stored.entries_added):
+        return CommitOutcome.REWOUND
+    if highest and is_after(highest, stored.last_id):
         return CommitOutcome.REWOUND
     return None

@@ -15,24 +15,27 @@ events are retried; otherwise the first rule in the list that decides is followe
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import attrs
 
 from runnel_trio.constants import ExceptionPolicy
 
-__all__ = ["Decision", "Leave", "Retry", "SetAside", "decide"]
+__all__ = ["Decision", "Leave", "Policies", "Retry", "SetAside", "decide"]
 
 
 @attrs.frozen
 class Retry:
-    """Call the function again after a pause, with the same events first. The partition waits meanwhile.
+    """Call the function again after a pause, with the same events.
 
     Attributes:
         pause: seconds.
+        hold: what waits meanwhile. "lane": the lane that has the events, and they come first again; where a
+            partition has one lane, that is the partition. "key": their keys only; see `Middleware.by_key`.
     """
 
     pause: float
+    hold: Literal["lane", "key"] = "lane"
 
 
 @attrs.frozen
@@ -53,6 +56,28 @@ class Leave:
 
 #: What is done with the events in hand.
 Decision: TypeAlias = Retry | SetAside | Leave | ExceptionPolicy
+
+
+@attrs.frozen
+class Policies:
+    """The exception policy of a processor, for each type of exception.
+
+    Attributes:
+        default: for exceptions of no other type.
+        by_type: types of exceptions and their policies; the first that an exception is an instance of counts.
+
+    Example:
+        >>> policies = Policies(ExceptionPolicy.HALT, [(ValueError, ExceptionPolicy.IGNORE)])
+        >>> policies.of(UnicodeError()).value, policies.of(KeyError()).value
+        ('ignore', 'halt')
+    """
+
+    default: ExceptionPolicy
+    by_type: Sequence[tuple[type[BaseException], ExceptionPolicy]] = ()
+
+    def of(self, error: BaseException) -> ExceptionPolicy:
+        """The policy for an exception."""
+        return next((policy for kind, policy in self.by_type if isinstance(error, kind)), self.default)
 
 
 def decide(

@@ -108,6 +108,17 @@ _ALL = [
         "partitions without an owner.",
         alert="It is above what your users may wait for.",
     ),
+    _gauge("runnel_lanes", "Lanes that were started, of processors with a concurrency above 1."),
+    _gauge("runnel_in_hand_events", "Events that these lanes have in hand."),
+    _gauge(
+        "runnel_ahead_events",
+        "Events that are handled ahead of others that are not, of processors with a concurrency above 1.",
+    ),
+    _gauge(
+        "runnel_oldest_in_hand_seconds",
+        "Time since the oldest event in hand was handed out, of processors with a concurrency above 1.",
+        alert="It is longer than any handler should take: one hangs. Give the processor a timeout.",
+    ),
     _gauge(
         "runnel_owned_partitions",
         "Partitions that this worker owns.",

@@ -97,6 +97,20 @@ class Metrics:
             age: seconds since the oldest of these events was stored; 0 if there is none.
         """
 
+    def in_hand(
+        self, stream: str, processor: str, *, lanes: int, events: int, ahead: int, oldest: float
+    ) -> None:
+        """What handlers work on now; told after each heartbeat, of processors with many keys at a time.
+
+        Args:
+            stream: name of the stream.
+            processor: name of the processor.
+            lanes: copies of the function that were started in this worker's partitions.
+            events: that they have in hand.
+            ahead: events that are handled ahead of others that are not.
+            oldest: seconds since the oldest event in hand was handed out; 0 when there is none.
+        """
+
     def unowned(self, stream: str, processor: str, partitions: int) -> None:
         """This many partitions have no owner: they stand still, or have not been taken over yet.
 

@@ -150,6 +150,17 @@ class PrometheusMetrics(Metrics):
             self._numbers["runnel_lag_events"][labels] = lag
             self._numbers["runnel_lag_seconds"][labels] = age
 
+    def in_hand(
+        self, stream: str, processor: str, *, lanes: int, events: int, ahead: int, oldest: float
+    ) -> None:
+        """See `Metrics.in_hand`."""
+        labels = (stream, processor)
+        with self._lock:
+            self._numbers["runnel_lanes"][labels] = lanes
+            self._numbers["runnel_in_hand_events"][labels] = events
+            self._numbers["runnel_ahead_events"][labels] = ahead
+            self._numbers["runnel_oldest_in_hand_seconds"][labels] = oldest
+
     def unowned(self, stream: str, processor: str, partitions: int) -> None:
         """See `Metrics.unowned`."""
         with self._lock:

@@ -1,8 +1,9 @@
-"""Retrying in place: the partition waits, so that order is kept."""
+"""Retrying in place: the partition, or only the key, waits, so that order is kept."""
 
 from __future__ import annotations
 
 import random
+from typing import Literal
 
 import attrs
 
@@ -18,7 +19,8 @@ class RetryMiddleware(Middleware):
 
     The processor function is called again and gets the same event first (after `Events.take`, the same
     events, and perhaps more); ``events.attempt`` is the number of the try. The partition waits and keeps its
-    lease, so no later event overtakes. Other partitions go on. When the last try has failed, dead letters and
+    lease, so no later event overtakes. Other partitions go on. With ``hold="key"``, later events of the same
+    key wait, and events of other keys go on. When the last try has failed, dead letters and
     the exception policy apply. The position in the list of middleware does not matter.
 
     Events that cannot be read (`DeserializationError`) or have ended processes (`Poisoned`) are not retried.
@@ -30,6 +32,8 @@ class RetryMiddleware(Middleware):
         maximum: the longest pause in seconds.
         jitter: shorten each pause by up to a half, at random, so that partitions do not retry in step.
         on: the exceptions that are worth another try.
+        hold: what waits between two tries. "lane": the function that has the event, which is the whole
+            partition unless the processor has a ``concurrency`` above 1. "key": the event's key only.
 
     Example:
         >>> from runnel_trio import App, Record
@@ -50,12 +54,20 @@ class RetryMiddleware(Middleware):
     maximum: float = 60.0
     jitter: bool = True
     on: tuple[type[Exception], ...] = (Exception,)
+    hold: Literal["lane", "key"] = "lane"
 
     def __attrs_post_init__(self) -> None:
         if self.attempts < 1 or self.delay < 0 or self.factor < 1 or self.maximum < 0:
             raise Misconfigured(
                 f"{self}: attempts and factor must be at least 1, delay and maximum at least 0"
             )
+        if self.hold not in {"lane", "key"}:
+            raise Misconfigured(f'{self}: hold must be "lane" or "key"')
+
+    @property
+    def by_key(self) -> bool:  # type: ignore[override]  # it depends on what waits
+        """See `Middleware.by_key`."""
+        return self.hold == "key"
 
     def wants(self, error: Exception, attempt: int) -> bool:
         """Whether try number ``attempt`` (from 1), which raised ``error``, is followed by another."""
@@ -75,5 +87,5 @@ class RetryMiddleware(Middleware):
     def on_failure(self, failure: Failure) -> Retry | None:
         """See `Middleware.on_failure`."""
         if self.wants(failure.error, failure.attempt):
-            return Retry(self.pause(failure.attempt))
+            return Retry(self.pause(failure.attempt), self.hold)
         return None

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import trio
 
-from runnel_trio._broker._memory._store import Group
+from runnel_trio._broker._memory._store import Group, Log
 from runnel_trio._broker._memory._verbs import MemoryVerbs
 from runnel_trio._broker._protocol import Admin
 from runnel_trio._broker._seen import Surveyed
@@ -19,6 +19,7 @@ from runnel_trio._broker._values import (
     StreamSpec,
 )
 from runnel_trio._override import override
+from runnel_trio._rules._ahead import add_done
 from runnel_trio._rules._cursor import ORIGIN, parse_id
 
 __all__ = ["MemoryAdmin"]
@@ -48,18 +49,32 @@ class MemoryAdmin(MemoryVerbs, Admin):
         log = self._log(processor, why.partition)
         if log.quarantines.get(processor.name) != why:
             return CommitOutcome.FENCED
-        if skip:
-            group = log.groups.get(processor.name)
-            if group is None or [x[0] for x in log.after(group.cursor, 1)] != [why.first]:
-                return CommitOutcome.REWOUND
-            if refusal := self._put(outputs):
-                return refusal
-            passed = log.count_after(group.cursor) - log.count_after(why.last)
-            group.entries_read += passed if group.entries_read >= 0 else 0
-            group.cursor = why.last
+        if skip and (refusal := self._skip(log, processor, why, outputs)):
+            return refusal
         del log.quarantines[processor.name]
         self._tell(processor, "released", [why.partition])
         return CommitOutcome.COMMITTED
+
+    def _skip(
+        self, log: Log, processor: ProcessorSpec, why: Quarantine, outputs: Sequence[Output]
+    ) -> CommitOutcome | None:
+        """Count what failed as done; why not, if not."""
+        group, lease = log.groups.get(processor.name), log.lease(processor)
+        if group is None:
+            return CommitOutcome.REWOUND
+        ahead = add_done(lease.ahead, group.cursor, why.ids) if why.ids else b""
+        is_next = [xid for xid, _ in log.after(group.cursor, 1)] == [why.first]
+        if ahead is None or not (why.ids or is_next):
+            return CommitOutcome.REWOUND
+        if refusal := self._put(outputs):
+            return refusal
+        if ahead:
+            lease.ahead = ahead
+            return None
+        passed = log.count_after(group.cursor) - log.count_after(why.last)
+        group.entries_read += passed if group.entries_read >= 0 else 0
+        group.cursor = why.last
+        return None
 
     @override
     async def pause(self, processor: ProcessorSpec, whys: Sequence[Quarantine]) -> Sequence[bool]:
@@ -90,6 +105,8 @@ class MemoryAdmin(MemoryVerbs, Admin):
             log.groups[processor.name] = Group(after, log.added - lag)
             log.quarantines.pop(processor.name, None)
             lease = log.lease(processor)
+            if lease.ahead:  # see rewind.lua
+                lease.ahead, lease.commit = b"", -1
             lease.attempts, lease.entries_read = (ORIGIN, 0), log.added - lag
             self._tell(processor, "released", [number])
         return done

@@ -50,7 +50,9 @@ class MemoryOwnership(MemoryVerbs, Ownership):
         lease.commit = 0
         lease.epoch = next_epoch(lease.epoch, int(trio.current_time() * 1e6))
         granted = Lease(number, member, lease.epoch)
-        return Acquired(granted, log.state(processor.name), lease.read_to, lease.clean, lease.attempts)
+        return Acquired(
+            granted, log.state(processor.name), lease.read_to, lease.clean, lease.attempts, lease.ahead
+        )
 
     @override
     async def mark_attempt(self, processor: ProcessorSpec, lease: Lease, xid: bytes, count: int) -> bool:
@@ -93,11 +95,13 @@ class MemoryOwnership(MemoryVerbs, Ownership):
             previous=commit.previous,
             last=commit.last,
             entries_read=commit.entries_read,
+            highest=commit.highest,
         ) or self._put(commit.outputs)
         if outcome is None and group is not None:
             group.cursor, group.entries_read = commit.last, commit.entries_read
             lease.commit = commit.number
             lease.read_to, lease.entries_read = commit.read_to, commit.entries_read
+            lease.ahead = lease.ahead if commit.ahead is None else commit.ahead
         return outcome or CommitOutcome.COMMITTED
 
     @override

@@ -32,13 +32,14 @@ class MemoryReader(Reader):
     @override
     async def read(self, positions: Mapping[int, bytes], count: int) -> Mapping[int, Sequence[Entry]]:
         await trio.lowlevel.checkpoint()
+        appended = self._store.appended  # before the look: nothing that comes after it is missed
         found = self._look(positions, count)
         if found or self._woken.is_set():
             self._woken = trio.Event()
             return found
         with trio.move_on_after(self._block):
             async with trio.open_nursery() as nursery:
-                for wait in (self._woken.wait, self._store.appended):
+                for wait in (self._woken.wait, appended.wait):
                     nursery.start_soon(_then_cancel, wait, nursery.cancel_scope)
         self._woken = trio.Event()
         return self._look(positions, count)

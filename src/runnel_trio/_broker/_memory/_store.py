@@ -23,6 +23,7 @@ from runnel_trio._broker._values import (
     Quarantine,
     StreamSpec,
 )
+from runnel_trio._rules._ahead import read_ahead
 from runnel_trio._rules._cursor import ORIGIN, LogState, parse_id
 from runnel_trio._rules._layout import Meta
 from runnel_trio._rules._membership import PartyState
@@ -54,6 +55,7 @@ class Holding:
     read_to: bytes = ORIGIN
     entries_read: int | None = None
     attempts: tuple[bytes, int] = (ORIGIN, 0)
+    ahead: bytes = b""
     clean: bool = True
 
     def is_held(self, lease: Lease) -> bool:
@@ -134,9 +136,11 @@ class Log:
     def _standing(self, name: str, group: Group) -> Standing:
         holding = self.leases.get(name, Holding())
         following = self.after(group.cursor, 1)
+        ahead = read_ahead(holding.ahead, group.cursor)
         return Standing(
             cursor=group.cursor,
-            lag=self.added - group.entries_read if group.entries_read >= 0 else -1,
+            lag=max(0, self.added - group.entries_read - ahead.count) if group.entries_read >= 0 else -1,
+            ahead=ahead,
             next_id=following[0][0] if following else ORIGIN,
             owner=holding.owner,
             epoch=holding.epoch,
@@ -245,6 +249,7 @@ class Store:
         self._appended.set()
         self._appended = trio.Event()
 
-    async def appended(self) -> None:
-        """Wait until something was stored."""
-        await self._appended.wait()
+    @property
+    def appended(self) -> trio.Event:
+        """Set when something is stored next, from now on."""
+        return self._appended

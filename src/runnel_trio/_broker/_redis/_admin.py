@@ -36,6 +36,7 @@ from runnel_trio._broker._values import (
 )
 from runnel_trio._names import is_name
 from runnel_trio._override import override
+from runnel_trio._rules._ahead import add_done, read_ahead
 
 __all__ = ["RedisAdmin"]
 
@@ -72,11 +73,29 @@ class RedisAdmin(RedisCalls, Admin):
         self, processor: ProcessorSpec, why: Quarantine, *, skip: bool, outputs: Sequence[Output] = ()
     ) -> CommitOutcome:
         number = why.partition
-        keys = [_keys.log(processor.stream, number), _keys.quarantine(processor, number)]
-        own = (processor.name, quarantine_text(why), int(skip), why.first, why.last)
+        log, lease = log_and_lease(processor, number)
+        seen = await self._with_done(processor, why) if skip and why.ids else (b"", b"", b"")
+        if seen is None:
+            return CommitOutcome.REWOUND
+        keys = [log, _keys.quarantine(processor, number), lease]
+        own = (processor.name, quarantine_text(why), int(skip), why.first, why.last, *seen)
         (reply,) = await self.ask([with_outputs("resume", keys, own, outputs)])
         await self.ask([announcement(processor, [number])])
         return outcome_of(reply)
+
+    async def _with_done(
+        self, processor: ProcessorSpec, why: Quarantine
+    ) -> tuple[bytes, bytes, bytes] | None:
+        """The cursor, what its lease says, and what it would say if these were done; None if they are."""
+        keys = log_and_lease(processor, why.partition)
+        state, ahead = await self.ask(
+            [Call("log_states", keys, [processor.name]), Plain(("HGET", keys[1], "ahead"))]
+        )
+        if not state:
+            return None
+        cursor, before = state[0], ahead or b""
+        after = add_done(before, cursor, why.ids)
+        return None if after is None else (cursor, before, after)
 
     @override
     async def pause(self, processor: ProcessorSpec, whys: Sequence[Quarantine]) -> Sequence[bool]:
@@ -164,10 +183,14 @@ def _group_name(name: bytes) -> str:
 
 
 @as_written
-def _standing(cursor: bytes, lag: int, next_id: bytes, owner: bytes, epoch: bytes, why: bytes) -> Standing:
+def _standing(
+    cursor: bytes, lag: int, next_id: bytes, owner: bytes, epoch: bytes, why: bytes, ahead: bytes
+) -> Standing:
+    done = read_ahead(ahead, cursor)
     return Standing(
         cursor=cursor,
-        lag=lag,
+        lag=lag if lag < 0 else max(0, lag - done.count),
+        ahead=done,
         next_id=next_id,
         owner=text(owner),
         epoch=int(epoch or 0),

@@ -85,6 +85,10 @@ class RedisOwnership(RedisCalls, Ownership):
         return bool(held)
 
 
+#: For commit.lua: nothing is done ahead of the cursor any more.
+_NOTHING = "-"
+
+
 def _observed(held: Held | None) -> tuple[str, str]:
     return (held.owner, str(held.epoch)) if held else ("", "")
 
@@ -94,5 +98,6 @@ def _commit(processor: ProcessorSpec, commit: Commit) -> Call:
     own = (
         processor.name, lease.owner, lease.epoch,
         commit.number, commit.previous, commit.last, commit.entries_read, commit.read_to,
+        "" if commit.ahead is None else commit.ahead or _NOTHING, commit.highest,
     )  # fmt: skip
     return with_outputs("commit", log_and_lease(processor, lease.partition), own, commit.outputs)

@@ -79,10 +79,11 @@ def taken(number: int, member: str, reply: Sequence[Any]) -> Acquired | Held | Q
         return Held(number, text(reply[1]), int(reply[2]))
     if reply[0] == _STANDS_STILL:
         return quarantine_of(reply[1])
-    epoch, read_to, clean, attempts = reply[1:5]
+    epoch, read_to, clean, attempts, ahead = reply[1:6]
     xid, _, count = attempts.partition(b" ")
     marked = (xid, int(count)) if xid else (ORIGIN, 0)
-    return Acquired(Lease(number, member, int(epoch)), state(reply[5:]), read_to, bool(clean), marked)
+    lease = Lease(number, member, int(epoch))
+    return Acquired(lease, state(reply[6:]), read_to, bool(clean), marked, ahead)
 
 
 def state(reply: Sequence[Any]) -> LogState:
@@ -120,8 +121,10 @@ def membership(reply: Sequence[Any]) -> Membership:
 
 def quarantine_text(why: Quarantine) -> str:
     """The text that is stored: the same for the same value, by which it is recognised."""
-    plain = attrs.asdict(why)
-    return json.dumps({**plain, "first": why.first.decode(), "last": why.last.decode()}, sort_keys=True)
+    plain = {**attrs.asdict(why), "first": why.first.decode(), "last": why.last.decode()}
+    del plain["ids"]
+    more = {"ids": [xid.decode() for xid in why.ids]} if why.ids else {}
+    return json.dumps({**plain, **more}, sort_keys=True)
 
 
 @as_written
@@ -129,7 +132,8 @@ def quarantine_of(stored: bytes | str) -> Quarantine:
     """What `quarantine_text` wrote."""
     plain = json.loads(stored)
     datetime.fromisoformat(plain["time"])  # by which its age is shown
-    ids = {name: b"%d-%d" % parse_id(plain[name].encode()) for name in ("first", "last")}
+    ids: dict[str, Any] = {name: b"%d-%d" % parse_id(plain[name].encode()) for name in ("first", "last")}
+    ids["ids"] = tuple(b"%d-%d" % parse_id(xid.encode()) for xid in plain.get("ids", ()))
     texts = {name: str(plain[name]) for name in ("error", "traceback", "member")}
     return Quarantine(**{**plain, **ids, **texts, "count": int(plain["count"])})
 

@@ -17,11 +17,15 @@ import attrs
 import trio
 
 from runnel_trio._broker._values import Commit, Entry, Lease, Output
+from runnel_trio._rules._ahead import MOST_BYTES, Ahead, read_ahead, write_ahead
 from runnel_trio._rules._progress import Progress
 from runnel_trio._worker._member._effects import Effects
 from runnel_trio._worker._member._prefetch import Prefetch
 
 __all__ = ["Backlog"]
+
+#: From so many bytes on, what is done ahead gets no further ahead.
+_CROWDED = MOST_BYTES * 3 // 4
 
 
 def _nothing() -> None:
@@ -30,6 +34,22 @@ def _nothing() -> None:
 
 def _cursor(backlog: Backlog) -> bytes:
     return backlog.committed
+
+
+@attrs.frozen
+class _Sent:
+    """What a commit on its way acknowledges: everything below ``prefix``, and runs of numbers ahead of it."""
+
+    prefix: int = 0
+    runs: Sequence[tuple[int, int]] = ()
+    ahead: bytes | None = None
+
+    @property
+    def count(self) -> int:
+        return self.prefix + sum(end - start for start, end in self.runs)
+
+    def __contains__(self, number: int) -> bool:
+        return number < self.prefix or any(start <= number < end for start, end in self.runs)
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -44,7 +64,10 @@ class Backlog:
         commits: how many commits were made with its lease.
         entries_read: how many entries stand at or before the cursor; -1 when that is not known.
         lease: what entitles this owner to commit.
+        left_ahead: what the lease says of entries that an owner before has done ahead of the cursor.
         on_room: called when there is room for a chunk again.
+        on_change: called when there may be something to look at, as `changed` tells one task.
+        on_passed: called when the cursor can pass what an owner before has done: commit that.
         on_lost: called when the partition is no longer this owner's, or its cursor is not where it was left.
         progress: which entries are done, and which in hand.
         effects: what the commits of those that are done carry with them.
@@ -53,7 +76,8 @@ class Backlog:
         marked: whether the committer knows that something is done; never once it is closed: then each event
             that is done asks whether it may be.
         full: whether the last commit found no room for its outputs.
-        committed_to: number behind the last entry that is committed.
+        committed_to: everything below this number is committed.
+        crowded: whether what the lease says of entries ahead comes near its limit: then nobody looks further.
         allowance: how many entries may be taken before somebody must look whether more may be.
         number: which partition.
         prefetch: how many entries may wait, and how many are read at a time.
@@ -65,7 +89,10 @@ class Backlog:
     lease: Lease
     most_bytes: float = math.inf
     entries_read: int = 0
+    left_ahead: bytes = b""
     on_room: Callable[[], None] = _nothing
+    on_change: Callable[[], None] = _nothing
+    on_passed: Callable[[], None] = _nothing
     on_lost: Callable[[], None] = _nothing
     progress: Progress = attrs.field(factory=Progress, init=False)
     effects: Effects = attrs.field(factory=Effects, init=False)
@@ -75,17 +102,24 @@ class Backlog:
     marked: bool = attrs.field(default=False, init=False)
     full: bool = attrs.field(default=False, init=False)
     committed_to: int = attrs.field(default=0, init=False)
+    crowded: bool = attrs.field(default=False, init=False)
     allowance: int = attrs.field(default=0, init=False)
     number: int = attrs.field(init=False)
     prefetch: Prefetch = attrs.field(init=False)
     _entries: list[Entry] = attrs.field(factory=list, init=False)
     _base: int = attrs.field(default=0, init=False)
+    _ahead: Ahead = attrs.field(init=False)
+    _kept: bytes = attrs.field(init=False)
+    _sent: _Sent = attrs.field(factory=_Sent, init=False)
+    _committed: int = attrs.field(default=0, init=False)
+    _skipped: int = attrs.field(default=0, init=False)
     _before: bytes = attrs.field(init=False, default=attrs.Factory(_cursor, takes_self=True))
     _changed: trio.Event | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.number = self.lease.partition
         self.prefetch = Prefetch(self.capacity, self.most_bytes)
+        self._ahead, self._kept = read_ahead(self.left_ahead, self.committed), self.left_ahead
 
     @property
     def chunk(self) -> int:
@@ -100,7 +134,7 @@ class Backlog:
     @property
     def waiting(self) -> int:
         """How many entries can be taken."""
-        return self.progress.waiting(self.end)
+        return self.progress.waiting(self._base + len(self._entries))
 
     @property
     def in_hand(self) -> int:
@@ -120,7 +154,19 @@ class Backlog:
     @property
     def unacknowledged(self) -> int:
         """How many are done and not committed."""
-        return self.progress.prefix - self.committed_to
+        progress = self.progress
+        if progress.in_order:
+            return progress.prefix - self._committed
+        return progress.count - self._committed
+
+    def lacks(self, count: int) -> bool:
+        """Whether a commit can bring more entries to the server, and so many are not there yet.
+
+        What is done ahead and finds no room in the lease waits until the cursor has moved on.
+        """
+        if self._committed >= count:
+            return False
+        return self.progress.in_order or not self.crowded or self.progress.prefix > self.committed_to
 
     @property
     def processed(self) -> bytes:
@@ -159,9 +205,27 @@ class Backlog:
             return
         self._entries.extend(entries)
         self.position = entries[-1][0]
+        if self._ahead.runs:
+            self._skip(entries)
         self.prefetch.weigh(entries)
         self.allow(self.allowance)
         self.announce()
+
+    def _skip(self, entries: Sequence[Entry]) -> None:
+        """What an owner before has done ahead of the cursor is done, and committed: the lease says so."""
+        first = self.end - len(entries)
+        progress = self.progress
+        before, prefix = progress.count, progress.prefix
+        for number, (xid, _) in enumerate(entries, first):
+            if xid in self._ahead:
+                progress.skip(number)
+        skipped, passed = progress.count - before, progress.prefix - prefix
+        # Those that the cursor can pass now need a commit, as others do: nothing else may follow.
+        self._committed += skipped - passed
+        self._skipped += skipped - passed
+        if passed:
+            self.on_passed()
+        self._ahead = self._ahead.behind(self.position, skipped)
 
     def allow(self, most: int) -> None:
         """Let up to ``most`` of those that wait be taken; fewer, if there is room for a chunk before that."""
@@ -174,16 +238,10 @@ class Backlog:
         Raises:
             IndexError: none waits.
         """
-        progress = self.progress
-        if progress.in_order:  # in the ordinary way: as below, without a call
-            number = progress.taken_to
-            entry = self._entries[number - self._base]
-            progress.taken_to = number + 1
-        else:
-            entry = self._entries[progress.next - self._base]
-            number = progress.take()
-        self.allowance = allowance = self.allowance - 1
-        if allowance <= 0 and self.waiting == self.prefetch.low_water:
+        entry = self._entries[self.progress.next - self._base]
+        number = self.progress.take()
+        self.allowance -= 1
+        if self.allowance <= 0 and self.waiting == self.prefetch.low_water:
             self.on_room()
         return number, entry
 
@@ -197,6 +255,18 @@ class Backlog:
             self.on_room()
         return [(number, entries[number - base]) for number in numbers]
 
+    def scan(self) -> tuple[int, Entry]:
+        """One that waits and its number, for somebody who decides later when it is handed out."""
+        number = self.progress.take()
+        if self.waiting == self.prefetch.low_water:
+            self.on_room()
+        return number, self._entries[number - self._base]
+
+    def join(self, number: int, outputs: Sequence[Output]) -> None:
+        """Have the commit that acknowledges an entry in hand store outputs elsewhere."""
+        if outputs and self.progress.is_in_hand(number):
+            self.effects.join(number, outputs)
+
     def done(self, number: int, outputs: Sequence[Output] = ()) -> None:
         """Count as processed everything taken up to this entry, with what middleware left out on the way.
 
@@ -204,13 +274,19 @@ class Backlog:
             number: of the entry.
             outputs: to be stored elsewhere by the commit that acknowledges it.
         """
-        if outputs and self.progress.is_in_hand(number):
-            self.effects.join(number, outputs)
+        self.join(number, outputs)
         self.progress.done_up_to(number)
 
-    def entries_in_hand(self, last: int) -> list[Entry]:
-        """What was taken and is not done, up to the entry of this number."""
-        return [self._entries[number - self._base] for number in self.progress.numbers_in_hand(last)]
+    def finish(self, number: int) -> None:
+        """Count one entry as done, whatever stands before it; of its fields nothing is kept."""
+        self.progress.done(number)
+        at = number - self._base
+        self._entries[at] = (self._entries[at][0], ())
+
+    def entries_in_hand(self, last: int) -> list[tuple[int, Entry]]:
+        """What was taken and is not done, up to the entry of this number, with their numbers."""
+        numbers = self.progress.numbers_in_hand(last)
+        return [(number, self._entries[number - self._base]) for number in numbers]
 
     def give_back(self) -> None:
         """Let what was taken and is not done be taken again."""
@@ -218,28 +294,57 @@ class Backlog:
         self.allowance = 0
 
     def commit(self) -> Commit:
-        """The commit of everything done so far."""
-        known = self.entries_read >= 0
+        """The commit of everything done so far; of what is done ahead, as much as the lease takes."""
+        known, cursor = self.entries_read >= 0, self.processed
+        self._sent = sent = self._next_sent(cursor)
+        done = self.progress.prefix - self.committed_to
         return Commit(
             self.lease,
             self.commits + 1,
             self.committed,
-            self.processed,
-            self.entries_read + self.unacknowledged if known else -1,
+            cursor,
+            self.entries_read + done if known else -1,
             self.position,
-            self.effects.of_prefix(self.progress.prefix) if self.effects else (),
+            self.effects.of(sent.__contains__) if self.effects else (),
+            None if sent.ahead == self._kept else sent.ahead,
+            self._entries[sent.runs[-1][1] - 1 - self._base][0] if sent.runs else b"",
         )
 
-    def acknowledged(self, commit: Commit, count: int) -> None:
-        """A commit that held ``count`` entries is on the server."""
+    def _next_sent(self, cursor: bytes) -> _Sent:
+        progress, left = self.progress, self._ahead
+        self._skipped = 0
+        if progress.in_order and not left:
+            self.crowded = False
+            return _Sent(progress.prefix, ahead=b"")
+        entries, base, runs = self._entries, self._base, list(progress.ahead)
+        ids = [(entries[start - base][0], entries[end - 1 - base][0], end - start) for start, end in runs]
+        ahead, fitting = write_ahead(cursor, ids, left)
+        self.crowded = len(ahead) > _CROWDED
+        return _Sent(progress.prefix, runs[:fitting], ahead)
+
+    def acknowledged(self, commit: Commit) -> int:
+        """The last commit that was made is on the server; how many entries more than before are on it."""
+        sent, before = self._sent, self._committed
         self.committed, self.commits = commit.last, commit.number
         if self.entries_read >= 0:  # not the commit's: it may have been recounted since that left
-            self.entries_read += count
-        self.committed_to += count
+            self.entries_read += sent.prefix - self.committed_to
+        # What was skipped since that left is on the server, too: an owner before had it committed.
+        self._committed = sent.count + self._skipped
+        self.committed_to, self._kept = sent.prefix, sent.ahead or b""
         if self.effects:
-            self.effects.forget(self.committed_to)
+            self.effects.forget(sent.__contains__)
         self._forget()
         self.announce()
+        return self._committed - before
+
+    def has_committed(self, number: int) -> bool:
+        """Whether the acknowledgement of this entry is on the server."""
+        return number < self.committed_to or number in self._sent
+
+    @property
+    def committed_ahead(self) -> int:
+        """How many entries are on the server as done ahead of the cursor."""
+        return self._committed - self.committed_to
 
     def _forget(self) -> None:
         self._before = self.processed
@@ -272,7 +377,7 @@ class Backlog:
         self.closed = True
         self.marked = False
         self.allowance = 0
-        del self._entries[self.progress.taken_to - self._base :]
+        del self._entries[max(self.progress.taken_to, self.progress.ahead.end) - self._base :]
         self.announce()
 
     async def changed(self) -> None:
@@ -289,3 +394,4 @@ class Backlog:
         if self._changed is not None:
             self._changed.set()
             self._changed = None
+        self.on_change()

@@ -80,12 +80,12 @@ class Committer:
                 self._called.set()
 
     async def settle(self, backlog: Backlog) -> None:
-        """Wait until everything that is done is on the server, or can no longer get there.
+        """Wait until everything that is done by now is on the server, or can no longer get there.
 
         What finds no room elsewhere is not waited for at the end of a partition: the next owner handles it.
         """
-        told = False
-        while backlog.unacknowledged and not (backlog.lost or self._ended):
+        told, wanted = False, backlog.progress.count
+        while backlog.lacks(wanted) and not (backlog.lost or self._ended):
             self.hurry(backlog)
             await backlog.changed()
             if backlog.full:
@@ -119,7 +119,6 @@ class Committer:
             backlog.marked = False
         backlogs = [x for x in self._dirty.values() if x.unacknowledged and not x.lost]
         self._dirty = {}
-        counts = [backlog.unacknowledged for backlog in backlogs]
         commits = [backlog.commit() for backlog in backlogs]
         began = trio.current_time()
         try:
@@ -130,9 +129,10 @@ class Committer:
         except BaseException:
             self._end(backlogs)
             raise
-        for backlog, commit, count, outcome in zip(backlogs, commits, counts, outcomes, strict=True):
+        count = 0
+        for backlog, commit, outcome in zip(backlogs, commits, outcomes, strict=True):
             if outcome is CommitOutcome.COMMITTED:
-                backlog.acknowledged(commit, count)
+                count += backlog.acknowledged(commit)
             elif outcome is CommitOutcome.FULL:
                 backlog.refused()
             elif outcome is not CommitOutcome.SEALED:
@@ -143,9 +143,7 @@ class Committer:
             done = [x is CommitOutcome.COMMITTED for x in outcomes]
             refused = sum(x in {CommitOutcome.FENCED, CommitOutcome.REWOUND} for x in outcomes)
             seconds = trio.current_time() - began
-            self.meter.committed(
-                list(compress(backlogs, done)), sum(compress(counts, done)), refused, seconds
-            )
+            self.meter.committed(list(compress(backlogs, done)), count, refused, seconds)
         await self._redirect_all(backlogs, outcomes)
 
     async def _redirect_all(self, backlogs: Sequence[Backlog], outcomes: Sequence[CommitOutcome]) -> None:

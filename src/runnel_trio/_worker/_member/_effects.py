@@ -8,7 +8,7 @@ acknowledged event, whoever commits it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 
@@ -35,13 +35,13 @@ class Effects:
         """The event of this number is done, and these are its outputs."""
         self._outputs += [(number, output) for output in outputs]
 
-    def of_prefix(self, prefix: int) -> tuple[Output, ...]:
-        """What a commit carries that acknowledges every event below ``prefix``."""
-        return tuple(output for number, output in self._outputs if number < prefix)
+    def of(self, holds: Callable[[int], bool]) -> tuple[Output, ...]:
+        """What a commit carries that acknowledges the events of whose numbers this is true."""
+        return tuple(output for number, output in self._outputs if holds(number))
 
-    def forget(self, prefix: int) -> None:
-        """A commit of every event below ``prefix`` is on the server, and so are their effects."""
-        self._outputs = [x for x in self._outputs if x[0] >= prefix]
+    def forget(self, holds: Callable[[int], bool]) -> None:
+        """A commit of these events is on the server, and so are their effects."""
+        self._outputs = [x for x in self._outputs if not holds(x[0])]
 
     def redirect(self, current: Mapping[StreamSpec, StreamSpec], source: int) -> bool:
         """Send outputs of partition ``source`` to their streams' present partitions; whether any moved."""

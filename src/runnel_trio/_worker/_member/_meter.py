@@ -6,9 +6,11 @@ of what the worker learns anyway, with each heartbeat.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 import attrs
+import trio
 
 from runnel_trio._report._telemetry import Tally
 from runnel_trio._rules._cursor import ORIGIN, LogState, parse_id
@@ -16,7 +18,24 @@ from runnel_trio._rules._drained import lag
 from runnel_trio._worker._member._backlog import Backlog
 from runnel_trio.metrics import Metrics
 
-__all__ = ["Meter", "Unowned"]
+__all__ = ["InHand", "Meter", "Unowned"]
+
+
+@attrs.frozen
+class InHand:
+    """What the lanes of a partition work on.
+
+    Attributes:
+        lanes: how many there are.
+        events: that they have in hand.
+        ahead: events that are done ahead of others.
+        since: when the oldest one in hand was handed out, by the clock of Trio; infinite when none is.
+    """
+
+    lanes: int
+    events: int
+    ahead: int
+    since: float
 
 
 @attrs.frozen
@@ -85,11 +104,13 @@ class Meter:
         if refused:
             self.metrics.commit_refused(self.stream, self.processor, refused)
         for backlog in backlogs if self._unusual else ():
-            unusual = self._unusual.get(backlog, [])
-            while unusual and unusual[0][0] < backlog.committed_to:
-                _, outcome, count = unusual.pop(0)
-                self.metrics.acknowledged(self.stream, self.processor, outcome, count)
-                events -= count
+            unusual = self._unusual.pop(backlog, [])
+            for last, outcome, count in unusual:
+                if backlog.has_committed(last):
+                    self.metrics.acknowledged(self.stream, self.processor, outcome, count)
+                    events -= count
+            if waiting := [x for x in unusual if not backlog.has_committed(x[0])]:
+                self._unusual[backlog] = waiting
         if events:
             self.metrics.acknowledged(self.stream, self.processor, "processed", events)
 
@@ -122,6 +143,18 @@ class Meter:
             self._unowned = found
             self.metrics.unowned(self.stream, self.processor, len(found))
 
+    def works(self, found: Sequence[InHand]) -> None:
+        """What the lanes of partitions work on now."""
+        oldest = min((x.since for x in found), default=math.inf)
+        self.metrics.in_hand(
+            self.stream,
+            self.processor,
+            lanes=sum(x.lanes for x in found),
+            events=sum(x.events for x in found),
+            ahead=sum(x.ahead for x in found),
+            oldest=max(0.0, trio.current_time() - oldest) if oldest < math.inf else 0.0,
+        )
+
     def stands(self, backlogs: Collection[Backlog], quarantined: int) -> None:
         """How things are now."""
         lost = self.counts[self.processor, "events-lost"]
@@ -139,6 +172,7 @@ class Meter:
             owned=len(backlogs),
             quarantined=quarantined,
             unacked=sum(x.unacknowledged for x in backlogs),
-            lag=sum(self._lags.get(number, 0) for number in own) + sum(x.lag for x in others),
+            lag=sum(max(0, self._lags.get(x.number, 0) - x.committed_ahead) for x in backlogs)
+            + sum(x.lag for x in others),
             age=0.0 if oldest is None else max(0.0, self.id_time() - oldest / 1000),
         )

@@ -38,6 +38,11 @@ class Prefetch:
     def __attrs_post_init__(self) -> None:
         self._set_marks()
 
+    @property
+    def most_behind(self) -> float:
+        """How many entries may wait besides, behind others of their keys."""
+        return max(1, self.most_bytes / self._entry_bytes) if self._entry_bytes else math.inf
+
     def weigh(self, entries: Sequence[Entry]) -> None:
         """Expect entries as large as these. A few of them are looked at."""
         if self.most_bytes < math.inf:

@@ -192,6 +192,8 @@ class Rebalancer:
     def _measure(self) -> None:
         if self.meter is not None:
             mine = self._assignment
+            if self.processor.by_key:
+                self.meter.works([x.in_hand for x in mine.running.values() if x.in_hand is not None])
             self.meter.stands([x.backlog for x in mine.running.values()], len(mine.still))
 
     async def _listen(self) -> None:
@@ -237,8 +239,11 @@ class Rebalancer:
             committed=state.cursor,
             entries_read=heal_entries_read(state),
             lease=lease,
+            left_ahead=granted.ahead,
         )
-        limits = {"max_attempts": processor.max_attempts, "max_unacked": processor.max_unacked}
+        # Each lane of the owner before can have left one more key free that comes before what it had in hand.
+        suspects = processor.max_unacked + (processor.concurrency if processor.concurrency > 1 else 0)
+        limits = {"max_attempts": processor.max_attempts, "max_unacked": suspects}
         return PartitionExecutor(
             broker=self.broker,
             processor=processor,

@@ -2,9 +2,10 @@
 -- Move a cursor, and store what goes with it: see _rules/_commit.py, which has the same rule and says what each guard is
 -- for. (allow-oom: the server would let XGROUP SETID pass and then what follows it; the flag says it outright.)
 -- KEYS log, lease, logs and producers of outputs
--- ARGV group, owner, epoch, number, previous, last, entries_read (-1 unknown), read_to, outputs (see _output.lua)
+-- ARGV group, owner, epoch, number, previous, last, entries_read (-1 unknown), read_to, ahead ('' as it is, '-' nothing is
+-- any more), highest id ahead, outputs (see _output.lua)
 -- Answers COMMITTED (also when an earlier call did it), FENCED, REWOUND, FULL or SEALED.
-local log, lease, number = KEYS[1], KEYS[2], tonumber(ARGV[4])
+local log, lease, number, ahead = KEYS[1], KEYS[2], tonumber(ARGV[4]), ARGV[9]
 local held = redis.call('HMGET', lease, 'owner', 'epoch', 'commit')
 if held[1] ~= ARGV[2] or held[2] ~= ARGV[3] then return 'FENCED' end
 local made = tonumber(held[3] or '0')
@@ -22,8 +23,12 @@ if count < 0 or not read or not lag or read + lag < count then
   if info['entries-added'] < count then return 'REWOUND' end
   if count < 0 and id_before(info['last-generated-id'], ARGV[6]) then return 'REWOUND' end
 end
-if ARGV[9] ~= '0' then
-  local outputs = outputs_from(9)
+if ARGV[10] ~= '' then
+  local info = as_table(redis.call('XINFO', 'STREAM', log))
+  if id_before(info['last-generated-id'], ARGV[10]) then return 'REWOUND' end
+end
+if ARGV[11] ~= '0' then
+  local outputs = outputs_from(11)
   local refusal = refused(outputs)
   if refusal then return refusal end
   store(outputs)
@@ -34,4 +39,9 @@ else
   redis.call('XGROUP', 'SETID', log, ARGV[1], ARGV[6], 'ENTRIESREAD', count)
 end
 redis.call('HSET', lease, 'commit', ARGV[4], 'read_to', ARGV[8], 'entries_read', count)
+if ahead == '-' then
+  redis.call('HDEL', lease, 'ahead')
+elseif ahead ~= '' then
+  redis.call('HSET', lease, 'ahead', ahead)
+end
 return 'COMMITTED'

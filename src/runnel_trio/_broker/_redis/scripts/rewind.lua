@@ -1,5 +1,5 @@
 -- Set a cursor, whoever owns the partition: owners notice, since their next commit finds it elsewhere. Lifts a
--- quarantine and forgets attempts: both spoke of the old place.
+-- quarantine and forgets attempts and what was done ahead: they spoke of the old place.
 -- KEYS log, lease, quarantine ; ARGV group, start ('$' for the end), dry run (0/1)
 -- Answers the cursor before ('' for none), the one now, lag before (-1 unknown), lag now.
 local log, group_name = KEYS[1], ARGV[1]
@@ -27,6 +27,8 @@ if ARGV[3] == '0' then
     redis.call('XGROUP', 'CREATE', log, group_name, start, 'MKSTREAM', 'ENTRIESREAD', added - lag)
   end
   redis.call('HDEL', KEYS[2], 'attempts')
+  -- An owner that finds its cursor where it left it would not notice: no number follows this one.
+  if redis.call('HDEL', KEYS[2], 'ahead') == 1 then redis.call('HSET', KEYS[2], 'commit', -1) end
   redis.call('HSET', KEYS[2], 'entries_read', added - lag)
   redis.call('DEL', KEYS[3])
 end

@@ -22,6 +22,7 @@ from runnel_trio._event import Event, Partition
 from runnel_trio._report._words import described
 from runnel_trio._rules._failure import Decision, Retry
 from runnel_trio._worker._member._partition._source import Source
+from runnel_trio._worker._member._partition._time_limit import TimeLimit
 from runnel_trio.exceptions import Misconfigured
 from runnel_trio.interfaces import Failure, Middleware
 from runnel_trio.middleware._deliver import Deliver, Interrupted
@@ -78,9 +79,9 @@ class Events(Generic[R]):
     _source: Source = attrs.field(alias="source")
     _middleware: Sequence[Middleware] = attrs.field(alias="middleware")
     stream: str
-    _tried: tuple[bytes, int] = attrs.field(default=(b"", 0), alias="tried")
     _grace_period: float = attrs.field(default=math.inf, alias="grace_period")
     _interrupted: Callable[[], bool] = attrs.field(default=_never, alias="interrupted")
+    _time_limit: TimeLimit | None = attrs.field(default=None, alias="time_limit")
     _decide: Callable[[Any, BaseException], tuple[Decision, Sequence[Output]]] = attrs.field(alias="decide")
     exception: BaseException | None = attrs.field(default=None, init=False)
     decision: Decision | None = attrs.field(default=None, init=False)
@@ -94,13 +95,12 @@ class Events(Generic[R]):
     @property
     def partition(self) -> Partition:
         """The partition that the events come from."""
-        return self._source.origin.partition
+        return self._source.supply.origin.partition
 
     @property
     def attempt(self) -> int:
         """The number of this try of the event in hand, or of the next one, from 1; see `RetryMiddleware`."""
-        xid, tries = self._tried
-        return tries + 1 if xid == self._source.backlog.first else 1
+        return self._source.supply.tries + 1
 
     @property
     def retrying(self) -> bool:
@@ -211,13 +211,13 @@ class Events(Generic[R]):
                     raise Interrupted
                 self._source.processed(backlog)
             self._in_hand = None
-            backlog.progress.done_up_to(item._number if isinstance(item, Event) else _last(item))
+            self._source.supply.done_up_to(item._number if isinstance(item, Event) else _last(item))
 
     def finish(self) -> None:
         """At the end of a call: the function has finished what it was given."""
         item, self._in_hand = self._in_hand, None
         if item is not None:
-            self._source.backlog.done(_last(item))
+            self._source.supply.finish(_last(item))
             self._source.processed(self._source.backlog)
 
     def finish_failed(self) -> None:
@@ -225,14 +225,19 @@ class Events(Generic[R]):
 
         If a link failed, these are all events that it was given.
         """
-        self._source.backlog.done(self.last_in_hand, self.outputs)
+        self._source.supply.finish(self.last_in_hand, self.outputs)
         self._source.processed(self._source.backlog)
         self._in_hand = None
 
     @property
     def last_in_hand(self) -> int:
         """The number of the last event given to the function or, if none was, of the last event taken."""
-        return self._source.backlog.last_in_hand if self._in_hand is None else _last(self._in_hand)
+        return self._source.supply.last_in_hand if self._in_hand is None else _last(self._in_hand)
+
+    @property
+    def has_taken(self) -> bool:
+        """Whether the function or a link holds anything that is not acknowledged."""
+        return self._source.supply.first_in_hand is not None
 
     @property
     def has_in_hand(self) -> bool:
@@ -243,16 +248,27 @@ class Events(Generic[R]):
         """For links, after a failed call: the events in hand or, if a link failed, all events taken."""
         if self._in_hand is not None:
             return _listed(self._in_hand)
-        backlog, source = self._source.backlog, self._source
-        return [source.event_of(entry) for entry in backlog.entries_in_hand(backlog.last_in_hand)]
+        supply = self._source.supply
+        return supply.events_in_hand(supply.last_in_hand)
+
+    def count_try(self) -> None:
+        """The events in hand were tried, and failed."""
+        self._source.supply.count_try()
+
+    def put_off(self, seconds: float) -> bool:
+        """Let only the keys of the events in hand wait; False if only the lane can."""
+        done = self._source.supply.put_off(seconds)
+        if done:
+            self._in_hand = None
+        return done
 
     def ids_in_hand(self) -> list[bytes]:
         """The ids of the events that the function has, including those that links filtered out before them.
 
         If the function was given nothing, the ids of all events taken.
         """
-        taken = self._source.backlog.entries_in_hand(self.last_in_hand)
-        return [xid for xid, _ in taken] or [event.xid for event in _listed(self._in_hand or [])]
+        taken = self._source.supply.events_in_hand(self.last_in_hand)
+        return [event.xid for event in taken or _listed(self._in_hand or [])]
 
     def failure(self, error: Exception) -> Failure:
         """The failure, for the links that decide about it."""
@@ -281,8 +297,9 @@ class Events(Generic[R]):
     def _built(self) -> Any:
         self.begun = True
         chain: Any = self._source
-        decode = self._source.origin.decode if self._deserialize else None
-        for link in (*self._middleware, Deliver(decode)):
+        decode = self._source.supply.origin.decode if self._deserialize else None
+        limit = () if self._time_limit is None else (self._time_limit,)
+        for link in (*self._middleware, Deliver(decode), *limit):
             if _only_decides(link):
                 continue
             chain = link.handler(chain, events=self)

@@ -19,19 +19,21 @@ from runnel_trio._broker._protocol import Broker
 from runnel_trio._broker._values import Acquired, ProcessorSpec, Quarantine
 from runnel_trio._event import Origin, Partition
 from runnel_trio._processor import Processor
-from runnel_trio._report._telemetry import Handling, Tally, handling, report
+from runnel_trio._report._telemetry import Tally, report
 from runnel_trio._report._words import numbered
 from runnel_trio._rules._cursor import ORIGIN, parse_id
 from runnel_trio._scopes import holds_cancellation, unwrapped
 from runnel_trio._worker._member._backlog import Backlog
 from runnel_trio._worker._member._committer import Committer
-from runnel_trio._worker._member._meter import Meter
+from runnel_trio._worker._member._meter import InHand, Meter
 from runnel_trio._worker._member._partition._failure import FailureHandler
 from runnel_trio._worker._member._partition._lane import Lane
+from runnel_trio._worker._member._partition._lanes import Lanes
 from runnel_trio._worker._member._partition._measured import MeasuredSource
 from runnel_trio._worker._member._partition._poison import PoisonGuard
 from runnel_trio._worker._member._partition._scope import PartitionScope
 from runnel_trio._worker._member._partition._source import Source
+from runnel_trio._worker._member._partition._supply import InOrder, Supply
 from runnel_trio._worker._member._validity import LeaseValidity
 
 __all__ = ["PartitionExecutor", "tell_of_standing"]
@@ -48,7 +50,7 @@ class PartitionExecutor:
         granted: the lease, and where the partition stood when it was granted.
         backlog: the partition's entries.
         committer: commits what is done.
-        trust: until when the lease may be relied on.
+        validity: until when the lease may be relied on.
         poison_guard: the care that the partition needs after a crash; None: none.
         counts: the worker's, of events that did not go the usual way.
         meter: told of what is handled and what fails; None: nobody measures.
@@ -69,41 +71,61 @@ class PartitionExecutor:
     halt: Callable[[BaseException], None]
     scope: PartitionScope = attrs.field(init=False)
     _failures: FailureHandler = attrs.field(init=False)
-    _lane: Lane = attrs.field(init=False)
+    _lanes: Lane | Lanes = attrs.field(init=False)
     _released: bool = attrs.field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
         processor = self.processor
         self.scope = PartitionScope(processor.grace_period)
         self.backlog.on_lost = self.scope.within.cancel
+        self.backlog.on_passed = partial(self.committer.mark, self.backlog)
         self._failures = FailureHandler(
-            broker=self.broker,
             processor=self.spec,
             module=processor.function.__module__,
             middleware=processor.middleware,
-            policy=processor.exception_policy,
+            policies=processor.policies,
             backlog=self.backlog,
             scope=self.scope,
             committer=self.committer,
             counts=self.counts,
             meter=self.meter,
+            in_order=not processor.by_key,
             halt=self.halt,
         )
-        self._lane = Lane(
+        make_lane = partial(
+            Lane,
             processor=self.spec,
             function=processor.function,
             middleware=processor.middleware,
             backlog=self.backlog,
             scope=self.scope,
-            make_source=self._source_factory(),
+            make_source=self._make_source,
             failures=self._failures,
+            timeout=processor.timeout,
             halt=self.halt,
         )
+        origin = self._origin()
+        if not processor.by_key:
+            self._lanes = make_lane(supply=InOrder(self.backlog, origin))
+        else:
+            self._lanes = Lanes(
+                backlog=self.backlog,
+                origin=origin,
+                make_lane=lambda supply: make_lane(supply=supply),
+                most=processor.concurrency,
+                max_ahead=processor.max_ahead,
+                poison_guard=self.poison_guard,
+            )
 
     @property
     def released(self) -> bool:
         """Whether the lease was given up, with a quarantine or by itself."""
-        return self._released or self._failures.quarantined
+        return self._released
+
+    @property
+    def in_hand(self) -> InHand | None:
+        """What its lanes work on; None where there is one lane only."""
+        return self._lanes.dispatcher.work() if isinstance(self._lanes, Lanes) else None
 
     def drain(self) -> None:
         """Hand out nothing more; what is in hand may end within the grace period."""
@@ -117,17 +139,9 @@ class PartitionExecutor:
 
     async def run(self) -> None:
         """Until drained or lost: then everything handled is committed, and the lease given up."""
-        handling.set(
-            Handling(
-                member=self.backlog.lease.owner,
-                processor=self.spec.name,
-                partition=self.backlog.number,
-                first_in_hand=self._first_in_hand,
-            )
-        )
         try:
             with self.scope.within:
-                await self._lane.run()
+                await self._lanes.run()
         except BaseException as error:  # raised while it was being cancelled
             if holds_cancellation(error):
                 raise
@@ -146,16 +160,9 @@ class PartitionExecutor:
         at = backlog.processed.decode()
         return f"<PartitionExecutor {where} {state} at {at} backlog {backlog.waiting}>"
 
-    def _first_in_hand(self) -> bytes | None:
-        return self.backlog.first if self.backlog.in_hand else None
-
-    def _source_factory(self) -> Callable[[], Source]:
-        """What makes a source for each call of the function.
-
-        With a meter it is of another class, so that one which measures nothing has no step more for that.
-        """
+    def _origin(self) -> Origin:
         lease, stream = self.granted.lease, self.spec.stream
-        origin = Origin(
+        return Origin(
             partition=Partition(
                 number=lease.partition,
                 key=self.broker.log_key(stream, lease.partition),
@@ -167,10 +174,15 @@ class PartitionExecutor:
             key_bytes=self.processor.stream.key_bytes,
             recovering_to=parse_id(self.granted.read_to or ORIGIN),
         )
-        return partial(
-            Source if self.meter is None else partial(MeasuredSource, meter=self.meter),
-            backlog=self.backlog,
-            origin=origin,
+
+    def _make_source(self, supply: Supply) -> Source:
+        """A source for one call of the function.
+
+        With a meter it is of another class, so that one which measures nothing has no step more for that.
+        """
+        kind = Source if self.meter is None else partial(MeasuredSource, meter=self.meter)
+        return kind(
+            supply=supply,
             max_unacked=self.processor.max_unacked,
             validity=self.validity,
             clock=self.broker.clock,
@@ -180,10 +192,17 @@ class PartitionExecutor:
         )
 
     async def _give_up(self) -> None:
-        if not self.backlog.lost and not self.released:
-            await self.committer.settle(self.backlog)
-            await self.broker.release(self.spec, [self.backlog.lease])
+        if self.backlog.lost or self._released:
+            return
+        await self.committer.settle(self.backlog)
+        why, lease = self._failures.quarantine, self.backlog.lease
+        if why is None:
+            await self.broker.release(self.spec, [lease])
             self._released = True
+        elif await self.broker.quarantine(self.spec, lease, why):
+            self._released = True
+        else:
+            self.backlog.lose()
 
 
 def tell_of_standing(stream: str, why: Quarantine, member: str) -> None:

@@ -10,13 +10,12 @@ from typing import Any
 import attrs
 import trio
 
-from runnel_trio._broker._protocol import Ownership
 from runnel_trio._broker._values import Output, ProcessorSpec, Quarantine
 from runnel_trio._report._telemetry import Tally, report
 from runnel_trio._report._traceback import formatted, is_from_terminal, note, said_elsewhere, shown_at
 from runnel_trio._report._words import described, numbered
 from runnel_trio._rules._cursor import after
-from runnel_trio._rules._failure import Decision, Retry, SetAside, decide
+from runnel_trio._rules._failure import Decision, Policies, Retry, SetAside, decide
 from runnel_trio._scopes import holds_cancellation
 from runnel_trio._worker._member._backlog import Backlog
 from runnel_trio._worker._member._committer import Committer
@@ -35,39 +34,37 @@ class FailureHandler:
     """One partition's failures.
 
     Attributes:
-        broker: where the partition is put into quarantine.
         processor: whose partition it is.
         module: name of the module that its function is in, for the commands that an operator may type.
         middleware: the links that may decide.
-        policy: what happens when none of them does.
+        policies: what happens when none of them does.
         backlog: the partition's entries.
         scope: what the function runs in.
         committer: commits what was done before.
         counts: the worker's, of events that did not go the usual way.
         meter: told of what fails.
+        in_order: whether the partition's events are handled one after another.
         halt: told of the exception that stops the worker.
-        tried: the id of the event that was tried last and is to be tried again, and how often it was.
-        quarantined: whether the lease was given up with a quarantine.
+        quarantine: why the partition is to stand still once its lanes have ended; None: it is not.
     """
 
-    broker: Ownership
     processor: ProcessorSpec
     module: str
     middleware: Sequence[Middleware]
-    policy: ExceptionPolicy
+    policies: Policies
     backlog: Backlog
     scope: PartitionScope
     committer: Committer
     counts: Tally
     meter: Meter | None
+    in_order: bool
     halt: Callable[[BaseException], None]
-    tried: tuple[bytes, int] = attrs.field(default=(b"", 0), init=False)
-    quarantined: bool = attrs.field(default=False, init=False)
+    quarantine: Quarantine | None = attrs.field(default=None, init=False)
 
     def decide(self, events: Events[Any], error: BaseException) -> tuple[Decision, Sequence[Output]]:
         """What becomes of what a call has in hand, and what is stored elsewhere if it is set aside."""
         given_up = isinstance(error, LeaseLost) or holds_cancellation(error)
-        in_hand = self.backlog.in_hand > 0
+        in_hand = events.has_taken
         proposed: Decision | None = None
         outputs: Sequence[Output] = ()
         if isinstance(error, Exception) and in_hand and not given_up:
@@ -78,7 +75,7 @@ class FailureHandler:
             cancelled=self.scope.cancelled,
             in_hand=in_hand,
             proposed=proposed,
-            policy=self.policy,
+            policy=self.policies.of(error),
         )
         return decision, outputs
 
@@ -99,7 +96,7 @@ class FailureHandler:
         decision, ids = events.decision, events.ids_in_hand()
         if not isinstance(error, Exception):
             self.leave(error, ids)
-        elif not self.scope.cancelled:
+        elif not (self.scope.cancelled or self.quarantine):
             await self.committer.settle(self.backlog)
             await self._carry_out(decision, error, events, ids)
         elif decision is ExceptionPolicy.HALT:
@@ -112,7 +109,7 @@ class FailureHandler:
     ) -> None:
         if isinstance(decision, Retry):
             self._measure("retried", len(ids))
-            await self._wait_to_retry(decision.pause, error, events.attempt)
+            await self._retry(decision, error, events)
         elif isinstance(decision, SetAside):
             self._report("set-aside", error, ids, events.last_in_hand)
             events.finish_failed()
@@ -121,7 +118,7 @@ class FailureHandler:
             self._report("ignored", error, ids, events.last_in_hand)
             events.finish_failed()
         elif decision is ExceptionPolicy.QUARANTINE:
-            await self._quarantine(error, ids)
+            self._quarantine(error, ids)
         elif ids:
             self._halt_over(error, ids)
         else:
@@ -140,26 +137,29 @@ class FailureHandler:
 
     def _halt_over(self, failure: BaseException, ids: Sequence[bytes]) -> None:
         """End the worker over these events, and say how to leave them out."""
-        self._report("halted", failure, ids, leave_out=self._leave_out(ids))
+        # With many lanes, a cursor behind these would leave out others, too.
+        more = {"leave_out": self._leave_out(ids)} if self.in_order else {}
+        self._report("halted", failure, ids, -1, **more)
         self._halt(failure)
 
     def _halt(self, failure: BaseException) -> None:
         self.halt(failure)
         self.backlog.close()
 
-    async def _wait_to_retry(self, pause: float, error: Exception, attempt: int) -> None:
-        """The partition waits, so that order is kept; an end of it cuts this short."""
-        backlog = self.backlog
-        self.tried = (backlog.first or b"", attempt)
-        facts = {"attempt": attempt, "seconds": round(pause, 3), "error": shown_at(error, "")}
+    async def _retry(self, decision: Retry, error: Exception, events: Events[Any]) -> None:
+        """Let the keys wait, or the lane, so that order is kept; an end of the partition cuts this short."""
+        facts = {"attempt": events.attempt, "seconds": round(decision.pause, 3), "error": shown_at(error, "")}
         report(logging.WARNING, "retry", place=self._place, **facts)
-        with trio.move_on_after(pause):
-            while not backlog.closed:
-                await backlog.changed()
+        events.count_try()
+        if decision.hold == "key" and events.put_off(decision.pause):
+            return
+        with trio.move_on_after(decision.pause):
+            while not self.backlog.closed:
+                await self.backlog.changed()
 
-    async def _quarantine(self, error: Exception, ids: Sequence[bytes]) -> None:
-        """Let the partition stand still; the others go on."""
-        why = Quarantine(
+    def _quarantine(self, error: Exception, ids: Sequence[bytes]) -> None:
+        """Let the partition stand still when its other lanes have ended; other partitions go on."""
+        self.quarantine = Quarantine(
             partition=self.backlog.number,
             first=ids[0],
             last=ids[-1],
@@ -168,13 +168,11 @@ class FailureHandler:
             traceback=formatted(error),
             time=datetime.now(UTC).isoformat(timespec="milliseconds"),
             member=self.backlog.lease.owner,
+            ids=() if self.in_order else tuple(ids),
         )
         self._report("quarantined", error, ids, resume=self._command("resume {}"))
-        if await self.broker.quarantine(self.processor, self.backlog.lease, why):
-            self.quarantined = True
-            self.backlog.close()
-        else:
-            self.backlog.lose()
+        self.backlog.close()
+        self.scope.drain()
 
     def _report(
         self, fact: str, failure: BaseException, ids: Sequence[bytes], last: int = -1, **more: str

@@ -19,7 +19,7 @@ import attrs
 import trio
 
 from runnel_trio._broker._values import ProcessorSpec
-from runnel_trio._report._telemetry import report
+from runnel_trio._report._telemetry import Handling, handling, report
 from runnel_trio._report._words import numbered
 from runnel_trio._scopes import holds_cancellation, unwrapped
 from runnel_trio._worker._member._backlog import Backlog
@@ -27,6 +27,8 @@ from runnel_trio._worker._member._partition._events import Events, explain
 from runnel_trio._worker._member._partition._failure import FailureHandler
 from runnel_trio._worker._member._partition._scope import PartitionScope
 from runnel_trio._worker._member._partition._source import Source
+from runnel_trio._worker._member._partition._supply import Supply
+from runnel_trio._worker._member._partition._time_limit import TimeLimit
 from runnel_trio.exceptions import LeaseLost, Misconfigured
 from runnel_trio.interfaces import Middleware
 
@@ -42,9 +44,11 @@ class Lane:
         function: the function.
         middleware: its links.
         backlog: what it is called for.
+        supply: of events.
         scope: what it runs in.
-        make_source: makes a source over the backlog, for each call.
+        make_source: makes a source over the supply, for each call.
         failures: decides about calls that have failed.
+        timeout: seconds that a turn may take; 0: as long as it takes.
         halt: told of the exception that stops the worker.
     """
 
@@ -52,9 +56,11 @@ class Lane:
     function: Callable[[Any], Awaitable[None]]
     middleware: Sequence[Middleware]
     backlog: Backlog
+    supply: Supply
     scope: PartitionScope
-    make_source: Callable[[], Source]
+    make_source: Callable[[Supply], Source]
     failures: FailureHandler
+    timeout: float
     halt: Callable[[BaseException], None]
 
     async def run(self) -> None:
@@ -63,33 +69,46 @@ class Lane:
         Raises:
             BaseException: what the function makes of its cancellation, when it is cancelled.
         """
-        backlog = self.backlog
+        backlog, supply = self.backlog, self.supply
+        handling.set(
+            Handling(
+                member=backlog.lease.owner,
+                processor=self.processor.name,
+                partition=backlog.number,
+                first_in_hand=lambda: supply.first_in_hand,
+            )
+        )
         while not backlog.closed:
+            limit = TimeLimit(self.timeout) if self.timeout else None
             events: Events[Any] = Events(
-                source=self.make_source(),
+                source=self.make_source(supply),
                 middleware=self.middleware,
                 stream=self.processor.stream.name,
-                tried=self.failures.tried,
                 grace_period=self.scope.grace_period,
                 interrupted=self._is_interrupted,
+                time_limit=limit,
                 decide=self.failures.decide,
             )
-            before = backlog.processed
-            failure = await self._call(events)
+            before = supply.handed_out
+            supply.leave()
+            failure = await self._call(events, limit)
             if failure is not None:
                 await self.failures.carry_out(failure, events)
             else:
                 events.finish()
-            backlog.give_back()
-            if failure is None and backlog.processed == before:
+            supply.give_back()
+            if failure is None and supply.handed_out == before:
                 self._refuse_idling(events)
                 await trio.lowlevel.checkpoint()
-            while not backlog.waiting and not backlog.closed:
-                await backlog.changed()
+            while not backlog.closed and not supply.available(1):
+                await supply.changed()
 
-    async def _call(self, events: Events[Any]) -> BaseException | None:
+    async def _call(self, events: Events[Any], limit: TimeLimit | None) -> BaseException | None:
         try:
-            await self.function(events)
+            if limit is None:
+                await self.function(events)
+            else:
+                await self._call_within(limit, events)
             if events.has_in_hand and self._is_interrupted():
                 self._tell_of_interruption(events)
                 await trio.lowlevel.checkpoint()  # raises what the function has kept to itself
@@ -103,6 +122,23 @@ class Lane:
             with self.scope.shielded(self.scope.grace_period):
                 await events.aclose()
         return events.exception
+
+    async def _call_within(self, limit: TimeLimit, events: Events[Any]) -> None:
+        """Call the function; whatever it makes of a turn that took too long, the turn has failed.
+
+        Raises:
+            HandlerTimeout: one has.
+        """
+        cause = None
+        with limit.scope:
+            try:
+                await self.function(events)
+            except Exception as error:
+                if not limit.is_over:
+                    raise
+                cause = error
+        if limit.is_over:
+            raise limit.error() from cause
 
     def _is_interrupted(self) -> bool:
         """Whether what is in hand was cancelled: nobody can tell then how far the function got with it."""
@@ -125,7 +161,7 @@ class Lane:
     def _refuse_idling(self, events: Events[Any]) -> None:
         """A function that returns and never asks for what waits would be called for ever."""
         backlog = self.backlog
-        if not events.begun and backlog.waiting and not backlog.closed:
+        if not events.begun and not backlog.closed and self.supply.available(1):
             self.halt(
                 Misconfigured(
                     f"processor {self.processor.name!r} returned without taking an event while events wait: "

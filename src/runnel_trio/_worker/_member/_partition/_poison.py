@@ -89,6 +89,8 @@ class PoisonGuard:
     until: bytes | None
     last_try: LastTryLock
     _marked: bytes = attrs.field(default=b"", init=False)
+    _marking: bool = attrs.field(default=False, init=False)
+    _trying: bool = attrs.field(default=False, init=False)
     refused: dict[bytes, Poisoned] = attrs.field(factory=dict, init=False)
 
     @classmethod
@@ -119,9 +121,13 @@ class PoisonGuard:
             last_try=last_try,
         )
 
-    def is_due(self) -> bool:
-        """Whether the next event must be marked before it is handed out."""
-        xid = self.backlog.head
+    @property
+    def is_careful(self) -> bool:
+        """Whether events are handed out alone; also until the one that was marked last is through."""
+        return self.left > 0 or self._trying
+
+    def is_due(self, xid: bytes) -> bool:
+        """Whether the event that comes next must be marked before it is handed out."""
         if self.left > 0 and self.until is not None and is_after(xid, self.until):
             self.left = 0
         return self.left > 0 and not self.has_marked(xid)
@@ -130,24 +136,29 @@ class PoisonGuard:
         """Whether this is the event that was marked last: it is handed out alone."""
         return xid == self._marked
 
-    @property
-    def _prior(self) -> int:
-        """How often the next event was tried."""
-        xid = self.backlog.head
+    def _prior(self, xid: bytes) -> int:
+        """How often an event was tried."""
         return self.attempts[1] if self.attempts[0] == xid else self.unmarked
 
-    def may_mark(self) -> bool:
-        """Whether now; otherwise the backlog announces when to ask again."""
-        return self._prior + 1 != self.max_attempts or self.last_try.take(self, self.backlog.announce)
+    def may_mark(self, xid: bytes) -> bool:
+        """Whether now, and not while another lane does; the backlog announces when to ask again."""
+        if self._marking:
+            return False
+        return self._prior(xid) + 1 != self.max_attempts or self.last_try.take(self, self.backlog.announce)
 
-    def look(self) -> None:
+    def look(self, following: bytes | None, others: int) -> None:
         """Give the turn away if what was marked is through, which it is only with its commit.
 
         Before that, and while it waits to be tried again, the next owner would refuse it: let nobody else
         end the process meanwhile.
+
+        Args:
+            following: the event that comes next.
+            others: how many are in hand of other lanes.
         """
-        backlog = self.backlog
-        if not backlog.unacknowledged and not (backlog.waiting and self.has_marked(backlog.head)):
+        is_open = self.backlog.unacknowledged or others or (following and self.has_marked(following))
+        if not (is_open or self._marking):
+            self._trying = False
             self.end()
 
     def end(self) -> None:
@@ -164,11 +175,16 @@ class PoisonGuard:
             if xid in self.refused:
                 raise self.refused[xid]
 
-    async def mark(self) -> Poisoned | None:
-        """Mark the next event; what to raise at once, when not even the middleware may have it."""
-        xid, prior = self.backlog.head, self._prior
-        if not await self.broker.mark_attempt(self.processor, self.backlog.lease, xid, prior + 1):
-            self.backlog.lose()
+    async def mark(self, xid: bytes) -> Poisoned | None:
+        """Mark the event that comes next; what to raise at once, when not even the middleware may have it."""
+        prior = self._prior(xid)
+        self._marking = self._trying = True
+        try:
+            if not await self.broker.mark_attempt(self.processor, self.backlog.lease, xid, prior + 1):
+                self.backlog.lose()
+        finally:
+            self._marking = False
+            self.backlog.announce()
         self._marked = xid
         self.left -= 1
         if prior < self.max_attempts:

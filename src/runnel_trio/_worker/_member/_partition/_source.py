@@ -9,15 +9,16 @@ The test at the top runs once per event, and is all that one costs here beyond i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 import attrs
 import trio
 
-from runnel_trio._broker._values import Entry
-from runnel_trio._event import Event, Origin
+from runnel_trio._event import Event
 from runnel_trio._worker._member._backlog import Backlog
 from runnel_trio._worker._member._partition._poison import PoisonGuard
+from runnel_trio._worker._member._partition._supply import Supply
 from runnel_trio._worker._member._validity import LeaseValidity
 
 __all__ = ["Source"]
@@ -31,19 +32,17 @@ class Source:
     """An async iterator over one partition's backlog.
 
     Attributes:
-        backlog: what it hands out.
-        origin: what the events say of where they come from.
+        supply: where the events come from.
         max_unacked: at most so many handled events wait for their commit.
-        trust: until when anything may be handed out.
-        clock: by which `trust` runs out.
+        validity: until when anything may be handed out.
+        clock: by which that runs out.
         processed: have the backlog committed soon.
         hurry: have it committed now.
         poison_guard: what to do before an event is handed out that may end the process; None: nothing.
         batch: number of events and seconds to wait for them, None for single events.
     """
 
-    backlog: Backlog
-    origin: Origin
+    supply: Supply
     max_unacked: int
     validity: LeaseValidity
     clock: Callable[[], float]
@@ -51,8 +50,12 @@ class Source:
     hurry: Callable[[Backlog], None]
     poison_guard: PoisonGuard | None = None
     batch: tuple[int, float] | None = None
+    backlog: Backlog = attrs.field(init=False)
     _slice_end: float = attrs.field(default=0.0, init=False)
     _pause_at: float = attrs.field(default=0.0, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.backlog = self.supply.backlog
 
     def __aiter__(self) -> Source:
         return self
@@ -61,28 +64,30 @@ class Source:
         if self.batch is not None:
             return await self._next_batch(*self.batch)
         backlog = self.backlog
-        if backlog.allowance <= 0 or self.clock() >= self._pause_at:
-            await self._clearance(1)
-        number, (xid, fields) = backlog.take()
-        return Event(self.origin, xid, fields, number)
+        while True:
+            if backlog.allowance <= 0 or (self.clock() >= self._pause_at and not self._goes_on()):
+                await self._clearance(1)
+            event = self.supply.take()
+            if event is not None:
+                return event
+            backlog.allowance = 0  # of what may be handed out, the keys are busy
 
     def end_call(self) -> None:
         """The call of the function has ended: a source that measures reports what it has."""
 
     async def _next_batch(self, count: int, within: float) -> list[Event]:
-        backlog = self.backlog
-        await self._clearance(1)
-        if self.poison_guard is not None and self.poison_guard.has_marked(backlog.head):
-            count = 1  # alone, and at once
-        else:
-            await self._gathered(count, within)
-        return [Event(self.origin, xid, fields, number) for number, (xid, fields) in backlog.take_many(count)]
+        while True:
+            await self._clearance(1)
+            if self.poison_guard is not None and self.poison_guard.has_marked(self.supply.head):
+                return self.supply.take_many(1)  # alone, and at once
+            await self._gather(count, within)
+            if events := self.supply.take_many(count):
+                return events
 
-    async def _gathered(self, count: int, within: float) -> None:
-        backlog = self.backlog
+    async def _gather(self, count: int, within: float) -> None:
         with trio.move_on_after(within):
-            while backlog.waiting < count and not backlog.closed:
-                await backlog.changed()
+            while self.supply.available(count) < count and not self.backlog.closed:
+                await self.supply.changed()
         await self._clearance(count)
 
     async def _clearance(self, count: int) -> None:
@@ -91,50 +96,93 @@ class Source:
         Raises:
             StopAsyncIteration: nothing will be handed out any more.
         """
-        backlog = self.backlog
-        while True:
-            if backlog.closed:
-                raise StopAsyncIteration
-            if self.poison_guard is not None:
-                self.poison_guard.look()
-            now = self.clock()
-            if not backlog.waiting:
-                pass
-            elif now >= self.validity.until:
-                self.validity.tell(backlog.announce)
-            elif self._over_limit(min(count, backlog.waiting)):
-                self.hurry(backlog)
-            elif self.poison_guard is not None and self.poison_guard.is_due():
-                if self.poison_guard.may_mark():
-                    await self._mark(self.poison_guard)
-                    continue
-            elif now >= self._slice_end:
-                await trio.lowlevel.checkpoint()
-                self._slice_end = self.clock() + _SLICE
-                continue
-            else:
-                break
-            await backlog.changed()
-            self._slice_end = self.clock() + _SLICE
+        while (step := self._next_step(count)) is not None:
+            await step()
+        self._clear()
+
+    def _next_step(self, count: int) -> Callable[[], Awaitable[None]] | None:
+        """What has to be awaited before an item of up to ``count`` events may be handed out; None: nothing.
+
+        Raises:
+            StopAsyncIteration: nothing will be handed out any more.
+        """
+        backlog, supply, guard = self.backlog, self.supply, self.poison_guard
+        if backlog.closed:
+            raise StopAsyncIteration
+        available = supply.available(count)
+        if guard is not None:
+            guard.look(supply.head if available else None, others=supply.in_hand)
+        now = self.clock()
+        if not available:
+            return self._change
+        if now >= self.validity.until:
+            self.validity.tell(backlog.announce)
+            return self._change
+        if self._over_limit(min(count, available)):
+            self.hurry(backlog)
+            return self._change
+        if guard is not None and guard.is_due(supply.head):
+            return partial(self._mark, guard) if guard.may_mark(supply.head) else self._change
+        if now >= self._slice_end and not supply.gave_way:
+            return self._rest
+        return None
+
+    def _clear(self) -> None:
+        """Let `__anext__` hand out events by itself until somebody must look again."""
+        now = self.clock()
+        if now >= self._slice_end:
+            self._slice_end = now + _SLICE
         # Careful, it looks again before every event.
-        backlog.allow(1 if self._careful else max(1, self.max_unacked - backlog.unacknowledged))
+        supply = self.supply
+        open_ = self.backlog.unacknowledged + supply.in_hand
+        supply.allow(1 if self._careful else max(1, self.max_unacked - open_))
         self._pause_at = min(self._slice_end, self.validity.until)
 
-    async def _mark(self, poison_guard: PoisonGuard) -> None:
-        hopeless = await poison_guard.mark()
-        if hopeless is not None and self.backlog.waiting:
-            self.backlog.take()
+    def _goes_on(self) -> bool:
+        """Begin another slice, if the last one has ended and others have had their turn already.
+
+        That is so at each event where many lanes wait for something of the user's.
+        """
+        now = self.clock()
+        if now >= self.validity.until or not self.supply.gave_way:
+            return False
+        self._slice_end = now + _SLICE
+        self._pause_at = min(self._slice_end, self.validity.until)
+        return True
+
+    async def _change(self) -> None:
+        """Wait until the supply has changed; other tasks have had their turn then."""
+        await self.supply.changed()
+        self._slice_end = self.clock() + _SLICE
+
+    async def _rest(self) -> None:
+        """Let other tasks have their turn."""
+        try:
+            await trio.lowlevel.checkpoint()
+        except trio.Cancelled:
+            self.supply.leave()
+            raise
+        self._slice_end = self.clock() + _SLICE
+
+    async def _mark(self, guard: PoisonGuard) -> None:
+        try:
+            hopeless = await guard.mark(self.supply.head)
+        except trio.Cancelled:
+            self.supply.leave()
+            raise
+        if hopeless is not None and self.supply.available(1):
+            self.supply.take()
             raise hopeless
 
     @property
     def _careful(self) -> bool:
-        return self.poison_guard is not None and self.poison_guard.left > 0
+        return self.poison_guard is not None and self.poison_guard.is_careful
 
     def _over_limit(self, count: int) -> bool:
-        unacknowledged = self.backlog.unacknowledged
+        """Whether so many more are too many, and there is something to wait for: a commit, another lane."""
+        backlog, supply = self.backlog, self.supply
+        open_ = backlog.unacknowledged + supply.in_hand
         limit = 1 if self._careful else self.max_unacked
-        return unacknowledged > 0 and unacknowledged + count > limit
-
-    def event_of(self, entry: Entry) -> Event:
-        """An entry that was handed out, as an event once more."""
-        return Event(self.origin, *entry)
+        if not open_ or open_ + count <= limit:
+            return False
+        return backlog.lacks(backlog.progress.count) or supply.waits_for_others

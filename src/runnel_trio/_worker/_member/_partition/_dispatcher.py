@@ -1,0 +1,517 @@
+"""Hands out a partition's entries to many lanes: each key's one by one, those of other keys beside them.
+
+    log ──scan──▶ key is free:  ready ──take──▶ in hand of a lane, and the key is busy
+              └─▶ key is busy:  queues behind it ──the key is free again──▶ ready
+
+A key is busy while an event of it is in hand, and belongs to the lane that has it. The event that is taken
+next is always the earliest one whose key is free. No key has a lane of its own, so no lane waits while there
+is something to do, and none holds up what another could do.
+
+An entry that cannot be decoded has no key: nothing waits for it, and it waits for nothing. Where the key of a
+record cannot be told, because the function that tells it raises, that is raised to whoever takes the event.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+from heapq import heapify, heappop, heappush
+
+import attrs
+import trio
+
+from runnel_trio._broker._values import Output
+from runnel_trio._event import Event, Origin
+from runnel_trio._override import override
+from runnel_trio._worker._member._backlog import Backlog
+from runnel_trio._worker._member._meter import InHand
+from runnel_trio._worker._member._partition._poison import PoisonGuard
+from runnel_trio._worker._member._partition._supply import Supply
+
+__all__ = ["Dispatcher", "LaneSupply"]
+
+
+#: More than the number of any event.
+_AGAIN = 1 << 62
+
+
+@attrs.define(eq=False)
+class _Key:
+    """A key with entries that are not done.
+
+    Attributes:
+        name: in canonical form; None for that of an entry that has none.
+        queue: its events that wait, in order.
+        in_hand: how many of its events are in hand.
+        owner: the lane that has them; None: it is free, and ready.
+        fault: what came of asking for the key.
+        is_put_off: whether nobody may have its events for now.
+    """
+
+    name: bytes | None
+    queue: deque[Event] = attrs.field(factory=deque)
+    in_hand: int = 0
+    owner: LaneSupply | None = None
+    fault: Exception | None = None
+    is_put_off: bool = False
+
+
+@attrs.define(eq=False)
+class Dispatcher:
+    """One partition's keys.
+
+    Attributes:
+        backlog: the partition's entries.
+        origin: what the events say of where they come from.
+        max_ahead: how far the newest entry that is looked at may be beyond the first that is not done.
+        lanes: how many there are.
+        inside: how many of them ask for an event, or have ended a call: they wait for nothing of the user's.
+        in_hand: how many events are in hand of all lanes.
+        last: the lane that took something last.
+        on_demand: called when there may be something to take, and no lane waits for it.
+        on_put_off: called when `next_due` may have changed.
+        poison_guard: the care after a crash; None: none.
+        tries: how often events were tried and failed, by their numbers.
+    """
+
+    backlog: Backlog
+    origin: Origin
+    max_ahead: int
+    on_demand: Callable[[], None]
+    on_put_off: Callable[[], None]
+    poison_guard: PoisonGuard | None = None
+    lanes: int = attrs.field(default=0, init=False)
+    inside: int = attrs.field(default=0, init=False)
+    in_hand: int = attrs.field(default=0, init=False)
+    last: LaneSupply | None = attrs.field(default=None, init=False)
+    tries: dict[int, int] = attrs.field(factory=dict, init=False)
+    _busy: dict[bytes, _Key] = attrs.field(factory=dict, init=False)
+    _put_off: list[tuple[float, int, _Key]] = attrs.field(factory=list, init=False)
+    _ready: list[tuple[int, _Key]] = attrs.field(factory=list, init=False)
+    _tried: dict[bytes, int] | None = attrs.field(default=None, init=False)
+    _queued: int = attrs.field(default=0, init=False)
+    _free: int = attrs.field(default=0, init=False)
+    _idle: dict[LaneSupply, trio.Event] = attrs.field(factory=dict, init=False)
+    _holding: dict[LaneSupply, trio.Event] = attrs.field(factory=dict, init=False)
+    _supplies: list[LaneSupply] = attrs.field(factory=list, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        if self.poison_guard is not None and self.poison_guard.left < math.inf:
+            self._tried = {}
+        self.backlog.on_change = self._look_around
+
+    def supply(self) -> LaneSupply:
+        """For one lane more."""
+        self.lanes += 1
+        self.inside += 1
+        self._supplies.append(supply := LaneSupply(self))
+        return supply
+
+    def work(self) -> InHand:
+        """What is in hand now."""
+        since = min((x.since for x in self._supplies if x.first_in_hand), default=math.inf)
+        return InHand(self.lanes, self.in_hand, self.backlog.progress.ahead.count, since)
+
+    def available(self, count: int) -> int:
+        """How many events of free keys wait; the log is looked at for as many as ``count``."""
+        if self._tried is not None:
+            self._find_untried()
+        while self._free < count and self._may_scan():
+            self._scan()
+        return self._free
+
+    @property
+    def head(self) -> bytes | None:
+        """The id of the earliest event whose key is free; None when there is none."""
+        return self._ready[0][1].queue[0].xid if self.available(1) else None
+
+    def take(self, lane: LaneSupply) -> tuple[Event, _Key] | None:
+        """The earliest event whose key is free."""
+        if self._tried is not None:
+            self._find_untried()
+        while not self._ready:
+            if not self._may_scan():
+                return None
+            self._scan()
+        _, key = heappop(self._ready)
+        return self.pop(key, lane), key
+
+    def pop(self, key: _Key, lane: LaneSupply) -> Event:
+        """The first event of a key that is ready, or the lane's own."""
+        if key.owner is None:
+            self._free -= len(key.queue)
+            key.owner = lane
+        if self._tried is not None and key.name is not None:
+            self._tried[key.name] = self._tried.get(key.name, 0) + 1
+        self._queued -= 1
+        key.in_hand += 1
+        self.in_hand += 1
+        return key.queue.popleft()
+
+    def take_list(self, lane: LaneSupply, count: int) -> list[tuple[Event, _Key]]:
+        """Events of keys that are free, and whole keys first, in the order of the log."""
+        self.available(count)
+        taken: list[tuple[Event, _Key]] = []
+        while self._ready and len(taken) < count:
+            key = self._ready[0][1]
+            if key.name is None and taken:
+                break
+            heappop(self._ready)
+            while key.queue and len(taken) < count:
+                taken.append((self.pop(key, lane), key))
+            if key.name is None:
+                break  # alone: whatever is wrong with it is not the others' fault
+        return sorted(taken, key=lambda found: found[0]._number)
+
+    def release(self, key: _Key) -> None:
+        """An event of it is no longer in hand."""
+        key.in_hand -= 1
+        self.in_hand -= 1
+        if key.in_hand:
+            return
+        key.owner = None
+        if key.queue:
+            self._free += len(key.queue)
+            heappush(self._ready, (self._rank(key), key))
+        elif key.name is not None:
+            del self._busy[key.name]
+
+    def put_off(self, taken: Sequence[tuple[Event, _Key]], until: float) -> None:
+        """Hand out again, from then on, what a lane has in hand; until then its keys wait."""
+        for event, key in reversed(taken):
+            key.queue.appendleft(event)
+            key.in_hand -= 1
+            key.owner = None
+            if not key.is_put_off:
+                key.is_put_off = True
+                heappush(self._put_off, (until, event._number, key))
+        self.in_hand -= len(taken)
+        self._queued += len(taken)
+        self.on_put_off()
+
+    @property
+    def next_due(self) -> float:
+        """When the next key that was put off is due, by the clock of Trio; infinite when none is."""
+        return self._put_off[0][0] if self._put_off else math.inf
+
+    def release_due(self) -> None:
+        """Hand out again what is due now."""
+        while self.next_due <= trio.current_time():
+            _, _, key = heappop(self._put_off)
+            key.is_put_off = False
+            self._free += len(key.queue)
+            heappush(self._ready, (self._rank(key), key))
+            self.pass_on()
+
+    def pass_on(self) -> None:
+        """There may be something to take: wake one lane that waits, or say that none does."""
+        if self._idle or self._holding:
+            if self._ready or self._may_scan():
+                # What a link has left out is in hand until its lane is given the next event: it comes first.
+                held = next((lane for lane in self._holding if lane.first_in_hand is not None), None)
+                self._wake(held or next(reversed(self._idle or self._holding)))
+        elif not self.inside:
+            self.on_demand()
+
+    async def wait(self, lane: LaneSupply) -> None:
+        """Wait until there may be something to take for this lane.
+
+        Cancellation: whoever waited may have been woken already, and calls `pass_on`.
+        """
+        waiting = self._holding if lane.holds_any else self._idle
+        woken = waiting[lane] = trio.Event()
+        try:
+            await woken.wait()
+        finally:
+            waiting.pop(lane, None)
+
+    def _wake(self, lane: LaneSupply) -> None:
+        for waiting in (self._idle, self._holding):
+            if lane in waiting:
+                waiting.pop(lane).set()
+
+    def _look_around(self) -> None:
+        """Something has changed: what was read, committed, the lease, the end."""
+        for lane in [*self._idle, *self._holding] if self.backlog.closed else list(self._holding):
+            self._wake(lane)
+        self.pass_on()
+
+    def _may_scan(self) -> bool:
+        backlog = self.backlog
+        return (
+            backlog.waiting > 0
+            and (not self._queued or self._queued < backlog.prefetch.most_behind)
+            and not (self._is_far_ahead and self._gap_will_close)
+        )
+
+    @property
+    def _gap_will_close(self) -> bool:
+        """Whether the first event that is not done may be soon, though nobody looks further.
+
+        Otherwise it was left out by a link, and is done with the next event of its lane.
+        """
+        return self._free > 0 or self.inside < self.lanes or bool(self._put_off)
+
+    @property
+    def _is_far_ahead(self) -> bool:
+        progress = self.backlog.progress
+        return self.backlog.crowded or progress.next - progress.prefix >= self.max_ahead
+
+    def _rank(self, key: _Key) -> int:
+        """Who has the lowest is taken next."""
+        number = key.queue[0]._number
+        return number if self._tried is None else self._tried.get(key.name or b"", 0) * _AGAIN + number
+
+    def _find_untried(self) -> None:
+        """After a crash, look for keys of which no event was tried yet.
+
+        What was in hand then is mostly the first event of its key, and may stand far behind events that only
+        wait for theirs. If those were tried first, the care would be over before the right one had its turn.
+        """
+        if self.poison_guard is None or not self.poison_guard.is_careful:
+            self._tried = None
+            self._ready = [(self._rank(key), key) for _, key in self._ready]
+            heapify(self._ready)
+            return
+        while (
+            not (self._ready and self._ready[0][0] < _AGAIN) and self._may_scan() and not self._is_far_ahead
+        ):
+            self._scan()
+
+    def _scan(self) -> None:
+        """Look at the next entry of the log: it is ready, or queues behind its key."""
+        number, (xid, fields) = self.backlog.scan()
+        event = Event(self.origin, xid, fields, number)
+        fault = None
+        try:
+            name = event._key()
+        except Exception as error:  # the user's function
+            name, fault = None, error
+        key = None if name is None else self._busy.get(name)
+        self._queued += 1
+        if key is not None:
+            key.queue.append(event)
+            if key.owner is not None:
+                self._wake(key.owner)
+            elif not key.is_put_off:
+                self._free += 1
+            return
+        key = _Key(name, fault=fault)
+        key.queue.append(event)
+        if name is not None:
+            self._busy[name] = key
+        self._free += 1
+        heappush(self._ready, (self._rank(key), key))
+
+
+@attrs.define(eq=False)
+class LaneSupply(Supply):
+    """What one lane is handed out by a dispatcher.
+
+    A link may ask for the next event while the one before is in hand: it leaves events out, or reads ahead.
+    All of them are the lane's then, in the order in which it has taken them.
+
+    Attributes:
+        since: when it was handed the first event that it has in hand.
+    """
+
+    _dispatcher: Dispatcher
+    backlog: Backlog = attrs.field(init=False)
+    origin: Origin = attrs.field(init=False)
+    done_up_to: Callable[[int], None] = attrs.field(init=False)
+    _count: int = attrs.field(default=0, init=False)
+    since: float = attrs.field(default=0.0, init=False)
+    _inside: bool = attrs.field(default=True, init=False)
+    _taken: list[tuple[Event, _Key]] = attrs.field(factory=list, init=False)
+    _back: deque[tuple[Event, _Key]] = attrs.field(factory=deque, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.backlog, self.origin = self._dispatcher.backlog, self._dispatcher.origin
+        self.done_up_to = self._done_up_to
+
+    @property
+    def holds_any(self) -> bool:
+        """Whether anything is in hand, or given back: only this lane can have what follows of its keys."""
+        return bool(self._taken or self._back)
+
+    @property
+    @override
+    def in_hand(self) -> int:
+        return self._dispatcher.in_hand - len(self._taken) - len(self._back)
+
+    @property
+    @override
+    def waits_for_others(self) -> bool:
+        return self._dispatcher.inside < self._dispatcher.lanes
+
+    @property
+    @override
+    def handed_out(self) -> int:
+        return self._count
+
+    @property
+    @override
+    def gave_way(self) -> bool:
+        return self._dispatcher.last is not self  # another lane ran
+
+    @property
+    @override
+    def head(self) -> bytes:
+        if self._back:
+            return self._back[0][0].xid
+        return self._dispatcher.head or self._first_own().queue[0].xid
+
+    @property
+    @override
+    def first_in_hand(self) -> bytes | None:
+        return self._taken[0][0].xid if self._taken else None
+
+    @override
+    def available(self, count: int) -> int:
+        self._enter()
+        if self._back:
+            return count
+        return self._dispatcher.available(count) or self._own_waiting()
+
+    @override
+    def allow(self, most: int) -> None:
+        self.backlog.allowance = most  # whether there is room for a chunk is looked at by who scans
+
+    @override
+    def take(self) -> Event | None:
+        found = self._back.popleft() if self._back else self._next()
+        if found is None:
+            return None
+        self._taken.append(found)
+        self._handed_out(1)
+        event, key = found
+        if key.fault is not None:
+            raise key.fault
+        return event
+
+    @override
+    def take_many(self, count: int) -> list[Event]:
+        if self._back:
+            found = [self._back.popleft() for _ in range(min(count, len(self._back)))]
+        else:
+            found = self._dispatcher.take_list(self, count) or self._own_list(count)
+        if found:
+            self._taken += found
+            self._handed_out(len(found))
+        for _, key in found:
+            if key.fault is not None:
+                raise key.fault
+        return [event for event, _ in found]
+
+    def _next(self) -> tuple[Event, _Key] | None:
+        return self._dispatcher.take(self) or self._next_own()
+
+    def _own_waiting(self) -> int:
+        """How many events wait behind those that this lane has in hand."""
+        return sum(len(key.queue) for key in {id(key): key for _, key in self._taken}.values())
+
+    def _next_own(self) -> tuple[Event, _Key] | None:
+        """The earliest one behind what it has in hand itself: who asks for more may have it, in order."""
+        if not self._own_waiting():
+            return None
+        key = self._first_own()
+        return self._dispatcher.pop(key, self), key
+
+    def _own_list(self, count: int) -> list[tuple[Event, _Key]]:
+        found: list[tuple[Event, _Key]] = []
+        while len(found) < count and (own := self._next_own()) is not None:
+            found.append(own)
+        return found
+
+    def _first_own(self) -> _Key:
+        return min((key for _, key in self._taken if key.queue), key=lambda key: key.queue[0]._number)
+
+    def _handed_out(self, count: int) -> None:
+        dispatcher = self._dispatcher
+        dispatcher.last = self
+        if len(self._taken) == count:
+            self.since = trio.current_time()
+        self._count += count
+        self.backlog.allowance -= count
+        if self._inside:
+            self._inside = False
+            dispatcher.inside -= 1
+        dispatcher.pass_on()
+
+    def _enter(self) -> None:
+        if not self._inside:
+            self._inside = True
+            self._dispatcher.inside += 1
+
+    def _done_up_to(self, number: int) -> None:
+        taken, dispatcher = self._taken, self._dispatcher
+        if len(taken) == 1 and taken[0][0]._number == number:  # in the ordinary way
+            through, self._taken = taken, []
+        else:
+            last = next((i for i, (event, _) in enumerate(taken) if event._number == number), -1)
+            through, self._taken = taken[: last + 1], taken[last + 1 :]
+        for event, key in through:
+            self.backlog.finish(event._number)
+            dispatcher.release(key)
+            if dispatcher.tries:
+                dispatcher.tries.pop(event._number, None)
+        self._enter()
+
+    @override
+    def events_in_hand(self, last: int) -> list[Event]:
+        events = [event for event, _ in self._taken]
+        numbers = [event._number for event in events]
+        return events[: numbers.index(last) + 1] if last in numbers else []
+
+    @property
+    @override
+    def last_in_hand(self) -> int:
+        return self._taken[-1][0]._number if self._taken else -1
+
+    @override
+    def finish(self, number: int, outputs: Sequence[Output] = ()) -> None:
+        self.backlog.join(number, outputs)
+        self._done_up_to(number)
+
+    @property
+    @override
+    def tries(self) -> int:
+        held = self._taken or self._back
+        return self._dispatcher.tries.get(held[0][0]._number, 0) if held else 0
+
+    @override
+    def count_try(self) -> None:
+        tries = self.tries + 1
+        self._dispatcher.tries.update({event._number: tries for event, _ in self._taken})
+
+    @override
+    def put_off(self, seconds: float) -> bool:
+        self._dispatcher.put_off([*self._taken, *self._back], trio.current_time() + seconds)
+        self._taken = []
+        self._back.clear()
+        self._enter()
+        return True
+
+    @override
+    def give_back(self) -> None:
+        self._back.extendleft(reversed(self._taken))
+        self._taken = []
+        self.backlog.allowance = 0
+        self._enter()
+
+    @override
+    async def changed(self) -> None:
+        self._enter()
+        try:
+            await self._dispatcher.wait(self)
+        except trio.Cancelled:
+            self.leave()
+            raise
+
+    @override
+    def leave(self) -> None:
+        if self._inside:
+            self._inside = False
+            self._dispatcher.inside -= 1
+        self._dispatcher.pass_on()

@@ -1,0 +1,98 @@
+"""As many copies of the processor function over one partition as have something to do, and no more.
+
+A lane is started when an event could be handed out while every lane waits for something of the user's. So
+handlers that never wait run in one lane, at the speed of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+import trio
+
+from runnel_trio._event import Origin
+from runnel_trio._scopes import holds_cancellation
+from runnel_trio._worker._member._backlog import Backlog
+from runnel_trio._worker._member._partition._dispatcher import Dispatcher
+from runnel_trio._worker._member._partition._lane import Lane
+from runnel_trio._worker._member._partition._poison import PoisonGuard
+from runnel_trio._worker._member._partition._supply import Supply
+
+__all__ = ["Lanes"]
+
+
+@attrs.define(eq=False, kw_only=True)
+class Lanes:
+    """The lanes of one partition.
+
+    Attributes:
+        backlog: the partition's entries.
+        origin: what the events say of where they come from.
+        make_lane: makes a lane over a supply of events.
+        most: how many there may be.
+        max_ahead, poison_guard: see `Dispatcher`.
+    """
+
+    backlog: Backlog
+    origin: Origin
+    make_lane: Callable[[Supply], Lane]
+    most: int
+    max_ahead: int
+    poison_guard: PoisonGuard | None
+    dispatcher: Dispatcher = attrs.field(init=False)
+    _changed: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _running: int = attrs.field(default=0, init=False)
+    _raised: list[BaseException] = attrs.field(factory=list, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.dispatcher = Dispatcher(
+            self.backlog, self.origin, self.max_ahead, self._want, self._look, self.poison_guard
+        )
+
+    async def run(self) -> None:
+        """Until the backlog is closed, and each lane has ended what it had in hand.
+
+        Raises:
+            BaseException: what a function makes of its cancellation, when it is cancelled.
+        """
+        async with trio.open_nursery() as nursery:
+            self._start(nursery)
+            while True:
+                with trio.move_on_at(self.dispatcher.next_due):
+                    await self._changed.wait()
+                self._changed = trio.Event()
+                self.dispatcher.release_due()
+                if self._may_start() and self.dispatcher.available(1):
+                    self._start(nursery)
+        if self._raised:
+            raise self._raised[0]
+
+    def _may_start(self) -> bool:
+        dispatcher = self.dispatcher
+        return not dispatcher.inside and dispatcher.lanes < self.most and not self.backlog.closed
+
+    def _look(self) -> None:
+        self._changed.set()
+
+    def _want(self) -> None:
+        if self.dispatcher.lanes < self.most:
+            self._changed.set()
+
+    def _start(self, nursery: trio.Nursery) -> None:
+        self._running += 1
+        lane = self.make_lane(self.dispatcher.supply())
+        name = f"{lane.processor.name}[{self.backlog.number}].{self.dispatcher.lanes}"
+        nursery.start_soon(self._run, lane, nursery, name=name)
+
+    async def _run(self, lane: Lane, nursery: trio.Nursery) -> None:
+        try:
+            await lane.run()
+        except BaseException as error:  # by value, so that the nursery has nothing to wrap
+            if holds_cancellation(error):
+                raise
+            self._raised.append(error)
+        finally:
+            self._running -= 1
+            if not self._running:
+                nursery.cancel_scope.cancel()

@@ -1,0 +1,195 @@
+"""Thousands of schedules of workers with lanes, in virtual time: each key's events in order, one after another.
+
+A seed that fails is printed with its history, and replays alone::
+
+    RUNNEL_SIM_SEED=77 pytest tests/simulation -k replays
+
+``nox -s simulate`` goes on with new seeds for minutes. `tests/worker/test_lane_plans` finds small ones.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import Any
+
+import attrs
+import pytest
+from sim_lanes import Plan, Wrong, carry_out, random_plan
+from test_schedules import seeds
+
+from runnel_trio import _event
+from runnel_trio._rules import _ahead
+from runnel_trio._worker._member import _backlog
+from runnel_trio._worker._member._partition import _dispatcher
+
+SCHEDULES = 600
+
+
+@pytest.fixture(autouse=True)
+def quiet(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(100, logger="runnel_trio")
+
+
+def story(seed: int) -> str:
+    """Of a schedule that went wrong; nothing of one that did not."""
+    logging.disable()
+    try:
+        carry_out(random_plan(seed))
+    except Wrong as wrong:
+        return f"seed {seed}: {wrong}"
+    return ""
+
+
+def test_whatever_happens_each_keys_events_are_handled_in_order_and_none_is_lost() -> None:
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        assert [told for told in pool.map(story, range(SCHEDULES), chunksize=20) if told][:1] == []
+
+
+def test_a_seed_of_lanes_replays_alone() -> None:
+    ran = 0
+    for seed in seeds():
+        first = carry_out(random_plan(seed))
+        if ran == 0:
+            assert first.trace == carry_out(random_plan(seed)).trace
+        ran += 1
+    print(f"{ran} schedules of lanes")
+
+
+def caught(*plans: Plan) -> str:
+    """What is wrong with the first of these that fails, or of a hundred others."""
+    for plan in [*plans, *map(random_plan, range(100))]:
+        try:
+            carry_out(plan)
+        except Wrong as wrong:
+            return str(wrong)
+    return ""
+
+
+#: One event hangs, the others are done ahead of it; then the worker is killed.
+AHEAD = [(0, 30.0, "ok"), *[(1 + n % 5, 0.01, "ok") for n in range(20)]]
+NAMED: list[tuple[Callable[[pytest.MonkeyPatch], None], list[Plan], str]] = []
+
+
+def mutant(*plans: Plan, says: str) -> Callable[[Any], Any]:
+    """One that a schedule must catch; these plans are tried first."""
+
+    def add(change: Callable[[pytest.MonkeyPatch], None]) -> Callable[[pytest.MonkeyPatch], None]:
+        NAMED.append((change, list(plans), says))
+        return change
+
+    return add
+
+
+@mutant(
+    # w1 is through with (9, 0), so that the cursor has moved, and hangs in (0, 0).
+    Plan(events=[(9, 0.0, "ok"), *AHEAD], acts=[(2, "foreign rewind"), (0, "join")]),
+    says="begun before|never handled",
+)
+def what_is_ahead_holds_for_any_cursor(patch: pytest.MonkeyPatch) -> None:
+    read = _ahead.read_ahead
+    patch.setattr(_backlog, "read_ahead", lambda field, _: read(field, field.partition(b" ")[0]))
+
+
+@attrs.define
+class Offsets:
+    """What is done ahead, by places behind the cursor."""
+
+    runs: Sequence[tuple[int, int]]
+    _at: int = -1
+
+    def __contains__(self, xid: bytes) -> bool:
+        self._at += 1
+        return any(start <= self._at < end for start, end in self.runs)
+
+    def behind(self, *_: Any) -> Offsets:
+        return self
+
+    def __bool__(self) -> bool:
+        return False
+
+
+@mutant(
+    Plan(events=[*AHEAD, (9, 0.0, "ok")], later=1, acts=[(2, "kill"), (0, "foreign delete"), (0, "join")]),
+    says="begun before|never handled",
+)
+def what_is_ahead_is_told_by_offsets(patch: pytest.MonkeyPatch) -> None:
+    def sent(self: Any, cursor: bytes) -> Any:
+        at, runs = self.progress.prefix, list(self.progress.ahead)
+        told = json.dumps([cursor.decode(), [(start - at, end - at) for start, end in runs]]).encode()
+        return _backlog._Sent(at, runs, told)
+
+    def read(field: bytes, cursor: bytes) -> Offsets:
+        of, runs = json.loads(field) if field else ("", [])
+        return Offsets(runs if of.encode() == cursor else [])
+
+    patch.setattr(_backlog.Backlog, "_next_sent", sent)
+    patch.setattr(_backlog, "read_ahead", read)
+
+
+@mutant(says="is begun while")
+def no_key_is_kept_busy(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(_event.Event, "_key", lambda _: None)
+
+
+@mutant(says="is begun while")
+def a_key_is_released_before_its_event_is_done(patch: pytest.MonkeyPatch) -> None:
+    pop, release = _dispatcher.Dispatcher.pop, _dispatcher.Dispatcher.release
+
+    def popped(self: Any, key: Any, lane: Any) -> Any:
+        event = pop(self, key, lane)
+        release(self, key)
+        return event
+
+    patch.setattr(_dispatcher.Dispatcher, "pop", popped)
+    patch.setattr(_dispatcher.Dispatcher, "release", lambda *_: None)
+
+
+@mutant(
+    Plan(events=[(0, 0.0, "left out"), *[(0, 0.0, "ok")] * 2], max_ahead=1, link="leaves out"),
+    says="does not drain",
+)
+def nobody_looks_further_for_what_was_left_out(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(_dispatcher.Dispatcher, "_gap_will_close", property(lambda _: True))
+
+
+@mutant(
+    # All but the one that hangs is done ahead of it; then somebody deletes that one.
+    Plan(events=AHEAD, acts=[(2, "kill"), (0, "foreign delete"), (0, "join")]),
+    says="does not drain",
+)
+def nobody_commits_what_the_cursor_can_pass(patch: pytest.MonkeyPatch) -> None:
+    offer = _backlog.Backlog.offer
+
+    def offered(self: Any, entries: Any) -> None:
+        self.on_passed = lambda: None
+        offer(self, entries)
+
+    patch.setattr(_backlog.Backlog, "offer", offered)
+
+
+@mutant(says="does not drain")
+def nobody_is_woken_when_a_lane_takes_something(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(_dispatcher.Dispatcher, "pass_on", lambda _: None)
+
+
+@mutant(Plan(events=AHEAD, max_unacked=2, acts=[(2, "kill"), (0, "join")]), says="repeats")
+def what_is_ahead_is_not_kept(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(_backlog, "read_ahead", lambda *_: _ahead.Ahead())
+
+
+@pytest.mark.parametrize(("change", "plans", "says"), NAMED, ids=[change.__name__ for change, *_ in NAMED])
+def test_the_schedules_catch(
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[pytest.MonkeyPatch], None],
+    plans: list[Plan],
+    says: str,
+) -> None:
+    for plan in plans:
+        carry_out(plan)
+    change(monkeypatch)
+    assert re.search(says, caught(*plans))
