@@ -32,8 +32,8 @@ _operate _worker._member._prefetch _worker._member._effects
 operating middleware _worker._member._backlog _worker._member._validity _worker._member._partition _worker._member._partition._scope
 _trial _handlers
 _processor _worker._member._partition._poison _worker._member._meter _worker._member._session
-_worker._member._partition._supply _worker._member._resync _worker._member._unowned _worker._heartbeat _worker._last_word tracing _worker._member._committer _worker._member._fetcher
-_worker._leadership _worker._member._partition._source _worker._member._partition._dispatcher _worker._member._partition._time_limit
+_worker._member._partition._event_queue _worker._member._resync _worker._member._unowned _worker._heartbeat _worker._last_word tracing _worker._member._committer _worker._member._fetcher
+_worker._leadership _worker._member._partition._source _worker._member._partition._key_dispatcher _worker._member._partition._time_limit
 _worker._member._partition._events _worker._member._partition._measured
 _worker._member._partition._failure
 _worker._member._partition._lane
@@ -41,7 +41,7 @@ _worker._member._partition._lanes
 _worker._background _worker._member._partition._executor
 _worker._member._assignment
 _worker._member._rebalancer
-_worker._layout_runner
+_worker._processor_runner
 _worker._worker
 _worker._isolated _background_tasks
 _app

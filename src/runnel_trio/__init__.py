@@ -6,7 +6,7 @@ The nursery tree, which is also the file tree (see docs/architecture.rst):
     └─ Worker                         one per process
        ├─ Heartbeat                   one thread, for the members of all processors
        ├─ Backgrounds                 tasks, timers and crontabs; Leadership runs some on one worker only
-       └─ LayoutRunner                one per processor: a member for each layout of its partitions
+       └─ ProcessorRunner             one per processor: a member for each layout of its partitions
           └─ Rebalancer               that member: its session in the party, control
              ├─ Assignment            follows the plan: hands over, acquires
              ├─ Fetcher               the only reader of its partitions

@@ -7,7 +7,7 @@ from datetime import tzinfo
 from typing import Any, TypeVar, overload
 
 from runnel_trio._rules._schedule import Crontab, checked_interval
-from runnel_trio._worker._background import Background
+from runnel_trio._worker._background import BackgroundTask
 from runnel_trio.constants import ExceptionPolicy
 from runnel_trio.settings import Settings
 
@@ -27,7 +27,7 @@ class BackgroundTasks:
     settings: Settings
 
     def __init__(self) -> None:
-        self.background: list[Background] = []
+        self.background: list[BackgroundTask] = []
 
     @overload
     def task(self, func: _Task) -> _Task: ...
@@ -120,7 +120,7 @@ class BackgroundTasks:
 
     def _registrar(self, **options: Any) -> Callable[[_Task], _Task]:
         def register(function: _Task) -> _Task:
-            self.background.append(Background(function=function, **options))
+            self.background.append(BackgroundTask(function=function, **options))
             return function
 
         return register

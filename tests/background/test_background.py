@@ -15,7 +15,7 @@ from trio.testing import MockClock
 from runnel_trio import App, Stream, Worker
 from runnel_trio._broker._memory._broker import MemoryBroker
 from runnel_trio._broker._memory._store import Store
-from runnel_trio._worker._background import Background
+from runnel_trio._worker._background import BackgroundTask
 from runnel_trio.exceptions import Misconfigured
 from runnel_trio.settings import Settings
 
@@ -103,7 +103,7 @@ async def test_a_timer_keeps_its_beat_and_leaves_out_what_a_long_run_missed(
     assert skipped == {"function": "tick", "count": 2}
 
 
-def runner(store: Store, *functions: Background, **settings: Any) -> Worker:
+def runner(store: Store, *functions: BackgroundTask, **settings: Any) -> Worker:
     return Worker(
         broker=MemoryBroker(store=store),
         app="test",
@@ -118,7 +118,7 @@ async def test_a_crontab_runs_at_its_times_of_day(autojump_clock: MockClock) -> 
     async def work() -> None:
         moments.append(store.time_of_day() - NINE)
 
-    worker = runner(store, Background(function=work, spec="*/10 * * * *", timezone=UTC))
+    worker = runner(store, BackgroundTask(function=work, spec="*/10 * * * *", timezone=UTC))
     async with trio.open_nursery() as nursery:
         await nursery.start(worker.run)
         await trio.sleep(1805)
@@ -144,7 +144,7 @@ async def test_a_clock_that_is_set_makes_no_run_twice_and_none_wait(
     async def work() -> None:
         moments.append(trio.current_time() - began)
 
-    worker = runner(store, Background(function=work, spec="* * * * *", timezone=UTC))
+    worker = runner(store, BackgroundTask(function=work, spec="* * * * *", timezone=UTC))
     async with trio.open_nursery() as nursery:
         await nursery.start(worker.run)
         await trio.sleep(990)
@@ -206,13 +206,13 @@ async def test_a_run_under_way_may_end_within_the_grace_period_and_no_other_begi
 ) -> None:
     seen: list[str] = []
 
-    def lasting(seconds: float) -> Background:
+    def lasting(seconds: float) -> BackgroundTask:
         async def work() -> None:
             seen.append(f"begins {seconds}")
             await trio.sleep(seconds)
             seen.append(f"ends {seconds}")
 
-        return Background(function=work, interval=1)
+        return BackgroundTask(function=work, interval=1)
 
     worker = runner(Store(), lasting(3), lasting(30), default_grace_period=5)
     async with trio.open_nursery() as nursery:
@@ -229,7 +229,7 @@ async def test_an_abort_cancels_what_is_under_way_at_once(autojump_clock: MockCl
     async def work() -> None:
         await trio.sleep(30)
 
-    worker = runner(Store(), Background(function=work, interval=1), default_grace_period=20)
+    worker = runner(Store(), BackgroundTask(function=work, interval=1), default_grace_period=20)
     async with trio.open_nursery() as nursery:
         await nursery.start(worker.run)
         await trio.sleep(1.5)
@@ -304,7 +304,7 @@ async def test_it_is_told_how_a_crontab_is_read_and_when_it_runs_first(
 ) -> None:
     caplog.set_level("INFO", "runnel_trio")
     store = Store(began=NINE - trio.current_time())
-    worker = runner(store, Background(function=plain, spec=spec, timezone=ZoneInfo("Europe/Berlin")))
+    worker = runner(store, BackgroundTask(function=plain, spec=spec, timezone=ZoneInfo("Europe/Berlin")))
     async with trio.open_nursery() as nursery:
         await nursery.start(worker.run)
         await trio.sleep(1)

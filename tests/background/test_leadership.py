@@ -16,7 +16,7 @@ from runnel_trio import App, Worker
 from runnel_trio._broker._memory._broker import MemoryBroker
 from runnel_trio._broker._memory._store import Store
 from runnel_trio._broker._values import AppSpec
-from runnel_trio._worker._background import Background
+from runnel_trio._worker._background import BackgroundTask
 from runnel_trio._worker._member._session import MemberSession
 from runnel_trio.settings import Settings
 
@@ -76,7 +76,7 @@ class Cluster:
                 self.terms[place] = (name, began, trio.current_time())
 
         line: Any = Line(self.store)
-        work = Background(function=lead, on_leader=True)
+        work = BackgroundTask(function=lead, on_leader=True)
         settings = Settings(default_lock_expiry=EXPIRY)
         worker = Worker(broker=line, app="test", functions=[work], settings=settings, member=name)
         async with trio.open_nursery() as nursery:
@@ -183,7 +183,7 @@ async def test_a_worker_that_runs_nothing_as_leader_does_not_stand_for_it(
     async def everywhere() -> None: ...
 
     broker = MemoryBroker(store=cluster.store)
-    worker = Worker(broker=broker, app="test", functions=[Background(function=everywhere)])
+    worker = Worker(broker=broker, app="test", functions=[BackgroundTask(function=everywhere)])
     async with trio.open_nursery() as nursery:
         await nursery.start(worker.run)
         assert (await broker.members(AppSpec("test"))).members == ()
@@ -217,7 +217,7 @@ async def test_what_is_due_when_a_leader_wakes_up_is_not_begun_before_it_leads_a
         runs.append(trio.current_time())  # and no await: nothing in it could be cancelled
 
     line: Any = Line(cluster.store)
-    work = Background(function=tick, on_leader=True, **when)
+    work = BackgroundTask(function=tick, on_leader=True, **when)
     settings = Settings(default_lock_expiry=EXPIRY)
     worker = Worker(broker=line, app="test", functions=[work], settings=settings)
     async with trio.open_nursery() as nursery:

@@ -18,7 +18,7 @@ from redis.connection import DefaultParser
 
 from runnel_trio._broker._redis._transport._connection import Connection
 from runnel_trio._broker._redis._transport._endpoint import Endpoint
-from runnel_trio._broker._redis._transport._scripts import Call, Plain
+from runnel_trio._broker._redis._transport._scripts import Call, PlainCommand
 from runnel_trio._broker._redis._transport._waiter import Waiter
 from runnel_trio._embedded._server import embedded_server
 from runnel_trio.exceptions import BrokerRefused, BrokerUnavailable
@@ -41,7 +41,7 @@ def endpoint(url: str, parser: Any, timeout: float) -> Endpoint:
 async def connection(request: pytest.FixtureRequest) -> Any:
     async with embedded_server("embedded://") as url:
         connection = Connection(endpoint(url, request.param, 0.5))
-        await connection.talk([Plain(("PING",))], WAITER)  # connects
+        await connection.talk([PlainCommand(("PING",))], WAITER)  # connects
         yield connection
         connection.close()
 
@@ -57,12 +57,14 @@ async def connection(request: pytest.FixtureRequest) -> Any:
     ids=["one", "many", "large", "mixed"],
 )
 async def test_every_call_has_its_own_answer(connection: Connection, texts: list[bytes]) -> None:
-    assert await connection.talk([Plain(("ECHO", text)) for text in texts], WAITER) == texts
-    assert await connection.talk([Plain(("ECHO", "after"))], WAITER) == [b"after"]
+    assert await connection.talk([PlainCommand(("ECHO", text)) for text in texts], WAITER) == texts
+    assert await connection.talk([PlainCommand(("ECHO", "after"))], WAITER) == [b"after"]
 
 
 async def test_a_refusal_stands_in_its_place(connection: Connection) -> None:
-    found = await connection.talk([Plain(("ECHO", "a")), Plain(("NONSENSE",)), Plain(("ECHO", "b"))], WAITER)
+    found = await connection.talk(
+        [PlainCommand(("ECHO", "a")), PlainCommand(("NONSENSE",)), PlainCommand(("ECHO", "b"))], WAITER
+    )
     assert (found[0], found[2]) == (b"a", b"b")
     assert isinstance(found[1], BrokerRefused)
 
@@ -87,10 +89,10 @@ async def test_a_server_that_stands_still_holds_nobody(
     os.kill(pid, signal.SIGSTOP)
     try:
         with trio.fail_after(60), pytest.raises(BrokerUnavailable, match=said):
-            await connection.talk([Plain(("ECHO", text))], WAITER)
+            await connection.talk([PlainCommand(("ECHO", text))], WAITER)
     finally:
         os.kill(pid, signal.SIGCONT)
-    assert await connection.talk([Plain(("ECHO", "b"))], WAITER) == [b"b"]
+    assert await connection.talk([PlainCommand(("ECHO", "b"))], WAITER) == [b"b"]
 
 
 async def test_others_go_on_while_it_waits_for_the_server_to_take_more(connection: Connection) -> None:
@@ -98,7 +100,7 @@ async def test_others_go_on_while_it_waits_for_the_server_to_take_more(connectio
     found: list[Any] = []
 
     async def talk() -> None:
-        found.extend(await connection.talk([Plain(("ECHO", LARGE * 5))] * 3, WAITER))
+        found.extend(await connection.talk([PlainCommand(("ECHO", LARGE * 5))] * 3, WAITER))
 
     os.kill(pid, signal.SIGSTOP)
     async with trio.open_nursery() as nursery:
@@ -157,7 +159,7 @@ async def test_answers_may_come_in_any_pieces(
 ) -> None:
     gates = [threading.Event() for _ in pieces]
     connection = answering([step for pair in zip(gates, pieces, strict=True) for step in pair])
-    assert await connection.talk([Plain(("PING",))], WAITER) == [b"OK"]
+    assert await connection.talk([PlainCommand(("PING",))], WAITER) == [b"OK"]
 
     async def open_gates() -> None:
         for gate in gates:
@@ -167,7 +169,7 @@ async def test_answers_may_come_in_any_pieces(
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(open_gates)
-        found = await connection.talk([Plain(("ECHO", "x"))] * 3, WAITER)
+        found = await connection.talk([PlainCommand(("ECHO", "x"))] * 3, WAITER)
     assert found == [1, 2, 3]
     connection.close()
 
@@ -177,9 +179,9 @@ async def test_a_connection_that_ends_in_the_middle_answers_nothing(
     answering: Callable[[Steps], Connection], pieces: list[bytes]
 ) -> None:
     connection = answering(pieces)
-    assert await connection.talk([Plain(("PING",))], WAITER) == [b"OK"]
+    assert await connection.talk([PlainCommand(("PING",))], WAITER) == [b"OK"]
     with pytest.raises(BrokerUnavailable):
-        await connection.talk([Plain(("ECHO", "x"))] * 3, WAITER)
+        await connection.talk([PlainCommand(("ECHO", "x"))] * 3, WAITER)
     assert not connection.is_open
 
 
@@ -187,6 +189,6 @@ async def test_a_connection_that_ends_while_it_is_written_to_answers_nothing(
     answering: Callable[[Steps], Connection],
 ) -> None:
     connection = answering([])
-    assert await connection.talk([Plain(("PING",))], WAITER) == [b"OK"]
+    assert await connection.talk([PlainCommand(("PING",))], WAITER) == [b"OK"]
     with pytest.raises(BrokerUnavailable):
-        await connection.talk([Plain(("ECHO", LARGE))] * 50, WAITER)
+        await connection.talk([PlainCommand(("ECHO", LARGE))] * 50, WAITER)

@@ -15,7 +15,7 @@ from runnel_trio._broker._memory._broker import MemoryBroker
 from runnel_trio._broker._protocol import Broker
 from runnel_trio._broker._redis import _keys
 from runnel_trio._broker._redis._broker import RedisBroker
-from runnel_trio._broker._redis._transport._scripts import Plain
+from runnel_trio._broker._redis._transport._scripts import PlainCommand
 from runnel_trio._broker._subscription import subscribe
 from runnel_trio._broker._values import (
     SEALED,
@@ -73,7 +73,7 @@ async def changed(broker: Broker, count: int = 6) -> Layouts:
 async def lose(broker: Broker, *fields: str) -> None:
     """As a failover does to a replica that had only a part of what was written."""
     if isinstance(broker, RedisBroker):
-        await broker.servers.call([Plain(("HDEL", _keys.meta(OLD), *fields))])
+        await broker.servers.call([PlainCommand(("HDEL", _keys.meta(OLD), *fields))])
         return
     assert isinstance(broker, MemoryBroker)
     without = attrs.asdict(Meta())

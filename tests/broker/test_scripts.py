@@ -12,7 +12,7 @@ from redis.exceptions import OutOfMemoryError, ResponseError
 from runnel_trio._broker import open_broker
 from runnel_trio._broker._redis._transport import _scripts
 from runnel_trio._broker._redis._transport._endpoint import Endpoint
-from runnel_trio._broker._redis._transport._scripts import Call, LazyList, Plain, exchange
+from runnel_trio._broker._redis._transport._scripts import Call, LazyList, PlainCommand, exchange
 from runnel_trio._broker._values import ServerConfig, StreamSpec
 from runnel_trio._embedded._server import embedded_server
 from runnel_trio.constants import Overflow
@@ -254,7 +254,7 @@ async def test_words_are_written_alike_with_and_without_hiredis(
     async with embedded_server("embedded://") as url:
         connection = Endpoint.at(url).connect()
         words = ("MSET", "a", "ä", b"b", b"\x00\r\n", "c", 17, "d", bytearray(b"of a serializer"))
-        assert exchange(connection, [Plain(words), Plain(("MGET", "a", "b", "c", "d"))])[1] == [
+        assert exchange(connection, [PlainCommand(words), PlainCommand(("MGET", "a", "b", "c", "d"))])[1] == [
             "ä".encode(), b"\x00\r\n", b"17", b"of a serializer",
         ]  # fmt: skip
         connection.disconnect()

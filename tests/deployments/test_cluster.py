@@ -138,7 +138,7 @@ def on(cluster: Cluster, node: Node) -> tuple[list[int], list[int]]:
     return its, others
 
 
-async def supply(producer: Producer, key: str) -> None:
+async def queue(producer: Producer, key: str) -> None:
     """Send to one partition, a little at a time, until there is enough."""
     while not producer.enough:
         await producer.send(1, key=key, pause=0.02)
@@ -161,7 +161,7 @@ async def test_a_master_is_killed_and_its_replica_takes_its_place(bench: Bench, 
         dead.kill()
         killed = trio.current_time()
         for number in range(PARTITIONS):
-            nursery.start_soon(supply, producer, key_in(number))
+            nursery.start_soon(queue, producer, key_in(number))
         turns = 0
         while not await trio.to_thread.run_sync(served_again):
             await goes_on(bench, *others)
@@ -189,7 +189,7 @@ async def test_a_node_that_stands_still_holds_up_its_own_partitions_only(
         before = latest(bench)
         frozen.freeze()
         for number in range(PARTITIONS):
-            nursery.start_soon(supply, producer, key_in(number))
+            nursery.start_soon(queue, producer, key_in(number))
         while not await trio.to_thread.run_sync(cluster.misses, frozen):
             await goes_on(bench, *others)
         await goes_on(bench, *others)

@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from runnel_trio import App, Events, Misconfigured, Processor, Stream, WorkersAlive
-from runnel_trio._worker._layout_runner import LayoutRunner
+from runnel_trio._worker._processor_runner import ProcessorRunner
 from runnel_trio.testing import NotDrained, drained
 
 
@@ -163,7 +163,7 @@ async def test_a_pause_is_not_forgotten_over_other_news_while_a_lease_is_on_its_
 ) -> None:
     counting(orders, [])
     async with app.worker() as worker:
-        (member,) = [x.member for x in worker._members if isinstance(x, LayoutRunner)]
+        (member,) = [x.member for x in worker._members if isinstance(x, ProcessorRunner)]
         assert member is not None
         # As `_take` hears them between the grant on the server and its answer.
         await member._hear([(b"1-0", (b"paused", b"90"))])

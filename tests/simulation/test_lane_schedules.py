@@ -25,7 +25,7 @@ from test_schedules import seeds
 from runnel_trio import _event
 from runnel_trio._rules import _ahead
 from runnel_trio._worker._member import _backlog
-from runnel_trio._worker._member._partition import _dispatcher
+from runnel_trio._worker._member._partition import _key_dispatcher
 
 SCHEDULES = 600
 
@@ -138,15 +138,15 @@ def no_key_is_kept_busy(patch: pytest.MonkeyPatch) -> None:
 
 @mutant(says="is begun while")
 def a_key_is_released_before_its_event_is_done(patch: pytest.MonkeyPatch) -> None:
-    pop, release = _dispatcher.Dispatcher.pop, _dispatcher.Dispatcher.release
+    pop, release = _key_dispatcher.KeyDispatcher.pop, _key_dispatcher.KeyDispatcher.release
 
     def popped(self: Any, key: Any, lane: Any) -> Any:
         event = pop(self, key, lane)
         release(self, key)
         return event
 
-    patch.setattr(_dispatcher.Dispatcher, "pop", popped)
-    patch.setattr(_dispatcher.Dispatcher, "release", lambda *_: None)
+    patch.setattr(_key_dispatcher.KeyDispatcher, "pop", popped)
+    patch.setattr(_key_dispatcher.KeyDispatcher, "release", lambda *_: None)
 
 
 @mutant(
@@ -154,7 +154,7 @@ def a_key_is_released_before_its_event_is_done(patch: pytest.MonkeyPatch) -> Non
     says="does not drain",
 )
 def nobody_looks_further_for_what_was_left_out(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(_dispatcher.Dispatcher, "_gap_will_close", property(lambda _: True))
+    patch.setattr(_key_dispatcher.KeyDispatcher, "_gap_will_close", property(lambda _: True))
 
 
 @mutant(
@@ -174,7 +174,7 @@ def nobody_commits_what_the_cursor_can_pass(patch: pytest.MonkeyPatch) -> None:
 
 @mutant(says="does not drain")
 def nobody_is_woken_when_a_lane_takes_something(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(_dispatcher.Dispatcher, "pass_on", lambda _: None)
+    patch.setattr(_key_dispatcher.KeyDispatcher, "pass_on", lambda _: None)
 
 
 @mutant(Plan(events=AHEAD, max_unacked=2, acts=[(2, "kill"), (0, "join")]), says="repeats")

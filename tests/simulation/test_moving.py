@@ -19,7 +19,7 @@ from test_schedules import seeds
 from runnel_trio._broker._memory import _catalog, _store
 from runnel_trio._broker._values import ProcessorSpec
 from runnel_trio._sending import _delivery
-from runnel_trio._worker import _layout_runner, _worker
+from runnel_trio._worker import _processor_runner, _worker
 
 SCHEDULES = 10
 
@@ -58,8 +58,8 @@ def test_it_catches_workers_that_go_over_too_early(monkeypatch: pytest.MonkeyPat
     async def over(*_: Any) -> bool:
         return True
 
-    monkeypatch.setattr(_layout_runner, "reads", at_once)
-    monkeypatch.setattr(_layout_runner.LayoutRunner, "_is_over", over)
+    monkeypatch.setattr(_processor_runner, "reads", at_once)
+    monkeypatch.setattr(_processor_runner.ProcessorRunner, "_is_over", over)
     assert "is handed out, but only" in caught()
 
 

@@ -10,6 +10,7 @@ import trio
 
 from runnel_trio import App, Misconfigured, Record, Stream, StreamFull
 from runnel_trio._broker._protocol import Broker
+from runnel_trio._broker._redis._transport._scripts import PlainCommand
 from runnel_trio.exceptions import BrokerRefused
 
 
@@ -158,6 +159,5 @@ async def forgotten(broker: Any, stream: Stream[Any]) -> None:
         del broker.store.metas[stream.spec.app, stream.name]
     else:
         from runnel_trio._broker._redis import _keys
-        from runnel_trio._broker._redis._transport._scripts import Plain
 
-        await broker.servers.call([Plain(("DEL", _keys.meta(stream.spec)))])
+        await broker.servers.call([PlainCommand(("DEL", _keys.meta(stream.spec)))])

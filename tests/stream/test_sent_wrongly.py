@@ -21,12 +21,12 @@ class Order(Record):
     n: int
 
 
-class Plain(Record, primitive=True):
+class PlainCommand(Record, primitive=True):
     key: str
     n: int
 
 
-@pytest.fixture(params=[Order, Plain])
+@pytest.fixture(params=[Order, PlainCommand])
 def orders(request: pytest.FixtureRequest) -> Stream[Any]:
     return App("shop", redis_url="memory://").stream("orders", request.param, partition_by="key")
 

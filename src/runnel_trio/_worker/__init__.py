@@ -4,7 +4,7 @@
     ├─ Heartbeat         _heartbeat.py           renews the leases, from a thread
     ├─ Backgrounds       _background.py          tasks, timers, crontabs
     │  └─ Leadership     _leadership.py          runs some of them on one worker only
-    └─ LayoutRunner      _layout_runner.py       one per processor: a member for each layout, one at a time
+    └─ ProcessorRunner   _processor_runner.py    one per processor: a member for each layout, one at a time
        └─ Rebalancer      _member/_rebalancer.py  that member: its session in the party, and its tasks
           ├─ Assignment   _member/_assignment.py  follows the plan: hands over, acquires
           ├─ Fetcher      _member/_fetcher.py     the only reader of its partitions

@@ -32,7 +32,7 @@ from runnel_trio.constants import ExceptionPolicy
 from runnel_trio.exceptions import Misconfigured
 from runnel_trio.settings import Settings
 
-__all__ = ["Background", "Backgrounds"]
+__all__ = ["BackgroundTask", "Backgrounds"]
 
 #: Seconds after which the time of day is looked at again: it may have been set.
 _SLICE = 10.0
@@ -54,7 +54,7 @@ def _policy(given: ExceptionPolicy | str) -> ExceptionPolicy:
 
 
 @attrs.frozen(kw_only=True)
-class Background:
+class BackgroundTask:
     """A function registered with `App.task`, `App.timer` or `App.crontab`.
 
     Attributes:
@@ -128,7 +128,7 @@ class _Runner:
         may_begin: asked before each run.
     """
 
-    work: Background
+    work: BackgroundTask
     member: str
     wall: Callable[[], float]
     grace_period: float
@@ -261,7 +261,7 @@ class Backgrounds:
     """
 
     broker: Broker
-    functions: Sequence[Background]
+    functions: Sequence[BackgroundTask]
     app: str
     settings: Settings
     member: str

@@ -34,13 +34,13 @@ from runnel_trio._report._traceback import note
 from runnel_trio._report._words import described
 from runnel_trio._scopes import helpers, holds_cancellation, quitting
 from runnel_trio._stream import Stream, refuse_far
-from runnel_trio._worker._background import Background, Backgrounds
+from runnel_trio._worker._background import Backgrounds, BackgroundTask
 from runnel_trio._worker._heartbeat import Heartbeat
 from runnel_trio._worker._last_word import ending_by, leave_word
-from runnel_trio._worker._layout_runner import LayoutRunner
 from runnel_trio._worker._member._meter import Meter
 from runnel_trio._worker._member._partition._poison import LastTryLock
 from runnel_trio._worker._member._rebalancer import Rebalancer
+from runnel_trio._worker._processor_runner import ProcessorRunner
 from runnel_trio.metrics import Metrics
 from runnel_trio.settings import Settings
 
@@ -85,14 +85,14 @@ class Worker:
     processors: Sequence[Processor[Any]] = ()
     declared: Collection[Processor[Any]] = ()
     app: str = ""
-    functions: Sequence[Background] = ()
+    functions: Sequence[BackgroundTask] = ()
     settings: Settings = attrs.field(factory=Settings, repr=False)
     metrics: Metrics | None = attrs.field(default=None, repr=False)
     member: str = attrs.field(factory=_member_id)
     counts: Tally = attrs.field(factory=Tally, init=False, repr=False)
     ended: trio.Event = attrs.field(factory=trio.Event, init=False, repr=False)
     _heartbeat: Heartbeat = attrs.field(init=False)
-    _members: list[LayoutRunner | Backgrounds] = attrs.field(factory=list, init=False)
+    _members: list[ProcessorRunner | Backgrounds] = attrs.field(factory=list, init=False)
     _halted: BaseException | None = attrs.field(default=None, init=False)
     _ending: Ending | None = attrs.field(default=None, init=False)
     _failures: set[str] = attrs.field(factory=set, init=False)
@@ -118,7 +118,7 @@ class Worker:
         for processor in self.processors:
             make = partial(self._make, processor, about, last_try, self._meter(processor))
             self._members.append(
-                LayoutRunner(
+                ProcessorRunner(
                     broker=self.broker,
                     processor=processor,
                     names=self._names(processor.stream),
@@ -182,12 +182,12 @@ class Worker:
     @property
     def alive(self) -> bool:
         """Whether the server has heard from it within the last lease; for a liveness probe."""
-        return all(x.alive for x in self._members if isinstance(x, LayoutRunner))
+        return all(x.alive for x in self._members if isinstance(x, ProcessorRunner))
 
     @property
     def ready(self) -> bool:
         """Whether every processor owns its share of the partitions, or stands by; False during a stop."""
-        settled = all(x.settled for x in self._members if isinstance(x, LayoutRunner))
+        settled = all(x.settled for x in self._members if isinstance(x, ProcessorRunner))
         return self._ready.is_set() and settled and not self._stopping.is_set()
 
     def stop(self) -> None:

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from runnel_trio._broker._redis._transport._connection import Connection
 from runnel_trio._broker._redis._transport._endpoint import Endpoint
-from runnel_trio._broker._redis._transport._scripts import Plain
+from runnel_trio._broker._redis._transport._scripts import PlainCommand
 from runnel_trio._report._redaction import redacted
 from runnel_trio._report._words import counted
 from runnel_trio._settings._urls import database
@@ -64,7 +64,7 @@ def emptied(url: str, *, refuse_full: bool) -> Iterator[None]:
 
 
 def _ask(connection: Connection, *words: str) -> Any:
-    (reply,) = connection.exchange([Plain(words, "")])
+    (reply,) = connection.exchange([PlainCommand(words, "")])
     if isinstance(reply, Exception):
         raise reply
     return reply

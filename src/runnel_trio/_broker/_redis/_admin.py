@@ -24,7 +24,7 @@ from runnel_trio._broker._redis._replies import (
     quarantine_text,
     text,
 )
-from runnel_trio._broker._redis._transport._scripts import Call, Plain
+from runnel_trio._broker._redis._transport._scripts import Call, PlainCommand
 from runnel_trio._broker._seen import Standing, Surveyed
 from runnel_trio._broker._values import (
     CommitOutcome,
@@ -65,7 +65,7 @@ class RedisAdmin(RedisCalls, Admin):
     async def quarantined(
         self, processor: ProcessorSpec, partitions: Sequence[int]
     ) -> Sequence[Quarantine | None]:
-        replies = await self.ask([Plain(("GET", _keys.quarantine(processor, x))) for x in partitions])
+        replies = await self.ask([PlainCommand(("GET", _keys.quarantine(processor, x))) for x in partitions])
         return [None if reply is None else quarantine_of(reply) for reply in replies]
 
     @override
@@ -89,7 +89,7 @@ class RedisAdmin(RedisCalls, Admin):
         """The cursor, what its lease says, and what it would say if these were done; None if they are."""
         keys = log_and_lease(processor, why.partition)
         state, ahead = await self.ask(
-            [Call("log_states", keys, [processor.name]), Plain(("HGET", keys[1], "ahead"))]
+            [Call("log_states", keys, [processor.name]), PlainCommand(("HGET", keys[1], "ahead"))]
         )
         if not state:
             return None
@@ -129,11 +129,11 @@ class RedisAdmin(RedisCalls, Admin):
 
     @override
     async def forget(self, processor: ProcessorSpec) -> int:
-        calls: list[Call | Plain] = [
+        calls: list[Call | PlainCommand] = [
             Call("forget", [*log_and_lease(processor, x), _keys.quarantine(processor, x)], [processor.name])
             for x in range(processor.stream.partition_count)
         ]
-        *had, _ = await self.ask([*calls, Plain(("DEL", *party_keys(processor)))])
+        *had, _ = await self.ask([*calls, PlainCommand(("DEL", *party_keys(processor)))])
         return sum(had)
 
 

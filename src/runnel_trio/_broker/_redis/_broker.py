@@ -17,7 +17,7 @@ from runnel_trio._broker._redis._ownership import RedisOwnership
 from runnel_trio._broker._redis._parties import RedisParties
 from runnel_trio._broker._redis._transport._errors import advised
 from runnel_trio._broker._redis._transport._fitness import check_fitness
-from runnel_trio._broker._redis._transport._scripts import Plain
+from runnel_trio._broker._redis._transport._scripts import PlainCommand
 from runnel_trio._broker._redis._transport._servers import open_servers
 from runnel_trio._broker._values import ServerConfig
 from runnel_trio._embedded._server import SCHEME, embedded_server
@@ -84,5 +84,5 @@ class RedisBroker(RedisCatalog, RedisLogs, RedisOwnership, RedisParties, RedisAd
 
     @override
     async def time(self) -> float:
-        ((seconds, microseconds),) = await self.ask([Plain(("TIME",), "")])
+        ((seconds, microseconds),) = await self.ask([PlainCommand(("TIME",), "")])
         return int(seconds) + int(microseconds) / 1e6

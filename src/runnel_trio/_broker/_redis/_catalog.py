@@ -13,7 +13,7 @@ from runnel_trio._broker._protocol import Catalog
 from runnel_trio._broker._redis import _keys
 from runnel_trio._broker._redis._calls import RedisCalls, announcement, party_keys
 from runnel_trio._broker._redis._replies import as_written, text
-from runnel_trio._broker._redis._transport._scripts import Call, Plain
+from runnel_trio._broker._redis._transport._scripts import Call, PlainCommand
 from runnel_trio._broker._values import Layouts, ProcessorSpec, StreamSpec
 from runnel_trio._names import is_name
 from runnel_trio._override import override
@@ -75,7 +75,7 @@ class RedisCatalog(RedisCalls, Catalog):
         while True:
             pattern = f"{prefix.translate(_GLOB)}*{suffix}"
             ((cursor, keys),) = await self.ask(
-                [Plain(("SCAN", cursor, "MATCH", pattern, "COUNT", _SCANNED), prefix)]
+                [PlainCommand(("SCAN", cursor, "MATCH", pattern, "COUNT", _SCANNED), prefix)]
             )
             texts = (key.decode(errors="replace").removeprefix(prefix).removesuffix(suffix) for key in keys)
             found.update(name for name in texts if is_name(name))
@@ -83,20 +83,22 @@ class RedisCatalog(RedisCalls, Catalog):
                 break
         fields = ("partition_count", "record", "hasher", "partition_size", "overflow", "layout")
         names = sorted(found)
-        kinds = await self.ask([Plain(("TYPE", f"{prefix}{name}{suffix}")) for name in names])
+        kinds = await self.ask([PlainCommand(("TYPE", f"{prefix}{name}{suffix}")) for name in names])
         for name, kind in zip(names, map(text, kinds), strict=True):
             if kind not in {"hash", "none"}:
                 raise BrokerRefused(
                     f"{prefix}{name}{suffix} is a {kind}, and must be a hash: somebody else has written to "
                     "it. Delete or rename it; a worker that begins makes it anew"
                 )
-        replies = await self.ask([Plain(("HMGET", f"{prefix}{name}{suffix}", *fields)) for name in names])
+        replies = await self.ask(
+            [PlainCommand(("HMGET", f"{prefix}{name}{suffix}", *fields)) for name in names]
+        )
         return [_spec(app, name, reply) for name, reply in zip(names, replies, strict=True)]
 
     @override
     async def declare(self, stream: StreamSpec, *, dry_run: bool = False) -> Layouts:
         if dry_run:
-            (there,) = await self.ask([Plain(("HMGET", _keys.meta(stream), *FIELDS))])
+            (there,) = await self.ask([PlainCommand(("HMGET", _keys.meta(stream), *FIELDS))])
             meta = declared(meta_of(stream, there), meta_like(stream))
             return layouts_of(checked(stream, meta), stream)
         arguments: list[str | int] = [stream.partition_count, stream.record, stream.hasher, stream.layout]
@@ -106,7 +108,7 @@ class RedisCatalog(RedisCalls, Catalog):
 
     @override
     async def layouts(self, stream: StreamSpec) -> Layouts | None:
-        (reply,) = await self.ask([Plain(("HMGET", _keys.meta(stream), *FIELDS))])
+        (reply,) = await self.ask([PlainCommand(("HMGET", _keys.meta(stream), *FIELDS))])
         meta = meta_of(stream, reply)
         return layouts_of(meta, stream) if meta.whole else None
 
@@ -181,7 +183,7 @@ class RedisCatalog(RedisCalls, Catalog):
     async def discard(self, stream: StreamSpec, processors: Collection[str]) -> list[int]:
         # Parties go first: after the last partition nobody would know their names.
         parties = [ProcessorSpec(stream=stream, name=name) for name in sorted(processors)]
-        await self.ask([Plain(("DEL", *party_keys(x))) for x in parties])
+        await self.ask([PlainCommand(("DEL", *party_keys(x))) for x in parties])
         calls = []
         for number in range(stream.partition_count):
             keys = [_keys.log(stream, number), _keys.producers(stream, number)]

@@ -9,7 +9,7 @@ from runnel_trio._broker._protocol import Logs, Reader
 from runnel_trio._broker._redis import _keys, _replicas
 from runnel_trio._broker._redis._calls import RedisCalls, with_outputs
 from runnel_trio._broker._redis._replies import outcome_of
-from runnel_trio._broker._redis._transport._scripts import Plain
+from runnel_trio._broker._redis._transport._scripts import PlainCommand
 from runnel_trio._broker._values import Batch, CommitOutcome, Entry, Output, ProcessorSpec, StreamSpec
 from runnel_trio._override import override
 from runnel_trio._rules._cursor import ORIGIN
@@ -50,14 +50,14 @@ class RedisLogs(RedisCalls, Logs):
         self, stream: StreamSpec, partition: int, *, after: bytes = ORIGIN, count: int = 1000
     ) -> Sequence[Entry]:
         words = ("XRANGE", _keys.log(stream, partition), b"(" + after, "+", "COUNT", count)
-        (reply,) = await self.ask([Plain(words)])
+        (reply,) = await self.ask([PlainCommand(words)])
         return [(xid, tuple(fields)) for xid, fields in reply]
 
     @override
     async def remove(self, stream: StreamSpec, partition: int, xids: Sequence[bytes]) -> int:
         if not xids:
             return 0
-        (reply,) = await self.ask([Plain(("XDEL", _keys.log(stream, partition), *xids))])
+        (reply,) = await self.ask([PlainCommand(("XDEL", _keys.log(stream, partition), *xids))])
         return int(reply)
 
     @override

@@ -17,7 +17,7 @@ from typing import Any
 
 import trio
 
-from runnel_trio._broker._redis._transport._scripts import Ask, Call, Plain
+from runnel_trio._broker._redis._transport._scripts import Ask, Call, PlainCommand
 from runnel_trio._broker._redis._transport._servers import Servers
 from runnel_trio._report._redaction import redacted
 from runnel_trio.exceptions import BrokerUnavailable
@@ -44,7 +44,7 @@ async def sends(ask: Ask, servers: Servers, keys: Collection[str], count: int, w
     witnesses = [
         (key, *found) for key in keys for sender in servers.senders if (found := sender.witness(key))
     ]
-    questions = [Plain(("HGET", key, producer)) for key, producer, _ in witnesses]
+    questions = [PlainCommand(("HGET", key, producer)) for key, producer, _ in witnesses]
     reached = 0
     with trio.move_on_after(within):
         while reached < count:
@@ -78,11 +78,11 @@ async def commits(ask: Ask, servers: Servers, calls: Mapping[str, Call], count: 
 
 
 async def _wait(
-    ask: Ask, servers: Servers, first: Sequence[Call | Plain], keys: Collection[str], count: int
+    ask: Ask, servers: Servers, first: Sequence[Call | PlainCommand], keys: Collection[str], count: int
 ) -> tuple[int, list[Any]]:
     """Ask, mark and wait on each node: how many replicas have the mark, and the answers."""
     nodes = servers.by_node(keys).items()
-    marks = [Plain(("HSET", key, "wait", f"0 0 {int(time.time())}"), node) for node, key in nodes]
-    waits = [Plain(("WAIT", count, _SLICE), node) for node, _ in nodes]
+    marks = [PlainCommand(("HSET", key, "wait", f"0 0 {int(time.time())}"), node) for node, key in nodes]
+    waits = [PlainCommand(("WAIT", count, _SLICE), node) for node, _ in nodes]
     replies = await ask([*first, *marks, *waits])
     return min(int(reply) for reply in replies[len(first) + len(marks) :]), replies[: len(first)]

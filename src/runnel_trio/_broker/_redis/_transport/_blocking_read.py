@@ -23,7 +23,7 @@ from runnel_trio._broker._redis._foreign import is_foreign
 from runnel_trio._broker._redis._transport._connection import Connection
 from runnel_trio._broker._redis._transport._endpoint import Endpoint
 from runnel_trio._broker._redis._transport._errors import translate
-from runnel_trio._broker._redis._transport._scripts import Plain
+from runnel_trio._broker._redis._transport._scripts import PlainCommand
 from runnel_trio._broker._redis._transport._waiter import Waiter
 from runnel_trio._broker._values import Entry
 from runnel_trio.exceptions import BrokerRefused, BrokerUnavailable
@@ -133,7 +133,7 @@ class BlockingRead:
             return replies
 
     async def _connect(self) -> int:
-        (client_id,) = await self._connection.talk([Plain(("CLIENT", "ID"), "")], self._waiter)
+        (client_id,) = await self._connection.talk([PlainCommand(("CLIENT", "ID"), "")], self._waiter)
         if isinstance(client_id, Exception):
             self.close()
             raise client_id

@@ -12,7 +12,7 @@ import attrs
 
 from runnel_trio._broker._redis._transport._connection import Connection
 from runnel_trio._broker._redis._transport._errors import Redirected
-from runnel_trio._broker._redis._transport._scripts import Command, Node, Plain
+from runnel_trio._broker._redis._transport._scripts import Command, Node, PlainCommand
 from runnel_trio._broker._redis._transport._topology import Topology
 from runnel_trio._broker._redis._transport._waiter import Waiter
 from runnel_trio.exceptions import BrokerUnavailable
@@ -21,7 +21,7 @@ __all__ = ["ClusterConnection"]
 
 #: To how many nodes a call is sent before its caller has to repeat it.
 _TURNS = 5
-_ASKING = Plain(("ASKING",), "")
+_ASKING = PlainCommand(("ASKING",), "")
 
 
 @attrs.frozen

@@ -33,7 +33,7 @@ __all__ = [
     "Command",
     "LazyList",
     "Node",
-    "Plain",
+    "PlainCommand",
     "ask",
     "by_digest",
     "commands_at",
@@ -148,7 +148,7 @@ class Call:
 
 
 @attrs.frozen
-class Plain:
+class PlainCommand:
     """A command that is no script.
 
     Attributes:
@@ -175,7 +175,7 @@ class Plain:
 
 
 #: Carries calls, and gives their replies.
-Ask: TypeAlias = Callable[[Sequence[Call | Plain]], Awaitable[list[Any]]]
+Ask: TypeAlias = Callable[[Sequence[Call | PlainCommand]], Awaitable[list[Any]]]
 
 
 class Command(Protocol):

@@ -25,7 +25,7 @@ from runnel_trio._broker._redis._transport._coalescer import SendCoalescer
 from runnel_trio._broker._redis._transport._endpoint import check_files, is_secure, resolve
 from runnel_trio._broker._redis._transport._outage import Outage
 from runnel_trio._broker._redis._transport._reader import RedisReader
-from runnel_trio._broker._redis._transport._scripts import Call, Node, Plain
+from runnel_trio._broker._redis._transport._scripts import Call, Node, PlainCommand
 from runnel_trio._broker._redis._transport._sender import Sender, SendRequest
 from runnel_trio._broker._redis._transport._topology import Topology
 from runnel_trio._broker._redis._transport._waiter import Waiter
@@ -36,7 +36,7 @@ from runnel_trio.exceptions import BrokerUnavailable, RunnelError
 __all__ = ["Request", "Servers", "open_servers"]
 
 #: Calls whose replies are wanted together.
-Request: TypeAlias = Sequence[Call | Plain]
+Request: TypeAlias = Sequence[Call | PlainCommand]
 _Commands: TypeAlias = Batcher[Request, list[Any]]
 _T = TypeVar("_T")
 
@@ -114,7 +114,7 @@ class Servers:
 
     async def _call_nodes(self, request: Request, *, awaits_replicas: bool) -> list[Any]:
         nodes = [self.topology.node_of(call.route) for call in request]
-        parts: dict[Node, list[Call | Plain]] = {}
+        parts: dict[Node, list[Call | PlainCommand]] = {}
         for node, call in zip(nodes, request, strict=True):
             parts.setdefault(node, []).append(call)
         tasks = {}
@@ -179,7 +179,7 @@ class Servers:
         return RedisReader(reads=reads, outage=self.outage, log_key=log_key, block=block)
 
     async def _unblock(self, node: Node, client: int) -> int:
-        (answer,) = await self.call([Plain(("CLIENT", "UNBLOCK", client), node)])
+        (answer,) = await self.call([PlainCommand(("CLIENT", "UNBLOCK", client), node)])
         return int(answer)
 
     def by_node(self, keys: Iterable[str]) -> Mapping[Node, str]:
@@ -194,7 +194,7 @@ class Servers:
     async def facts(self) -> list[tuple[str, bytes]]:
         """What each server says of itself: its URL, and its answer to INFO."""
         nodes = self.topology.nodes
-        infos = await self.call([Plain(("INFO",), node) for node in nodes])
+        infos = await self.call([PlainCommand(("INFO",), node) for node in nodes])
         return [(self.topology.endpoint(node).url, info) for node, info in zip(nodes, infos, strict=True)]
 
 

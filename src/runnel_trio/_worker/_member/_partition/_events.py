@@ -95,12 +95,12 @@ class Events(Generic[R]):
     @property
     def partition(self) -> Partition:
         """The partition that the events come from."""
-        return self._source.supply.origin.partition
+        return self._source.queue.origin.partition
 
     @property
     def attempt(self) -> int:
         """The number of this try of the event in hand, or of the next one, from 1; see `RetryMiddleware`."""
-        return self._source.supply.tries + 1
+        return self._source.queue.tries + 1
 
     @property
     def retrying(self) -> bool:
@@ -211,13 +211,13 @@ class Events(Generic[R]):
                     raise Interrupted
                 self._source.processed(backlog)
             self._in_hand = None
-            self._source.supply.done_up_to(item._number if isinstance(item, Event) else _last(item))
+            self._source.queue.done_up_to(item._number if isinstance(item, Event) else _last(item))
 
     def finish(self) -> None:
         """At the end of a call: the function has finished what it was given."""
         item, self._in_hand = self._in_hand, None
         if item is not None:
-            self._source.supply.finish(_last(item))
+            self._source.queue.finish(_last(item))
             self._source.processed(self._source.backlog)
 
     def finish_failed(self) -> None:
@@ -225,19 +225,19 @@ class Events(Generic[R]):
 
         If a link failed, these are all events that it was given.
         """
-        self._source.supply.finish(self.last_in_hand, self.outputs)
+        self._source.queue.finish(self.last_in_hand, self.outputs)
         self._source.processed(self._source.backlog)
         self._in_hand = None
 
     @property
     def last_in_hand(self) -> int:
         """The number of the last event given to the function or, if none was, of the last event taken."""
-        return self._source.supply.last_in_hand if self._in_hand is None else _last(self._in_hand)
+        return self._source.queue.last_in_hand if self._in_hand is None else _last(self._in_hand)
 
     @property
     def has_taken(self) -> bool:
         """Whether the function or a link holds anything that is not acknowledged."""
-        return self._source.supply.first_in_hand is not None
+        return self._source.queue.first_in_hand is not None
 
     @property
     def has_in_hand(self) -> bool:
@@ -248,16 +248,16 @@ class Events(Generic[R]):
         """For links, after a failed call: the events in hand or, if a link failed, all events taken."""
         if self._in_hand is not None:
             return _listed(self._in_hand)
-        supply = self._source.supply
-        return supply.events_in_hand(supply.last_in_hand)
+        queue = self._source.queue
+        return queue.events_in_hand(queue.last_in_hand)
 
     def count_try(self) -> None:
         """The events in hand were tried, and failed."""
-        self._source.supply.count_try()
+        self._source.queue.count_try()
 
     def put_off(self, seconds: float) -> bool:
         """Let only the keys of the events in hand wait; False if only the lane can."""
-        done = self._source.supply.put_off(seconds)
+        done = self._source.queue.put_off(seconds)
         if done:
             self._in_hand = None
         return done
@@ -267,7 +267,7 @@ class Events(Generic[R]):
 
         If the function was given nothing, the ids of all events taken.
         """
-        taken = self._source.supply.events_in_hand(self.last_in_hand)
+        taken = self._source.queue.events_in_hand(self.last_in_hand)
         return [event.xid for event in taken or _listed(self._in_hand or [])]
 
     def failure(self, error: Exception) -> Failure:
@@ -297,7 +297,7 @@ class Events(Generic[R]):
     def _built(self) -> Any:
         self.begun = True
         chain: Any = self._source
-        decode = self._source.supply.origin.decode if self._deserialize else None
+        decode = self._source.queue.origin.decode if self._deserialize else None
         limit = () if self._time_limit is None else (self._time_limit,)
         for link in (*self._middleware, Deliver(decode), *limit):
             if _only_decides(link):

@@ -26,6 +26,7 @@ from runnel_trio._scopes import holds_cancellation, unwrapped
 from runnel_trio._worker._member._backlog import Backlog
 from runnel_trio._worker._member._committer import Committer
 from runnel_trio._worker._member._meter import InHand, Meter
+from runnel_trio._worker._member._partition._event_queue import EventQueue, InOrderQueue
 from runnel_trio._worker._member._partition._failure import FailureHandler
 from runnel_trio._worker._member._partition._lane import Lane
 from runnel_trio._worker._member._partition._lanes import Lanes
@@ -33,7 +34,6 @@ from runnel_trio._worker._member._partition._measured import MeasuredSource
 from runnel_trio._worker._member._partition._poison import PoisonGuard
 from runnel_trio._worker._member._partition._scope import PartitionScope
 from runnel_trio._worker._member._partition._source import Source
-from runnel_trio._worker._member._partition._supply import InOrder, Supply
 from runnel_trio._worker._member._validity import LeaseValidity
 
 __all__ = ["PartitionExecutor", "tell_of_standing"]
@@ -106,12 +106,12 @@ class PartitionExecutor:
         )
         origin = self._origin()
         if not processor.by_key:
-            self._lanes = make_lane(supply=InOrder(self.backlog, origin))
+            self._lanes = make_lane(queue=InOrderQueue(self.backlog, origin))
         else:
             self._lanes = Lanes(
                 backlog=self.backlog,
                 origin=origin,
-                make_lane=lambda supply: make_lane(supply=supply),
+                make_lane=lambda queue: make_lane(queue=queue),
                 most=processor.concurrency,
                 max_ahead=processor.max_ahead,
                 poison_guard=self.poison_guard,
@@ -175,14 +175,14 @@ class PartitionExecutor:
             recovering_to=parse_id(self.granted.read_to or ORIGIN),
         )
 
-    def _make_source(self, supply: Supply) -> Source:
+    def _make_source(self, queue: EventQueue) -> Source:
         """A source for one call of the function.
 
         With a meter it is of another class, so that one which measures nothing has no step more for that.
         """
         kind = Source if self.meter is None else partial(MeasuredSource, meter=self.meter)
         return kind(
-            supply=supply,
+            queue=queue,
             max_unacked=self.processor.max_unacked,
             validity=self.validity,
             clock=self.broker.clock,

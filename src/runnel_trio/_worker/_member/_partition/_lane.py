@@ -23,11 +23,11 @@ from runnel_trio._report._telemetry import Handling, handling, report
 from runnel_trio._report._words import numbered
 from runnel_trio._scopes import holds_cancellation, unwrapped
 from runnel_trio._worker._member._backlog import Backlog
+from runnel_trio._worker._member._partition._event_queue import EventQueue
 from runnel_trio._worker._member._partition._events import Events, explain
 from runnel_trio._worker._member._partition._failure import FailureHandler
 from runnel_trio._worker._member._partition._scope import PartitionScope
 from runnel_trio._worker._member._partition._source import Source
-from runnel_trio._worker._member._partition._supply import Supply
 from runnel_trio._worker._member._partition._time_limit import TimeLimit
 from runnel_trio.exceptions import LeaseLost, Misconfigured
 from runnel_trio.interfaces import Middleware
@@ -44,9 +44,9 @@ class Lane:
         function: the function.
         middleware: its links.
         backlog: what it is called for.
-        supply: of events.
+        queue: where its events come from.
         scope: what it runs in.
-        make_source: makes a source over the supply, for each call.
+        make_source: makes a source over the queue, for each call.
         failures: decides about calls that have failed.
         timeout: seconds that a turn may take; 0: as long as it takes.
         halt: told of the exception that stops the worker.
@@ -56,9 +56,9 @@ class Lane:
     function: Callable[[Any], Awaitable[None]]
     middleware: Sequence[Middleware]
     backlog: Backlog
-    supply: Supply
+    queue: EventQueue
     scope: PartitionScope
-    make_source: Callable[[Supply], Source]
+    make_source: Callable[[EventQueue], Source]
     failures: FailureHandler
     timeout: float
     halt: Callable[[BaseException], None]
@@ -69,19 +69,19 @@ class Lane:
         Raises:
             BaseException: what the function makes of its cancellation, when it is cancelled.
         """
-        backlog, supply = self.backlog, self.supply
+        backlog, queue = self.backlog, self.queue
         handling.set(
             Handling(
                 member=backlog.lease.owner,
                 processor=self.processor.name,
                 partition=backlog.number,
-                first_in_hand=lambda: supply.first_in_hand,
+                first_in_hand=lambda: queue.first_in_hand,
             )
         )
         while not backlog.closed:
             limit = TimeLimit(self.timeout) if self.timeout else None
             events: Events[Any] = Events(
-                source=self.make_source(supply),
+                source=self.make_source(queue),
                 middleware=self.middleware,
                 stream=self.processor.stream.name,
                 grace_period=self.scope.grace_period,
@@ -89,19 +89,19 @@ class Lane:
                 time_limit=limit,
                 decide=self.failures.decide,
             )
-            before = supply.handed_out
-            supply.leave()
+            before = queue.handed_out
+            queue.leave()
             failure = await self._call(events, limit)
             if failure is not None:
                 await self.failures.carry_out(failure, events)
             else:
                 events.finish()
-            supply.give_back()
-            if failure is None and supply.handed_out == before:
+            queue.give_back()
+            if failure is None and queue.handed_out == before:
                 self._refuse_idling(events)
                 await trio.lowlevel.checkpoint()
-            while not backlog.closed and not supply.available(1):
-                await supply.changed()
+            while not backlog.closed and not queue.available(1):
+                await queue.changed()
 
     async def _call(self, events: Events[Any], limit: TimeLimit | None) -> BaseException | None:
         try:
@@ -161,7 +161,7 @@ class Lane:
     def _refuse_idling(self, events: Events[Any]) -> None:
         """A function that returns and never asks for what waits would be called for ever."""
         backlog = self.backlog
-        if not events.begun and not backlog.closed and self.supply.available(1):
+        if not events.begun and not backlog.closed and self.queue.available(1):
             self.halt(
                 Misconfigured(
                     f"processor {self.processor.name!r} returned without taking an event while events wait: "

@@ -14,10 +14,10 @@ import trio
 from runnel_trio._event import Origin
 from runnel_trio._scopes import holds_cancellation
 from runnel_trio._worker._member._backlog import Backlog
-from runnel_trio._worker._member._partition._dispatcher import Dispatcher
+from runnel_trio._worker._member._partition._event_queue import EventQueue
+from runnel_trio._worker._member._partition._key_dispatcher import KeyDispatcher
 from runnel_trio._worker._member._partition._lane import Lane
 from runnel_trio._worker._member._partition._poison import PoisonGuard
-from runnel_trio._worker._member._partition._supply import Supply
 
 __all__ = ["Lanes"]
 
@@ -29,24 +29,24 @@ class Lanes:
     Attributes:
         backlog: the partition's entries.
         origin: what the events say of where they come from.
-        make_lane: makes a lane over a supply of events.
+        make_lane: makes a lane over a queue of events.
         most: how many there may be.
-        max_ahead, poison_guard: see `Dispatcher`.
+        max_ahead, poison_guard: see `KeyDispatcher`.
     """
 
     backlog: Backlog
     origin: Origin
-    make_lane: Callable[[Supply], Lane]
+    make_lane: Callable[[EventQueue], Lane]
     most: int
     max_ahead: int
     poison_guard: PoisonGuard | None
-    dispatcher: Dispatcher = attrs.field(init=False)
+    dispatcher: KeyDispatcher = attrs.field(init=False)
     _changed: trio.Event = attrs.field(factory=trio.Event, init=False)
     _running: int = attrs.field(default=0, init=False)
     _raised: list[BaseException] = attrs.field(factory=list, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.dispatcher = Dispatcher(
+        self.dispatcher = KeyDispatcher(
             self.backlog, self.origin, self.max_ahead, self._want, self._look, self.poison_guard
         )
 
@@ -81,7 +81,7 @@ class Lanes:
 
     def _start(self, nursery: trio.Nursery) -> None:
         self._running += 1
-        lane = self.make_lane(self.dispatcher.supply())
+        lane = self.make_lane(self.dispatcher.queue())
         name = f"{lane.processor.name}[{self.backlog.number}].{self.dispatcher.lanes}"
         nursery.start_soon(self._run, lane, nursery, name=name)
 

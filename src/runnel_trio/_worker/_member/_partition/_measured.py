@@ -50,18 +50,18 @@ class MeasuredSource(Source):
     async def _clearance(self, count: int) -> None:
         if self._from >= 0:
             self._look()
-            if self.supply.available(count) < count:
+            if self.queue.available(count) < count:
                 self._tell()  # before it waits
         await super()._clearance(count)
-        supply, batch = self.supply, self.batch
+        queue, batch = self.queue, self.batch
         if batch is not None and count == 1 < batch[0]:
-            if supply.available(batch[0]) < batch[0]:
+            if queue.available(batch[0]) < batch[0]:
                 self._tell()
             return  # a list is still to be gathered, and looked for once more
-        self._from, self._began = supply.handed_out, self.clock()
+        self._from, self._began = queue.handed_out, self.clock()
         if not self._events:
             self._since = self._began
-            self._age = self.meter.id_time() - int(supply.head.partition(b"-")[0]) / 1000
+            self._age = self.meter.id_time() - int(queue.head.partition(b"-")[0]) / 1000
 
     def _goes_on(self) -> bool:
         return False  # it looks at the end of each slice
@@ -74,7 +74,7 @@ class MeasuredSource(Source):
 
     def _look(self) -> None:
         """Add what was handed out since the last look."""
-        events, self._from = self.supply.handed_out - self._from, -1
+        events, self._from = self.queue.handed_out - self._from, -1
         if not events:
             return
         now = self.clock()

@@ -17,8 +17,8 @@ import trio
 
 from runnel_trio._event import Event
 from runnel_trio._worker._member._backlog import Backlog
+from runnel_trio._worker._member._partition._event_queue import EventQueue
 from runnel_trio._worker._member._partition._poison import PoisonGuard
-from runnel_trio._worker._member._partition._supply import Supply
 from runnel_trio._worker._member._validity import LeaseValidity
 
 __all__ = ["Source"]
@@ -32,7 +32,7 @@ class Source:
     """An async iterator over one partition's backlog.
 
     Attributes:
-        supply: where the events come from.
+        queue: where the events come from.
         max_unacked: at most so many handled events wait for their commit.
         validity: until when anything may be handed out.
         clock: by which that runs out.
@@ -42,7 +42,7 @@ class Source:
         batch: number of events and seconds to wait for them, None for single events.
     """
 
-    supply: Supply
+    queue: EventQueue
     max_unacked: int
     validity: LeaseValidity
     clock: Callable[[], float]
@@ -55,7 +55,7 @@ class Source:
     _pause_at: float = attrs.field(default=0.0, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.backlog = self.supply.backlog
+        self.backlog = self.queue.backlog
 
     def __aiter__(self) -> Source:
         return self
@@ -67,7 +67,7 @@ class Source:
         while True:
             if backlog.allowance <= 0 or (self.clock() >= self._pause_at and not self._goes_on()):
                 await self._clearance(1)
-            event = self.supply.take()
+            event = self.queue.take()
             if event is not None:
                 return event
             backlog.allowance = 0  # of what may be handed out, the keys are busy
@@ -78,16 +78,16 @@ class Source:
     async def _next_batch(self, count: int, within: float) -> list[Event]:
         while True:
             await self._clearance(1)
-            if self.poison_guard is not None and self.poison_guard.has_marked(self.supply.head):
-                return self.supply.take_many(1)  # alone, and at once
+            if self.poison_guard is not None and self.poison_guard.has_marked(self.queue.head):
+                return self.queue.take_many(1)  # alone, and at once
             await self._gather(count, within)
-            if events := self.supply.take_many(count):
+            if events := self.queue.take_many(count):
                 return events
 
     async def _gather(self, count: int, within: float) -> None:
         with trio.move_on_after(within):
-            while self.supply.available(count) < count and not self.backlog.closed:
-                await self.supply.changed()
+            while self.queue.available(count) < count and not self.backlog.closed:
+                await self.queue.changed()
         await self._clearance(count)
 
     async def _clearance(self, count: int) -> None:
@@ -106,12 +106,12 @@ class Source:
         Raises:
             StopAsyncIteration: nothing will be handed out any more.
         """
-        backlog, supply, guard = self.backlog, self.supply, self.poison_guard
+        backlog, queue, guard = self.backlog, self.queue, self.poison_guard
         if backlog.closed:
             raise StopAsyncIteration
-        available = supply.available(count)
+        available = queue.available(count)
         if guard is not None:
-            guard.look(supply.head if available else None, others=supply.in_hand)
+            guard.look(queue.head if available else None, others=queue.in_hand)
         now = self.clock()
         if not available:
             return self._change
@@ -121,9 +121,9 @@ class Source:
         if self._over_limit(min(count, available)):
             self.hurry(backlog)
             return self._change
-        if guard is not None and guard.is_due(supply.head):
-            return partial(self._mark, guard) if guard.may_mark(supply.head) else self._change
-        if now >= self._slice_end and not supply.gave_way:
+        if guard is not None and guard.is_due(queue.head):
+            return partial(self._mark, guard) if guard.may_mark(queue.head) else self._change
+        if now >= self._slice_end and not queue.gave_way:
             return self._rest
         return None
 
@@ -133,9 +133,9 @@ class Source:
         if now >= self._slice_end:
             self._slice_end = now + _SLICE
         # Careful, it looks again before every event.
-        supply = self.supply
-        open_ = self.backlog.unacknowledged + supply.in_hand
-        supply.allow(1 if self._careful else max(1, self.max_unacked - open_))
+        queue = self.queue
+        open_ = self.backlog.unacknowledged + queue.in_hand
+        queue.allow(1 if self._careful else max(1, self.max_unacked - open_))
         self._pause_at = min(self._slice_end, self.validity.until)
 
     def _goes_on(self) -> bool:
@@ -144,15 +144,15 @@ class Source:
         That is so at each event where many lanes wait for something of the user's.
         """
         now = self.clock()
-        if now >= self.validity.until or not self.supply.gave_way:
+        if now >= self.validity.until or not self.queue.gave_way:
             return False
         self._slice_end = now + _SLICE
         self._pause_at = min(self._slice_end, self.validity.until)
         return True
 
     async def _change(self) -> None:
-        """Wait until the supply has changed; other tasks have had their turn then."""
-        await self.supply.changed()
+        """Wait until the queue has changed; other tasks have had their turn then."""
+        await self.queue.changed()
         self._slice_end = self.clock() + _SLICE
 
     async def _rest(self) -> None:
@@ -160,18 +160,18 @@ class Source:
         try:
             await trio.lowlevel.checkpoint()
         except trio.Cancelled:
-            self.supply.leave()
+            self.queue.leave()
             raise
         self._slice_end = self.clock() + _SLICE
 
     async def _mark(self, guard: PoisonGuard) -> None:
         try:
-            hopeless = await guard.mark(self.supply.head)
+            hopeless = await guard.mark(self.queue.head)
         except trio.Cancelled:
-            self.supply.leave()
+            self.queue.leave()
             raise
-        if hopeless is not None and self.supply.available(1):
-            self.supply.take()
+        if hopeless is not None and self.queue.available(1):
+            self.queue.take()
             raise hopeless
 
     @property
@@ -180,9 +180,9 @@ class Source:
 
     def _over_limit(self, count: int) -> bool:
         """Whether so many more are too many, and there is something to wait for: a commit, another lane."""
-        backlog, supply = self.backlog, self.supply
-        open_ = backlog.unacknowledged + supply.in_hand
+        backlog, queue = self.backlog, self.queue
+        open_ = backlog.unacknowledged + queue.in_hand
         limit = 1 if self._careful else self.max_unacked
         if not open_ or open_ + count <= limit:
             return False
-        return backlog.lacks(backlog.progress.count) or supply.waits_for_others
+        return backlog.lacks(backlog.progress.count) or queue.waits_for_others

@@ -29,7 +29,7 @@ from runnel_trio._report._telemetry import Tally, report
 from runnel_trio._scopes import helpers, run_guarded
 from runnel_trio._worker._member._rebalancer import Rebalancer
 
-__all__ = ["LayoutRunner"]
+__all__ = ["ProcessorRunner"]
 
 #: Looks at the server in one `lock_expiry`.
 _LOOKS = 4
@@ -38,7 +38,7 @@ _CLOSE, _REST = 0.2, 20.0
 
 
 @attrs.define(eq=False, kw_only=True)
-class LayoutRunner:
+class ProcessorRunner:
     """Runs one member at a time.
 
     Attributes:

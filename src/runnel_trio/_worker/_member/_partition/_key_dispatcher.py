@@ -26,10 +26,10 @@ from runnel_trio._event import Event, Origin
 from runnel_trio._override import override
 from runnel_trio._worker._member._backlog import Backlog
 from runnel_trio._worker._member._meter import InHand
+from runnel_trio._worker._member._partition._event_queue import EventQueue
 from runnel_trio._worker._member._partition._poison import PoisonGuard
-from runnel_trio._worker._member._partition._supply import Supply
 
-__all__ = ["Dispatcher", "LaneSupply"]
+__all__ = ["KeyDispatcher", "LaneQueue"]
 
 
 #: More than the number of any event.
@@ -50,15 +50,15 @@ class _Key:
     """
 
     name: bytes | None
-    queue: deque[Event] = attrs.field(factory=deque)
+    waiting: deque[Event] = attrs.field(factory=deque)
     in_hand: int = 0
-    owner: LaneSupply | None = None
+    owner: LaneQueue | None = None
     fault: Exception | None = None
     is_put_off: bool = False
 
 
 @attrs.define(eq=False)
-class Dispatcher:
+class KeyDispatcher:
     """One partition's keys.
 
     Attributes:
@@ -84,7 +84,7 @@ class Dispatcher:
     lanes: int = attrs.field(default=0, init=False)
     inside: int = attrs.field(default=0, init=False)
     in_hand: int = attrs.field(default=0, init=False)
-    last: LaneSupply | None = attrs.field(default=None, init=False)
+    last: LaneQueue | None = attrs.field(default=None, init=False)
     tries: dict[int, int] = attrs.field(factory=dict, init=False)
     _busy: dict[bytes, _Key] = attrs.field(factory=dict, init=False)
     _put_off: list[tuple[float, int, _Key]] = attrs.field(factory=list, init=False)
@@ -92,25 +92,25 @@ class Dispatcher:
     _tried: dict[bytes, int] | None = attrs.field(default=None, init=False)
     _queued: int = attrs.field(default=0, init=False)
     _free: int = attrs.field(default=0, init=False)
-    _idle: dict[LaneSupply, trio.Event] = attrs.field(factory=dict, init=False)
-    _holding: dict[LaneSupply, trio.Event] = attrs.field(factory=dict, init=False)
-    _supplies: list[LaneSupply] = attrs.field(factory=list, init=False)
+    _idle: dict[LaneQueue, trio.Event] = attrs.field(factory=dict, init=False)
+    _holding: dict[LaneQueue, trio.Event] = attrs.field(factory=dict, init=False)
+    _queues: list[LaneQueue] = attrs.field(factory=list, init=False)
 
     def __attrs_post_init__(self) -> None:
         if self.poison_guard is not None and self.poison_guard.left < math.inf:
             self._tried = {}
         self.backlog.on_change = self._look_around
 
-    def supply(self) -> LaneSupply:
+    def queue(self) -> LaneQueue:
         """For one lane more."""
         self.lanes += 1
         self.inside += 1
-        self._supplies.append(supply := LaneSupply(self))
-        return supply
+        self._queues.append(queue := LaneQueue(self))
+        return queue
 
     def work(self) -> InHand:
         """What is in hand now."""
-        since = min((x.since for x in self._supplies if x.first_in_hand), default=math.inf)
+        since = min((x.since for x in self._queues if x.first_in_hand), default=math.inf)
         return InHand(self.lanes, self.in_hand, self.backlog.progress.ahead.count, since)
 
     def available(self, count: int) -> int:
@@ -124,9 +124,9 @@ class Dispatcher:
     @property
     def head(self) -> bytes | None:
         """The id of the earliest event whose key is free; None when there is none."""
-        return self._ready[0][1].queue[0].xid if self.available(1) else None
+        return self._ready[0][1].waiting[0].xid if self.available(1) else None
 
-    def take(self, lane: LaneSupply) -> tuple[Event, _Key] | None:
+    def take(self, lane: LaneQueue) -> tuple[Event, _Key] | None:
         """The earliest event whose key is free."""
         if self._tried is not None:
             self._find_untried()
@@ -137,19 +137,19 @@ class Dispatcher:
         _, key = heappop(self._ready)
         return self.pop(key, lane), key
 
-    def pop(self, key: _Key, lane: LaneSupply) -> Event:
+    def pop(self, key: _Key, lane: LaneQueue) -> Event:
         """The first event of a key that is ready, or the lane's own."""
         if key.owner is None:
-            self._free -= len(key.queue)
+            self._free -= len(key.waiting)
             key.owner = lane
         if self._tried is not None and key.name is not None:
             self._tried[key.name] = self._tried.get(key.name, 0) + 1
         self._queued -= 1
         key.in_hand += 1
         self.in_hand += 1
-        return key.queue.popleft()
+        return key.waiting.popleft()
 
-    def take_list(self, lane: LaneSupply, count: int) -> list[tuple[Event, _Key]]:
+    def take_list(self, lane: LaneQueue, count: int) -> list[tuple[Event, _Key]]:
         """Events of keys that are free, and whole keys first, in the order of the log."""
         self.available(count)
         taken: list[tuple[Event, _Key]] = []
@@ -158,7 +158,7 @@ class Dispatcher:
             if key.name is None and taken:
                 break
             heappop(self._ready)
-            while key.queue and len(taken) < count:
+            while key.waiting and len(taken) < count:
                 taken.append((self.pop(key, lane), key))
             if key.name is None:
                 break  # alone: whatever is wrong with it is not the others' fault
@@ -171,8 +171,8 @@ class Dispatcher:
         if key.in_hand:
             return
         key.owner = None
-        if key.queue:
-            self._free += len(key.queue)
+        if key.waiting:
+            self._free += len(key.waiting)
             heappush(self._ready, (self._rank(key), key))
         elif key.name is not None:
             del self._busy[key.name]
@@ -180,7 +180,7 @@ class Dispatcher:
     def put_off(self, taken: Sequence[tuple[Event, _Key]], until: float) -> None:
         """Hand out again, from then on, what a lane has in hand; until then its keys wait."""
         for event, key in reversed(taken):
-            key.queue.appendleft(event)
+            key.waiting.appendleft(event)
             key.in_hand -= 1
             key.owner = None
             if not key.is_put_off:
@@ -200,7 +200,7 @@ class Dispatcher:
         while self.next_due <= trio.current_time():
             _, _, key = heappop(self._put_off)
             key.is_put_off = False
-            self._free += len(key.queue)
+            self._free += len(key.waiting)
             heappush(self._ready, (self._rank(key), key))
             self.pass_on()
 
@@ -214,7 +214,7 @@ class Dispatcher:
         elif not self.inside:
             self.on_demand()
 
-    async def wait(self, lane: LaneSupply) -> None:
+    async def wait(self, lane: LaneQueue) -> None:
         """Wait until there may be something to take for this lane.
 
         Cancellation: whoever waited may have been woken already, and calls `pass_on`.
@@ -226,7 +226,7 @@ class Dispatcher:
         finally:
             waiting.pop(lane, None)
 
-    def _wake(self, lane: LaneSupply) -> None:
+    def _wake(self, lane: LaneQueue) -> None:
         for waiting in (self._idle, self._holding):
             if lane in waiting:
                 waiting.pop(lane).set()
@@ -260,7 +260,7 @@ class Dispatcher:
 
     def _rank(self, key: _Key) -> int:
         """Who has the lowest is taken next."""
-        number = key.queue[0]._number
+        number = key.waiting[0]._number
         return number if self._tried is None else self._tried.get(key.name or b"", 0) * _AGAIN + number
 
     def _find_untried(self) -> None:
@@ -291,14 +291,14 @@ class Dispatcher:
         key = None if name is None else self._busy.get(name)
         self._queued += 1
         if key is not None:
-            key.queue.append(event)
+            key.waiting.append(event)
             if key.owner is not None:
                 self._wake(key.owner)
             elif not key.is_put_off:
                 self._free += 1
             return
         key = _Key(name, fault=fault)
-        key.queue.append(event)
+        key.waiting.append(event)
         if name is not None:
             self._busy[name] = key
         self._free += 1
@@ -306,7 +306,7 @@ class Dispatcher:
 
 
 @attrs.define(eq=False)
-class LaneSupply(Supply):
+class LaneQueue(EventQueue):
     """What one lane is handed out by a dispatcher.
 
     A link may ask for the next event while the one before is in hand: it leaves events out, or reads ahead.
@@ -316,7 +316,7 @@ class LaneSupply(Supply):
         since: when it was handed the first event that it has in hand.
     """
 
-    _dispatcher: Dispatcher
+    _dispatcher: KeyDispatcher
     backlog: Backlog = attrs.field(init=False)
     origin: Origin = attrs.field(init=False)
     done_up_to: Callable[[int], None] = attrs.field(init=False)
@@ -360,7 +360,7 @@ class LaneSupply(Supply):
     def head(self) -> bytes:
         if self._back:
             return self._back[0][0].xid
-        return self._dispatcher.head or self._first_own().queue[0].xid
+        return self._dispatcher.head or self._first_own().waiting[0].xid
 
     @property
     @override
@@ -409,7 +409,7 @@ class LaneSupply(Supply):
 
     def _own_waiting(self) -> int:
         """How many events wait behind those that this lane has in hand."""
-        return sum(len(key.queue) for key in {id(key): key for _, key in self._taken}.values())
+        return sum(len(key.waiting) for key in {id(key): key for _, key in self._taken}.values())
 
     def _next_own(self) -> tuple[Event, _Key] | None:
         """The earliest one behind what it has in hand itself: who asks for more may have it, in order."""
@@ -425,7 +425,7 @@ class LaneSupply(Supply):
         return found
 
     def _first_own(self) -> _Key:
-        return min((key for _, key in self._taken if key.queue), key=lambda key: key.queue[0]._number)
+        return min((key for _, key in self._taken if key.waiting), key=lambda key: key.waiting[0]._number)
 
     def _handed_out(self, count: int) -> None:
         dispatcher = self._dispatcher

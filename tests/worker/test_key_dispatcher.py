@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from runnel_trio._broker._values import Lease
 from runnel_trio._event import Event, Origin, Partition
 from runnel_trio._worker._member._backlog import Backlog
-from runnel_trio._worker._member._partition._dispatcher import Dispatcher, LaneSupply
+from runnel_trio._worker._member._partition._key_dispatcher import KeyDispatcher, LaneQueue
 from runnel_trio.exceptions import DeserializationError
 
 
@@ -155,7 +155,7 @@ class Model:
         self.at_work.discard(lane)
 
 
-def compare(model: Model, dispatcher: Dispatcher, lanes: list[LaneSupply]) -> None:
+def compare(model: Model, dispatcher: KeyDispatcher, lanes: list[LaneQueue]) -> None:
     held = {lane: len(model.taken[lane]) + len(model.back[lane]) for lane in model.taken}
     assert dispatcher.in_hand == sum(held.values())
     assert dispatcher.inside == model.lanes - len(model.at_work)
@@ -205,17 +205,17 @@ def test_what_is_handed_out_is_what_may_be(
     steps: list[tuple[str, int, int, list[bytes]]], count: int, max_ahead: int
 ) -> None:
     backlog = Backlog(capacity=1000, position=b"0-0", committed=b"0-0", lease=Lease(0, "me", 1))
-    dispatcher = Dispatcher(backlog, ORIGIN, max_ahead, *[lambda: None] * 2)
+    dispatcher = KeyDispatcher(backlog, ORIGIN, max_ahead, *[lambda: None] * 2)
     model = Model(max_ahead, count)
     with patch.object(trio, "current_time", lambda: model.now):
-        carry_out(steps, model, dispatcher, [dispatcher.supply() for _ in range(count)])
+        carry_out(steps, model, dispatcher, [dispatcher.queue() for _ in range(count)])
 
 
 def carry_out(  # noqa: C901  # a step each
     steps: list[tuple[str, int, int, list[bytes]]],
     model: Model,
-    dispatcher: Dispatcher,
-    lanes: list[LaneSupply],
+    dispatcher: KeyDispatcher,
+    lanes: list[LaneQueue],
 ) -> None:
     for step, drawn, many, keys in steps:
         which = drawn % model.lanes
@@ -259,8 +259,8 @@ def carry_out(  # noqa: C901  # a step each
 
 async def test_an_event_behind_one_that_an_idle_lane_has_left_out_wakes_that_lane() -> None:
     backlog = Backlog(capacity=1000, position=b"0-0", committed=b"0-0", lease=Lease(0, "me", 1))
-    dispatcher = Dispatcher(backlog, ORIGIN, 1000, *[lambda: None] * 2)
-    holder, other = dispatcher.supply(), dispatcher.supply()
+    dispatcher = KeyDispatcher(backlog, ORIGIN, 1000, *[lambda: None] * 2)
+    holder, other = dispatcher.queue(), dispatcher.queue()
     backlog.offer([(b"1-0", [b"data", b"a"])])
     assert holder.take() is not None
     backlog.offer([(b"2-0", [b"data", b"a"])])
@@ -270,8 +270,8 @@ async def test_an_event_behind_one_that_an_idle_lane_has_left_out_wakes_that_lan
 @pytest.mark.parametrize("step", ["done", "given back"])
 async def test_what_is_not_in_hand_cannot_be_done(step: str) -> None:
     backlog = Backlog(capacity=1000, position=b"0-0", committed=b"0-0", lease=Lease(0, "me", 1))
-    dispatcher = Dispatcher(backlog, ORIGIN, 1000, *[lambda: None] * 2)
-    lane = dispatcher.supply()
+    dispatcher = KeyDispatcher(backlog, ORIGIN, 1000, *[lambda: None] * 2)
+    lane = dispatcher.queue()
     backlog.offer([(b"1-0", [b"data", b"a"]), (b"2-0", [b"data", b"b"])])
     event = lane.take()
     assert event is not None

@@ -1,7 +1,7 @@
 """Where the events of a call come from, and where they go when it is over.
 
-`InOrder` hands out a partition's entries as they stand in the log, to one call at a time. `_dispatcher` has
-the other supply: of the entries whose keys are free, for many calls beside each other. What a supply hands
+`InOrderQueue` hands out a partition's entries in the order of the log, to one call at a time. `LaneQueue`, of
+`_key_dispatcher`, hands out entries whose keys are free, to many calls beside each other. What a queue hands
 out is in hand until it is done or given back.
 """
 
@@ -17,10 +17,10 @@ from runnel_trio._event import Event, Origin
 from runnel_trio._override import override
 from runnel_trio._worker._member._backlog import Backlog
 
-__all__ = ["InOrder", "Supply"]
+__all__ = ["EventQueue", "InOrderQueue"]
 
 
-class Supply(Protocol):
+class EventQueue(Protocol):
     """The events for one lane.
 
     Attributes:
@@ -129,7 +129,7 @@ class Supply(Protocol):
 
 
 @attrs.define(eq=False)
-class InOrder(Supply):
+class InOrderQueue(EventQueue):
     """The entries of a partition as they stand in the log, for the only lane that it has."""
 
     backlog: Backlog
