@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
@@ -30,6 +31,11 @@ class Order(Record):
 
 
 Drained = Callable[..., Awaitable[None]]
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than cores for `-n auto`: many tests wait for processes or for a moment to come."""
+    return (os.cpu_count() or 1) + 1
 
 
 @pytest.fixture(autouse=True, scope="session")
