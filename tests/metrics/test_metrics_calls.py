@@ -352,7 +352,8 @@ async def test_what_lanes_have_in_hand_is_told_with_each_heartbeat(
         await orders.send(order(key="slow", n=0), *(order(key=f"k{n}", n=n) for n in range(10)))
         await trio.sleep(10.5)
         found = told.in_hands[-1]
-        assert (found["events"], found["ahead"], found["oldest"]) == (1, 10, 10.0)
+        assert (found["events"], found["ahead"]) == (1, 10)
+        assert 8.0 <= found["oldest"] <= 10.0, "it is known from one heartbeat to the next"
         assert 1 < found["lanes"] <= 4
         await trio.sleep(100)
         assert told.in_hands[-1] | {"lanes": 0} == {"lanes": 0, "events": 0, "ahead": 0, "oldest": 0.0}

@@ -205,7 +205,7 @@ def test_what_is_handed_out_is_what_may_be(
     steps: list[tuple[str, int, int, list[bytes]]], count: int, max_ahead: int
 ) -> None:
     backlog = Backlog(capacity=1000, position=b"0-0", committed=b"0-0", lease=Lease(0, "me", 1))
-    dispatcher = KeyDispatcher(backlog, ORIGIN, max_ahead, *[lambda: None] * 2)
+    dispatcher = KeyDispatcher(backlog, ORIGIN, max_ahead, lambda: None)
     model = Model(max_ahead, count)
     with patch.object(trio, "current_time", lambda: model.now):
         carry_out(steps, model, dispatcher, [dispatcher.queue() for _ in range(count)])
@@ -259,7 +259,7 @@ def carry_out(  # noqa: C901  # a step each
 
 async def test_an_event_behind_one_that_an_idle_lane_has_left_out_wakes_that_lane() -> None:
     backlog = Backlog(capacity=1000, position=b"0-0", committed=b"0-0", lease=Lease(0, "me", 1))
-    dispatcher = KeyDispatcher(backlog, ORIGIN, 1000, *[lambda: None] * 2)
+    dispatcher = KeyDispatcher(backlog, ORIGIN, 1000, lambda: None)
     holder, other = dispatcher.queue(), dispatcher.queue()
     backlog.offer([(b"1-0", [b"data", b"a"])])
     assert holder.take() is not None
@@ -270,7 +270,7 @@ async def test_an_event_behind_one_that_an_idle_lane_has_left_out_wakes_that_lan
 @pytest.mark.parametrize("step", ["done", "given back"])
 async def test_what_is_not_in_hand_cannot_be_done(step: str) -> None:
     backlog = Backlog(capacity=1000, position=b"0-0", committed=b"0-0", lease=Lease(0, "me", 1))
-    dispatcher = KeyDispatcher(backlog, ORIGIN, 1000, *[lambda: None] * 2)
+    dispatcher = KeyDispatcher(backlog, ORIGIN, 1000, lambda: None)
     lane = dispatcher.queue()
     backlog.offer([(b"1-0", [b"data", b"a"]), (b"2-0", [b"data", b"b"])])
     event = lane.take()

@@ -116,7 +116,7 @@ _ALL = [
     ),
     _gauge(
         "runnel_oldest_in_hand_seconds",
-        "Time since the oldest event in hand was handed out, of processors with a concurrency above 1.",
+        "Time since a heartbeat first found the oldest event in hand, where the concurrency is above 1.",
         alert="It is longer than any handler should take: one hangs. Give the processor a timeout.",
     ),
     _gauge(

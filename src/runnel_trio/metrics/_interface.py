@@ -108,7 +108,7 @@ class Metrics:
             lanes: copies of the function that were started in this worker's partitions.
             events: that they have in hand.
             ahead: events that are handled ahead of others that are not.
-            oldest: seconds since the oldest event in hand was handed out; 0 when there is none.
+            oldest: seconds since a heartbeat first found the oldest event in hand; 0 when there is none.
         """
 
     def unowned(self, stream: str, processor: str, partitions: int) -> None:

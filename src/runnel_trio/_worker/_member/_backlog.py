@@ -257,8 +257,15 @@ class Backlog:
 
     def scan(self) -> tuple[int, Entry]:
         """One that waits and its number, for somebody who decides later when it is handed out."""
-        number = self.progress.take()
-        if self.waiting == self.prefetch.low_water:
+        progress = self.progress
+        if progress.in_order:  # in the ordinary way: as below, without a call
+            number = progress.taken_to
+            progress.taken_to = number + 1
+            left = self._base + len(self._entries) - number - 1
+        else:
+            number = progress.take()
+            left = self.waiting
+        if left == self.prefetch.low_water:
             self.on_room()
         return number, self._entries[number - self._base]
 
@@ -279,7 +286,11 @@ class Backlog:
 
     def finish(self, number: int) -> None:
         """Count one entry as done, whatever stands before it; of its fields nothing is kept."""
-        self.progress.done(number)
+        progress = self.progress
+        if progress.in_order and number == progress.prefix < progress.taken_to:
+            progress.prefix = number + 1  # in the ordinary way: as below, without a call; it leaves by itself
+            return
+        progress.done(number)
         at = number - self._base
         self._entries[at] = (self._entries[at][0], ())
 

@@ -29,7 +29,7 @@ class InHand:
         lanes: how many there are.
         events: that they have in hand.
         ahead: events that are done ahead of others.
-        since: when the oldest one in hand was handed out, by the clock of Trio; infinite when none is.
+        since: when the oldest one in hand was first found, by the clock of Trio; infinite when none is.
     """
 
     lanes: int

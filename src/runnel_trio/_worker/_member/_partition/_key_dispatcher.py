@@ -34,6 +34,8 @@ __all__ = ["KeyDispatcher", "LaneQueue"]
 
 #: More than the number of any event.
 _AGAIN = 1 << 62
+#: What waits behind most keys; never added to.
+_NOTHING: deque[Event] = deque(maxlen=0)
 
 
 @attrs.define(eq=False)
@@ -50,7 +52,7 @@ class _Key:
     """
 
     name: bytes | None
-    waiting: deque[Event] = attrs.field(factory=deque)
+    waiting: deque[Event] = _NOTHING
     in_hand: int = 0
     owner: LaneQueue | None = None
     fault: Exception | None = None
@@ -69,8 +71,9 @@ class KeyDispatcher:
         inside: how many of them ask for an event, or have ended a call: they wait for nothing of the user's.
         in_hand: how many events are in hand of all lanes.
         last: the lane that took something last.
-        on_demand: called when there may be something to take, and no lane waits for it.
-        on_put_off: called when `next_due` may have changed.
+        on_demand: called when there may be something to take and no lane waits for it, and when `next_due`
+            may have changed.
+        asked: whether it was called; whoever hears of it sets this back.
         poison_guard: the care after a crash; None: none.
         tries: how often events were tried and failed, by their numbers.
     """
@@ -79,11 +82,11 @@ class KeyDispatcher:
     origin: Origin
     max_ahead: int
     on_demand: Callable[[], None]
-    on_put_off: Callable[[], None]
     poison_guard: PoisonGuard | None = None
     lanes: int = attrs.field(default=0, init=False)
     inside: int = attrs.field(default=0, init=False)
     in_hand: int = attrs.field(default=0, init=False)
+    asked: bool = attrs.field(default=False, init=False)
     last: LaneQueue | None = attrs.field(default=None, init=False)
     tries: dict[int, int] = attrs.field(factory=dict, init=False)
     _busy: dict[bytes, _Key] = attrs.field(factory=dict, init=False)
@@ -95,6 +98,7 @@ class KeyDispatcher:
     _idle: dict[LaneQueue, trio.Event] = attrs.field(factory=dict, init=False)
     _holding: dict[LaneQueue, trio.Event] = attrs.field(factory=dict, init=False)
     _queues: list[LaneQueue] = attrs.field(factory=list, init=False)
+    _seen: dict[bytes, float] = attrs.field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
         if self.poison_guard is not None and self.poison_guard.left < math.inf:
@@ -109,8 +113,11 @@ class KeyDispatcher:
         return queue
 
     def work(self) -> InHand:
-        """What is in hand now."""
-        since = min((x.since for x in self._queues if x.first_in_hand), default=math.inf)
+        """What is in hand now; how long is known from one call to the next."""
+        now, before = trio.current_time(), self._seen
+        firsts = [x.first_in_hand for x in self._queues]
+        self._seen = {xid: before.get(xid, now) for xid in firsts if xid is not None}
+        since = min(self._seen.values(), default=math.inf)
         return InHand(self.lanes, self.in_hand, self.backlog.progress.ahead.count, since)
 
     def available(self, count: int) -> int:
@@ -128,14 +135,22 @@ class KeyDispatcher:
 
     def take(self, lane: LaneQueue) -> tuple[Event, _Key] | None:
         """The earliest event whose key is free."""
-        if self._tried is not None:
-            self._find_untried()
-        while not self._ready:
-            if not self._may_scan():
+        if self._ready or self._tried is not None:
+            if not self.available(1):
                 return None
-            self._scan()
-        _, key = heappop(self._ready)
-        return self.pop(key, lane), key
+            _, key = heappop(self._ready)
+            return self.pop(key, lane), key
+        while self._may_scan():  # as by `_scan`, but without a stop among those that are ready
+            event, name, fault = self._read()
+            key = None if name is None else self._busy.get(name)
+            if key is None:
+                key = _Key(name, in_hand=1, owner=lane, fault=fault)
+                if name is not None:
+                    self._busy[name] = key
+                self.in_hand += 1
+                return event, key
+            self._queue_up(event, key)
+        return None
 
     def pop(self, key: _Key, lane: LaneQueue) -> Event:
         """The first event of a key that is ready, or the lane's own."""
@@ -164,8 +179,11 @@ class KeyDispatcher:
                 break  # alone: whatever is wrong with it is not the others' fault
         return sorted(taken, key=lambda found: found[0]._number)
 
-    def release(self, key: _Key) -> None:
-        """An event of it is no longer in hand."""
+    def finish(self, number: int, key: _Key) -> None:
+        """An event of this key is done."""
+        self.backlog.finish(number)
+        if self.tries:
+            self.tries.pop(number, None)
         key.in_hand -= 1
         self.in_hand -= 1
         if key.in_hand:
@@ -180,6 +198,8 @@ class KeyDispatcher:
     def put_off(self, taken: Sequence[tuple[Event, _Key]], until: float) -> None:
         """Hand out again, from then on, what a lane has in hand; until then its keys wait."""
         for event, key in reversed(taken):
+            if key.waiting is _NOTHING:
+                key.waiting = deque()
             key.waiting.appendleft(event)
             key.in_hand -= 1
             key.owner = None
@@ -188,7 +208,7 @@ class KeyDispatcher:
                 heappush(self._put_off, (until, event._number, key))
         self.in_hand -= len(taken)
         self._queued += len(taken)
-        self.on_put_off()
+        self.on_demand()
 
     @property
     def next_due(self) -> float:
@@ -211,7 +231,8 @@ class KeyDispatcher:
                 # What a link has left out is in hand until its lane is given the next event: it comes first.
                 held = next((lane for lane in self._holding if lane.first_in_hand is not None), None)
                 self._wake(held or next(reversed(self._idle or self._holding)))
-        elif not self.inside:
+        elif not (self.inside or self.asked):
+            self.asked = True
             self.on_demand()
 
     async def wait(self, lane: LaneQueue) -> None:
@@ -239,11 +260,9 @@ class KeyDispatcher:
 
     def _may_scan(self) -> bool:
         backlog = self.backlog
-        return (
-            backlog.waiting > 0
-            and (not self._queued or self._queued < backlog.prefetch.most_behind)
-            and not (self._is_far_ahead and self._gap_will_close)
-        )
+        if backlog.waiting <= 0 or (self._queued and self._queued >= backlog.prefetch.most_behind):
+            return False
+        return not (self._is_far_ahead and self._gap_will_close)
 
     @property
     def _gap_will_close(self) -> bool:
@@ -255,8 +274,8 @@ class KeyDispatcher:
 
     @property
     def _is_far_ahead(self) -> bool:
-        progress = self.backlog.progress
-        return self.backlog.crowded or progress.next - progress.prefix >= self.max_ahead
+        backlog = self.backlog
+        return backlog.crowded or backlog.progress.taken_to - backlog.progress.prefix >= self.max_ahead
 
     def _rank(self, key: _Key) -> int:
         """Who has the lowest is taken next."""
@@ -281,28 +300,37 @@ class KeyDispatcher:
 
     def _scan(self) -> None:
         """Look at the next entry of the log: it is ready, or queues behind its key."""
-        number, (xid, fields) = self.backlog.scan()
-        event = Event(self.origin, xid, fields, number)
-        fault = None
-        try:
-            name = event._key()
-        except Exception as error:  # the user's function
-            name, fault = None, error
+        event, name, fault = self._read()
         key = None if name is None else self._busy.get(name)
-        self._queued += 1
         if key is not None:
-            key.waiting.append(event)
-            if key.owner is not None:
-                self._wake(key.owner)
-            elif not key.is_put_off:
-                self._free += 1
+            self._queue_up(event, key)
             return
-        key = _Key(name, fault=fault)
-        key.waiting.append(event)
+        key = _Key(name, deque((event,)), fault=fault)
+        self._queued += 1
         if name is not None:
             self._busy[name] = key
         self._free += 1
         heappush(self._ready, (self._rank(key), key))
+
+    def _read(self) -> tuple[Event, bytes | None, Exception | None]:
+        """The next entry of the log, its key, and what came of asking for that."""
+        number, (xid, fields) = self.backlog.scan()
+        event = Event(self.origin, xid, fields, number)
+        try:
+            return event, event._key(), None
+        except Exception as error:  # the user's function
+            return event, None, error
+
+    def _queue_up(self, event: Event, key: _Key) -> None:
+        if key.waiting is _NOTHING:
+            key.waiting = deque()
+        key.waiting.append(event)
+        self._queued += 1
+        if key.owner is not None:
+            if self._idle or self._holding:
+                self._wake(key.owner)
+        elif not key.is_put_off:
+            self._free += 1
 
 
 @attrs.define(eq=False)
@@ -311,9 +339,6 @@ class LaneQueue(EventQueue):
 
     A link may ask for the next event while the one before is in hand: it leaves events out, or reads ahead.
     All of them are the lane's then, in the order in which it has taken them.
-
-    Attributes:
-        since: when it was handed the first event that it has in hand.
     """
 
     _dispatcher: KeyDispatcher
@@ -321,7 +346,6 @@ class LaneQueue(EventQueue):
     origin: Origin = attrs.field(init=False)
     done_up_to: Callable[[int], None] = attrs.field(init=False)
     _count: int = attrs.field(default=0, init=False)
-    since: float = attrs.field(default=0.0, init=False)
     _inside: bool = attrs.field(default=True, init=False)
     _taken: list[tuple[Event, _Key]] = attrs.field(factory=list, init=False)
     _back: deque[tuple[Event, _Key]] = attrs.field(factory=deque, init=False)
@@ -380,7 +404,12 @@ class LaneQueue(EventQueue):
 
     @override
     def take(self) -> Event | None:
-        found = self._back.popleft() if self._back else self._next()
+        if self._back:
+            found: tuple[Event, _Key] | None = self._back.popleft()
+        else:
+            found = self._dispatcher.take(self)
+            if found is None and self._taken:
+                found = self._next_own()
         if found is None:
             return None
         self._taken.append(found)
@@ -403,9 +432,6 @@ class LaneQueue(EventQueue):
             if key.fault is not None:
                 raise key.fault
         return [event for event, _ in found]
-
-    def _next(self) -> tuple[Event, _Key] | None:
-        return self._dispatcher.take(self) or self._next_own()
 
     def _own_waiting(self) -> int:
         """How many events wait behind those that this lane has in hand."""
@@ -430,8 +456,6 @@ class LaneQueue(EventQueue):
     def _handed_out(self, count: int) -> None:
         dispatcher = self._dispatcher
         dispatcher.last = self
-        if len(self._taken) == count:
-            self.since = trio.current_time()
         self._count += count
         self.backlog.allowance -= count
         if self._inside:
@@ -447,16 +471,15 @@ class LaneQueue(EventQueue):
     def _done_up_to(self, number: int) -> None:
         taken, dispatcher = self._taken, self._dispatcher
         if len(taken) == 1 and taken[0][0]._number == number:  # in the ordinary way
-            through, self._taken = taken, []
+            dispatcher.finish(number, taken.pop()[1])
         else:
             last = next((i for i, (event, _) in enumerate(taken) if event._number == number), -1)
-            through, self._taken = taken[: last + 1], taken[last + 1 :]
-        for event, key in through:
-            self.backlog.finish(event._number)
-            dispatcher.release(key)
-            if dispatcher.tries:
-                dispatcher.tries.pop(event._number, None)
-        self._enter()
+            self._taken = taken[last + 1 :]
+            for event, key in taken[: last + 1]:
+                dispatcher.finish(event._number, key)
+        if not self._inside:
+            self._inside = True
+            dispatcher.inside += 1
 
     @override
     def events_in_hand(self, last: int) -> list[Event]:

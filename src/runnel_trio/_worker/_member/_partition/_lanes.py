@@ -47,7 +47,7 @@ class Lanes:
 
     def __attrs_post_init__(self) -> None:
         self.dispatcher = KeyDispatcher(
-            self.backlog, self.origin, self.max_ahead, self._want, self._look, self.poison_guard
+            self.backlog, self.origin, self.max_ahead, self._look, self.poison_guard
         )
 
     async def run(self) -> None:
@@ -62,6 +62,7 @@ class Lanes:
                 with trio.move_on_at(self.dispatcher.next_due):
                     await self._changed.wait()
                 self._changed = trio.Event()
+                self.dispatcher.asked = False
                 self.dispatcher.release_due()
                 if self._may_start() and self.dispatcher.available(1):
                     self._start(nursery)
@@ -74,10 +75,6 @@ class Lanes:
 
     def _look(self) -> None:
         self._changed.set()
-
-    def _want(self) -> None:
-        if self.dispatcher.lanes < self.most:
-            self._changed.set()
 
     def _start(self, nursery: trio.Nursery) -> None:
         self._running += 1
