@@ -138,15 +138,24 @@ def no_key_is_kept_busy(patch: pytest.MonkeyPatch) -> None:
 
 @mutant(says="is begun while")
 def a_key_is_released_before_its_event_is_done(patch: pytest.MonkeyPatch) -> None:
-    pop, release = _key_dispatcher.KeyDispatcher.pop, _key_dispatcher.KeyDispatcher.release
+    dispatcher = _key_dispatcher.KeyDispatcher
+    take, take_list, release = dispatcher.take, dispatcher.take_list, dispatcher.release
 
-    def popped(self: Any, key: Any, lane: Any) -> Any:
-        event = pop(self, key, lane)
-        release(self, key)
-        return event
+    def taken(self: Any, lane: Any) -> Any:
+        found = take(self, lane)
+        if found is not None:
+            release(self, found[1])
+        return found
 
-    patch.setattr(_key_dispatcher.KeyDispatcher, "pop", popped)
-    patch.setattr(_key_dispatcher.KeyDispatcher, "release", lambda *_: None)
+    def list_taken(self: Any, lane: Any, count: int) -> Any:
+        found = take_list(self, lane, count)
+        for _, key in found:
+            release(self, key)
+        return found
+
+    patch.setattr(dispatcher, "take", taken)
+    patch.setattr(dispatcher, "take_list", list_taken)
+    patch.setattr(dispatcher, "release", lambda *_: None)
 
 
 @mutant(

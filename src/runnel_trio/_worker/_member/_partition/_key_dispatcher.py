@@ -184,6 +184,10 @@ class KeyDispatcher:
         self.backlog.finish(number)
         if self.tries:
             self.tries.pop(number, None)
+        self.release(key)
+
+    def release(self, key: _Key) -> None:
+        """An event of it is no longer in hand."""
         key.in_hand -= 1
         self.in_hand -= 1
         if key.in_hand:
