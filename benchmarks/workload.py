@@ -27,7 +27,7 @@ Contender = Callable[[str, int, int], Result]
 
 
 @dataclasses.dataclass
-class PlainCommand:
+class Plain:
     """An order as one would declare it without a framework."""
 
     order_id: int
@@ -49,7 +49,7 @@ def orders(kind: Callable[..., Any], count: int, *, keys: int = 1000) -> list[An
     ]
 
 
-def document(order: PlainCommand) -> dict[str, Any]:
+def document(order: Plain) -> dict[str, Any]:
     """An order as JSON has it."""
     return {
         "order_id": order.order_id,
@@ -59,12 +59,12 @@ def document(order: PlainCommand) -> dict[str, Any]:
     }
 
 
-def written(order: PlainCommand) -> str:
+def written(order: Plain) -> str:
     """An order as JSON."""
     return json.dumps(document(order))
 
 
-def partition_of(order: PlainCommand) -> int:
+def partition_of(order: Plain) -> int:
     """Where it goes, where the framework does not say."""
     return zlib.crc32(str(order.order_id).encode()) % PARTITIONS
 

@@ -19,7 +19,7 @@ from redis import Redis
 from benchmarks.workload import (
     PARTITIONS,
     Contender,
-    PlainCommand,
+    Plain,
     Result,
     chunks,
     orders,
@@ -33,14 +33,14 @@ from benchmarks.workload import (
 MAXLEN = 50_000
 
 
-def stream_of(order: PlainCommand) -> str:
+def stream_of(order: Plain) -> str:
     return f"by-hand:{partition_of(order)}"
 
 
 def pipeline(url: str, count: int, _: int) -> Result:
     """XADD in pipelines of a thousand."""
     redis = Redis.from_url(url)
-    records = orders(PlainCommand, count)
+    records = orders(Plain, count)
     redis.ping()
     began = time.perf_counter()
     for chunk in chunks(records):
@@ -54,7 +54,7 @@ def pipeline(url: str, count: int, _: int) -> Result:
 def one_by_one(url: str, count: int, _: int) -> Result:
     """XADD and wait, again and again."""
     redis = Redis.from_url(url)
-    records = orders(PlainCommand, count // 20)
+    records = orders(Plain, count // 20)
     redis.ping()
     began = time.perf_counter()
     for order in records:

@@ -16,7 +16,7 @@ from benchmarks.peers import with_user
 from benchmarks.workload import (
     PARTITIONS,
     Contender,
-    PlainCommand,
+    Plain,
     Result,
     chunks,
     orders,
@@ -30,7 +30,7 @@ def name(partition: int, unique: int) -> str:
     return f"coredis-{unique}-{partition}"
 
 
-async def send(redis: Any, records: list[PlainCommand], unique: int) -> None:
+async def send(redis: Any, records: list[Plain], unique: int) -> None:
     """In pipelines of a thousand."""
     for chunk in chunks(records):
         async with redis.pipeline(transaction=False) as pipeline:
@@ -38,13 +38,13 @@ async def send(redis: Any, records: list[PlainCommand], unique: int) -> None:
                 pipeline.xadd(name(partition_of(order), unique), {"data": written(order)})
 
 
-async def send_each(redis: Any, records: list[PlainCommand], unique: int) -> None:
+async def send_each(redis: Any, records: list[Plain], unique: int) -> None:
     for order in records:
         await redis.xadd(name(partition_of(order), unique), {"data": written(order)})
 
 
 def sent(url: str, count: int, unique: int, *, way: Callable[..., Awaitable[None]], share: int = 1) -> Result:
-    records = orders(PlainCommand, count // share)
+    records = orders(Plain, count // share)
 
     async def run() -> Result:
         async with Redis.from_url(with_user(url)) as redis:
@@ -74,7 +74,7 @@ async def handle(redis: Any, consumer: Any, count: int, each: int) -> None:
 
 
 def consume(url: str, count: int, unique: int, *, each: int = 1, share: int = 10) -> Result:
-    records = orders(PlainCommand, count // share)
+    records = orders(Plain, count // share)
     streams = [name(partition, unique) for partition in range(PARTITIONS)]
 
     async def run() -> Result:

@@ -15,7 +15,7 @@ from streaq import Worker
 
 from benchmarks.keyed import Clock, long_jobs
 from benchmarks.peers import with_user
-from benchmarks.workload import Contender, PlainCommand, Result, chunks, document, orders, rate
+from benchmarks.workload import Contender, Plain, Result, chunks, document, orders, rate
 
 
 def worker_at(url: str, unique: int, **options: Any) -> Any:
@@ -39,19 +39,19 @@ def counted(worker: Any) -> Any:
     return worker.task(ttl=0, silent=True, name="seen")(seen)
 
 
-async def send(worker: Any, task: Any, records: list[PlainCommand]) -> None:
+async def send(worker: Any, task: Any, records: list[Plain]) -> None:
     """In calls of a thousand."""
     for chunk in chunks(records):
         await worker.enqueue_many([task.enqueue(document(order)) for order in chunk])
 
 
-async def send_each(worker: Any, task: Any, records: list[PlainCommand]) -> None:
+async def send_each(worker: Any, task: Any, records: list[Plain]) -> None:
     for order in records:
         await task.enqueue(document(order))
 
 
 def sent(url: str, count: int, unique: int, *, way: Callable[..., Awaitable[None]], share: int) -> Result:
-    records = orders(PlainCommand, count // share)
+    records = orders(Plain, count // share)
 
     async def run() -> Result:
         worker = worker_at(url, unique)
@@ -66,7 +66,7 @@ def sent(url: str, count: int, unique: int, *, way: Callable[..., Awaitable[None
 
 def consume(url: str, count: int, unique: int) -> Result:
     """Until the queue is empty."""
-    records = orders(PlainCommand, count // 30)
+    records = orders(Plain, count // 30)
 
     async def run() -> Result:
         worker = worker_at(url, unique)

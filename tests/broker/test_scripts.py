@@ -52,7 +52,9 @@ class Server:
         return self.call("acquire", [LOG, LEASE, QUARANTINE], "g", member, *observed)
 
     def commit(self, owner: str, epoch: str, previous: str, last: str, read: int, number: int = 1) -> Any:
-        return self.call("commit", [LOG, LEASE], "g", owner, epoch, number, previous, last, read, last, 0)
+        return self.call(
+            "commit", [LOG, LEASE], "g", owner, epoch, number, previous, last, read, last, "", "", 0
+        )
 
     def stored(self) -> list[str]:
         return [fields["data"] for _, fields in self.client.xrange(LOG)]

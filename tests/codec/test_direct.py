@@ -31,14 +31,14 @@ class Frozen:
 
 
 @dataclasses.dataclass
-class PlainCommand:
+class Plain:
     days: list[date]
 
 
 class Below(Record):
     slotted: Slotted
     frozen: Frozen | None
-    plains: tuple[PlainCommand, ...]
+    plains: tuple[Plain, ...]
 
 
 class Whole(Record):
@@ -65,7 +65,7 @@ below = st.builds(
     Below,
     slotted=st.builds(Slotted, name=text, hidden=whole),
     frozen=st.none() | st.builds(Frozen, value=finite),
-    plains=st.lists(st.builds(PlainCommand, days=st.lists(st.dates(), max_size=2)), max_size=2).map(tuple),
+    plains=st.lists(st.builds(Plain, days=st.lists(st.dates(), max_size=2)), max_size=2).map(tuple),
 )
 wholes = st.builds(
     Whole,

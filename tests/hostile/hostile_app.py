@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from hostile_entries import Everything, PlainCommand
+from hostile_entries import Everything, Plain
 
 from runnel_trio import App, Events
 from runnel_trio.middleware import Dead, DeadLetterMiddleware
 
 app = App("hostile", redis_url="memory://", default_partition_count=2)
 orders = app.stream("orders", Everything, "text")
-plain = app.stream("plain", PlainCommand, "user")
+plain = app.stream("plain", Plain, "user")
 dead = DeadLetterMiddleware(app.stream("dead", Dead, "xid"))
 
 

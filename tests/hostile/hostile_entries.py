@@ -63,7 +63,7 @@ class Everything(Record):
     anything: Any
 
 
-class PlainCommand(Record, primitive=True):
+class Plain(Record, primitive=True):
     user: str
     n: int = 0
     share: float = 0.0
@@ -96,7 +96,7 @@ EVERYTHING = Everything(
 RECORDS: list[Record] = [
     EVERYTHING,
     Node(name="a", children=[Node(name="b", children=[])]),
-    PlainCommand(user="Ada", n=7),
+    Plain(user="Ada", n=7),
 ]
 SERIALIZERS: list[Serializer] = [
     kind(compressor)

@@ -22,7 +22,7 @@ from runnel_trio.testing import drained
 from runnel_trio.tracing import Tracing
 
 
-class PlainCommand(Record, primitive=True):
+class Plain(Record, primitive=True):
     key: str
     n: int = 0
 
@@ -46,7 +46,7 @@ def spans() -> Spans:
 
 @pytest.fixture(params=["json", "primitive"])
 def record(request: pytest.FixtureRequest, order: Any) -> Any:
-    return order if request.param == "json" else PlainCommand
+    return order if request.param == "json" else Plain
 
 
 def traced(spans: Spans, **more: Any) -> App:
@@ -194,7 +194,7 @@ async def test_a_mark_that_somebody_else_wrote_begins_a_trace_of_its_own(
     spans: Spans, mark: bytes, autojump_clock: MockClock
 ) -> None:
     app = traced(spans)
-    stream = app.stream("orders", PlainCommand, partition_by="key", partition_count=1)
+    stream = app.stream("orders", Plain, partition_by="key", partition_count=1)
 
     @app.processor(stream)
     async def book(events: Any) -> None:

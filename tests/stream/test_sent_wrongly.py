@@ -21,12 +21,12 @@ class Order(Record):
     n: int
 
 
-class PlainCommand(Record, primitive=True):
+class Plain(Record, primitive=True):
     key: str
     n: int
 
 
-@pytest.fixture(params=[Order, PlainCommand])
+@pytest.fixture(params=[Order, Plain])
 def orders(request: pytest.FixtureRequest) -> Stream[Any]:
     return App("shop", redis_url="memory://").stream("orders", request.param, partition_by="key")
 

@@ -465,11 +465,11 @@ async def test_a_failing_middleware_is_a_failure_of_its_event(
 async def test_a_handler_that_is_no_generator_is_refused(
     app: App, orders: Stream[Any], order: Any, autojump_clock: MockClock
 ) -> None:
-    class PlainCommand(Middleware):
+    class Plain(Middleware):
         def handler(self, parent: Any, **kwargs: Any) -> Any:
             return [parent]
 
-    @app.processor(orders, middleware=[PlainCommand()])
+    @app.processor(orders, middleware=[Plain()])
     async def collect(events: Any) -> None:
         async for _ in events:
             pass

@@ -63,7 +63,7 @@ def max_age(command: F) -> F:
 def status(
     target: Target, max_lag: int | None, max_age: float, over: float, *, as_json: bool, watch: bool
 ) -> int:
-    """Show the state of an app, and what to type if something is wrong.
+    """Show the state of an app, and what to type to mend it.
 
     Streams, processors, members, what is behind, and what stands still.
 

@@ -138,8 +138,8 @@ class KeyDispatcher:
         if self._ready or self._tried is not None:
             if not self.available(1):
                 return None
-            _, key = heappop(self._ready)
-            return self.pop(key, lane), key
+            _, first = heappop(self._ready)
+            return self.pop(first, lane), first
         while self._may_scan():  # as by `_scan`, but without a stop among those that are ready
             event, name, fault = self._read()
             key = None if name is None else self._busy.get(name)
