@@ -171,7 +171,7 @@ def examples(session: nox.Session) -> None:
         "tests/codec",
         "tests/rules",
         "tests/worker/test_backlog.py",
-        "tests/worker/test_dispatcher.py",
+        "tests/worker/test_key_dispatcher.py",
         "tests/worker/test_lane_plans.py",
         "tests/cli/test_lines.py",
     ]
