@@ -110,8 +110,8 @@ async def test_gate_with_one_connection_for_many_threads_they_are_not(module: An
     totals = module("totals", ONE_CONNECTION)
     try:
         exact = await summed_after_a_failure(totals, patience=5)
-    except (sqlite3.Error, TypeError, NotDrained):
-        exact = False  # it fails again, where nothing should; or it lost its claim, and waits
+    except (sqlite3.Error, SystemError, LookupError, TypeError, ValueError, NotDrained):
+        exact = False  # it fails again, with what threads leave each other; or it lost its claim, and waits
     assert not exact
 
 
