@@ -63,7 +63,10 @@ class Deliver(Middleware):
                         item._record = decode(item)
                     yield item._record
                 else:
-                    yield [event.record() for event in item]
+                    for event in item:
+                        if event._record is None:
+                            event._record = decode(event)
+                    yield [event._record for event in item]
                 handled()
         except Interrupted:
             return
