@@ -56,6 +56,10 @@ def is_done(redis: Redis) -> bool:
     return bool(group["lag"] == 0)
 
 
+def is_stopped(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
 @pytest.mark.parametrize("kill_at", [3000, KEYS * COUNT])
 async def test_killed_with_thousands_done_ahead_of_one_that_hangs_a_worker_repeats_only_what_was_not_committed(
     sent: None, log: Path, redis: Redis, start: Any, until: Any, kill_at: int
@@ -77,10 +81,12 @@ async def test_frozen_for_longer_than_its_lease_a_worker_begins_nothing_more(
     frozen: Forked = start("run", "lanes_app:app", LANES_HANG="3")
     await until(lambda: ahead(redis) >= 2000)
     frozen.send_signal(signal.SIGSTOP)
+    await until(lambda: is_stopped(frozen.pid))
     count = len(begun(log))
     start("run", "lanes_app:app", LANES_HANG="0.5")
     await until(lambda: len(begun(log)) > count + 1000)
     frozen.send_signal(signal.SIGCONT)
     await until(lambda: is_done(redis))
-    assert not [pid for _, _, pid in begun(log)[count:] if pid == frozen.pid]
+    # One may have been on its way from the look at the clock to the handler when the process was stopped.
+    assert len([pid for _, _, pid in begun(log)[count:] if pid == frozen.pid]) <= 1
     assert repeats(log) <= MAX_UNACKED + 1
