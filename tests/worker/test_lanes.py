@@ -13,6 +13,7 @@ from trio.testing import MockClock
 
 from runnel_trio import App, HandlerTimeout, Middleware, Misconfigured, Record, Stream
 from runnel_trio._broker._values import Batch
+from runnel_trio.testing import drained
 
 
 class Task(Record):
@@ -71,13 +72,6 @@ def bench() -> Bench:
     return Bench(app, app.stream("tasks", Task, "key"))
 
 
-async def drained(bench: Bench, processor: Any, within: float = 10_000) -> None:
-    async with bench.app.operator() as op:
-        with trio.fail_after(within):
-            while any(position.lag for position in await op.positions(processor.name)):
-                await trio.sleep(0.1)
-
-
 async def test_a_key_that_takes_a_minute_holds_up_no_other(bench: Bench, autojump_clock: MockClock) -> None:
     @bench.app.processor(bench.tasks, concurrency=2)
     async def handle(events: Any) -> None:
@@ -93,7 +87,7 @@ async def test_a_key_that_takes_a_minute_holds_up_no_other(bench: Bench, autojum
                 await trio.sleep(0.1)
         assert trio.current_time() - began < 8
         assert bench.done("slow") == []
-        await drained(bench, handle)
+        await drained(handle, within=10_000)
     assert bench.done("slow") == [0]
     assert bench.most_at_a_time == 2
     bench.refuse_overlaps()
@@ -111,7 +105,7 @@ async def test_as_many_keys_as_there_may_be_are_handled_at_a_time(
     await bench.tasks.send(*(Task(key=f"k{n % 40}", n=n // 40, takes=1) for n in range(400)))
     began = trio.current_time()
     async with bench.app.worker():
-        await drained(bench, handle)
+        await drained(handle, within=10_000)
         took = trio.current_time() - began
     assert bench.most_at_a_time == min(concurrency, 40)
     assert took == pytest.approx(400 / min(concurrency, 40), rel=0.1, abs=1)
@@ -131,7 +125,7 @@ async def test_handlers_that_wait_for_nothing_share_one_lane(bench: Bench) -> No
 
     async with bench.app.worker():
         await bench.tasks.send(*(Task(key=f"k{n % 40}", n=n // 40) for n in range(2000)))
-        await drained(bench, handle)
+        await drained(handle, within=10_000)
     assert calls == 1
     assert bench.most_at_a_time == 1
 
@@ -148,7 +142,7 @@ async def test_a_function_that_waits_before_its_loop_starts_as_many_copies_as_ar
     async with bench.app.worker():
         began = trio.current_time()
         await bench.tasks.send(*(Task(key=f"k{n}", n=0, takes=1) for n in range(20)))
-        await drained(bench, handle)
+        await drained(handle, within=10_000)
         assert trio.current_time() - began < 9
     assert bench.most_at_a_time == 10
 
@@ -171,7 +165,7 @@ async def test_lists_hold_each_key_in_order_and_no_key_is_in_two(
 
     async with bench.app.worker():
         await bench.tasks.send(*(Task(key=f"k{n % 12}", n=n // 12) for n in range(120)))
-        await drained(bench, handle)
+        await drained(handle, within=10_000)
     for key in range(12):
         assert [n for found in lists for name, n in found if name == f"k{key}"] == list(range(10))
     assert max(map(len, lists)) == 10
@@ -201,7 +195,7 @@ async def test_what_is_done_ahead_is_not_done_again_by_the_next_owner(
         bench.log.clear()
         async with bench.app.worker():
             await bench.tasks.send(Task(key="k0", n=100))
-            await drained(bench, handle)
+            await drained(handle, within=10_000)
     assert sorted((key, n) for what, key, n, _ in bench.log if what == "end") == [("hangs", 0), ("k0", 100)]
 
 
@@ -241,10 +235,7 @@ async def test_what_was_done_ahead_is_skipped_by_an_owner_with_one_lane(
 
         async with app.worker():
             await tasks.send(Task(key="k1", n=1))
-            async with app.operator() as op:
-                with trio.fail_after(100):
-                    while any(position.lag for position in await op.positions("handle")):
-                        await trio.sleep(0.1)
+            await drained(handle, within=100)
     assert [(key, n) for what, key, n, _ in bench.log if what == "end"] == [("hangs", 0), ("k1", 1)]
 
 
@@ -288,7 +279,7 @@ async def test_a_worker_that_runs_repeats_what_was_done_ahead_after_a_rewind_to_
         await bench.tasks.send(Task(key="k0", n=1))
         await trio.sleep(10)
         assert sum(len(bench.done(f"k{n}")) for n in range(20)) >= 41
-        await drained(bench, handle)
+        await drained(handle, within=10_000)
 
 
 async def test_a_turn_that_takes_too_long_fails_and_is_tried_by_the_policy(
@@ -323,7 +314,7 @@ async def test_a_turn_that_takes_too_long_fails_and_is_tried_by_the_policy(
             Task(key="a", n=0, takes=100), Task(key="a", n=1, takes=1), Task(key="b", n=0, takes=4.9),
             Task(key="deaf", n=0, takes=100), Task(key="deaf", n=1, takes=1),
         )  # fmt: skip
-        await drained(bench, handle)
+        await drained(handle, within=10_000)
         assert trio.current_time() < 20
     assert [bench.done(key) for key in ("a", "b", "deaf")] == [[1], [0], [1]]
     assert [type(error) for error in seen] == [HandlerTimeout, HandlerTimeout]
@@ -348,7 +339,7 @@ async def test_nobody_looks_further_ahead_than_max_ahead(bench: Bench, autojump_
         await bench.tasks.send(*(Task(key=f"k{n % 9}", n=n // 9, takes=0.1) for n in range(90)))
         await trio.sleep(50)
         assert sum(what == "end" for what, *_ in bench.log) == 29
-        await drained(bench, handle)
+        await drained(handle, within=10_000)
     bench.refuse_overlaps()
 
 
@@ -377,7 +368,7 @@ async def test_how_one_lane_ends_is_nothing_to_the_others(
         await bench.tasks.send(
             *(Task(key="odd" if n % 4 == 0 else f"k{n % 11}", n=n, takes=3) for n in range(88))
         )
-        await drained(bench, handle)
+        await drained(handle, within=10_000)
     assert bench.done("odd") == list(range(0, 88, 4))
     assert sorted(n for what, _, n, _ in bench.log if what == "end") == list(range(88))
     bench.refuse_overlaps()
@@ -424,7 +415,7 @@ async def test_an_entry_that_cannot_be_read_waits_for_nobody_and_holds_up_nobody
         await bench.tasks.send(Task(key="k", n=0, takes=1))
         await trio.sleep(50)
         assert bench.done("k") == [0]
-        await drained(bench, handle)
+        await drained(handle, within=10_000)
     assert bench.done("slow") == [0]
 
 
@@ -448,7 +439,7 @@ async def test_a_key_that_cannot_be_told_fails_with_what_was_raised(
     await tasks.send(*(Task(key="k", n=n) for n in range(3)))
     broken = True
     async with bench.app.worker():
-        await drained(bench, handle)
+        await drained(handle, within=10_000)
     assert bench.done("k") == [0, 2]
     (ignored,) = [x for x in caplog.records if x.getMessage().startswith("ignored")]
     assert "ZeroDivisionError('nobody knows')" in ignored.getMessage()

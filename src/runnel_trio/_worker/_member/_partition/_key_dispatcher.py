@@ -58,6 +58,12 @@ class _Key:
     fault: Exception | None = None
     is_put_off: bool = False
 
+    def room(self) -> deque[Event]:
+        """The events that wait, to add one: few keys ever have any."""
+        if self.waiting is _NOTHING:
+            self.waiting = deque()
+        return self.waiting
+
 
 @attrs.define(eq=False)
 class KeyDispatcher:
@@ -202,9 +208,7 @@ class KeyDispatcher:
     def put_off(self, taken: Sequence[tuple[Event, _Key]], until: float) -> None:
         """Hand out again, from then on, what a lane has in hand; until then its keys wait."""
         for event, key in reversed(taken):
-            if key.waiting is _NOTHING:
-                key.waiting = deque()
-            key.waiting.appendleft(event)
+            key.room().appendleft(event)
             key.in_hand -= 1
             key.owner = None
             if not key.is_put_off:
@@ -326,9 +330,7 @@ class KeyDispatcher:
             return event, None, error
 
     def _queue_up(self, event: Event, key: _Key) -> None:
-        if key.waiting is _NOTHING:
-            key.waiting = deque()
-        key.waiting.append(event)
+        key.room().append(event)
         self._queued += 1
         if key.owner is not None:
             if self._idle or self._holding:
@@ -462,10 +464,7 @@ class LaneQueue(EventQueue):
         dispatcher.last = self
         self._count += count
         self.backlog.allowance -= count
-        if self._inside:
-            self._inside = False
-            dispatcher.inside -= 1
-        dispatcher.pass_on()
+        self.leave()
 
     def _enter(self) -> None:
         if not self._inside:
@@ -481,9 +480,7 @@ class LaneQueue(EventQueue):
             self._taken = taken[last + 1 :]
             for event, key in taken[: last + 1]:
                 dispatcher.finish(event._number, key)
-        if not self._inside:
-            self._inside = True
-            dispatcher.inside += 1
+        self._enter()
 
     @override
     def events_in_hand(self, last: int) -> list[Event]:
