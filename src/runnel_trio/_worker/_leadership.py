@@ -155,13 +155,4 @@ class Leadership:
 
     async def _listen(self) -> None:
         """Listen for members that join or leave, and also check now and then."""
-        reader = self.broker.control(AppSpec(self.app), self.poll_interval)
-        heard_to = self._session.view.news
-        try:
-            while True:
-                found = (await reader.read({0: heard_to}, 100)).get(0, ())
-                if found:
-                    heard_to = found[-1][0]
-                await self._session.beat()
-        finally:
-            await reader.aclose()
+        await self._session.listen(self.poll_interval, lambda _: self._session.beat(), most=100)

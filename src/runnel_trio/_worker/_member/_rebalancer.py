@@ -198,16 +198,7 @@ class Rebalancer:
 
     async def _listen(self) -> None:
         """Hear what the others tell."""
-        reader = self.broker.control(self.spec, _CONTROL_BLOCK)
-        heard_to = self._session.view.news
-        try:
-            while True:
-                found = (await reader.read({0: heard_to}, 1000)).get(0, ())
-                if found:
-                    heard_to = found[-1][0]
-                    await self._hear(found)
-        finally:
-            await reader.aclose()
+        await self._session.listen(_CONTROL_BLOCK, self._hear, most=1000)
 
     async def _hear(self, entries: Iterable[Entry]) -> None:
         news = parse_news(entries)

@@ -11,7 +11,7 @@ this one believed to own. Nothing else can: a lease is taken by force only from 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import attrs
 import trio
@@ -113,6 +113,26 @@ class MemberSession:
         if _outline(before) != _outline(view):
             self.on_changed()
         self.on_beat()
+
+    async def listen(
+        self, block: float, hear: Callable[[Sequence[Entry]], Awaitable[None]], *, most: int
+    ) -> None:
+        """Hear what others write into the party's control log, until cancelled.
+
+        Args:
+            block: seconds that a read waits.
+            hear: called with what one read has found, which may be nothing.
+            most: how many entries one read finds.
+        """
+        reader = self.broker.control(self.party, block)
+        heard_to = self.view.news
+        try:
+            while True:
+                found = (await reader.read({0: heard_to}, most)).get(0, ())
+                heard_to = found[-1][0] if found else heard_to
+                await hear(found)
+        finally:
+            await reader.aclose()
 
     async def leave(self) -> None:
         """Be a member no more."""
