@@ -40,10 +40,12 @@ from runnel_trio._codec import Record as Record
 from runnel_trio._event import Event as Event
 from runnel_trio._event import Partition as Partition
 from runnel_trio._operate._cursors import PartitionReset as PartitionReset
+from runnel_trio._operate._parked import Parked as Parked
 from runnel_trio._operate._standing import Quarantined as Quarantined
 from runnel_trio._processor import Processor as Processor
 from runnel_trio._report._telemetry import LogContext as LogContext
 from runnel_trio._report._telemetry import log_context as log_context
+from runnel_trio._rules._backoff import Backoff as Backoff
 from runnel_trio._stream import Stream as Stream
 from runnel_trio._worker._member._partition._events import Events as Events
 from runnel_trio._worker._worker import Worker as Worker
@@ -57,6 +59,7 @@ from runnel_trio.exceptions import InternalError as InternalError
 from runnel_trio.exceptions import LeaseLost as LeaseLost
 from runnel_trio.exceptions import Misconfigured as Misconfigured
 from runnel_trio.exceptions import NotReplicated as NotReplicated
+from runnel_trio.exceptions import ParkingFull as ParkingFull
 from runnel_trio.exceptions import Poisoned as Poisoned
 from runnel_trio.exceptions import RecordInvalid as RecordInvalid
 from runnel_trio.exceptions import RunnelError as RunnelError
@@ -75,6 +78,7 @@ if _TYPE_CHECKING:
 __all__ = [
     "LZ4",
     "App",
+    "Backoff",
     "BrokerRefused",
     "BrokerUnavailable",
     "Compressor",
@@ -95,6 +99,8 @@ __all__ = [
     "NotReplicated",
     "Operator",
     "Overflow",
+    "Parked",
+    "ParkingFull",
     "Partition",
     "PartitionReset",
     "Poisoned",

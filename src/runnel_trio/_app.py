@@ -30,6 +30,7 @@ from runnel_trio._discovery import import_all, refuse_while_importing
 from runnel_trio._names import check_key, checked_name, free_name, name_of, named
 from runnel_trio._processor import Processor, chosen, letters_of, refuse_foreign
 from runnel_trio._report._words import counted, described
+from runnel_trio._rules._backoff import Backoff
 from runnel_trio._rules._failure import Policies
 from runnel_trio._stream import Stream
 from runnel_trio._worker._isolated import isolated
@@ -191,6 +192,8 @@ class App(BackgroundTasks):
         concurrency: int | None = None,
         timeout: float | None = None,
         max_ahead: int | None = None,
+        max_parked: int | None = None,
+        park_retry: Backoff | None = None,
         max_attempts: int | None = None,
         commit_replicas: int | None = None,
     ) -> Callable[[Callable[[Events[R]], Awaitable[None]]], Processor[R]]:
@@ -222,10 +225,10 @@ class App(BackgroundTasks):
             "assignment_attempts": assignment_attempts, "assignment_sleep": assignment_sleep,
             "grace_period": grace_period, "join_delay": join_delay, "max_unacked": max_unacked,
             "max_attempts": max_attempts, "commit_replicas": commit_replicas, "concurrency": concurrency,
-            "timeout": timeout, "max_ahead": max_ahead,
+            "timeout": timeout, "max_ahead": max_ahead, "max_parked": max_parked,
         }  # fmt: skip
         options = {name: self.settings.resolve(name, value) for name, value in given.items()}
-        options["policies"] = _policies(self.settings, exception_policy)
+        options |= {"policies": _policies(self.settings, exception_policy), "park_retry": park_retry}
         refuse_foreign(self.name, self.streams, stream)
         tested = partial(isolated, self._shared.private, self.settings, self.streams)
         links = tuple(middleware or ())

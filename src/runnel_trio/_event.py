@@ -91,6 +91,11 @@ class Event:
         return parse_id(self.xid) <= self._origin.recovering_to
 
     @property
+    def parked(self) -> bool:
+        """Whether it was parked, and is handled again: events of other keys may have overtaken it."""
+        return self._number < -1
+
+    @property
     def data(self) -> dict[bytes, bytes]:
         """The entry's fields and values, undecoded."""
         return dict(zip(self._fields[::2], self._fields[1::2], strict=True))

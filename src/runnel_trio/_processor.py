@@ -16,8 +16,10 @@ from runnel_trio._codec import Record
 from runnel_trio._handlers import check_function
 from runnel_trio._operate._cursors import PartitionReset, forget, reset
 from runnel_trio._operate._letters import DeadLetters
-from runnel_trio._operate._standing import Quarantined, pause, quarantined, resume
+from runnel_trio._operate._parked import Parked, drop, hold, parked, unpark
+from runnel_trio._operate._standing import Quarantined, operator_name, pause, quarantined, resume
 from runnel_trio._report._words import described
+from runnel_trio._rules._backoff import Backoff
 from runnel_trio._rules._failure import Policies
 from runnel_trio._stream import Stream
 from runnel_trio.constants import ExceptionPolicy
@@ -75,6 +77,8 @@ class Processor(Generic[R]):
         concurrency: how many keys of each partition are handled at a time.
         timeout: seconds that handling one event, or one list, may take; 0 for no limit.
         max_ahead: how far the newest event in hand may be beyond the first that is not handled.
+        max_parked: how many events of each partition may be parked.
+        park_retry: the pauses after which parked keys are tried again; None: only by `unpark`.
         sinks: streams that its middleware writes to.
         max_attempts: how many workers may die over an event before the policy applies to it.
         commit_replicas: how many replicas must have a commit before its events count as acknowledged.
@@ -99,6 +103,8 @@ class Processor(Generic[R]):
     concurrency: int
     timeout: float
     max_ahead: int
+    max_parked: int
+    park_retry: Backoff | None
     max_attempts: int
     commit_replicas: int
     isolated: Callable[[Processor[Any]], AbstractAsyncContextManager[IsolatedWorker]] = attrs.field(
@@ -114,6 +120,11 @@ class Processor(Generic[R]):
                 f"max_unacked={self.max_unacked}, which bounds what is handled and not committed: make it "
                 f"max_unacked={self.concurrency} at least"
             )
+        if self.park_retry is not None and not isinstance(self.park_retry, Backoff):
+            raise Misconfigured(
+                f"processor {self.name!r}: park_retry={described(self.park_retry)} is no Backoff: write "
+                "park_retry=Backoff(delay=60)"
+            )
         for link in self.middleware:
             if not isinstance(link, Middleware):
                 raise Misconfigured(f"processor {self.name!r}: {described(link)} is no Middleware")
@@ -127,7 +138,7 @@ class Processor(Generic[R]):
     @property
     def by_key(self) -> bool:
         """Whether its events are handed out by their keys, and not as they stand in the log."""
-        return self.concurrency > 1 or any(link.by_key for link in self.middleware)
+        return self.concurrency > 1 or self.policies.may_park or any(link.by_key for link in self.middleware)
 
     @asynccontextmanager
     async def test(self) -> AsyncIterator[Trial[R]]:
@@ -329,6 +340,90 @@ class Processor(Generic[R]):
         letters = letters_of(self) if dead_letter else None
         async with self.stream.connect(self.stream).looking() as broker:
             return await resume(broker, self.spec, standing, skip=skip, letters=letters)
+
+    async def parked(self, partitions: Collection[int] | None = None) -> list[Parked]:
+        """The parked keys, those first that were parked first.
+
+        Args:
+            partitions: numbers; all by default.
+
+        Raises:
+            Misconfigured: no such partition.
+            BrokerUnavailable: the server cannot be reached.
+        """
+        async with self.stream.connect(self.stream).looking() as broker:
+            return await parked(broker, self.spec, partitions)
+
+    async def unpark(
+        self, them: Collection[Parked] | None = None, *, skip_first: bool = False
+    ) -> list[Parked]:
+        """Handle the events of parked keys again, in order; running workers begin at once.
+
+        Later events of these keys follow when all that are parked are handled. If one fails again, its key is
+        parked as before.
+
+        Args:
+            them: exactly these, as returned by `parked`; all by default.
+            skip_first: leave out the first event of each, which has failed: it is not handled again.
+
+        Returns:
+            Those that were still parked; with ``skip_first``, those that began with the same event.
+
+        Raises:
+            BrokerUnavailable: the server cannot be reached.
+        """
+        async with self.stream.connect(self.stream).looking() as broker:
+            return await unpark(broker, self.spec, them, skip_first=skip_first)
+
+    async def drop_parked(self, them: Collection[Parked]) -> list[Parked]:
+        """Delete the events of parked keys for good; later events of these keys are handled as usual.
+
+        Args:
+            them: as returned by `parked`.
+
+        Returns:
+            Those that were still parked.
+
+        Raises:
+            BrokerUnavailable: the server cannot be reached.
+        """
+        async with self.stream.connect(self.stream).looking() as broker:
+            return await drop(broker, self.spec, them)
+
+    async def park(self, key: Any, *, reason: str = "", by: str | None = None) -> Parked:
+        """Park a key by hand: its events wait until `unpark`, and those of other keys go on.
+
+        An event of the key that is in hand is finished. A key that is parked already is held: it is not tried
+        again by itself.
+
+        Args:
+            key: the partition key, as ``partition_by`` gives it.
+            reason: shown to operators.
+            by: who asked for it; by default this user and machine.
+
+        Raises:
+            Misconfigured: the key cannot be hashed.
+            BrokerUnavailable: the server cannot be reached.
+
+        Example:
+            >>> import trio
+            >>> from runnel_trio import App, Record
+            >>> class Order(Record):
+            ...     customer: str
+            >>> app = App("example", redis_url="memory://")
+            >>> orders = app.stream("orders", Order, partition_by="customer")
+            >>> @app.processor(orders, exception_policy="park")
+            ... async def bill(events): ...
+            >>> async def main():
+            ...     async with app.session():
+            ...         await bill.park("Ada", reason="fraud desk")
+            ...         held = [(x.key, x.reason) for x in await bill.parked()]
+            ...         return held, len(await bill.unpark())
+            >>> trio.run(main)
+            ([('Ada', 'fraud desk')], 1)
+        """
+        async with self.stream.connect(self.stream) as broker:
+            return await hold(broker, self.spec, self.stream, key, reason=reason, by=by or operator_name())
 
     @property
     def spec(self) -> ProcessorSpec:

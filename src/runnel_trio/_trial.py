@@ -11,7 +11,7 @@ import math
 import time
 import traceback
 import warnings
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Container, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import attrs
@@ -24,6 +24,7 @@ from runnel_trio._broker._values import Batch, ProcessorSpec
 from runnel_trio._codec import Record
 from runnel_trio._event import Event, Origin, Partition
 from runnel_trio._operate._letters import DeadLetters, Letter
+from runnel_trio._operate._parked import Parked, events_of, parked
 from runnel_trio._report._traceback import users_frames
 from runnel_trio._report._words import counted, described
 from runnel_trio._rules._cursor import ORIGIN, is_after
@@ -57,6 +58,7 @@ class Outcome(enum.Enum):
     IGNORED = "ignored"
     DEAD_LETTERED = "dead-lettered"
     QUARANTINED = "quarantined"
+    PARKED = "parked"
     HALTED = "halted"
     WAITING = "waiting"
 
@@ -65,6 +67,7 @@ _OF_DECISION = {
     ExceptionPolicy.HALT: Outcome.HALTED,
     ExceptionPolicy.IGNORE: Outcome.IGNORED,
     ExceptionPolicy.QUARANTINE: Outcome.QUARANTINED,
+    ExceptionPolicy.PARK: Outcome.PARKED,
 }
 
 
@@ -76,7 +79,8 @@ class Result(Generic[R]):
         record: what was sent; None for an entry that cannot be read as a record.
         partition: the number of its partition.
         xid: its stream id in the partition.
-        outcome: ACKED if the function handled it; WAITING if it has neither handled it nor failed.
+        outcome: ACKED if the function handled it; PARKED if it failed, or waits behind one of its key that
+            did; WAITING if it has neither handled it nor failed.
         error: what the function or a link last raised for it; None if nothing.
         attempts: how often it was tried; 1 if it did not fail.
     """
@@ -141,6 +145,8 @@ class Trial(Generic[R]):
             partition in order.
         in_hand: the records that the function had in hand: more than one with `take` or with ``concurrency``.
         dead_letters: what a `DeadLetterMiddleware` has stored, as `Letter`, whose ``record`` is a `Dead`.
+        parked: the keys that are parked, as `Parked`; let them go on with `Processor.unpark`, then wait with
+            `settled`.
 
     All of these show the state at the end of the last `send`, `send_entry` or `settled`.
 
@@ -176,6 +182,7 @@ class Trial(Generic[R]):
     sent: dict[Stream[Any], list[Any]] = attrs.field(factory=dict, init=False)
     in_hand: list[R] = attrs.field(factory=list, init=False)
     dead_letters: list[Letter] = attrs.field(factory=list, init=False)
+    parked: list[Parked] = attrs.field(factory=list, init=False)
     told: bool = attrs.field(default=False, init=False)
     _seen: dict[str, bytes] = attrs.field(factory=dict, init=False)
     _places: list[tuple[int, bytes, R | None]] = attrs.field(factory=list, init=False)
@@ -231,7 +238,7 @@ class Trial(Generic[R]):
         return self.results[before]
 
     async def settled(self, within: float | None = None) -> None:
-        """Wait until everything that was sent is handled, or stands still in quarantine.
+        """Wait until everything that was sent is handled, parked, or stands still in quarantine.
 
         Under a MockClock that only moves when told to, wait until nothing more happens without that: events
         that then wait for time to pass have the outcome WAITING.
@@ -316,11 +323,15 @@ class Trial(Generic[R]):
         numbers = range(self._stream.partition_count)
         states = await self._broker.log_states(self._spec, numbers)
         standing = await self._broker.quarantined(self._spec, numbers)
-        return [
-            (number, lag(state))
-            for number, state, why in zip(numbers, states, standing, strict=True)
-            if state is not None and why is None and is_behind(state)
-        ]
+        now = self._broker.wall() * 1000
+        waiting = []
+        for number, state, why in zip(numbers, states, standing, strict=True):
+            if state is not None and why is None:
+                heads = await self._broker.parked_heads(self._spec, number)
+                due = sum(max(1, head.count) for head in heads.values() if head.is_due(now))
+                if due or is_behind(state):
+                    waiting.append((number, lag(state) + due))
+        return waiting
 
     async def _end(self, number: int) -> bytes:
         entries = await self._broker.entries(self._stream.spec, number, count=_ALL)
@@ -333,7 +344,11 @@ class Trial(Generic[R]):
     async def _collect(self) -> None:
         surveyed = await self._broker.survey(self._stream.spec)
         standing = [x.processors.get(self._spec.name) for x in surveyed]
-        self.results = [self._result(standing[place[0]], *place) for place in self._places]
+        self.parked = await parked(self._broker, self._spec)
+        aside = {
+            (x.partition, xid) for x in self.parked for xid, _ in await events_of(self._broker, self._spec, x)
+        }
+        self.results = [self._result(standing[place[0]], aside, *place) for place in self._places]
         in_hand = self._probe.in_hand
         self.in_hand = [
             record for number, xid, record in self._places if (number, xid) in in_hand and record is not None
@@ -358,9 +373,18 @@ class Trial(Generic[R]):
                 if (number, xid) not in own:
                     records.append(_read(Event(origin, xid, fields)))
 
-    def _result(self, standing: Standing | None, number: int, xid: bytes, record: R | None) -> Result[R]:
+    def _result(
+        self,
+        standing: Standing | None,
+        aside: Container[tuple[int, bytes]],
+        number: int,
+        xid: bytes,
+        record: R | None,
+    ) -> Result[R]:
         failure = self._probe.failures.get((number, xid))
-        if standing is None or (is_after(xid, standing.cursor) and xid not in standing.ahead):
+        if (number, xid) in aside:
+            outcome = Outcome.PARKED
+        elif standing is None or (is_after(xid, standing.cursor) and xid not in standing.ahead):
             outcome = failure.outcome if failure and failure.outcome else Outcome.WAITING
         elif failure and failure.outcome in {Outcome.DEAD_LETTERED, Outcome.IGNORED}:
             outcome = failure.outcome

@@ -20,6 +20,8 @@ class ExceptionPolicy(enum.Enum):
     HALT = "halt"
     #: Stop that partition, and go on with the others.
     QUARANTINE = "quarantine"
+    #: Move the event and all later ones of its key aside, and go on with other keys; see `Processor.unpark`.
+    PARK = "park"
     #: Log the exception, acknowledge the event, and go on.
     IGNORE = "ignore"
 

@@ -9,6 +9,7 @@ Ordered by who is to blame::
     ├── StreamFull             the load: no room left in a partition, and `overflow="error"`
     ├── NotReplicated          outside: stored, and not in time on as many replicas as wanted
     ├── HandlerTimeout         the handler: it took longer than the processor's `timeout`
+    ├── ParkingFull            the load: `max_parked` events of a partition are parked
     ├── Poisoned               an event: it has ended the process of every worker that tried it
     ├── LeaseLost              the cluster: somebody else owns the partition now
     ├── WorkersAlive           you: a reset under workers that run
@@ -34,6 +35,7 @@ __all__ = [
     "LeaseLost",
     "Misconfigured",
     "NotReplicated",
+    "ParkingFull",
     "Poisoned",
     "RecordInvalid",
     "RunnelError",
@@ -145,6 +147,10 @@ class HandlerTimeout(RunnelError, TimeoutError):
     middleware and the exception policy decide, as if the function had raised this. What it raised over its
     cancellation, if anything, is the ``__cause__``.
     """
+
+
+class ParkingFull(RunnelError):
+    """There is no room for one more event of a parked key: the partition is quarantined with this reason."""
 
 
 class Poisoned(RunnelError):

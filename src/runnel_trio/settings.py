@@ -254,6 +254,12 @@ seconds above 0
         "How far the newest event in hand may be beyond the first that is not handled, where many keys are "
         "handled at a time.",
     )
+    default_max_parked: int = _setting(
+        10_000,
+        COUNT,
+        "events",
+        "How many events of each partition may be parked; one more puts the partition in quarantine.",
+    )
     default_assignment_attempts: int = _setting(
         32,
         COUNT,

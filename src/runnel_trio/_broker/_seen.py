@@ -92,6 +92,8 @@ class Standing:
         owner: the member that holds the lease; empty if none does.
         epoch: the epoch of the last lease.
         quarantine: why the partition stands still, if it does.
+        parked_keys: how many keys are parked.
+        parked: how many entries these have.
     """
 
     cursor: bytes
@@ -101,6 +103,8 @@ class Standing:
     epoch: int
     quarantine: Quarantine | None
     ahead: Ahead = Ahead()
+    parked_keys: int = 0
+    parked: int = 0
 
 
 @attrs.frozen(kw_only=True)

@@ -10,6 +10,7 @@ import attrs
 from runnel_trio._report._redaction import redacted
 from runnel_trio._rules._commit import CommitOutcome
 from runnel_trio._rules._cursor import LogState
+from runnel_trio._rules._parked import Head
 from runnel_trio.constants import Overflow
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "Member",
     "Membership",
     "Output",
+    "ParkedChange",
     "Party",
     "ProcessorSpec",
     "Quarantine",
@@ -159,6 +161,7 @@ class Acquired:
         clean: whether the former owner released it; False if it was lost with its owner.
         attempts: the entry that `Ownership.mark_attempt` marked last, and how often; (b"0-0", 0) for none.
         ahead: what the lease says about entries done ahead of the cursor (`_rules/_ahead`).
+        parked: how many keys are parked.
     """
 
     lease: Lease
@@ -167,6 +170,7 @@ class Acquired:
     clean: bool = True
     attempts: tuple[bytes, int] = (b"0-0", 0)
     ahead: bytes = b""
+    parked: int = 0
 
 
 @attrs.frozen
@@ -224,6 +228,36 @@ class Output:
 
 
 @attrs.frozen
+class ParkedChange:
+    """What becomes of one parked key's list (`_rules/_parked`).
+
+    Attributes:
+        key: in canonical form.
+        seen: the head that is believed to be there; None: the key is not parked. If it is another one,
+            nothing is changed.
+        now: the head afterwards; None: the key is free. Entries before its first one are removed.
+        entries: packed entries that are added at the end.
+        facts: what people are told, as JSON; empty: as before.
+    """
+
+    key: bytes
+    seen: Head | None
+    now: Head | None
+    entries: Sequence[bytes] = ()
+    facts: bytes = b""
+
+    @property
+    def seen_text(self) -> bytes:
+        """The head that is believed to be there, as it is stored; empty if none is."""
+        return b"" if self.seen is None else self.seen.text
+
+    @property
+    def now_text(self) -> bytes:
+        """The head afterwards, as it is stored; empty if there is none."""
+        return b"" if self.now is None else self.now.text
+
+
+@attrs.frozen
 class Commit:
     """Move a cursor from `previous` to `last`, and store what goes with it; see `_rules/_commit`.
 
@@ -236,6 +270,7 @@ class Commit:
         entries_read: how many entries are at or before `last`; -1 if unknown.
         read_to: the highest id that this owner has read.
         outputs: stored in the same step.
+        parked: what becomes of parked keys in the same step.
         ahead: what the lease is to say about entries done ahead of `last` (`_rules/_ahead`); empty if there
             are none; None if the lease says so already.
         highest: the last id that is done ahead; empty if there is none.
@@ -250,6 +285,7 @@ class Commit:
     outputs: Sequence[Output] = ()
     ahead: bytes | None = None
     highest: bytes = b""
+    parked: Sequence[ParkedChange] = ()
 
 
 @attrs.frozen

@@ -18,7 +18,7 @@ from runnel_trio._operate._letters import DeadLetters
 from runnel_trio._rules._cursor import ORIGIN
 from runnel_trio.exceptions import Misconfigured
 
-__all__ = ["Quarantined", "pause", "quarantined", "resume"]
+__all__ = ["Quarantined", "operator_name", "pause", "quarantined", "resume"]
 
 
 @attrs.frozen
@@ -64,6 +64,11 @@ class Quarantined:
         return self._why
 
 
+def operator_name() -> str:
+    """Who acts: this user, on this machine."""
+    return f"{getpass.getuser()}@{socket.gethostname()}"
+
+
 async def quarantined(
     broker: Broker, processor: ProcessorSpec, partitions: Collection[int] | None
 ) -> list[Quarantined]:
@@ -81,7 +86,7 @@ async def pause(
     by: str | None = None,
 ) -> list[int]:
     """See `Processor.pause`."""
-    who = by if by is not None else f"{getpass.getuser()}@{socket.gethostname()}"
+    who = by if by is not None else operator_name()
     await subscribe(broker, processor.stream, [processor.name])
     stage = await current_stage(broker, processor)
     now = datetime.now(UTC).isoformat(timespec="milliseconds")

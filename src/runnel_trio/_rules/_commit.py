@@ -8,6 +8,8 @@
       its owner left it
     a log that never had what it acknowledges,     REWOUND
       up to the cursor or ahead of it
+    another list of a parked key than its          CHANGED
+      owner believes in
     none of these                                  made, if there is room for what goes with it
 
 The commits of one epoch are numbered from 1, and the lease keeps the number of the last one. Only its number
@@ -17,6 +19,8 @@ was not stored, and a commit need not move the cursor at all.
 - **Without owner and epoch**, a replaced owner would commit for its successor.
 - **Without the number**, a commit whose reply was lost would store its outputs twice.
 - **Without the cursor**, a cursor that an operator or a failover has set back would be overwritten.
+- **Without the heads of parked keys**, an owner would hand out what an operator has dropped, or free a key
+  that an operator has parked anew.
 - **Without a check of the end of the log**, a commit that a failover has lost together with its entries would
   be repeated over entries sent since.
 """
@@ -24,10 +28,13 @@ was not stored, and a commit need not move the cursor at all.
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import attrs
 
 from runnel_trio._rules._cursor import is_after, is_behind_the_end
+from runnel_trio._rules._parked import Head
 
 __all__ = ["CommitOutcome", "Stored", "judge"]
 
@@ -41,6 +48,8 @@ class CommitOutcome(enum.Enum):
     FENCED = "fenced"
     #: The cursor is not where this owner left it: an operator moved it, or the server lost its last writes.
     REWOUND = "rewound"
+    #: Somebody else has changed a parked key's list; nothing was done. The owner looks, and tries again.
+    CHANGED = "changed"
     #: An output has no room; nothing was done. It may be tried again.
     FULL = "full"
     #: An output's stream has got other partitions; nothing was done. `Catalog.reconcile_layout` says which.
@@ -57,6 +66,7 @@ class Stored:
         cursor: None when there is no group.
         entries_added: entries ever added to the log.
         last_id: the highest id ever given there.
+        parked: the heads of all parked keys.
     """
 
     owner: str
@@ -65,6 +75,7 @@ class Stored:
     cursor: bytes | None
     entries_added: int
     last_id: bytes
+    parked: Mapping[bytes, Head] = attrs.field(factory=dict)
 
 
 def judge(
@@ -77,6 +88,7 @@ def judge(
     last: bytes,
     entries_read: int,
     highest: bytes = b"",
+    parked: Mapping[bytes, Head | None] = MappingProxyType({}),
 ) -> CommitOutcome | None:
     """How a commit ends; None: it is to be made, if there is room for what goes with it.
 
@@ -89,6 +101,7 @@ def judge(
         last: the new one.
         entries_read: how many entries stand at or before ``last``; -1 when unknown.
         highest: the last id that it acknowledges ahead of ``last``; empty when there is none.
+        parked: of each parked key whose list it changes, the head that its owner believes in.
     """
     if (stored.owner, stored.epoch) != (owner, epoch):
         return CommitOutcome.FENCED
@@ -100,4 +113,6 @@ def judge(
         return CommitOutcome.REWOUND
     if highest and is_after(highest, stored.last_id):
         return CommitOutcome.REWOUND
+    if any(stored.parked.get(key) != head for key, head in parked.items()):
+        return CommitOutcome.CHANGED
     return None

@@ -8,6 +8,8 @@
     an Exception that a rule decides about               what the rule says: Retry, SetAside or a policy
     any other Exception                                  the processor's exception policy
 
+A decision to PARK becomes QUARANTINE where nothing can be parked, see `_partition/_failure.py`.
+
 A rule is a link of the processor's middleware, asked through its `on_failure`. If any rule says Retry, the
 events are retried; otherwise the first rule in the list that decides is followed.
 """
@@ -74,6 +76,11 @@ class Policies:
 
     default: ExceptionPolicy
     by_type: Sequence[tuple[type[BaseException], ExceptionPolicy]] = ()
+
+    @property
+    def may_park(self) -> bool:
+        """Whether there are exceptions over which keys are parked."""
+        return ExceptionPolicy.PARK in {self.default, *(policy for _, policy in self.by_type)}
 
     def of(self, error: BaseException) -> ExceptionPolicy:
         """The policy for an exception."""

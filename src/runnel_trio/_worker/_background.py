@@ -45,9 +45,10 @@ def _policy(given: ExceptionPolicy | str) -> ExceptionPolicy:
         policy = ExceptionPolicy(given)
     except ValueError:
         policy = ExceptionPolicy.QUARANTINE
-    if policy is ExceptionPolicy.QUARANTINE:
+    if policy in {ExceptionPolicy.QUARANTINE, ExceptionPolicy.PARK}:
         raise Misconfigured(
-            f"exception_policy={given!r}: a background function has no partition that could stand still; "
+            f"exception_policy={given!r}: a background function has no partition that could stand still, and "
+            "no keys; "
             "'halt' ends the worker, 'ignore' logs the error and goes on"
         )
     return policy

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import random
 from typing import Literal
 
 import attrs
 
+from runnel_trio._rules._backoff import Backoff
 from runnel_trio.exceptions import DeserializationError, Misconfigured, Poisoned
 from runnel_trio.interfaces import Failure, Middleware, Retry
 
@@ -81,8 +81,8 @@ class RetryMiddleware(Middleware):
             >>> [RetryMiddleware(jitter=False).pause(n) for n in (1, 2, 3)]
             [0.1, 0.2, 0.4]
         """
-        longest = min(self.maximum, self.delay * self.factor ** min(attempt - 1, 64))
-        return longest * random.uniform(0.5, 1.0) if self.jitter else longest
+        backoff = Backoff(delay=self.delay, factor=self.factor, maximum=self.maximum, jitter=self.jitter)
+        return backoff.pause(attempt) or 0.0
 
     def on_failure(self, failure: Failure) -> Retry | None:
         """See `Middleware.on_failure`."""

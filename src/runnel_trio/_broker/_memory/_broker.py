@@ -16,6 +16,7 @@ from runnel_trio._broker._memory._admin import MemoryAdmin
 from runnel_trio._broker._memory._catalog import MemoryCatalog
 from runnel_trio._broker._memory._logs import MemoryLogs
 from runnel_trio._broker._memory._ownership import MemoryOwnership
+from runnel_trio._broker._memory._parking import MemoryParking
 from runnel_trio._broker._memory._parties import MemoryParties
 from runnel_trio._broker._memory._store import Store
 from runnel_trio._broker._protocol import Broker
@@ -38,7 +39,9 @@ async def open_memory(url: str) -> AsyncIterator[MemoryBroker]:
 
 
 @attrs.define(eq=False, kw_only=True)
-class MemoryBroker(MemoryCatalog, MemoryLogs, MemoryOwnership, MemoryParties, MemoryAdmin, Broker):
+class MemoryBroker(
+    MemoryCatalog, MemoryLogs, MemoryOwnership, MemoryParking, MemoryParties, MemoryAdmin, Broker
+):
     """All verbs; what it says of its server is the same for every store."""
 
     url: str = "memory://"

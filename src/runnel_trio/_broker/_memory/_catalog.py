@@ -127,4 +127,6 @@ class MemoryCatalog(MemoryVerbs, Catalog):
 
 
 def _holds_up(log: Log, name: str) -> bool:
-    return holds_up(log.state(name), stands_still=name in log.quarantines)
+    return holds_up(
+        log.state(name), stands_still=name in log.quarantines, has_parked=bool(log.parked.get(name))
+    )

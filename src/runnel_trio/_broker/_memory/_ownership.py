@@ -51,7 +51,13 @@ class MemoryOwnership(MemoryVerbs, Ownership):
         lease.epoch = next_epoch(lease.epoch, int(trio.current_time() * 1e6))
         granted = Lease(number, member, lease.epoch)
         return Acquired(
-            granted, log.state(processor.name), lease.read_to, lease.clean, lease.attempts, lease.ahead
+            granted,
+            log.state(processor.name),
+            lease.read_to,
+            lease.clean,
+            lease.attempts,
+            lease.ahead,
+            len(log.heads(processor.name)),
         )
 
     @override
@@ -86,6 +92,7 @@ class MemoryOwnership(MemoryVerbs, Ownership):
             cursor=None if group is None else group.cursor,
             entries_added=log.added,
             last_id=b"%d-%d" % log.last_id,
+            parked=log.heads(processor.name),
         )
         outcome = judge(
             stored,
@@ -96,9 +103,11 @@ class MemoryOwnership(MemoryVerbs, Ownership):
             last=commit.last,
             entries_read=commit.entries_read,
             highest=commit.highest,
+            parked={x.key: x.seen for x in commit.parked},
         ) or self._put(commit.outputs)
         if outcome is None and group is not None:
             group.cursor, group.entries_read = commit.last, commit.entries_read
+            log.change_parked(processor.name, commit.parked)
             lease.commit = commit.number
             lease.read_to, lease.entries_read = commit.read_to, commit.entries_read
             lease.ahead = lease.ahead if commit.ahead is None else commit.ahead

@@ -18,6 +18,7 @@ from runnel_trio._broker._values import (
     Lease,
     Member,
     Membership,
+    ParkedChange,
     Party,
     ProcessorSpec,
     Quarantine,
@@ -28,6 +29,7 @@ from runnel_trio._rules._cursor import ORIGIN, LogState, parse_id
 from runnel_trio._rules._layout import Meta
 from runnel_trio._rules._membership import PartyState
 from runnel_trio._rules._overflow import slowest
+from runnel_trio._rules._parked import Head
 
 __all__ = ["Group", "Holding", "Log", "Store", "key_of"]
 
@@ -63,6 +65,13 @@ class Holding:
 
 
 @attrs.define(eq=False)
+class ParkedList:
+    head: Head
+    facts: bytes
+    entries: dict[int, bytes] = attrs.field(factory=dict)
+
+
+@attrs.define(eq=False)
 class Log:
     entries: list[Entry] = attrs.field(factory=list)
     ids: list[tuple[int, int]] = attrs.field(factory=list)
@@ -71,6 +80,7 @@ class Log:
     groups: dict[str, Group] = attrs.field(factory=dict)
     leases: dict[str, Holding] = attrs.field(factory=dict)
     quarantines: dict[str, Quarantine] = attrs.field(factory=dict)
+    parked: dict[str, dict[bytes, ParkedList]] = attrs.field(factory=dict)
 
     def lease(self, processor: ProcessorSpec) -> Holding:
         return self.leases.setdefault(processor.name, Holding())
@@ -115,7 +125,23 @@ class Log:
     def forget(self, name: str) -> bool:
         self.leases.pop(name, None)
         self.quarantines.pop(name, None)
+        self.parked.pop(name, None)
         return self.groups.pop(name, None) is not None
+
+    def heads(self, name: str) -> dict[bytes, Head]:
+        return {key: x.head for key, x in self.parked.get(name, {}).items()}
+
+    def change_parked(self, name: str, changes: Sequence[ParkedChange]) -> None:
+        lists = self.parked.setdefault(name, {})
+        for change in changes:
+            if change.now is None:
+                lists.pop(change.key, None)
+                continue
+            kept = lists.setdefault(change.key, ParkedList(change.now, b""))
+            last = change.seen.last if change.seen else 0
+            kept.entries |= dict(enumerate(change.entries, last + 1))
+            kept.entries = {n: x for n, x in kept.entries.items() if n >= change.now.first}
+            kept.head, kept.facts = change.now, change.facts or kept.facts
 
     def make_room(self) -> None:
         cursor = slowest(group.cursor for group in self.groups.values())
@@ -145,6 +171,8 @@ class Log:
             owner=holding.owner,
             epoch=holding.epoch,
             quarantine=self.quarantines.get(name),
+            parked_keys=len(self.parked.get(name, {})),
+            parked=sum(len(x.entries) for x in self.parked.get(name, {}).values()),
         )
 
     def state(self, name: str) -> LogState:

@@ -17,12 +17,24 @@ from runnel_trio._broker._protocol._admin import Admin
 from runnel_trio._broker._protocol._catalog import Catalog
 from runnel_trio._broker._protocol._logs import Logs
 from runnel_trio._broker._protocol._ownership import Ownership
+from runnel_trio._broker._protocol._parking import Parking
 from runnel_trio._broker._protocol._parties import Parties, Pulse
 from runnel_trio._broker._protocol._reader import Reader
 from runnel_trio._broker._protocol._server import Server
 
-__all__ = ["Admin", "Broker", "Catalog", "Logs", "Ownership", "Parties", "Pulse", "Reader", "Server"]
+__all__ = [
+    "Admin",
+    "Broker",
+    "Catalog",
+    "Logs",
+    "Ownership",
+    "Parking",
+    "Parties",
+    "Pulse",
+    "Reader",
+    "Server",
+]
 
 
-class Broker(Server, Catalog, Logs, Ownership, Parties, Admin, Protocol):
+class Broker(Server, Catalog, Logs, Ownership, Parking, Parties, Admin, Protocol):
     """All verbs together."""

@@ -13,6 +13,7 @@ from runnel_trio._broker._redis._calls import (
     RedisCalls,
     announcement,
     log_and_lease,
+    parked_in,
     party_keys,
     with_outputs,
 )
@@ -55,7 +56,10 @@ class RedisAdmin(RedisCalls, Admin):
             for number, log in enumerate(logs)
             for name, *_ in log.groups
         ]
-        own = [[_keys.lease(x, number), _keys.quarantine(x, number)] for number, x in processors]
+        own = [
+            [_keys.lease(x, number), _keys.quarantine(x, number), *parked_in(x, number)]
+            for number, x in processors
+        ]
         standings = iter(await self.ask([Call("standing", x, []) for x in own]))
         own_keys = iter(own)
         found = [_surveyed(number, keys[number], log, own_keys, standings) for number, log in enumerate(logs)]
@@ -130,7 +134,11 @@ class RedisAdmin(RedisCalls, Admin):
     @override
     async def forget(self, processor: ProcessorSpec) -> int:
         calls: list[Call | PlainCommand] = [
-            Call("forget", [*log_and_lease(processor, x), _keys.quarantine(processor, x)], [processor.name])
+            Call(
+                "forget",
+                [*log_and_lease(processor, x), _keys.quarantine(processor, x), *parked_in(processor, x)],
+                [processor.name],
+            )
             for x in range(processor.stream.partition_count)
         ]
         *had, _ = await self.ask([*calls, PlainCommand(("DEL", *party_keys(processor)))])
@@ -158,8 +166,9 @@ def _surveyed(
     unfit = misfits(keys, log.kinds, ("stream", "hash"))
     standing = {}
     for name, cursor, lag, next_id in log.groups:
-        lease, quarantine, *facts = next(standings)
-        unfit += misfits(next(own_keys), (lease, quarantine), ("hash", "string"))
+        *kinds, owner, epoch, why, ahead, parked_keys, parked = next(standings)
+        unfit += misfits(next(own_keys), kinds, ("hash", "string", "hash", "hash"))
+        facts = (owner, epoch, why, ahead, parked_keys, parked)
         standing[name] = _standing(cursor, lag, next_id, *facts)
     if not log.facts:
         return Surveyed(number=number, misfits=unfit)
@@ -184,7 +193,15 @@ def _group_name(name: bytes) -> str:
 
 @as_written
 def _standing(
-    cursor: bytes, lag: int, next_id: bytes, owner: bytes, epoch: bytes, why: bytes, ahead: bytes
+    cursor: bytes,
+    lag: int,
+    next_id: bytes,
+    owner: bytes,
+    epoch: bytes,
+    why: bytes,
+    ahead: bytes,
+    parked_keys: int,
+    parked: int,
 ) -> Standing:
     done = read_ahead(ahead, cursor)
     return Standing(
@@ -195,4 +212,6 @@ def _standing(
         owner=text(owner),
         epoch=int(epoch or 0),
         quarantine=quarantine_of(why) if why else None,
+        parked_keys=parked_keys,
+        parked=parked,
     )

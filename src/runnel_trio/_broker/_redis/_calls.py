@@ -10,10 +10,18 @@ import attrs
 from runnel_trio._broker._redis import _keys
 from runnel_trio._broker._redis._transport._scripts import Call
 from runnel_trio._broker._redis._transport._servers import Request, Servers
-from runnel_trio._broker._values import Output, Party, ProcessorSpec
+from runnel_trio._broker._values import Output, ParkedChange, Party, ProcessorSpec
 from runnel_trio.exceptions import BrokerUnavailable
 
-__all__ = ["RedisCalls", "announcement", "log_and_lease", "party_keys", "with_outputs"]
+__all__ = [
+    "RedisCalls",
+    "announcement",
+    "changes_text",
+    "log_and_lease",
+    "parked_in",
+    "party_keys",
+    "with_outputs",
+]
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -53,6 +61,19 @@ class RedisCalls:
 def log_and_lease(processor: ProcessorSpec, number: int) -> list[str]:
     """The keys with which most scripts begin."""
     return [_keys.log(processor.stream, number), _keys.lease(processor, number)]
+
+
+def parked_in(processor: ProcessorSpec, number: int) -> list[str]:
+    """The keys of what is parked in a partition: its keys, and their entries."""
+    return [_keys.parked_keys(processor, number), _keys.parked(processor, number)]
+
+
+def changes_text(changes: Sequence[ParkedChange]) -> list[bytes | str | int]:
+    """Changes of parked keys as scripts/_parked.lua reads them."""
+    text: list[bytes | str | int] = [len(changes)]
+    for x in changes:
+        text += [x.key, x.seen_text, x.now_text, x.facts, len(x.entries), *x.entries]
+    return text
 
 
 def party_keys(party: Party) -> list[str]:

@@ -11,7 +11,19 @@ from __future__ import annotations
 
 from runnel_trio._broker._values import AppSpec, Party, ProcessorSpec, StreamSpec
 
-__all__ = ["control", "endings", "lease", "log", "members", "meta", "plan", "producers", "quarantine"]
+__all__ = [
+    "control",
+    "endings",
+    "lease",
+    "log",
+    "members",
+    "meta",
+    "parked",
+    "parked_keys",
+    "plan",
+    "producers",
+    "quarantine",
+]
 
 
 def _name(stream: StreamSpec) -> str:
@@ -45,6 +57,16 @@ def meta(stream: StreamSpec) -> str:
 def quarantine(processor: ProcessorSpec, number: int) -> str:
     """Why a partition stands still."""
     return f"{_partition(processor.stream, number)}:quarantine:{processor.name}"
+
+
+def parked_keys(processor: ProcessorSpec, number: int) -> str:
+    """The hash of parked keys, see `_rules/_parked`."""
+    return f"{_partition(processor.stream, number)}:keys:{processor.name}"
+
+
+def parked(processor: ProcessorSpec, number: int) -> str:
+    """The hash of their entries."""
+    return f"{_partition(processor.stream, number)}:parked:{processor.name}"
 
 
 def _party(party: Party) -> str:

@@ -7,7 +7,14 @@ from functools import partial
 
 from runnel_trio._broker._protocol import Ownership
 from runnel_trio._broker._redis import _keys, _replicas
-from runnel_trio._broker._redis._calls import RedisCalls, announcement, log_and_lease, with_outputs
+from runnel_trio._broker._redis._calls import (
+    RedisCalls,
+    announcement,
+    changes_text,
+    log_and_lease,
+    parked_in,
+    with_outputs,
+)
 from runnel_trio._broker._redis._replies import outcome_of, quarantine_text, state, taken
 from runnel_trio._broker._redis._transport._scripts import Call
 from runnel_trio._broker._values import (
@@ -35,7 +42,11 @@ class RedisOwnership(RedisCalls, Ownership):
         calls = [
             Call(
                 "acquire",
-                [*log_and_lease(processor, number), _keys.quarantine(processor, number)],
+                [
+                    *log_and_lease(processor, number),
+                    _keys.quarantine(processor, number),
+                    _keys.parked_keys(processor, number),
+                ],
                 [processor.name, member, *_observed(held)],
             )
             for number, held in partitions.items()
@@ -99,5 +110,9 @@ def _commit(processor: ProcessorSpec, commit: Commit) -> Call:
         processor.name, lease.owner, lease.epoch,
         commit.number, commit.previous, commit.last, commit.entries_read, commit.read_to,
         "" if commit.ahead is None else commit.ahead or _NOTHING, commit.highest,
+        *changes_text(commit.parked),
     )  # fmt: skip
-    return with_outputs("commit", log_and_lease(processor, lease.partition), own, commit.outputs)
+    keys = log_and_lease(processor, lease.partition)
+    if commit.parked:
+        keys += parked_in(processor, lease.partition)
+    return with_outputs("commit", keys, own, commit.outputs)

@@ -79,11 +79,11 @@ def taken(number: int, member: str, reply: Sequence[Any]) -> Acquired | Held | Q
         return Held(number, text(reply[1]), int(reply[2]))
     if reply[0] == _STANDS_STILL:
         return quarantine_of(reply[1])
-    epoch, read_to, clean, attempts, ahead = reply[1:6]
+    epoch, read_to, clean, attempts, ahead, parked = reply[1:7]
     xid, _, count = attempts.partition(b" ")
     marked = (xid, int(count)) if xid else (ORIGIN, 0)
     lease = Lease(number, member, int(epoch))
-    return Acquired(lease, state(reply[6:]), read_to, bool(clean), marked, ahead)
+    return Acquired(lease, state(reply[7:]), read_to, bool(clean), marked, ahead, parked)
 
 
 def state(reply: Sequence[Any]) -> LogState:

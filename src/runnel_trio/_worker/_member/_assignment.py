@@ -116,6 +116,8 @@ class Assignment:
             self._changed.set()
         for number in news.paused & self.running.keys():
             self.running[number].drain()
+        for number in news.parked & self.running.keys():
+            self.running[number].refresh_parked()
 
     async def follow(self, executors: trio.Nursery) -> None:
         """Follow the plan until cancelled; what is acquired runs in the nursery."""

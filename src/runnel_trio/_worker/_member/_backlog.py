@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 
 import attrs
 import trio
@@ -20,6 +21,7 @@ from runnel_trio._broker._values import Commit, Entry, Lease, Output
 from runnel_trio._rules._ahead import MOST_BYTES, Ahead, read_ahead, write_ahead
 from runnel_trio._rules._progress import Progress
 from runnel_trio._worker._member._effects import Effects
+from runnel_trio._worker._member._parked_keys import ParkedKeys
 from runnel_trio._worker._member._prefetch import Prefetch
 
 __all__ = ["Backlog"]
@@ -38,17 +40,27 @@ def _cursor(backlog: Backlog) -> bytes:
 
 @attrs.frozen
 class _Sent:
-    """What a commit on its way acknowledges: everything below ``prefix``, and runs of numbers ahead of it."""
+    """What a commit on its way acknowledges.
+
+    Attributes:
+        prefix: all entries below this number.
+        runs: entries ahead of it.
+        ahead: what the lease then says of these.
+        replayed: events of parked keys, which have negative numbers.
+    """
 
     prefix: int = 0
     runs: Sequence[tuple[int, int]] = ()
     ahead: bytes | None = None
+    replayed: AbstractSet[int] = frozenset()
 
     @property
     def count(self) -> int:
         return self.prefix + sum(end - start for start, end in self.runs)
 
     def __contains__(self, number: int) -> bool:
+        if number < 0:
+            return number in self.replayed
         return number < self.prefix or any(start <= number < end for start, end in self.runs)
 
 
@@ -71,6 +83,8 @@ class Backlog:
         on_lost: called when the partition is no longer this owner's, or its cursor is not where it was left.
         progress: which entries are done, and which in hand.
         effects: what the commits of those that are done carry with them.
+        parked: the partition's parked keys, and what these commits do to them.
+        replayed: how many events of parked keys were done, that are no entries of the log.
         closed: whether the source has ended: nothing is handed out any more.
         lost: whether it ended because the partition was lost: nothing is committed any more.
         marked: whether the committer knows that something is done; never once it is closed: then each event
@@ -87,6 +101,7 @@ class Backlog:
     position: bytes
     committed: bytes
     lease: Lease
+    parked: ParkedKeys
     most_bytes: float = math.inf
     entries_read: int = 0
     left_ahead: bytes = b""
@@ -96,6 +111,7 @@ class Backlog:
     on_lost: Callable[[], None] = _nothing
     progress: Progress = attrs.field(factory=Progress, init=False)
     effects: Effects = attrs.field(factory=Effects, init=False)
+    replayed: int = attrs.field(default=0, init=False)
     commits: int = attrs.field(default=0, init=False)
     closed: bool = attrs.field(default=False, init=False)
     lost: bool = attrs.field(default=False, init=False)
@@ -113,6 +129,7 @@ class Backlog:
     _sent: _Sent = attrs.field(factory=_Sent, init=False)
     _committed: int = attrs.field(default=0, init=False)
     _skipped: int = attrs.field(default=0, init=False)
+    _replayed: set[int] = attrs.field(factory=set, init=False)
     _before: bytes = attrs.field(init=False, default=attrs.Factory(_cursor, takes_self=True))
     _changed: trio.Event | None = attrs.field(default=None, init=False)
 
@@ -156,16 +173,23 @@ class Backlog:
         """How many are done and not committed."""
         progress = self.progress
         if progress.in_order:
-            return progress.prefix - self._committed
-        return progress.count - self._committed
+            return progress.prefix - self._committed + len(self._replayed)
+        return progress.count - self._committed + len(self._replayed)
+
+    @property
+    def count(self) -> int:
+        """How many events are done."""
+        return self.progress.count + self.replayed
 
     def lacks(self, count: int) -> bool:
-        """Whether a commit can bring more entries to the server, and so many are not there yet.
+        """Whether a commit can bring more events to the server, and so many are not there yet.
 
         What is done ahead and finds no room in the lease waits until the cursor has moved on.
         """
-        if self._committed >= count:
+        if self._committed + self.replayed - len(self._replayed) >= count:
             return False
+        if self._replayed:
+            return True
         return self.progress.in_order or not self.crowded or self.progress.prefix > self.committed_to
 
     @property
@@ -277,7 +301,7 @@ class Backlog:
 
     def join(self, number: int, outputs: Sequence[Output]) -> None:
         """Have the commit that acknowledges an entry in hand store outputs elsewhere."""
-        if outputs and self.progress.is_in_hand(number):
+        if outputs and (number < 0 or self.progress.is_in_hand(number)):
             self.effects.join(number, outputs)
 
     def done(self, number: int, outputs: Sequence[Output] = ()) -> None:
@@ -299,6 +323,11 @@ class Backlog:
         progress.done(number)
         at = number - self._base
         self._entries[at] = (self._entries[at][0], ())
+
+    def finish_replayed(self, number: int) -> None:
+        """Count an event of a parked key as done: what becomes of its list leaves with the next commit."""
+        self.replayed += 1
+        self._replayed.add(number)
 
     def entries_in_hand(self, last: int) -> list[tuple[int, Entry]]:
         """What was taken and is not done, up to the entry of this number, with their numbers."""
@@ -325,6 +354,7 @@ class Backlog:
             self.effects.of(sent.__contains__) if self.effects else (),
             None if sent.ahead == self._kept else sent.ahead,
             self._entries[sent.runs[-1][1] - 1 - self._base][0] if sent.runs else b"",
+            self.parked.changes(sent.__contains__) if self.parked else (),
         )
 
     def _next_sent(self, cursor: bytes) -> _Sent:
@@ -332,12 +362,12 @@ class Backlog:
         self._skipped = 0
         if progress.in_order and not left:
             self.crowded = False
-            return _Sent(progress.prefix, ahead=b"")
+            return _Sent(progress.prefix, (), b"", frozenset(self._replayed))
         entries, base, runs = self._entries, self._base, list(progress.ahead)
         ids = [(entries[start - base][0], entries[end - 1 - base][0], end - start) for start, end in runs]
         ahead, fitting = write_ahead(cursor, ids, left)
         self.crowded = len(ahead) > _CROWDED
-        return _Sent(progress.prefix, runs[:fitting], ahead)
+        return _Sent(progress.prefix, runs[:fitting], ahead, frozenset(self._replayed))
 
     def acknowledged(self, commit: Commit) -> int:
         """The last commit that was made is on the server; how many entries more than before are on it."""
@@ -350,13 +380,16 @@ class Backlog:
         self.committed_to, self._kept = sent.prefix, sent.ahead or b""
         if self.effects:
             self.effects.forget(sent.__contains__)
+        if self.parked:
+            self.parked.forget(sent.__contains__)
+        self._replayed -= sent.replayed
         self._forget()
         self.announce()
-        return self._committed - before
+        return self._committed - before + len(sent.replayed)
 
     def has_committed(self, number: int) -> bool:
         """Whether the acknowledgement of this entry is on the server."""
-        return number < self.committed_to or number in self._sent
+        return 0 <= number < self.committed_to or number in self._sent
 
     @property
     def committed_ahead(self) -> int:

@@ -79,12 +79,20 @@ class Committer:
             if self._called is not None:
                 self._called.set()
 
+    def refresh(self, backlog: Backlog) -> None:
+        """Somebody else may have changed the lists of its parked keys: look, and then commit."""
+        backlog.parked.is_stale = True
+        self._urgent = True
+        self._dirty[backlog.number] = backlog
+        if self._called is not None:
+            self._called.set()
+
     async def settle(self, backlog: Backlog) -> None:
         """Wait until everything that is done by now is on the server, or can no longer get there.
 
         What finds no room elsewhere is not waited for at the end of a partition: the next owner handles it.
         """
-        told, wanted = False, backlog.progress.count
+        told, wanted = False, backlog.count
         while backlog.lacks(wanted) and not (backlog.lost or self._ended):
             self.hurry(backlog)
             await backlog.changed()
@@ -115,6 +123,7 @@ class Committer:
         self._called = None
 
     async def _commit(self) -> None:
+        await self._refresh_stale()
         for backlog in self._dirty.values():
             backlog.marked = False
         backlogs = [x for x in self._dirty.values() if x.unacknowledged and not x.lost]
@@ -135,6 +144,8 @@ class Committer:
                 count += backlog.acknowledged(commit)
             elif outcome is CommitOutcome.FULL:
                 backlog.refused()
+            elif outcome is CommitOutcome.CHANGED:
+                self.refresh(backlog)
             elif outcome is not CommitOutcome.SEALED:
                 place, was = numbered(self.processor.stream.name, [backlog.number]), commit.previous.decode()
                 report(logging.WARNING, "commit-refused", place=place, why=outcome.value, was=was)
@@ -145,6 +156,16 @@ class Committer:
             seconds = trio.current_time() - began
             self.meter.committed(list(compress(backlogs, done)), count, refused, seconds)
         await self._redirect_all(backlogs, outcomes)
+
+    async def _refresh_stale(self) -> None:
+        """Ask for the heads of parked keys that somebody has changed: no commit of ours is on its way now."""
+        for backlog in [x for x in self._dirty.values() if x.parked.is_stale and not x.lost]:
+            try:
+                heads = await self.broker.parked_heads(self.processor, backlog.number)
+            except BaseException:
+                self._end([backlog])
+                raise
+            backlog.parked.refresh(heads)
 
     async def _redirect_all(self, backlogs: Sequence[Backlog], outcomes: Sequence[CommitOutcome]) -> None:
         for backlog, outcome in zip(backlogs, outcomes, strict=True):

@@ -20,9 +20,12 @@ import trio
 from runnel_trio._broker._protocol import Broker
 from runnel_trio._broker._subscription import tell_of_loss
 from runnel_trio._broker._values import Acquired, Entry, ProcessorSpec
+from runnel_trio._event import Event
 from runnel_trio._processor import Processor
 from runnel_trio._report._telemetry import Tally
+from runnel_trio._report._words import described
 from runnel_trio._rules._cursor import ORIGIN, heal_entries_read, lost
+from runnel_trio._rules._parked import Facts
 from runnel_trio._scopes import LAST_WORDS, run_guarded, shielded
 from runnel_trio._worker._heartbeat import Heartbeat
 from runnel_trio._worker._member._assignment import Assignment
@@ -30,6 +33,7 @@ from runnel_trio._worker._member._backlog import Backlog
 from runnel_trio._worker._member._committer import Committer
 from runnel_trio._worker._member._fetcher import Fetcher, readers_for
 from runnel_trio._worker._member._meter import Meter
+from runnel_trio._worker._member._parked_keys import ParkedKeys
 from runnel_trio._worker._member._partition._executor import PartitionExecutor
 from runnel_trio._worker._member._partition._poison import LastTryLock, PoisonGuard
 from runnel_trio._worker._member._resync import ResyncSchedule, resync, tell_of_rewriting
@@ -219,6 +223,14 @@ class Rebalancer:
                 self.meter.forget(backlog)
             self._known[backlog.number] = backlog.committed
 
+    def _describe(self, event: Event) -> Facts:
+        """What people are told of an event's key if it is parked, and where it goes in other partitions."""
+        stream = self.processor.stream
+        key = stream.key_of(event.record())
+        text = key if isinstance(key, str) else described(key)
+        since = int(self.broker.wall() * 1000)
+        return Facts(key=text, hash=int(stream.hasher(key)), since=since, by=self.member)
+
     def _executor(self, granted: Acquired) -> PartitionExecutor:
         processor, state, lease = self.processor, granted.state, granted.lease
         tell_of_loss(self.spec, lease.partition, lost(state), self.counts)
@@ -231,6 +243,7 @@ class Rebalancer:
             entries_read=heal_entries_read(state),
             lease=lease,
             left_ahead=granted.ahead,
+            parked=ParkedKeys(describe=self._describe, most=processor.max_parked),
         )
         # Each lane of the owner before can have left one more key free that comes before what it had in hand.
         suspects = processor.max_unacked + (processor.concurrency if processor.concurrency > 1 else 0)

@@ -177,12 +177,14 @@ class ControlNews:
     Attributes:
         released: numbers of partitions.
         paused: numbers of partitions.
+        parked: numbers of partitions in which an operator has changed what is parked.
         moved: whether the stream has got other partitions.
         changed: whether the members or the plan have changed.
     """
 
     released: set[int]
     paused: set[int]
+    parked: set[int]
     moved: bool
     changed: bool
 
@@ -191,7 +193,8 @@ def parse_news(news: Iterable[Entry]) -> ControlNews:
     """What a party's control log says."""
     released: set[int] = set()
     paused: set[int] = set()
-    named = {b"released": released, b"paused": paused}
+    parked: set[int] = set()
+    named = {b"released": released, b"paused": paused, b"parked": parked}
     moved = changed = False
     for _, fields in news:
         try:
@@ -202,4 +205,4 @@ def parse_news(news: Iterable[Entry]) -> ControlNews:
                 named[what].update(map(int, numbers.split()))
         except (KeyError, ValueError):  # whatever it is, and whoever wrote it: to look again does no harm
             changed = True
-    return ControlNews(released, paused, moved, changed)
+    return ControlNews(released, paused, parked, moved, changed)

@@ -1,10 +1,10 @@
 #!lua flags=allow-oom
 -- Move a cursor, and store what goes with it: see _rules/_commit.py, which has the same rule and says what each guard is
 -- for. (allow-oom: the server would let XGROUP SETID pass and then what follows it; the flag says it outright.)
--- KEYS log, lease, logs and producers of outputs
+-- KEYS log, lease, keys and parked if any key's list changes, logs and producers of outputs
 -- ARGV group, owner, epoch, number, previous, last, entries_read (-1 unknown), read_to, ahead ('' as it is, '-' nothing is
--- any more), highest id ahead, outputs (see _output.lua)
--- Answers COMMITTED (also when an earlier call did it), FENCED, REWOUND, FULL or SEALED.
+-- any more), highest id ahead, changes of parked keys (see _parked.lua), outputs (see _output.lua)
+-- Answers COMMITTED (also when an earlier call did it), FENCED, REWOUND, CHANGED, FULL or SEALED.
 local log, lease, number, ahead = KEYS[1], KEYS[2], tonumber(ARGV[4]), ARGV[9]
 local held = redis.call('HMGET', lease, 'owner', 'epoch', 'commit')
 if held[1] ~= ARGV[2] or held[2] ~= ARGV[3] then return 'FENCED' end
@@ -27,12 +27,15 @@ if ARGV[10] ~= '' then
   local info = as_table(redis.call('XINFO', 'STREAM', log))
   if id_before(info['last-generated-id'], ARGV[10]) then return 'REWOUND' end
 end
-if ARGV[11] ~= '0' then
-  local outputs = outputs_from(11)
+local changes, rest = changes_from(11)
+if #changes > 0 and not are_as_seen(KEYS[3], KEYS[4], changes) then return 'CHANGED' end
+if ARGV[rest] ~= '0' then
+  local outputs = outputs_from(rest)
   local refusal = refused(outputs)
   if refusal then return refusal end
   store(outputs)
 end
+if #changes > 0 then change_parked(KEYS[3], KEYS[4], changes) end
 if count < 0 then
   redis.call('XGROUP', 'SETID', log, ARGV[1], ARGV[6])
 else

@@ -1,7 +1,12 @@
--- What a processor has of a partition beside its cursor. KEYS lease, quarantine
--- Answers the types of both, then owner, epoch, why it stands still, what is done ahead of the cursor; empty where there is
--- nothing, or something else.
-local lease, quarantine = type_of(KEYS[1]), type_of(KEYS[2])
-local held = lease == 'hash' and redis.call('HMGET', KEYS[1], 'owner', 'epoch', 'ahead') or {}
-local why = quarantine == 'string' and redis.call('GET', KEYS[2])
-return { lease, quarantine, held[1] or '', held[2] or '', why or '', held[3] or '' }
+-- What a processor has of a partition beside its cursor. KEYS lease, quarantine, keys, parked
+-- Answers the types of all four; owner, epoch, why it stands still, what is done ahead of the cursor; how many keys are
+-- parked, with how many entries; empty or 0 where there is nothing, or something else.
+local kinds = {}
+for i, key in ipairs(KEYS) do kinds[i] = type_of(key) end
+local held = kinds[1] == 'hash' and redis.call('HMGET', KEYS[1], 'owner', 'epoch', 'ahead') or {}
+local why = kinds[2] == 'string' and redis.call('GET', KEYS[2])
+local keys = kinds[3] == 'hash' and redis.call('HLEN', KEYS[3]) or 0
+local parked = kinds[4] == 'hash' and redis.call('HLEN', KEYS[4]) or 0
+return {
+  kinds[1], kinds[2], kinds[3], kinds[4], held[1] or '', held[2] or '', why or '', held[3] or '', keys, parked,
+}

@@ -7,7 +7,7 @@ out is in hand until it is done or given back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import attrs
@@ -16,6 +16,7 @@ from runnel_trio._broker._values import Output
 from runnel_trio._event import Event, Origin
 from runnel_trio._override import override
 from runnel_trio._worker._member._backlog import Backlog
+from runnel_trio._worker._member._parked_keys import Failed
 
 __all__ = ["EventQueue", "InOrderQueue"]
 
@@ -110,6 +111,15 @@ class EventQueue(Protocol):
 
     def give_back(self) -> None:
         """Let everything in hand be handed out again: it comes first."""
+        ...
+
+    def park(self, last: int, failed: Mapping[int, Failed]) -> None:
+        """Park the keys of events in hand that have failed; what else was handed out is done.
+
+        Args:
+            last: the number of the last event that this is about.
+            failed: what has failed, by the numbers of events.
+        """
         ...
 
     def put_off(self, seconds: float) -> bool:
@@ -225,6 +235,10 @@ class InOrderQueue(EventQueue):
     @override
     def give_back(self) -> None:
         self.backlog.give_back()
+
+    @override
+    def park(self, last: int, failed: Mapping[int, Failed]) -> None:
+        raise NotImplementedError("a processor that parks keys hands out its events by key")
 
     @override
     def put_off(self, seconds: float) -> bool:

@@ -10,7 +10,7 @@ time.
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from itertools import takewhile
 from typing import Any, Generic, Protocol, TypeVar, cast
 
@@ -21,6 +21,7 @@ from runnel_trio._broker._values import Output
 from runnel_trio._event import Event, Partition
 from runnel_trio._report._words import described
 from runnel_trio._rules._failure import Decision, Retry
+from runnel_trio._worker._member._parked_keys import Failed
 from runnel_trio._worker._member._partition._source import Source
 from runnel_trio._worker._member._partition._time_limit import TimeLimit
 from runnel_trio.exceptions import Misconfigured
@@ -226,6 +227,12 @@ class Events(Generic[R]):
         If a link failed, these are all events that it was given.
         """
         self._source.queue.finish(self.last_in_hand, self.outputs)
+        self._source.processed(self._source.backlog)
+        self._in_hand = None
+
+    def park(self, failed: Mapping[int, Failed]) -> None:
+        """Move events that have failed aside, by their numbers; what was left out before them is handled."""
+        self._source.queue.park(self.last_in_hand, failed)
         self._source.processed(self._source.backlog)
         self._in_hand = None
 

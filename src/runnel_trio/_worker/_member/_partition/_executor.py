@@ -89,7 +89,9 @@ class PartitionExecutor:
             committer=self.committer,
             counts=self.counts,
             meter=self.meter,
-            in_order=not processor.by_key,
+            in_order=not self._by_key,
+            park_retry=processor.park_retry,
+            wall=self.broker.wall,
             halt=self.halt,
         )
         make_lane = partial(
@@ -105,17 +107,26 @@ class PartitionExecutor:
             halt=self.halt,
         )
         origin = self._origin()
-        if not processor.by_key:
+        if not self._by_key:
             self._lanes = make_lane(queue=InOrderQueue(self.backlog, origin))
         else:
             self._lanes = Lanes(
+                broker=self.broker,
+                processor=self.spec,
                 backlog=self.backlog,
                 origin=origin,
                 make_lane=lambda queue: make_lane(queue=queue),
                 most=processor.concurrency,
                 max_ahead=processor.max_ahead,
                 poison_guard=self.poison_guard,
+                hurry=self.committer.hurry,
+                on_full=self._failures.quarantine_when_full,
             )
+
+    @property
+    def _by_key(self) -> bool:
+        """Whether events are handed out by key: also where keys were parked before, or by hand."""
+        return self.processor.by_key or self.granted.parked > 0
 
     @property
     def released(self) -> bool:
@@ -132,6 +143,13 @@ class PartitionExecutor:
         self.backlog.close()
         self.scope.drain()
 
+    def refresh_parked(self) -> None:
+        """An operator has changed what is parked; where events go in order, somebody who looks takes over."""
+        if isinstance(self._lanes, Lanes):
+            self.committer.refresh(self.backlog)
+        else:
+            self.drain()
+
     def abort(self) -> None:
         """Cancel what is in hand; what was handled is still committed, if that can be done at once."""
         self.backlog.close()
@@ -141,6 +159,10 @@ class PartitionExecutor:
         """Until drained or lost: then everything handled is committed, and the lease given up."""
         try:
             with self.scope.within:
+                if self.granted.parked:
+                    self.backlog.parked.refresh(
+                        await self.broker.parked_heads(self.spec, self.backlog.number)
+                    )
                 await self._lanes.run()
         except BaseException as error:  # raised while it was being cancelled
             if holds_cancellation(error):

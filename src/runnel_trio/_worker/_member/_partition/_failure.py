@@ -11,22 +11,32 @@ import attrs
 import trio
 
 from runnel_trio._broker._values import Output, ProcessorSpec, Quarantine
+from runnel_trio._event import Event
 from runnel_trio._report._telemetry import Tally, report
 from runnel_trio._report._traceback import formatted, is_from_terminal, note, said_elsewhere, shown_at
 from runnel_trio._report._words import described, numbered
+from runnel_trio._rules._backoff import Backoff
 from runnel_trio._rules._cursor import after
 from runnel_trio._rules._failure import Decision, Policies, Retry, SetAside, decide
 from runnel_trio._scopes import holds_cancellation
 from runnel_trio._worker._member._backlog import Backlog
 from runnel_trio._worker._member._committer import Committer
 from runnel_trio._worker._member._meter import Meter
+from runnel_trio._worker._member._parked_keys import Failed
 from runnel_trio._worker._member._partition._events import Events
 from runnel_trio._worker._member._partition._scope import PartitionScope
 from runnel_trio.constants import ExceptionPolicy
-from runnel_trio.exceptions import LeaseLost
+from runnel_trio.exceptions import LeaseLost, ParkingFull
 from runnel_trio.interfaces import Failure, Middleware
 
 __all__ = ["FailureHandler"]
+
+#: Characters of a traceback that are kept of a parked key, the last ones.
+_MOST_TRACEBACK = 1000
+_FULL = (
+    "{:,} events are parked, and max_parked={:,}: make room with `runnel-trio parked retry` or `drop`, then "
+    "resume the partition"
+)
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -44,6 +54,8 @@ class FailureHandler:
         counts: the worker's, of events that did not go the usual way.
         meter: told of what fails.
         in_order: whether the partition's events are handled one after another.
+        park_retry: when parked keys are tried again; None: when somebody says so.
+        wall: the time of day, in seconds since 1970.
         halt: told of the exception that stops the worker.
         quarantine: why the partition is to stand still once its lanes have ended; None: it is not.
     """
@@ -58,6 +70,8 @@ class FailureHandler:
     counts: Tally
     meter: Meter | None
     in_order: bool
+    park_retry: Backoff | None
+    wall: Callable[[], float]
     halt: Callable[[BaseException], None]
     quarantine: Quarantine | None = attrs.field(default=None, init=False)
 
@@ -77,7 +91,23 @@ class FailureHandler:
             proposed=proposed,
             policy=self.policies.of(error),
         )
-        return decision, outputs
+        return self._possible(decision, error, events), outputs
+
+    def _possible(self, decision: Decision, error: BaseException, events: Events[Any]) -> Decision:
+        """The decision, unless it is to park something that cannot be parked."""
+        failed = events.failed() if decision in {ExceptionPolicy.PARK, ExceptionPolicy.QUARANTINE} else []
+        if decision is ExceptionPolicy.QUARANTINE and failed and all(event.parked for event in failed):
+            return ExceptionPolicy.PARK  # nothing in the log has failed, so it need not stand still
+        if decision is not ExceptionPolicy.PARK:
+            return decision
+        parked = self.backlog.parked
+        if self.in_order or any(event._key() is None for event in failed):  # noqa: SLF001 (nobody else's)
+            note(error, "It could not be parked: it has no key, or the processor does not go by keys.")
+        elif not parked.has_room(sum(not event.parked for event in failed)):
+            note(error, _FULL.format(parked.count, parked.most))
+        else:
+            return decision
+        return ExceptionPolicy.QUARANTINE
 
     def _proposed(self, failure: Failure) -> tuple[Decision | None, Sequence[Output]]:
         """What the rules say, and what is to be stored elsewhere then."""
@@ -117,8 +147,15 @@ class FailureHandler:
         elif decision is ExceptionPolicy.IGNORE:
             self._report("ignored", error, ids, events.last_in_hand)
             events.finish_failed()
+        elif decision is ExceptionPolicy.PARK:
+            self._park(error, events)
+            await self.committer.settle(self.backlog)
         elif decision is ExceptionPolicy.QUARANTINE:
             self._quarantine(error, ids)
+        elif any(event.parked for event in events.failed()):
+            self._park(error, events)  # else the next worker would begin with it, and halt too
+            await self.committer.settle(self.backlog)
+            self._halt(error)
         elif ids:
             self._halt_over(error, ids)
         else:
@@ -156,6 +193,33 @@ class FailureHandler:
         with trio.move_on_after(decision.pause):
             while not self.backlog.closed:
                 await self.backlog.changed()
+
+    def _park(self, error: Exception, events: Events[Any]) -> None:
+        """Move the events that have failed aside, each to the list of its key; others of that key follow."""
+        failed: dict[int, Failed] = {}
+        traceback, now, parked = formatted(error), self.wall(), self.backlog.parked
+        for event in events.failed():
+            key = event._key() or b""  # noqa: SLF001 (nobody else's)
+            before = parked.heads[key].rounds if event.parked and key in parked.heads else 0
+            pause = self.park_retry.pause(before + 1) if self.park_retry else None
+            facts = attrs.evolve(
+                parked.describe(event),
+                error=said_elsewhere(error),
+                traceback=traceback[-_MOST_TRACEBACK:],
+                by=self.backlog.lease.owner,
+            )
+            again = 0 if pause is None else int((now + pause) * 1000)
+            failed[event._number] = Failed(facts, events.attempt, again)  # noqa: SLF001 (nobody else's)
+        ids = [event.xid for event in events.failed()]
+        name = f"{self.module}:{self.processor.name}"
+        self._report("parked", error, ids, look=f"`runnel-trio parked list {name}`")
+        events.park(failed)
+
+    def quarantine_when_full(self, event: Event) -> None:
+        """Let the partition stand still: there is no room for an event of a parked key."""
+        if self.quarantine is None:
+            parked = self.backlog.parked
+            self._quarantine(ParkingFull(_FULL.format(parked.count, parked.most)), [event.xid])
 
     def _quarantine(self, error: Exception, ids: Sequence[bytes]) -> None:
         """Let the partition stand still when its other lanes have ended; other partitions go on."""

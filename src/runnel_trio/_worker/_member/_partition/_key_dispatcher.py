@@ -1,7 +1,8 @@
 """Hands out a partition's entries to many lanes: each key's one by one, those of other keys beside them.
 
     log ──scan──▶ key is free:  ready ──take──▶ in hand of a lane, and the key is busy
-              └─▶ key is busy:  queues behind it ──the key is free again──▶ ready
+              ├─▶ key is busy:  queues behind it ──the key is free again──▶ ready
+              └─▶ key is parked: moved aside, to the list of that key
 
 A key is busy while an event of it is in hand, and belongs to the lane that has it. The event that is taken
 next is always the earliest one whose key is free. No key has a lane of its own, so no lane waits while there
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from heapq import heapify, heappop, heappush
 
 import attrs
@@ -26,8 +27,10 @@ from runnel_trio._event import Event, Origin
 from runnel_trio._override import override
 from runnel_trio._worker._member._backlog import Backlog
 from runnel_trio._worker._member._meter import InHand
+from runnel_trio._worker._member._parked_keys import Failed
 from runnel_trio._worker._member._partition._event_queue import EventQueue
 from runnel_trio._worker._member._partition._poison import PoisonGuard
+from runnel_trio._worker._member._partition._replays import Replays
 
 __all__ = ["KeyDispatcher", "LaneQueue"]
 
@@ -49,6 +52,7 @@ class _Key:
         owner: the lane that has them; None: it is free, and ready.
         fault: what came of asking for the key.
         is_put_off: whether nobody may have its events for now.
+        rank: where its replayed events stand among those of the log; -1 where it has none.
     """
 
     name: bytes | None
@@ -57,6 +61,7 @@ class _Key:
     owner: LaneQueue | None = None
     fault: Exception | None = None
     is_put_off: bool = False
+    rank: int = -1
 
     def room(self) -> deque[Event]:
         """The events that wait, to add one: few keys ever have any."""
@@ -80,6 +85,8 @@ class KeyDispatcher:
         on_demand: called when there may be something to take and no lane waits for it, and when `next_due`
             may have changed.
         asked: whether it was called; whoever hears of it sets this back.
+        on_full: called with the first event that there is no room to move aside.
+        replays: the events of parked keys that are handed out again.
         poison_guard: the care after a crash; None: none.
         tries: how often events were tried and failed, by their numbers.
     """
@@ -88,6 +95,7 @@ class KeyDispatcher:
     origin: Origin
     max_ahead: int
     on_demand: Callable[[], None]
+    on_full: Callable[[Event], None]
     poison_guard: PoisonGuard | None = None
     lanes: int = attrs.field(default=0, init=False)
     inside: int = attrs.field(default=0, init=False)
@@ -95,6 +103,7 @@ class KeyDispatcher:
     asked: bool = attrs.field(default=False, init=False)
     last: LaneQueue | None = attrs.field(default=None, init=False)
     tries: dict[int, int] = attrs.field(factory=dict, init=False)
+    replays: Replays = attrs.field(init=False)
     _busy: dict[bytes, _Key] = attrs.field(factory=dict, init=False)
     _put_off: list[tuple[float, int, _Key]] = attrs.field(factory=list, init=False)
     _ready: list[tuple[int, _Key]] = attrs.field(factory=list, init=False)
@@ -105,11 +114,15 @@ class KeyDispatcher:
     _holding: dict[LaneQueue, trio.Event] = attrs.field(factory=dict, init=False)
     _queues: list[LaneQueue] = attrs.field(factory=list, init=False)
     _seen: dict[bytes, float] = attrs.field(factory=dict, init=False)
+    _aside: set[bytes] = attrs.field(init=False)
+    _replayed: int = attrs.field(default=0, init=False)
+    _without_room: list[tuple[Event, bytes]] = attrs.field(factory=list, init=False)
 
     def __attrs_post_init__(self) -> None:
         if self.poison_guard is not None and self.poison_guard.left < math.inf:
             self._tried = {}
         self.backlog.on_change = self._look_around
+        self._aside = self.backlog.parked.aside
 
     def queue(self) -> LaneQueue:
         """For one lane more."""
@@ -130,7 +143,7 @@ class KeyDispatcher:
         """How many events of free keys wait; the log is looked at for as many as ``count``."""
         if self._tried is not None:
             self._find_untried()
-        while self._free < count and self._may_scan():
+        while (self._free < count or (self._replayed and self._is_replay_early())) and self._may_scan():
             self._scan()
         return self._free
 
@@ -149,6 +162,8 @@ class KeyDispatcher:
         while self._may_scan():  # as by `_scan`, but without a stop among those that are ready
             event, name, fault = self._read()
             key = None if name is None else self._busy.get(name)
+            if self._aside and self._is_aside(event, name, key):
+                continue
             if key is None:
                 key = _Key(name, in_hand=1, owner=lane, fault=fault)
                 if name is not None:
@@ -187,7 +202,10 @@ class KeyDispatcher:
 
     def finish(self, number: int, key: _Key) -> None:
         """An event of this key is done."""
-        self.backlog.finish(number)
+        if number < 0:
+            self.replays.handled(number)
+        else:
+            self.backlog.finish(number)
         if self.tries:
             self.tries.pop(number, None)
         self.release(key)
@@ -199,11 +217,17 @@ class KeyDispatcher:
         if key.in_hand:
             return
         key.owner = None
+        if key.rank >= 0 and not (key.waiting and key.waiting[0]._number < 0):
+            self._end_replay(key)
+        if self._aside and key.rank < 0 and key.name in self._aside:
+            self._move_aside(key, key.waiting)
         if key.waiting:
             self._free += len(key.waiting)
             heappush(self._ready, (self._rank(key), key))
         elif key.name is not None:
             del self._busy[key.name]
+            if key.name in self._aside:
+                self.replays.ended(key.name)
 
     def put_off(self, taken: Sequence[tuple[Event, _Key]], until: float) -> None:
         """Hand out again, from then on, what a lane has in hand; until then its keys wait."""
@@ -216,7 +240,138 @@ class KeyDispatcher:
                 heappush(self._put_off, (until, event._number, key))
         self.in_hand -= len(taken)
         self._queued += len(taken)
+        for name in {key.name for _, key in taken if key.rank < 0} & self._aside:
+            self.withdraw(name or b"", lambda _: False)  # somebody has parked it meanwhile
         self.on_demand()
+
+    def park(self, event: Event, key: _Key, failed: Failed) -> None:
+        """An event that a lane has in hand has failed: move it aside, and what follows of its key."""
+        name = key.name or b""  # which is nobody's: who decided to park it has seen its key
+        if event._number >= 0:
+            self.backlog.parked.park(event._number, name, event, failed)
+            self.backlog.finish(event._number)
+        elif name in self._aside and key.rank < 0:  # one before it, of the same list of events, has failed
+            self.replays.dropped(event._number)
+        else:
+            key.rank = -1
+            self._replayed -= 1
+            self.replays.failed(event._number, failed)
+        self.tries.pop(event._number, None)
+        self.release(key)
+
+    def is_busy(self, name: bytes) -> bool:
+        """Whether a key has events in hand, or waiting."""
+        return name in self._busy
+
+    def hand_out(self, name: bytes, events: Sequence[Event], attempts: int) -> None:
+        """Events of a parked key's list, and how often the first of them was tried."""
+        rank = self.backlog.progress.taken_to + self._replayed
+        key = self._busy[name] = _Key(name, deque(events), rank=rank)
+        self.tries[events[0]._number] = attempts
+        self._replayed += 1
+        self._queued += len(events)
+        self._free += len(events)
+        heappush(self._ready, (self._rank(key), key))
+        self.pass_on()
+
+    def withdraw(self, name: bytes, is_over: Callable[[int], bool]) -> None:
+        """A parked key's list has changed: forget replayed events that wait and are not to be handed out.
+
+        If the key is held, everything that waits is moved aside, unless an event is in hand: then it is
+        moved when that is over.
+
+        Args:
+            name: of the key.
+            is_over: of the number of a replayed event whether it is to be forgotten.
+        """
+        key = self._busy.get(name)
+        if key is None:
+            return
+        kept = [x for x in key.waiting if x._number >= 0 or not is_over(x._number)]
+        if len(kept) == len(key.waiting) and (key.in_hand or name not in self._aside):
+            return
+        self._take_out(key)
+        self._forget_replays(x for x in key.waiting if x not in kept)
+        key.waiting = deque(kept)
+        self._queued += len(kept)
+        key.in_hand += 1  # as if one were in hand, that is over now
+        self.in_hand += 1
+        self.release(key)
+
+    def _take_out(self, key: _Key) -> None:
+        """Nothing of this key waits any more."""
+        self._queued -= len(key.waiting)
+        if key.owner is None and not key.is_put_off:
+            self._free -= len(key.waiting)
+            self._ready = [x for x in self._ready if x[1] is not key]
+            heapify(self._ready)
+        elif key.is_put_off:
+            key.is_put_off = False
+            self._put_off = [x for x in self._put_off if x[2] is not key]
+            heapify(self._put_off)
+
+    def _forget_replays(self, events: Iterable[Event]) -> None:
+        for event in events:
+            self.tries.pop(event._number, None)
+            self.replays.dropped(event._number)
+
+    def _end_replay(self, key: _Key) -> None:
+        """Nothing of its list is in memory any more."""
+        key.rank = -1
+        self._replayed -= 1
+        self.replays.ended(key.name or b"")
+
+    def _is_aside(self, event: Event, name: bytes | None, key: _Key | None) -> bool:
+        """Whether an event from the log belongs to a parked key; it has been moved aside then.
+
+        While an event of the key is in hand that is not of its list, it waits: that one comes before it.
+        """
+        if name is None or name not in self._aside or not (key is None or key.rank >= 0):
+            return False
+        self._move(event, name)
+        return True
+
+    def _move_aside(self, key: _Key, events: Sequence[Event]) -> None:
+        """What waits behind a key that is parked joins its list; of that list itself it is there."""
+        for event in events:
+            if event._number >= 0:
+                self._move(event, key.name or b"")
+            else:
+                self._forget_replays([event])
+        self._queued -= len(events)
+        key.waiting = _NOTHING
+        if key.rank >= 0:
+            self._end_replay(key)
+
+    def _move(self, event: Event, name: bytes) -> None:
+        if self._without_room or not self.backlog.parked.has_room():
+            self._without_room.append((event, name))
+            self._find_room()
+        else:
+            self._add_to_list(event, name)
+
+    def _add_to_list(self, event: Event, name: bytes) -> None:
+        self.backlog.parked.move_aside(event._number, name, event)
+        self.backlog.finish(event._number)
+        self.tries.pop(event._number, None)
+        self.backlog.on_passed()
+
+    def _find_room(self) -> bool:
+        """Move aside what had no room, if there is some now; whether nothing is left.
+
+        As long as parked keys are tried again there may be room soon.
+        """
+        while self._without_room and self.backlog.parked.has_room():
+            event, name = self._without_room.pop(0)
+            self._add_to_list(event, name)
+        if self._without_room and not (self.replays.are_due or self.backlog.parked):
+            self.on_full(self._without_room[0][0])
+        return not self._without_room
+
+    def _is_replay_early(self) -> bool:
+        """Whether a replayed event would be handed out before entries of the log that came before it."""
+        rank, key = self._ready[0] if self._ready else (0, None)
+        return key is not None and key.rank >= 0 and rank >= self.backlog.progress.taken_to
 
     @property
     def next_due(self) -> float:
@@ -268,6 +423,8 @@ class KeyDispatcher:
 
     def _may_scan(self) -> bool:
         backlog = self.backlog
+        if self._without_room and not self._find_room():
+            return False
         if backlog.waiting <= 0 or (self._queued and self._queued >= backlog.prefetch.most_behind):
             return False
         return not (self._is_far_ahead and self._gap_will_close)
@@ -288,6 +445,8 @@ class KeyDispatcher:
     def _rank(self, key: _Key) -> int:
         """Who has the lowest is taken next."""
         number = key.waiting[0]._number
+        if number < 0:
+            number = key.rank
         return number if self._tried is None else self._tried.get(key.name or b"", 0) * _AGAIN + number
 
     def _find_untried(self) -> None:
@@ -310,6 +469,8 @@ class KeyDispatcher:
         """Look at the next entry of the log: it is ready, or queues behind its key."""
         event, name, fault = self._read()
         key = None if name is None else self._busy.get(name)
+        if self._aside and self._is_aside(event, name, key):
+            return
         if key is not None:
             self._queue_up(event, key)
             return
@@ -503,6 +664,18 @@ class LaneQueue(EventQueue):
     def tries(self) -> int:
         held = self._taken or self._back
         return self._dispatcher.tries.get(held[0][0]._number, 0) if held else 0
+
+    @override
+    def park(self, last: int, failed: Mapping[int, Failed]) -> None:
+        numbers = [event._number for event, _ in self._taken]
+        over = numbers.index(last) + 1 if last in numbers else 0
+        taken, self._taken = self._taken[:over], self._taken[over:]
+        for event, key in taken:
+            if event._number in failed:
+                self._dispatcher.park(event, key, failed[event._number])
+            else:
+                self._dispatcher.finish(event._number, key)
+        self._enter()
 
     @override
     def count_try(self) -> None:

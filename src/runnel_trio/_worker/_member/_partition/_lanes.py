@@ -11,13 +11,16 @@ from collections.abc import Callable
 import attrs
 import trio
 
-from runnel_trio._event import Origin
+from runnel_trio._broker._protocol import Broker
+from runnel_trio._broker._values import ProcessorSpec
+from runnel_trio._event import Event, Origin
 from runnel_trio._scopes import holds_cancellation
 from runnel_trio._worker._member._backlog import Backlog
 from runnel_trio._worker._member._partition._event_queue import EventQueue
 from runnel_trio._worker._member._partition._key_dispatcher import KeyDispatcher
 from runnel_trio._worker._member._partition._lane import Lane
 from runnel_trio._worker._member._partition._poison import PoisonGuard
+from runnel_trio._worker._member._partition._replays import Replays
 
 __all__ = ["Lanes"]
 
@@ -27,19 +30,26 @@ class Lanes:
     """The lanes of one partition.
 
     Attributes:
+        broker: where the lists of parked keys are.
+        processor: whose.
         backlog: the partition's entries.
         origin: what the events say of where they come from.
         make_lane: makes a lane over a queue of events.
         most: how many there may be.
-        max_ahead, poison_guard: see `KeyDispatcher`.
+        max_ahead, poison_guard, on_full: see `KeyDispatcher`.
+        hurry: have the backlog committed now.
     """
 
+    broker: Broker
+    processor: ProcessorSpec
     backlog: Backlog
     origin: Origin
     make_lane: Callable[[EventQueue], Lane]
     most: int
     max_ahead: int
     poison_guard: PoisonGuard | None
+    hurry: Callable[[Backlog], None]
+    on_full: Callable[[Event], None]
     dispatcher: KeyDispatcher = attrs.field(init=False)
     _changed: trio.Event = attrs.field(factory=trio.Event, init=False)
     _running: int = attrs.field(default=0, init=False)
@@ -47,7 +57,17 @@ class Lanes:
 
     def __attrs_post_init__(self) -> None:
         self.dispatcher = KeyDispatcher(
-            self.backlog, self.origin, self.max_ahead, self._look, self.poison_guard
+            self.backlog, self.origin, self.max_ahead, self._look, self.on_full, self.poison_guard
+        )
+        self.dispatcher.replays = Replays(
+            broker=self.broker,
+            processor=self.processor,
+            backlog=self.backlog,
+            origin=self.origin,
+            hurry=self.hurry,
+            is_busy=self.dispatcher.is_busy,
+            hand_out=self.dispatcher.hand_out,
+            withdraw=self.dispatcher.withdraw,
         )
 
     async def run(self) -> None:
@@ -58,6 +78,7 @@ class Lanes:
         """
         async with trio.open_nursery() as nursery:
             self._start(nursery)
+            nursery.start_soon(self.dispatcher.replays.run)
             while True:
                 with trio.move_on_at(self.dispatcher.next_due):
                     await self._changed.wait()

@@ -185,4 +185,4 @@ class Source:
         limit = 1 if self._careful else self.max_unacked
         if not open_ or open_ + count <= limit:
             return False
-        return backlog.lacks(backlog.progress.count) or queue.waits_for_others
+        return backlog.lacks(backlog.count) or queue.waits_for_others
