@@ -116,7 +116,7 @@ class KeyDispatcher:
     _seen: dict[bytes, float] = attrs.field(factory=dict, init=False)
     _aside: set[bytes] = attrs.field(init=False)
     _replayed: int = attrs.field(default=0, init=False)
-    _without_room: list[tuple[Event, bytes]] = attrs.field(factory=list, init=False)
+    _without_room: deque[tuple[Event, bytes]] = attrs.field(factory=deque, init=False)
 
     def __attrs_post_init__(self) -> None:
         if self.poison_guard is not None and self.poison_guard.left < math.inf:
@@ -344,29 +344,29 @@ class KeyDispatcher:
             self._end_replay(key)
 
     def _move(self, event: Event, name: bytes) -> None:
-        if self._without_room or not self.backlog.parked.has_room():
-            self._without_room.append((event, name))
+        self._without_room.append((event, name))
+        if len(self._without_room) == 1:
             self._find_room()
-        else:
-            self._add_to_list(event, name)
-
-    def _add_to_list(self, event: Event, name: bytes) -> None:
-        self.backlog.parked.move_aside(event._number, name, event)
-        self.backlog.finish(event._number)
-        self.tries.pop(event._number, None)
-        self.backlog.on_passed()
 
     def _find_room(self) -> bool:
         """Move aside what had no room, if there is some now; whether nothing is left.
 
         As long as parked keys are tried again there may be room soon.
         """
-        while self._without_room and self.backlog.parked.has_room():
-            event, name = self._without_room.pop(0)
-            self._add_to_list(event, name)
-        if self._without_room and not (self.replays.are_due or self.backlog.parked):
-            self.on_full(self._without_room[0][0])
-        return not self._without_room
+        parked, waiting = self.backlog.parked, self._without_room
+        while waiting and parked.has_room():
+            event, name = waiting.popleft()
+            parked.move_aside(event._number, name, event)
+            self.backlog.finish(event._number)
+            self.tries.pop(event._number, None)
+            self.backlog.on_passed()
+        if waiting and not (self.replays.are_due or parked):
+            self.on_full(waiting[0][0])
+        return not waiting
+
+    def is_arriving(self, name: bytes) -> bool:
+        """Whether events of a parked key are still on their way to its list."""
+        return self.backlog.parked.is_arriving(name) or any(of == name for _, of in self._without_room)
 
     def _is_replay_early(self) -> bool:
         """Whether a replayed event would be handed out before entries of the log that came before it."""

@@ -66,6 +66,7 @@ class Lanes:
             origin=self.origin,
             hurry=self.hurry,
             is_busy=self.dispatcher.is_busy,
+            is_arriving=self.dispatcher.is_arriving,
             hand_out=self.dispatcher.hand_out,
             withdraw=self.dispatcher.withdraw,
         )

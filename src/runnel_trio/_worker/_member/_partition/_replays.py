@@ -52,6 +52,7 @@ class Replays:
         origin: what the events say of where they come from.
         hurry: have the backlog committed now.
         is_busy: whether a key has events in hand, or waiting.
+        is_arriving: whether events of a key are still on their way to its list.
         hand_out: gives the dispatcher events of a key that is free, and how often the first was tried.
         withdraw: takes back events of a list that nobody has in hand yet; see `KeyDispatcher.withdraw`.
     """
@@ -62,6 +63,7 @@ class Replays:
     origin: Origin
     hurry: Callable[[Backlog], None]
     is_busy: Callable[[bytes], bool]
+    is_arriving: Callable[[bytes], bool]
     hand_out: Callable[[bytes, list[Event], int], None]
     withdraw: Callable[[bytes, Callable[[int], bool]], None]
     _lists: dict[bytes, _List] = attrs.field(factory=dict, init=False)
@@ -183,7 +185,7 @@ class Replays:
                 self._entries[self._next_number] = key, entry
                 self._next_number += 1
         read.to, read.is_out = last, bool(events)
-        if last >= head.last and not parked.is_arriving(key):
+        if last >= head.last and not self.is_arriving(key):
             parked.follow(key)
             if not events:
                 del self._lists[key]
