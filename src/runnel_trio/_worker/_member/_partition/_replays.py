@@ -194,5 +194,5 @@ class Replays:
                 self._next_number += 1
         if events:
             self.hand_out(key, events, head.attempts if first == head.first else 0)
-        else:
+        elif last < head.last:
             self._changed.set()
