@@ -18,9 +18,10 @@ from runnel_trio._broker._memory._store import Group, Log
 from runnel_trio._broker._protocol import Broker
 from runnel_trio._broker._redis import _keys
 from runnel_trio._broker._redis._replies import quarantine_text
-from runnel_trio._broker._values import ProcessorSpec, Quarantine, ServerConfig, StreamSpec
+from runnel_trio._broker._values import ParkedChange, ProcessorSpec, Quarantine, ServerConfig, StreamSpec
 from runnel_trio._rules._cursor import ORIGIN, LogState
 from runnel_trio._rules._drained import holds_up, is_behind, is_needed, lag
+from runnel_trio._rules._parked import Head
 from runnel_trio.constants import Overflow
 from runnel_trio.exceptions import BrokerRefused
 
@@ -49,6 +50,7 @@ class State:
     counts: bool
     other: int | None
     stands_still: bool
+    has_parked: bool
     sealed: bool
 
     def log_state(self) -> LogState:
@@ -63,10 +65,13 @@ class State:
         return min(self.added, self.cursor or 0) if self.counts else -1
 
 
+#: Whether it stands still, and whether keys are parked.
+STOPS = [(False, False), (True, False), (False, True)]
+
 STATES = [
-    State(there, added, cursor, counts, other, stands_still, sealed)
-    for there, added, cursor, counts, other, stands_still, sealed in itertools.product(
-        LOGS, (0, ADDED), CURSORS, (True, False), (None, 2, 5), (False, True), (True, False)
+    State(there, added, cursor, counts, other, stands_still, has_parked, sealed)
+    for there, added, cursor, counts, other, (stands_still, has_parked), sealed in itertools.product(
+        LOGS, (0, ADDED), CURSORS, (True, False), (None, 2, 5), STOPS, (True, False)
     )
     if (added or not there) and (counts or (cursor is not None and sealed and other is None))
 ]
@@ -85,14 +90,16 @@ def in_memory(broker: MemoryBroker, state: State) -> None:
         log.groups["other"] = Group(xid(state.other), state.other)
     if state.stands_still:
         log.quarantines["bill"] = WHY
+    if state.has_parked:
+        log.change_parked("bill", [ParkedChange(b"sAda", None, Head())])
     broker.store.logs[broker.log_key(ORDERS, 0)] = log
     broker.store.switched["app", "orders", 0] = 1 + state.sealed
 
 
 def on_a_server(client: Redis, state: State) -> None:
-    key, why = _keys.log(ORDERS, 0), _keys.quarantine(BILL, 0)
+    key, why, keys = _keys.log(ORDERS, 0), _keys.quarantine(BILL, 0), _keys.parked_keys(BILL, 0)
     with client.pipeline() as pipe:
-        pipe.delete(key, why)
+        pipe.delete(key, why, keys)
         for number in range(1, state.added + 1):
             pipe.xadd(key, {"data": "x"}, id=xid(number))
         gone = set(range(1, state.added + 1)) - set(state.there)
@@ -105,6 +112,8 @@ def on_a_server(client: Redis, state: State) -> None:
             pipe.xgroup_create(key, "other", xid(state.other), mkstream=True, entries_read=state.other)
         if state.stands_still:
             pipe.set(why, quarantine_text(WHY))
+        if state.has_parked:
+            pipe.hset(keys, "sAda", "1 0 0 0 0 {}")
         pipe.hset(_keys.producers(ORDERS, 0), "layout", 1 + state.sealed)
         pipe.execute()
 
@@ -146,7 +155,7 @@ def examined_by(state: State) -> tuple[bool, int] | None:
 
 
 def stays(state: State) -> bool:
-    return holds_up(state.log_state(), stands_still=state.stands_still)
+    return holds_up(state.log_state(), stands_still=state.stands_still, has_parked=state.has_parked)
 
 
 def may_go(state: State, processors: Collection[str]) -> bool:
@@ -161,7 +170,9 @@ async def test_each_state_is_judged_as_the_rule_judges_it(broker: Broker) -> Non
 @pytest.mark.parametrize(
     ("what", "guard", "instead", "told"),
     [
-        ("undrained", "redis.call('EXISTS', quarantine) == 1 or ", "", None),
+        ("undrained", "redis.call('EXISTS', quarantine, keys) > 0 or ", "", None),
+        ("undrained", "redis.call('EXISTS', quarantine, keys)", "redis.call('EXISTS', quarantine)", None),
+        ("undrained", "redis.call('EXISTS', quarantine, keys)", "redis.call('EXISTS', keys)", None),
         ("undrained", "or '0-0', newest[1])", "or newest[1], newest[1])", None),
         ("undrained", "id_before(group and group['last-delivered-id'] or '0-0', newest[1])", "true", None),
         ("undrained", "group and group['last-delivered-id'] or", "group['last-delivered-id'] or", "index"),
@@ -173,7 +184,12 @@ async def test_each_state_is_judged_as_the_rule_judges_it(broker: Broker) -> Non
             "if 2 < 1 and 0 <= ",
             None,
         ),
-        ("discard", "if holds_up(KEYS[1], KEYS[2 * i - 1], ARGV[i]) then return 0 end", "", None),
+        (
+            "discard",
+            "if holds_up(KEYS[1], KEYS[4 * i - 5], KEYS[4 * i - 3], ARGV[i]) then return 0 end",
+            "",
+            None,
+        ),
         ("discard", "if is_needed(KEYS[1]) then return 0 end", "", None),
         ("discard", "if is_behind(log, as_table(flat)['name']) then return true end", "", None),
         ("discard", "return #groups == 0 and is_behind(log, '')", "return false", None),

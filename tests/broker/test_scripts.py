@@ -18,7 +18,7 @@ from runnel_trio._embedded._server import embedded_server
 from runnel_trio.constants import Overflow
 from runnel_trio.exceptions import Misconfigured
 
-LOG, PRODUCERS, LEASE, QUARANTINE = "log", "producers", "lease", "quarantine"
+LOG, PRODUCERS, LEASE, QUARANTINE, KEYS = "log", "producers", "lease", "quarantine", "keys"
 
 
 class Server:
@@ -49,11 +49,11 @@ class Server:
         )
 
     def acquire(self, member: str, observed: tuple[str, str] = ("", "")) -> Any:
-        return self.call("acquire", [LOG, LEASE, QUARANTINE], "g", member, *observed)
+        return self.call("acquire", [LOG, LEASE, QUARANTINE, KEYS], "g", member, *observed)
 
     def commit(self, owner: str, epoch: str, previous: str, last: str, read: int, number: int = 1) -> Any:
         return self.call(
-            "commit", [LOG, LEASE], "g", owner, epoch, number, previous, last, read, last, "", "", 0
+            "commit", [LOG, LEASE], "g", owner, epoch, number, previous, last, read, last, "", "", 0, 0
         )
 
     def stored(self) -> list[str]:

@@ -113,7 +113,7 @@ def write_value(head: Head, facts: Facts) -> bytes:
 
 def facts_text(facts: Facts) -> bytes:
     """The facts as JSON, without those that say nothing."""
-    plain = {name: value for name, value in attrs.asdict(facts).items() if value != ""}
+    plain = {name: value for name, value in attrs.asdict(facts).items() if value != "" or name == "key"}
     return json.dumps(plain, sort_keys=True).encode()
 
 

@@ -101,7 +101,7 @@ class Backlog:
     position: bytes
     committed: bytes
     lease: Lease
-    parked: ParkedKeys
+    parked: ParkedKeys = attrs.field(factory=ParkedKeys)
     most_bytes: float = math.inf
     entries_read: int = 0
     left_ahead: bytes = b""

@@ -33,6 +33,11 @@ def _nothing(keys: Iterable[bytes]) -> None:
     """Nobody wants to know."""
 
 
+def _untold(event: Event) -> Facts:
+    """The default, where nothing can be parked."""
+    return Facts(key="", hash=0, since=0)
+
+
 @attrs.frozen
 class Failed:
     """The failure that an event is parked over.
@@ -135,8 +140,8 @@ class ParkedKeys:
         on_change: called with the keys whose heads have changed.
     """
 
-    describe: Callable[[Event], Facts]
-    most: int
+    describe: Callable[[Event], Facts] = _untold
+    most: int = 0
     heads: dict[bytes, Head] = attrs.field(factory=dict, init=False)
     aside: set[bytes] = attrs.field(factory=set, init=False)
     is_stale: bool = attrs.field(default=False, init=False)

@@ -31,9 +31,9 @@ local function change_parked(keys, parked, changes)
     local first, last = string.match(change.seen, '^(%d+) (%d+)')
     first, last = tonumber(first or 1), tonumber(last or 0)
     local kept = tonumber(string.match(change.now, '^(%d+)') or last + 1)
-    for number = first, kept - 1 do redis.call('HDEL', parked, string.format('%.0f:%s', number, key)) end
+    for number = first, kept - 1 do redis.call('HDEL', parked, string.format('%.0f:', number) .. key) end
     for entry, packed in ipairs(change.entries) do
-      redis.call('HSET', parked, string.format('%.0f:%s', last + entry, key), packed)
+      redis.call('HSET', parked, string.format('%.0f:', last + entry) .. key, packed)
     end
     if change.now == '' then
       redis.call('HDEL', keys, key)

@@ -41,6 +41,10 @@ _AGAIN = 1 << 62
 _NOTHING: deque[Event] = deque(maxlen=0)
 
 
+def _nothing(event: Event) -> None:
+    """Nobody wants to know."""
+
+
 @attrs.define(eq=False)
 class _Key:
     """A key with entries that are not done.
@@ -95,8 +99,8 @@ class KeyDispatcher:
     origin: Origin
     max_ahead: int
     on_demand: Callable[[], None]
-    on_full: Callable[[Event], None]
     poison_guard: PoisonGuard | None = None
+    on_full: Callable[[Event], None] = _nothing
     lanes: int = attrs.field(default=0, init=False)
     inside: int = attrs.field(default=0, init=False)
     in_hand: int = attrs.field(default=0, init=False)

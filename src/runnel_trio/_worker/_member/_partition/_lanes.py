@@ -57,7 +57,7 @@ class Lanes:
 
     def __attrs_post_init__(self) -> None:
         self.dispatcher = KeyDispatcher(
-            self.backlog, self.origin, self.max_ahead, self._look, self.on_full, self.poison_guard
+            self.backlog, self.origin, self.max_ahead, self._look, self.poison_guard, self.on_full
         )
         self.dispatcher.replays = Replays(
             broker=self.broker,
