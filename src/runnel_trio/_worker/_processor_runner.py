@@ -135,6 +135,7 @@ class ProcessorRunner:
             began = trio.current_time()
             if await self._is_over(member.spec, layouts):
                 break
+            member.move_parked(ProcessorSpec(stream=layouts.current, name=member.spec.name))
             pause = max(_CLOSE, _REST * (trio.current_time() - began))
         facts = {"stream": self.processor.stream.name, "processor": self.processor.name}
         counts = {"was": member.spec.stream.partition_count, "is_now": layouts.current.partition_count}

@@ -159,7 +159,8 @@ class Committer:
 
     async def _refresh_stale(self) -> None:
         """Ask for the heads of parked keys that somebody has changed: no commit of ours is on its way now."""
-        for backlog in [x for x in self._dirty.values() if x.parked.is_stale and not x.lost]:
+        while stale := [x for x in self._dirty.values() if x.parked.is_stale and not x.lost]:
+            backlog = stale[0]  # others may become so meanwhile
             try:
                 heads = await self.broker.parked_heads(self.processor, backlog.number)
             except BaseException:

@@ -33,7 +33,7 @@ def _nothing(keys: Iterable[bytes]) -> None:
     """Nobody wants to know."""
 
 
-def _untold(event: Event) -> Facts:
+def _untold(_: Event) -> Facts:
     """The default, where nothing can be parked."""
     return Facts(key="", hash=0, since=0)
 
@@ -81,7 +81,14 @@ class _Free:
     """There is no entry, and nobody holds the key any more."""
 
 
-_Effect: TypeAlias = _Append | _Pop | _Keep | _Free
+@attrs.frozen
+class _Move:
+    """The list as this head has it was copied to the next layout."""
+
+    head: Head
+
+
+_Effect: TypeAlias = _Append | _Pop | _Keep | _Free | _Move
 
 
 @attrs.define(eq=False)
@@ -105,6 +112,8 @@ class _Draft:
             self._append(effect.event, effect.failed)
         elif isinstance(effect, _Free):
             self.is_free = not head.count
+        elif isinstance(effect, _Move):
+            self.is_free = head == effect.head  # else it is copied once more
         elif head.count and effect.entry == head.first:
             if isinstance(effect, _Pop):
                 self.head = attrs.evolve(head, first=head.first + 1, attempts=0, rounds=0)
@@ -191,6 +200,10 @@ class ParkedKeys:
     def free(self, number: int, key: bytes) -> None:
         """A list without entries is due."""
         self._join(number, key, _Free())
+
+    def move(self, number: int, key: bytes, head: Head) -> None:
+        """A list was copied to the next layout, as this head has it."""
+        self._join(number, key, _Move(head))
 
     def follow(self, key: bytes) -> None:
         """All of its list is in memory: its events in the log come behind that, and stay where they are."""

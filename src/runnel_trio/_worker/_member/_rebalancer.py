@@ -90,7 +90,7 @@ class Rebalancer:
         readers = [self.broker.reader(spec, processor.read_timeout / 1000) for _ in range(count)]
         wanted: dict[str, Any] = {"replicas": processor.commit_replicas, "sinks": processor.sinks}
         self._committer = Committer(broker=self.broker, processor=spec, meter=self.meter, **wanted)
-        self._fetcher = Fetcher(readers, on_interrupted=self._schedule.raised_of_all)
+        self._fetcher = Fetcher(readers, on_interrupted=self._doubt)
         self._session = MemberSession(
             broker=self.broker,
             party=spec,
@@ -116,6 +116,11 @@ class Rebalancer:
         self._draining.set()
         self._patience.cancel()
         self._assignment.drain()
+
+    def move_parked(self, stage: ProcessorSpec) -> None:
+        """The stream has got other partitions: what is parked goes there, so that this layout can end."""
+        for executor in self._assignment.running.values():
+            executor.move_parked(stage)
 
     def abort(self) -> None:
         """End now: what is in hand is cancelled."""
@@ -192,6 +197,13 @@ class Rebalancer:
                 if self.meter is not None:
                     self.meter.examined(states)
             self._measure()
+
+    def _doubt(self) -> None:
+        """Nothing was heard for a while: what an operator did meanwhile may never have been told."""
+        self._schedule.raised_of_all()
+        for executor in self._assignment.running.values():
+            if executor.backlog.parked.heads:
+                executor.refresh_parked()
 
     def _measure(self) -> None:
         if self.meter is not None:

@@ -150,6 +150,11 @@ class PartitionExecutor:
         else:
             self.drain()
 
+    def move_parked(self, stage: ProcessorSpec) -> None:
+        """The stream has got other partitions: what is parked goes there."""
+        if isinstance(self._lanes, Lanes):
+            self._lanes.dispatcher.replays.move_to(stage)
+
     def abort(self) -> None:
         """Cancel what is in hand; what was handled is still committed, if that can be done at once."""
         self.backlog.close()

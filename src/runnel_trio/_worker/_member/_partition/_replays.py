@@ -19,6 +19,7 @@ from runnel_trio._event import Event, Origin
 from runnel_trio._rules._parked import Head, unpack_entry
 from runnel_trio._worker._member._backlog import Backlog
 from runnel_trio._worker._member._parked_keys import Failed
+from runnel_trio._worker._member._partition._parked_mover import ParkedMover
 
 __all__ = ["Replays"]
 
@@ -72,6 +73,7 @@ class Replays:
     _known: dict[bytes, int] = attrs.field(factory=dict, init=False)
     _next_number: int = attrs.field(default=_FIRST, init=False)
     _changed: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _mover: ParkedMover | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.backlog.parked.on_change = self._look
@@ -81,10 +83,31 @@ class Replays:
         """Until cancelled."""
         while True:
             self._changed = trio.Event()
-            for key in self._wanted():
-                await self._read(key)
+            if self._mover is not None:
+                await self._move(self._mover)
+            else:
+                for key in self._wanted():
+                    await self._read(key)
             with trio.move_on_after(max(0.0, self._next_due - self._now) / 1000):
                 await self._changed.wait()
+
+    def move_to(self, stage: ProcessorSpec) -> None:
+        """Replay nothing more here: once the log is through, move the lists to the next layout."""
+        if self._mover is None:
+            self._mover = ParkedMover(broker=self.broker, processor=self.processor, stage=stage)
+        self._changed.set()
+
+    async def _move(self, mover: ParkedMover) -> None:
+        backlog, parked = self.backlog, self.backlog.parked
+        if any(x.is_out for x in self._lists.values()) or parked or not parked.heads:
+            return
+        if backlog.unacknowledged or not await mover.may_move(backlog.number):
+            return
+        for key, head in await mover.move(backlog.number, dict(parked.heads)):
+            parked.move(self._next_number, key, head)
+            backlog.finish_replayed(self._next_number)
+            self._next_number += 1
+        self.hurry(backlog)
 
     def handled(self, number: int) -> None:
         """The event of this number was handled."""
@@ -123,7 +146,8 @@ class Replays:
 
     @property
     def _next_due(self) -> float:
-        return self._due[0][0] if self._due and len(self._lists) < _LISTS else math.inf
+        may_begin = self._due and len(self._lists) < _LISTS and self._mover is None
+        return self._due[0][0] if may_begin else math.inf
 
     def _look(self, keys: Iterable[bytes]) -> None:
         """The heads of these keys have changed: a list may be due, was taken away, or is held now."""
