@@ -179,6 +179,7 @@ class App(BackgroundTasks):
         | Mapping[type[Exception], ExceptionPolicy | str]
         | None = None,
         middleware: Sequence[Middleware] | None = None,
+        outputs: Sequence[Stream[Any]] = (),
         lock_expiry: float | None = None,
         read_timeout: int | None = None,
         prefetch_count: int | None = None,
@@ -201,6 +202,7 @@ class App(BackgroundTasks):
 
         It is called for each partition, with that partition's `Events`. Omitted arguments are taken from the
         ``default_…`` settings; `Processor` says what each means. The first of ``middleware`` is outermost.
+        ``outputs`` are the streams that the function may `Events.emit` to.
         ``exception_policy`` may map exception types to policies, narrower types first; the default
         policy applies to exceptions of other types.
 
@@ -228,6 +230,7 @@ class App(BackgroundTasks):
             "timeout": timeout, "max_ahead": max_ahead, "max_parked": max_parked,
         }  # fmt: skip
         options = {name: self.settings.resolve(name, value) for name, value in given.items()}
+        options["outputs"] = tuple(outputs)
         options |= {"policies": _policies(self.settings, exception_policy), "park_retry": park_retry}
         refuse_foreign(self.name, self.streams, stream)
         tested = partial(isolated, self._shared.private, self.settings, self.streams)

@@ -79,6 +79,7 @@ class Processor(Generic[R]):
         max_ahead: how far the newest event in hand may be beyond the first that is not handled.
         max_parked: how many events of each partition may be parked.
         park_retry: the pauses after which parked keys are tried again; None: only by `unpark`.
+        outputs: streams that the function may emit to.
         sinks: streams that its middleware writes to.
         max_attempts: how many workers may die over an event before the policy applies to it.
         commit_replicas: how many replicas must have a commit before its events count as acknowledged.
@@ -105,6 +106,7 @@ class Processor(Generic[R]):
     max_ahead: int
     max_parked: int
     park_retry: Backoff | None
+    outputs: Sequence[Stream[Any]]
     max_attempts: int
     commit_replicas: int
     isolated: Callable[[Processor[Any]], AbstractAsyncContextManager[IsolatedWorker]] = attrs.field(
@@ -125,6 +127,12 @@ class Processor(Generic[R]):
                 f"processor {self.name!r}: park_retry={described(self.park_retry)} is no Backoff: write "
                 "park_retry=Backoff(delay=60)"
             )
+        for output in self.outputs:
+            if not isinstance(output, Stream) or output.spec.app != self.stream.spec.app:
+                raise Misconfigured(
+                    f"processor {self.name!r}: outputs are streams of the same app, and "
+                    f"{described(output)} is none"
+                )
         for link in self.middleware:
             if not isinstance(link, Middleware):
                 raise Misconfigured(f"processor {self.name!r}: {described(link)} is no Middleware")
@@ -134,6 +142,11 @@ class Processor(Generic[R]):
     def exception_policy(self) -> ExceptionPolicy:
         """What happens when the function raises an exception of a type that has no policy of its own."""
         return self.policies.default
+
+    @property
+    def written(self) -> list[Stream[Any]]:
+        """All streams that are written together with its commits."""
+        return [*self.outputs, *self.sinks]
 
     @property
     def by_key(self) -> bool:
@@ -186,6 +199,7 @@ class Processor(Generic[R]):
                 broker=ran.broker,
                 probe=probe,
                 streams=ran.streams,
+                outputs=self.outputs,
                 stores=[link.store for link in self.middleware if link.store is not None],
                 halted=lambda: ran.error,
             )

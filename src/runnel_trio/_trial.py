@@ -143,6 +143,8 @@ class Trial(Generic[R]):
         sent: the records that the function has sent, by stream: ``t.sent[stream]``. They are in the order of
             the `send` calls that led to them; within one call they are sorted by partition number, each
             partition in order.
+        emitted: the records in the processor's output streams: ``t.emitted[stream]``, in order within each
+            partition.
         in_hand: the records that the function had in hand: more than one with `take` or with ``concurrency``.
         dead_letters: what a `DeadLetterMiddleware` has stored, as `Letter`, whose ``record`` is a `Dead`.
         parked: the keys that are parked, as `Parked`; let them go on with `Processor.unpark`, then wait with
@@ -176,10 +178,12 @@ class Trial(Generic[R]):
     _probe: Probe = attrs.field(alias="probe")
     _streams: Mapping[str, Stream[Any]] = attrs.field(alias="streams")
     _stores: Sequence[DeadLetters] = attrs.field(alias="stores")
+    _outputs: Sequence[Stream[Any]] = attrs.field(alias="outputs")
     _halted: Callable[[], BaseException | None] = attrs.field(alias="halted")
     acked: list[R] = attrs.field(factory=list, init=False)
     results: list[Result[R]] = attrs.field(factory=list, init=False)
     sent: dict[Stream[Any], list[Any]] = attrs.field(factory=dict, init=False)
+    emitted: dict[Stream[Any], list[Any]] = attrs.field(factory=dict, init=False)
     in_hand: list[R] = attrs.field(factory=list, init=False)
     dead_letters: list[Letter] = attrs.field(factory=list, init=False)
     parked: list[Parked] = attrs.field(factory=list, init=False)
@@ -358,6 +362,7 @@ class Trial(Generic[R]):
         for name, stream in self._streams.items():
             if name not in sinks:
                 await self._collect_sent(stream)
+        self.emitted = {stream: self.sent[stream] for stream in self._outputs}
         self.dead_letters = [letter for store in self._stores for letter in await store.read()]
 
     async def _collect_sent(self, stream: Stream[Any]) -> None:

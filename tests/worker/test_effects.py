@@ -40,16 +40,16 @@ def test_effects_leave_with_the_commit_that_acknowledges_their_event(backlog: Ba
     assert backlog.commit().outputs == ()
     backlog.done(numbers[1], [output(1), output(2)])
     commit = backlog.commit()
-    assert (commit.last, commit.outputs) == (b"2-0", (output(1), output(2)))
+    assert (commit.last, list(commit.outputs)) == (b"2-0", [output(1), output(2)])
     backlog.done(numbers[2], [output(3)])
     backlog.acknowledged(commit)
-    assert backlog.commit().outputs == (output(3),)
+    assert list(backlog.commit().outputs) == [output(3)]
 
 
 def test_what_found_no_room_is_in_the_next_commit_again(backlog: Backlog) -> None:
     backlog.done(backlog.take()[0], [output(1)])
     first = backlog.commit()
-    backlog.refused()
+    backlog.refused(1.0)
     assert backlog.commit() == first
 
 
@@ -67,8 +67,8 @@ def test_effects_of_a_turn_that_fails_are_gone(backlog: Backlog) -> None:
 def test_effects_follow_their_stream_to_its_present_partitions(backlog: Backlog) -> None:
     before, now = spec(4), spec(2)
     backlog.done(backlog.take()[0], [output(1, before)])
-    assert backlog.effects.redirect({before: now}, backlog.number)
-    assert not backlog.effects.redirect({before: now}, backlog.number)
+    for _ in range(2):
+        backlog.effects.redirect({before: now}, backlog.number)
     (moved,) = backlog.commit().outputs
     assert (moved.stream, moved.partition, moved.batch) == (now, 1, output(1).batch)
 
@@ -95,9 +95,32 @@ def test_each_effect_is_stored_once_and_in_the_order_of_its_event(steps: list[st
         elif step == "commit":
             commit = log.commit()
             stored += commit.outputs
-            log.acknowledged(commit)
+            assert log.acknowledged(commit) >= len(commit.outputs)
         elif step == "refused":
             log.commit()
-            log.refused()
-    stored += log.commit().outputs
+            log.refused(1.0)
+    while log.unacknowledged:
+        commit = log.commit()
+        stored += commit.outputs
+        log.acknowledged(commit)
     assert stored == [output(n) for n in aside]
+
+
+def test_a_commit_without_room_is_tried_again_with_fewer_outputs(backlog: Backlog) -> None:
+    for _ in range(8):
+        number = backlog.take()[0]
+        backlog.done(number, [output(number)])
+    sizes, stored = [], []
+    for fits in (False, False, False, True, True, True):
+        commit = backlog.commit()
+        sizes.append(len(commit.outputs))
+        if not fits:
+            backlog.refused(1.0)
+        else:
+            stored += commit.outputs
+            assert commit.last == b"%d-0" % len(stored)
+            assert commit.entries_read == len(stored)
+            backlog.acknowledged(commit)
+    assert sizes == [8, 4, 2, 1, 2, 4]
+    assert stored == [output(n) for n in range(7)]
+    assert (backlog.unacknowledged, backlog.has_committed(6), backlog.has_committed(7)) == (1, True, False)

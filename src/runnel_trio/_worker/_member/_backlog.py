@@ -20,7 +20,7 @@ import trio
 from runnel_trio._broker._values import Commit, Entry, Lease, Output
 from runnel_trio._rules._ahead import MOST_BYTES, Ahead, read_ahead, write_ahead
 from runnel_trio._rules._progress import Progress
-from runnel_trio._worker._member._effects import Effects
+from runnel_trio._worker._member._effects import Effects, Emission
 from runnel_trio._worker._member._parked_keys import ParkedKeys
 from runnel_trio._worker._member._prefetch import Prefetch
 
@@ -28,6 +28,8 @@ __all__ = ["Backlog"]
 
 #: From so many bytes on, what is done ahead gets no further ahead.
 _CROWDED = MOST_BYTES * 3 // 4
+#: Outputs of so many events, or lists, go with a commit.
+_MOST_TURNS = 1000
 
 
 def _nothing() -> None:
@@ -90,6 +92,8 @@ class Backlog:
         marked: whether the committer knows that something is done; never once it is closed: then each event
             that is done asks whether it may be.
         full: whether the last commit found no room for its outputs.
+        retry_at: when the next commit may be tried, by the clock of Trio.
+        is_cut: whether the last commit acknowledged less than it could have, to carry fewer outputs.
         committed_to: everything below this number is committed.
         crowded: whether what the lease says of entries ahead comes near its limit: then nobody looks further.
         allowance: how many entries may be taken before somebody must look whether more may be.
@@ -117,6 +121,8 @@ class Backlog:
     lost: bool = attrs.field(default=False, init=False)
     marked: bool = attrs.field(default=False, init=False)
     full: bool = attrs.field(default=False, init=False)
+    retry_at: float = attrs.field(default=-math.inf, init=False)
+    is_cut: bool = attrs.field(default=False, init=False)
     committed_to: int = attrs.field(default=0, init=False)
     crowded: bool = attrs.field(default=False, init=False)
     allowance: int = attrs.field(default=0, init=False)
@@ -130,6 +136,7 @@ class Backlog:
     _committed: int = attrs.field(default=0, init=False)
     _skipped: int = attrs.field(default=0, init=False)
     _replayed: set[int] = attrs.field(factory=set, init=False)
+    _most_turns: int = attrs.field(default=_MOST_TURNS, init=False)
     _before: bytes = attrs.field(init=False, default=attrs.Factory(_cursor, takes_self=True))
     _changed: trio.Event | None = attrs.field(default=None, init=False)
 
@@ -195,7 +202,11 @@ class Backlog:
     @property
     def processed(self) -> bytes:
         """Id of the last entry before which everything is done."""
-        done = self.progress.prefix - self._base
+        return self._id_before(self.progress.prefix)
+
+    def _id_before(self, number: int) -> bytes:
+        """Id of the last entry below a number; that of the cursor if there is none in memory."""
+        done = number - self._base
         return self._entries[done - 1][0] if done else self._before
 
     @property
@@ -299,12 +310,12 @@ class Backlog:
             self.on_room()
         return number, self._entries[number - self._base]
 
-    def join(self, number: int, outputs: Sequence[Output]) -> None:
+    def join(self, number: int, outputs: Sequence[Output | Emission]) -> None:
         """Have the commit that acknowledges an entry in hand store outputs elsewhere."""
         if outputs and (number < 0 or self.progress.is_in_hand(number)):
             self.effects.join(number, outputs)
 
-    def done(self, number: int, outputs: Sequence[Output] = ()) -> None:
+    def done(self, number: int, outputs: Sequence[Output | Emission] = ()) -> None:
         """Count as processed everything taken up to this entry, with what middleware left out on the way.
 
         Args:
@@ -341,9 +352,9 @@ class Backlog:
 
     def commit(self) -> Commit:
         """The commit of everything done so far; of what is done ahead, as much as the lease takes."""
-        known, cursor = self.entries_read >= 0, self.processed
-        self._sent = sent = self._next_sent(cursor)
-        done = self.progress.prefix - self.committed_to
+        known, sent = self.entries_read >= 0, self._next_sent()
+        self._sent, cursor = sent, self._id_before(sent.prefix)
+        done = sent.prefix - self.committed_to
         return Commit(
             self.lease,
             self.commits + 1,
@@ -357,17 +368,24 @@ class Backlog:
             self.parked.changes(sent.__contains__) if self.parked else (),
         )
 
-    def _next_sent(self, cursor: bytes) -> _Sent:
+    def _next_sent(self) -> _Sent:
         progress, left = self.progress, self._ahead
-        self._skipped = 0
-        if progress.in_order and not left:
+        self._skipped, prefix, replayed = 0, progress.prefix, frozenset(self._replayed)
+        runs = list(progress.ahead)
+        self.is_cut = bool(self.effects) and len(turns := self.effects.numbers) > self._most_turns
+        if self.is_cut:
+            first_left = turns[self._most_turns]
+            prefix = min(prefix, max(first_left, self.committed_to))
+            runs = [(start, min(end, first_left)) for start, end in runs if start < first_left]
+            replayed = frozenset(number for number in replayed if number < first_left)
+        if not runs and not left:
             self.crowded = False
-            return _Sent(progress.prefix, (), b"", frozenset(self._replayed))
-        entries, base, runs = self._entries, self._base, list(progress.ahead)
+            return _Sent(prefix, (), b"", replayed)
+        entries, base, cursor = self._entries, self._base, self._id_before(prefix)
         ids = [(entries[start - base][0], entries[end - 1 - base][0], end - start) for start, end in runs]
         ahead, fitting = write_ahead(cursor, ids, left)
         self.crowded = len(ahead) > _CROWDED
-        return _Sent(progress.prefix, runs[:fitting], ahead, frozenset(self._replayed))
+        return _Sent(prefix, runs[:fitting], ahead, replayed)
 
     def acknowledged(self, commit: Commit) -> int:
         """The last commit that was made is on the server; how many entries more than before are on it."""
@@ -383,6 +401,8 @@ class Backlog:
         if self.parked:
             self.parked.forget(sent.__contains__)
         self._replayed -= sent.replayed
+        self.full = False
+        self._most_turns = min(2 * self._most_turns, _MOST_TURNS)
         self._forget()
         self.announce()
         return self._committed - before + len(sent.replayed)
@@ -397,13 +417,14 @@ class Backlog:
         return self._committed - self.committed_to
 
     def _forget(self) -> None:
-        self._before = self.processed
-        del self._entries[: self.progress.prefix - self._base]
-        self._base = self.progress.prefix
+        self._before = self.committed
+        del self._entries[: self.committed_to - self._base]
+        self._base = self.committed_to
 
-    def refused(self) -> None:
-        """A commit found no room for its outputs; it may be tried again."""
-        self.full = True
+    def refused(self, retry_at: float) -> None:
+        """A commit found no room for its outputs: the next one carries fewer, and not before this time."""
+        self.full, self.retry_at = True, retry_at
+        self._most_turns = max(1, min(self._most_turns, len(self.effects.numbers)) // 2)
         self.announce()
 
     def recount(self, read: int) -> None:

@@ -14,6 +14,7 @@ that lost the last writes can have lost a commit among them, whose repetition fi
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from itertools import compress
 from typing import Any
@@ -92,24 +93,22 @@ class Committer:
 
         What finds no room elsewhere is not waited for at the end of a partition: the next owner handles it.
         """
-        told, wanted = False, backlog.count
+        wanted = backlog.count
         while backlog.lacks(wanted) and not (backlog.lost or self._ended):
             self.hurry(backlog)
             await backlog.changed()
-            if backlog.full:
-                told = told or _tell_of_no_room(backlog)
-                backlog.full = False
-                if backlog.closed:
-                    return
-                await trio.sleep(_ROOM)
+            if backlog.full and backlog.closed:
+                return
 
     async def run(self) -> None:
         """Commit until cancelled."""
         while True:
-            if not self._dirty:
-                await self._call()
+            while (due_at := min((x.retry_at for x in self._dirty.values()), default=math.inf)) > (
+                began := trio.current_time()
+            ):
+                with trio.move_on_at(due_at):
+                    await self._call()
             self._urgent = False
-            began = trio.current_time()
             await self._commit()
             if not self._urgent:
                 took = trio.current_time() - began
@@ -126,8 +125,9 @@ class Committer:
         await self._refresh_stale()
         for backlog in self._dirty.values():
             backlog.marked = False
-        backlogs = [x for x in self._dirty.values() if x.unacknowledged and not x.lost]
-        self._dirty = {}
+        now = trio.current_time()
+        backlogs = [x for x in self._dirty.values() if x.unacknowledged and not x.lost and x.retry_at <= now]
+        self._dirty = {number: x for number, x in self._dirty.items() if x.retry_at > now and not x.lost}
         commits = [backlog.commit() for backlog in backlogs]
         began = trio.current_time()
         try:
@@ -138,24 +138,30 @@ class Committer:
         except BaseException:
             self._end(backlogs)
             raise
-        count = 0
-        for backlog, commit, outcome in zip(backlogs, commits, outcomes, strict=True):
-            if outcome is CommitOutcome.COMMITTED:
-                count += backlog.acknowledged(commit)
-            elif outcome is CommitOutcome.FULL:
-                backlog.refused()
-            elif outcome is CommitOutcome.CHANGED:
-                self.refresh(backlog)
-            elif outcome is not CommitOutcome.SEALED:
-                place, was = numbered(self.processor.stream.name, [backlog.number]), commit.previous.decode()
-                report(logging.WARNING, "commit-refused", place=place, why=outcome.value, was=was)
-                backlog.lose()
+        count = sum(map(self._heed, backlogs, commits, outcomes))
         if self.meter is not None and backlogs:
             done = [x is CommitOutcome.COMMITTED for x in outcomes]
             refused = sum(x in {CommitOutcome.FENCED, CommitOutcome.REWOUND} for x in outcomes)
             seconds = trio.current_time() - began
             self.meter.committed(list(compress(backlogs, done)), count, refused, seconds)
         await self._redirect_all(backlogs, outcomes)
+
+    def _heed(self, backlog: Backlog, commit: Commit, outcome: CommitOutcome) -> int:
+        """Let a backlog know what has become of its commit; how many events more are on the server."""
+        if outcome is CommitOutcome.COMMITTED:
+            count = backlog.acknowledged(commit)
+            if backlog.is_cut:
+                self.hurry(backlog)
+            return count
+        if outcome is CommitOutcome.FULL:
+            self._wait_for_room(backlog)
+        elif outcome is CommitOutcome.CHANGED:
+            self.refresh(backlog)
+        elif outcome is not CommitOutcome.SEALED:
+            place, was = numbered(self.processor.stream.name, [backlog.number]), commit.previous.decode()
+            report(logging.WARNING, "commit-refused", place=place, why=outcome.value, was=was)
+            backlog.lose()
+        return 0
 
     async def _refresh_stale(self) -> None:
         """Ask for the heads of parked keys that somebody has changed: no commit of ours is on its way now."""
@@ -182,12 +188,23 @@ class Committer:
         except BaseException:
             self._end([backlog])
             raise
+        before = backlog.effects.outputs
         for sink in self.sinks:
             sink.adopt(current.get(sink.spec, sink.spec))
-        if backlog.effects.redirect(current, backlog.number):
+        backlog.effects.redirect(current, backlog.number)
+        if backlog.effects.outputs != before:
             self.hurry(backlog)
         else:
-            backlog.refused()  # nothing is known that would help; it is tried again, as without room
+            self._wait_for_room(backlog)  # nothing is known that would help
+
+    def _wait_for_room(self, backlog: Backlog) -> None:
+        """Try again after a while."""
+        if not backlog.full:
+            outputs = backlog.effects.outputs
+            where = sorted({numbered(output.stream.name, [output.partition]) for output in outputs})
+            report(logging.WARNING, "no-room", partition=backlog.number, waits_for=",".join(where))
+        backlog.refused(trio.current_time() + _ROOM)
+        self._dirty[backlog.number] = backlog
 
     def _end(self, backlogs: Sequence[Backlog]) -> None:
         """Nobody commits any more: let nobody wait for it."""
@@ -203,9 +220,3 @@ class Committer:
             if not told:
                 told = True
                 report(logging.WARNING, "not-replicated", processor=self.processor.name, wanted=wanted)
-
-
-def _tell_of_no_room(backlog: Backlog) -> bool:
-    where = sorted({numbered(output.stream.name, [output.partition]) for output in backlog.effects.outputs})
-    report(logging.WARNING, "no-room", partition=backlog.number, waits_for=",".join(where))
-    return True

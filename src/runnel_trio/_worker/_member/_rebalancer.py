@@ -88,7 +88,7 @@ class Rebalancer:
         processor, spec = self.processor, self.spec
         count = readers_for(spec.stream.partition_count, processor.pool_size, self.broker.keys_per_read)
         readers = [self.broker.reader(spec, processor.read_timeout / 1000) for _ in range(count)]
-        wanted: dict[str, Any] = {"replicas": processor.commit_replicas, "sinks": processor.sinks}
+        wanted: dict[str, Any] = {"replicas": processor.commit_replicas, "sinks": processor.written}
         self._committer = Committer(broker=self.broker, processor=spec, meter=self.meter, **wanted)
         self._fetcher = Fetcher(readers, on_interrupted=self._doubt)
         self._session = MemberSession(

@@ -16,6 +16,7 @@ from runnel_trio._broker._values import Output
 from runnel_trio._event import Event, Origin
 from runnel_trio._override import override
 from runnel_trio._worker._member._backlog import Backlog
+from runnel_trio._worker._member._effects import Emission
 from runnel_trio._worker._member._parked_keys import Failed
 
 __all__ = ["EventQueue", "InOrderQueue"]
@@ -96,7 +97,7 @@ class EventQueue(Protocol):
         """The number of the last event that was handed out; -1 for none."""
         ...
 
-    def finish(self, number: int, outputs: Sequence[Output] = ()) -> None:
+    def finish(self, number: int, outputs: Sequence[Output | Emission] = ()) -> None:
         """As `done_up_to`; outputs are stored by the commit that acknowledges the event of this number."""
         ...
 
@@ -219,7 +220,7 @@ class InOrderQueue(EventQueue):
         return self.backlog.last_in_hand
 
     @override
-    def finish(self, number: int, outputs: Sequence[Output] = ()) -> None:
+    def finish(self, number: int, outputs: Sequence[Output | Emission] = ()) -> None:
         self.backlog.done(number, outputs)
 
     @property

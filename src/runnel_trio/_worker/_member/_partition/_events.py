@@ -10,7 +10,8 @@ time.
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from itertools import takewhile
 from typing import Any, Generic, Protocol, TypeVar, cast
 
@@ -18,19 +19,24 @@ import attrs
 import trio
 
 from runnel_trio._broker._values import Output
+from runnel_trio._codec import Record
 from runnel_trio._event import Event, Partition
 from runnel_trio._report._words import described
 from runnel_trio._rules._failure import Decision, Retry
+from runnel_trio._stream import Stream
+from runnel_trio._worker._member._effects import Emission
 from runnel_trio._worker._member._parked_keys import Failed
 from runnel_trio._worker._member._partition._source import Source
 from runnel_trio._worker._member._partition._time_limit import TimeLimit
-from runnel_trio.exceptions import Misconfigured
+from runnel_trio.constants import Overflow
+from runnel_trio.exceptions import Misconfigured, StreamFull
 from runnel_trio.interfaces import Failure, Middleware
 from runnel_trio.middleware._deliver import Deliver, Interrupted
 
 __all__ = ["Batches", "Events", "explain"]
 
 R = TypeVar("R")
+S = TypeVar("S", bound=Record)
 
 
 def _never() -> bool:
@@ -80,6 +86,7 @@ class Events(Generic[R]):
     _source: Source = attrs.field(alias="source")
     _middleware: Sequence[Middleware] = attrs.field(alias="middleware")
     stream: str
+    _targets: Collection[Stream[Any]] = attrs.field(default=(), alias="targets")
     _grace_period: float = attrs.field(default=math.inf, alias="grace_period")
     _interrupted: Callable[[], bool] = attrs.field(default=_never, alias="interrupted")
     _time_limit: TimeLimit | None = attrs.field(default=None, alias="time_limit")
@@ -91,6 +98,7 @@ class Events(Generic[R]):
     _links: list[tuple[Middleware, Any]] = attrs.field(factory=list, init=False)
     _chain: Any = attrs.field(default=None, init=False)
     _in_hand: Any = attrs.field(default=None, init=False)
+    _emitted: list[Emission] = attrs.field(factory=list, init=False)
     begun: bool = attrs.field(default=False, init=False)
 
     @property
@@ -107,6 +115,65 @@ class Events(Generic[R]):
     def retrying(self) -> bool:
         """Whether a call has failed and the events in hand will be handed out again."""
         return isinstance(self.decision, Retry)
+
+    def emit(self, stream: Stream[S], *records: S) -> None:
+        """Store records in another stream, in the same step that acknowledges the event in hand.
+
+        They are stored exactly once for each acknowledged event, whatever crashes; if the event fails,
+        they are dropped. Records of one key are stored in the order in which they were emitted. While a
+        partition that they go to is full, the event is not acknowledged, and this partition waits.
+
+        Args:
+            stream: one of the processor's ``outputs``.
+            *records: for that stream.
+
+        Raises:
+            RecordInvalid: a record does not fit its types.
+            StreamFull: one event, or list, emits more than a partition can ever hold.
+            Misconfigured: the processor does not declare the stream as an output, or no event is in hand.
+
+        Example:
+            >>> import trio
+            >>> from runnel_trio import App, Events, Record
+            >>> class Order(Record):
+            ...     order_id: int
+            >>> class Invoice(Record):
+            ...     order_id: int
+            >>> app = App("shop")
+            >>> orders = app.stream("orders", Order, partition_by="order_id")
+            >>> invoices = app.stream("invoices", Invoice, partition_by="order_id")
+            >>> @app.processor(orders, outputs=[invoices])
+            ... async def bill(events: Events[Order]) -> None:
+            ...     async for order in events.records():
+            ...         events.emit(invoices, Invoice(order_id=order.order_id))
+            >>> async def main():
+            ...     async with bill.test() as t:
+            ...         await t.send(Order(order_id=7))
+            ...         return t.emitted[invoices]
+            >>> trio.run(main)
+            [Invoice(order_id=7)]
+        """
+        if not any(stream is target for target in self._targets):
+            raise Misconfigured(
+                f"events.emit({stream!r}): declare it, as in @app.processor(…, outputs=[{stream.name}])"
+            )
+        if self._in_hand is None:
+            raise Misconfigured(
+                "events.emit needs an event in hand, with whose acknowledgement the records are stored: call "
+                "it in the loop over events"
+            )
+        emitted = [Emission.of(stream, record) for record in records]
+        self._refuse_too_many(stream, [*self._emitted, *emitted])
+        self._emitted += emitted
+
+    def _refuse_too_many(self, stream: Stream[Any], emitted: Sequence[Emission]) -> None:
+        spec = stream.spec
+        if len(emitted) <= spec.partition_size or spec.overflow is Overflow.TRIM:
+            return
+        counts = Counter(x.number for x in emitted if x.stream is stream)
+        number, count = counts.most_common(1)[0]
+        if count > spec.partition_size:
+            raise StreamFull(stream.name, number, spec.partition_size, tuple(range(count)))
 
     def take(self, n: int, within: float) -> Batches[R]:
         """Iterate over lists of up to ``n`` events, each acknowledged as a whole.
@@ -211,6 +278,9 @@ class Events(Generic[R]):
                 if self._interrupted():
                     raise Interrupted
                 self._source.processed(backlog)
+            if self._emitted:
+                self.finish()
+                return
             self._in_hand = None
             self._source.queue.done_up_to(item._number if isinstance(item, Event) else _last(item))
 
@@ -218,8 +288,12 @@ class Events(Generic[R]):
         """At the end of a call: the function has finished what it was given."""
         item, self._in_hand = self._in_hand, None
         if item is not None:
-            self._source.queue.finish(_last(item))
-            self._source.processed(self._source.backlog)
+            emitted, self._emitted = self._emitted, []
+            self._source.queue.finish(_last(item), emitted)
+            if emitted:
+                self._source.hurry(self._source.backlog)  # whoever reads them waits for the commit
+            else:
+                self._source.processed(self._source.backlog)
 
     def finish_failed(self) -> None:
         """Count the failed events as handled, and store `outputs` with their acknowledgement.

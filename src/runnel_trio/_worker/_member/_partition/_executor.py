@@ -99,6 +99,7 @@ class PartitionExecutor:
             processor=self.spec,
             function=processor.function,
             middleware=processor.middleware,
+            targets=processor.outputs,
             backlog=self.backlog,
             scope=self.scope,
             make_source=self._make_source,

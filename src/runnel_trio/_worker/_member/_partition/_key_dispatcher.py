@@ -26,6 +26,7 @@ from runnel_trio._broker._values import Output
 from runnel_trio._event import Event, Origin
 from runnel_trio._override import override
 from runnel_trio._worker._member._backlog import Backlog
+from runnel_trio._worker._member._effects import Emission
 from runnel_trio._worker._member._meter import InHand
 from runnel_trio._worker._member._parked_keys import Failed
 from runnel_trio._worker._member._partition._event_queue import EventQueue
@@ -659,7 +660,7 @@ class LaneQueue(EventQueue):
         return self._taken[-1][0]._number if self._taken else -1
 
     @override
-    def finish(self, number: int, outputs: Sequence[Output] = ()) -> None:
+    def finish(self, number: int, outputs: Sequence[Output | Emission] = ()) -> None:
         self.backlog.join(number, outputs)
         self._done_up_to(number)
 

@@ -12,7 +12,7 @@ What ends a call of the function, and what becomes of the event in hand:
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any
 
 import attrs
@@ -22,6 +22,7 @@ from runnel_trio._broker._values import ProcessorSpec
 from runnel_trio._report._telemetry import Handling, handling, report
 from runnel_trio._report._words import numbered
 from runnel_trio._scopes import holds_cancellation, unwrapped
+from runnel_trio._stream import Stream
 from runnel_trio._worker._member._backlog import Backlog
 from runnel_trio._worker._member._partition._event_queue import EventQueue
 from runnel_trio._worker._member._partition._events import Events, explain
@@ -44,6 +45,7 @@ class Lane:
         function: the function.
         middleware: its links.
         backlog: what it is called for.
+        targets: streams that the function may emit to.
         queue: where its events come from.
         scope: what it runs in.
         make_source: makes a source over the queue, for each call.
@@ -55,6 +57,7 @@ class Lane:
     processor: ProcessorSpec
     function: Callable[[Any], Awaitable[None]]
     middleware: Sequence[Middleware]
+    targets: Collection[Stream[Any]]
     backlog: Backlog
     queue: EventQueue
     scope: PartitionScope
@@ -83,6 +86,7 @@ class Lane:
             events: Events[Any] = Events(
                 source=self.make_source(queue),
                 middleware=self.middleware,
+                targets=self.targets,
                 stream=self.processor.stream.name,
                 grace_period=self.scope.grace_period,
                 interrupted=self._is_interrupted,
