@@ -31,6 +31,16 @@ async def test_an_event_that_comes_again_is_not_applied_again(database: Any, eve
     assert database.applied() == ["5-1", "5-2"]
 
 
+async def test_the_table_is_as_the_page_of_formats_says(database: Any, event: Make) -> None:
+    """This is in users' databases: it never changes."""
+    await Progress(database.connect()).apply(database.add, event("Ada", "1764330000000-5", epoch=17))
+    query = "SELECT processor, partition, key, epoch, ms, seq FROM runnel_progress ORDER BY key"
+    assert [tuple(row) for row in database.rows(query)] == [
+        ("total", "shop:0:orders:log", "", 17, 0, 0),
+        ("total", "shop:0:orders:log", "19e8212d50431c948ebe57a828943bdf", 17, 1764330000000, 5),
+    ]
+
+
 async def test_gate_without_the_id_it_is_applied_again(
     database: Any, event: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,9 +2,9 @@
 
 It has a row for each partition, and one for each key:
 
-    processor  partition          key    epoch  ms             seq
-    total      shop:3:orders:log         17     0              0     the highest epoch that was here
-    total      shop:3:orders:log  5f0c…  17     1764330000000  5     the last event of this key
+    processor  partition                    key    epoch  ms             seq
+    total      runnel:{shop:3}:orders:log          17     0              0    the highest epoch that was here
+    total      runnel:{shop:3}:orders:log  5f0c…   17     1764330000000  5    the last event of this key
 
 These are the steps of a transaction:
 
