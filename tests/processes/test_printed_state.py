@@ -369,7 +369,7 @@ async def test_a_lane_that_wakes_up_late_writes_nothing(shop: Any, postgres: str
 
 
 @pytest.mark.parametrize("name", ["totals", "charges"])
-async def test_gate_without_the_epoch_it_writes(shop: Any, name: str) -> None:
+async def test_gate_without_the_epoch_and_the_ids_it_writes(shop: Any, name: str) -> None:
     it = late_shop(shop, name, WITHOUT_BOTH)
     await wakes_up_late(it)
     assert not it.is_exact()

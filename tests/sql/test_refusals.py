@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from contextlib import closing, nullcontext
 from threading import Barrier
+from threading import Event as Flag
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -123,6 +124,25 @@ async def test_a_transaction_that_is_open_is_refused_and_stays(database: Any, ev
         await Progress(db).apply(database.add, event("Ada", "5-1"))
     db.commit()
     assert database.applied() == ["4-0"]
+
+
+async def test_two_transactions_on_one_connection_are_refused(database: Any, event: Make) -> None:
+    """They would be one: what one has applied would be rolled back with the other."""
+    db, reached, go_on = database.connect(), Flag(), Flag()
+
+    def wait(db: Any, one: Event) -> None:
+        reached.set()
+        go_on.wait(60)
+        database.add(db, one)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(Progress(db).apply, wait, event("Ada", "5-1"))
+        await trio.to_thread.run_sync(reached.wait, 60)
+        with pytest.raises(Misconfigured, match="another Progress uses this connection now"):
+            await Progress(db).apply(database.add, event("Bob", "5-2"))
+        go_on.set()
+    assert database.applied() == ["5-1"]
+    assert await Progress(db).apply(database.add, event("Bob", "5-2")) == 1
 
 
 async def test_a_connection_of_asyncio_is_refused(event: Make) -> None:

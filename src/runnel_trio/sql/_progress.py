@@ -13,8 +13,8 @@ from __future__ import annotations
 import inspect
 import logging
 import re
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from types import ModuleType
 from typing import Any, Generic, NoReturn, TypeVar, cast, overload
 
@@ -30,6 +30,8 @@ __all__ = ["Progress"]
 
 C = TypeVar("C", bound=Connection)
 
+#: The connections that have a transaction of ours, by identity: sqlite3's cannot be referenced weakly.
+_IN_USE: dict[int, object] = {}
 _TABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z_0-9]*(\.[A-Za-z_][A-Za-z_0-9]*)?")
 
 
@@ -100,7 +102,6 @@ class Progress(Generic[C]):
         self._turn: Any
         if hasattr(connection, "cursor"):
             driver_of(connection, driver)  # so that what is wrong with it is said here
-            # Two transactions on one connection would be one.
             self._lend, self._turn = lambda: nullcontext(cast("C", connection)), trio.Lock()
         elif callable(connection):
             self._lend, self._turn = connection, nullcontext()
@@ -197,7 +198,7 @@ class Progress(Generic[C]):
 
     def _apply(self, call: Callable[[C, list[Event]], object], keyed: Sequence[Keyed]) -> int:
         """One transaction, with the steps of ``_rows.py``."""
-        with self._lend() as connection:
+        with self._lend() as connection, _alone(connection):
             driver = driver_of(connection, self._module)
             refuse_unfit(connection, driver)
             try:
@@ -214,6 +215,25 @@ class Progress(Generic[C]):
                     connection.rollback()
                 raise
         return len(new)
+
+
+@contextmanager
+def _alone(connection: Connection) -> Iterator[None]:
+    """Two transactions on one connection at a time would be one, and the end of either that of both.
+
+    Raises:
+        Misconfigured: another thread is in here with this connection.
+    """
+    token = object()
+    if _IN_USE.setdefault(id(connection), token) is not token:
+        raise Misconfigured(
+            "another Progress uses this connection now: share one Progress, which has one transaction at a "
+            "time, or give each a connection of its own"
+        )
+    try:
+        yield
+    finally:
+        del _IN_USE[id(connection)]
 
 
 def _refuse_mistakes(work: object, events: Sequence[Event]) -> None:
