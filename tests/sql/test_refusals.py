@@ -233,6 +233,11 @@ async def test_records_and_other_things_are_refused(sqlite: Any, event: Make) ->
         await progress.apply(sqlite.add, event("Ada", f"5-{2**63}"))
 
 
+async def test_a_generator_is_as_good_as_a_list(sqlite: Any, event: Make) -> None:
+    some: Any = (event("Ada", f"5-{n}") for n in range(3))
+    assert await Progress(sqlite.connect()).apply(sqlite.add, some) == 3
+
+
 async def test_an_event_from_elsewhere_has_no_key(sqlite: Any) -> None:
     origin = Origin(partition=Partition(number=0, key="k"), group=b"", decode=lambda event: event)
     with pytest.raises(Misconfigured, match="was not handed out to a processor"):

@@ -184,8 +184,9 @@ class Progress(Generic[C]):
         call: Callable[[C, list[Event]], object] = work
         if isinstance(events, Event):
             events, call = [events], lambda connection, new: work(connection, new[0])
-        _refuse_mistakes(work, events)
-        keyed = [Keyed.of(event) for event in events]
+        some = list(events)
+        _refuse_mistakes(work, some)
+        keyed = [Keyed.of(event) for event in some]
         if not keyed:
             await trio.lowlevel.checkpoint()
             return 0
