@@ -31,7 +31,10 @@ nox.options.error_on_missing_interpreters = False
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """The suite against the wheel, from outside the source tree: what is shipped is what is tested."""
+    """The suite against the wheel, from outside the source tree: what is shipped is what is tested.
+
+    What needs PostgreSQL is skipped where that is not installed.
+    """
     dist = Path(session.create_tmp()).resolve()
     session.install("build")
     session.run("python", "-m", "build", "--wheel", "--outdir", str(dist), silent=True)

@@ -27,7 +27,7 @@ html_css_files = ["book.css"]
 default_role = "code"
 # References to our own public names must lead somewhere; others are made of annotations by autodoc.
 nitpicky = True
-nitpick_ignore_regex = [(r"py:.*", r"(?!runnel_trio\.[A-Za-z]).*")]
+nitpick_ignore_regex = [(r"py:.*", r"(?!runnel_trio\.[A-Za-z]).*|.*\._.*")]
 # `nox -s links` asks the net; what is shown as an example is nowhere.
 linkcheck_ignore = [r"https?://(localhost|127\.0\.0\.1|10\.).*"]
 linkcheck_timeout = 20

@@ -11,6 +11,7 @@ from typing import Any
 
 import hypothesis
 import pytest
+from sql_postgres import Postgres, programs
 from warm import Warm
 
 from runnel_trio import App, Processor, Record, Stream, settings, testing
@@ -69,6 +70,26 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
     warm = Warm(tmp_path_factory.mktemp("w"))
     yield warm
     warm.close()
+
+
+@pytest.fixture(scope="session")
+def _postgres() -> Iterator[Postgres]:
+    pytest.importorskip("psycopg", reason="psycopg is not installed")
+    found = programs()
+    if found is None:
+        pytest.skip("PostgreSQL is not installed: apt install postgresql")
+    server = Postgres(found)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def postgres(_postgres: Postgres) -> str:
+    """How to connect to an empty database of PostgreSQL; skips the test where that is not installed."""
+    return _postgres.database()
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ _report._traceback
 metrics _report._telemetry _sending._portal _rules _settings._kinds _names
 _settings._sources
 _event
-interfaces
+interfaces sql
 settings _codec _discovery _embedded
 _broker _sending._numbering
 _sending._delivery
@@ -66,6 +66,7 @@ ROOMS = (
     "_broker",
     "middleware",
     "metrics",
+    "sql",
     "testing",
     "_cli",
     "_operate",

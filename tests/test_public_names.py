@@ -61,6 +61,7 @@ PUBLIC = {
         "Trouble", "Typed", "Waiting", "Weight", "state", "troubles",
     },
     "runnel_trio.settings": {"Description", "Settings", "describe"},
+    "runnel_trio.sql": {"Connection", "Progress"},
     "runnel_trio.testing": {"NotDrained", "Outcome", "Result", "Trial", "advance_to", "drained"},
 }  # fmt: skip
 

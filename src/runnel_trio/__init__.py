@@ -19,6 +19,7 @@ Packages, from the top to the bottom; imports only go down (tests/test_architect
     _cli _http _demo testing   commands, HTTP pages, the demo, helpers for users' tests
     _app _worker               an app and its declarations; the running tree
     _processor middleware      processors and middleware, as users declare them
+    sql                        progress in a user's own database
     _operate                   inspecting and controlling an app from outside: `Operator`
     _stream _sending           streams, and the parts of a send
     _broker _embedded          brokers for Redis, Valkey and memory; the embedded server

@@ -24,7 +24,7 @@ COMMITTED: list[int] = []
 
 def wait_for_another(some) -> None:
     before, until = len(COMMITTED), time.monotonic() + 1
-    while any(x.customer == "c7" for _, x in some) and len(COMMITTED) == before and time.monotonic() < until:
+    while any(x.customer == "c7" for x in some) and len(COMMITTED) == before and time.monotonic() < until:
         time.sleep(0.001)
 
 """
@@ -32,23 +32,25 @@ MANY_TRANSACTIONS: Mutation = {
     "totals.py": [
         ("take(500", "take(5"),
         ("import sqlite3\n", SLOW),
-        ("        if is_mine:\n", "        wait_for_another(some)\n        if is_mine:\n"),
-        ("    return is_mine\n", "    COMMITTED.append(1)\n    return is_mine\n"),
+        ("    db.executemany(", "    wait_for_another(found)\n    db.executemany("),
+        ("progress.apply(add, some)", "progress.apply(add, some)\n            COMMITTED.append(1)"),
     ],
 }
-WITHOUT_EPOCH: Mutation = {"progress.py": [("AND epoch = ?", "AND epoch <> -?")]}
-WITHOUT_PROGRESS: Mutation = {"totals.py": [("if place_of(event.xid) > applied", "")]}
-WITHOUT_TRANSACTION: Mutation = {
-    "totals.py": [("check_same_thread=False", "check_same_thread=False, isolation_level=None")],
-}
+#: All partitions of a worker use one connection, and one `Progress`.
 ONE_CONNECTION: Mutation = {
     "totals.py": [
         *MANY_TRANSACTIONS["totals.py"],
-        ("def add(", "SHARED = connect()\n\n\ndef add("),
-        ("db = await trio.to_thread.run_sync(connect)", "db = SHARED"),
-        ("with closing(db):", "if True:"),
-        (", limiter=WRITING", ""),
+        ("@app.processor(orders)", "SHARED = Progress(connect())\n\n\n@app.processor(orders)"),
+        ("with closing(await trio.to_thread.run_sync(connect)) as db:", "if True:"),
+        ("progress = Progress(db)", "progress = SHARED"),
     ],
+}
+_ROWS = "from runnel_trio.sql._rows import Rows\n\n"
+_WITHOUT_IDS = f"import sqlite3\n{_ROWS}Rows.not_applied = lambda self, keyed: list(keyed)\n"
+_WITHOUT_EPOCH = f"{_WITHOUT_IDS}Rows.claim = lambda self: None\n"
+WITHOUT_IDS: Mutation = {name: [("import sqlite3\n", _WITHOUT_IDS)] for name in ("totals.py", "charges.py")}
+WITHOUT_BOTH: Mutation = {
+    name: [("import sqlite3\n", _WITHOUT_EPOCH)] for name in ("totals.py", "charges.py")
 }
 WITHOUT_KEY: Mutation = {
     "invoices.py": [(", PRIMARY KEY (source, xid)", ""), (" ON CONFLICT (source, xid) DO NOTHING", "")],
@@ -84,6 +86,14 @@ def recounted(orders: Iterable[Mapping[str, object]]) -> dict[str, int]:
     for order in orders:
         sums[str(order["customer"])] += int(str(order["amount"]))
     return dict(sums)
+
+
+def in_postgresql(dsn: str, query: str) -> dict[str, int]:
+    """As `in_database`."""
+    import psycopg
+
+    with psycopg.connect(dsn) as db:
+        return dict(db.execute(query).fetchall())
 
 
 def in_database(path: Path, query: str) -> dict[str, int]:

@@ -19,21 +19,24 @@ import pytest
 from printed import (
     MANY_TRANSACTIONS,
     ONE_CONNECTION,
-    WITHOUT_EPOCH,
+    WITHOUT_BOTH,
+    WITHOUT_IDS,
     WITHOUT_KEY,
-    WITHOUT_PROGRESS,
-    WITHOUT_TRANSACTION,
     Mutation,
     in_database,
+    in_postgresql,
     printed_in,
     recounted,
     some_orders,
     written,
 )
 from redis import Redis
+from tutorial import blocks
 
-from runnel_trio.testing import NotDrained, drained
+from runnel_trio.sql._rows import Rows
+from runnel_trio.testing import drained
 
+PAGE = Path(__file__).parents[2] / "docs" / "guide" / "state.rst"
 SPENT = "SELECT customer, amount FROM spent"
 OWED = "SELECT customer, amount FROM owed"
 BOOKED = "SELECT customer, sum(amount) FROM booked GROUP BY customer"
@@ -82,11 +85,24 @@ async def test_what_comes_again_is_counted_once(module: Any) -> None:
     assert await summed(module("totals"), twice=True)
 
 
-async def test_gate_without_the_progress_it_is_counted_twice(module: Any) -> None:
-    assert not await summed(module("totals", WITHOUT_PROGRESS), twice=True)
+async def test_gate_without_the_ids_it_is_counted_twice(module: Any) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Rows, "not_applied", Rows.not_applied)  # the mutation's is taken back
+        assert not await summed(module("totals", WITHOUT_IDS), twice=True)
 
 
-async def summed_after_a_failure(totals: Any, patience: float = 60) -> bool:
+async def test_what_an_operator_goes_back_to_counts_again_when_the_page_is_followed(module: Any) -> None:
+    (forget,) = [x.text for x in blocks(PAGE.read_text()) if x.language == "sql" and "totals" in x.text]
+    totals = module("totals")
+    assert await summed(totals, twice=True)
+    with closing(sqlite3.connect("totals.db")) as db:
+        db.executescript(f"DELETE FROM spent; {forget}")
+    async with totals.app.session(), totals.app.worker():
+        await drained(totals.app, within=60)
+    assert in_database(Path("totals.db"), SPENT) == recounted(some_orders(400))
+
+
+async def summed_after_a_failure(totals: Any) -> bool:
     """Whether the sums are right when a write has failed in the middle of a list, and the worker begins again."""
     totals.connect().close()
     orders = some_orders(160)
@@ -94,29 +110,19 @@ async def summed_after_a_failure(totals: Any, patience: float = 60) -> bool:
         with closing(sqlite3.connect("totals.db")) as db:
             db.execute(BROKEN)
             await totals.orders.send(*(totals.Order(**order) for order in orders))
-            with pytest.raises((sqlite3.Error, TypeError)):  # TypeError: another thread's row, or none
+            with pytest.raises(sqlite3.IntegrityError, match="broken"):
                 await totals.app.run()
             db.execute("DROP TRIGGER broken")
         async with totals.app.worker():
-            await drained(totals.app, within=patience)
+            await drained(totals.app, within=60)
     return in_database(Path("totals.db"), SPENT) == recounted(orders)
 
 
-async def test_lists_of_many_busy_partitions_are_counted_once_though_one_fails(module: Any) -> None:
-    assert await summed_after_a_failure(module("totals", MANY_TRANSACTIONS))
-
-
-async def test_gate_with_one_connection_for_many_threads_they_are_not(module: Any) -> None:
-    totals = module("totals", ONE_CONNECTION)
-    try:
-        exact = await summed_after_a_failure(totals, patience=5)
-    except (sqlite3.Error, SystemError, LookupError, TypeError, ValueError, NotDrained):
-        exact = False  # it fails again, with what threads leave each other; or it lost its claim, and waits
-    assert not exact
-
-
-async def test_gate_without_the_transaction_they_are_not(module: Any) -> None:
-    assert not await summed_after_a_failure(module("totals", WITHOUT_TRANSACTION))
+@pytest.mark.parametrize("mutation", [MANY_TRANSACTIONS, ONE_CONNECTION], ids=["many", "one connection"])
+async def test_lists_of_many_busy_partitions_are_counted_once_though_one_fails(
+    module: Any, mutation: Mutation
+) -> None:
+    assert await summed_after_a_failure(module("totals", mutation))
 
 
 async def booked(invoices: Any) -> bool:
@@ -170,6 +176,7 @@ class Shop:
     def environment(self) -> dict[str, str]:
         return {
             "PYTHONPATH": str(self.directory),
+            "DATABASE": self.database,
             "RUNNEL_DEFAULT_LOCK_EXPIRY": "1",
             "RUNNEL_DEFAULT_MAX_ATTEMPTS": "100",
             "RUNNEL_DEFAULT_MAX_UNACKED": "50",
@@ -198,6 +205,8 @@ class Shop:
         await self.done("stream", "repartition", f"{self.name}:orders", "--to", str(to))
 
     def found(self) -> dict[str, int]:
+        if self.name == "bills":
+            return in_postgresql(self.database, self.query)
         return in_database(self.directory / self.database, self.query)
 
     def total(self) -> int:
@@ -229,7 +238,7 @@ def shop(
     serving: list[subprocess.Popen[bytes]] = []
 
     def begin(*arguments: str, **environment: str) -> Any:
-        if arguments[0] != "serve.py":
+        if not arguments[0].endswith(".py"):
             return start(*arguments, **environment)
         with (tmp_path / f"serve-{len(serving)}.log").open("wb") as log:
             process = subprocess.Popen(
@@ -251,6 +260,7 @@ def shop(
 
 CHARGES = {"name": "charges", "database": "ledger.db", "query": OWED}
 INVOICES = {"name": "invoices", "database": "invoices.db", "query": BOOKED}
+BILLS = {"name": "bills", "query": "SELECT customer, amount FROM billed"}
 
 
 @pytest.mark.parametrize(
@@ -261,7 +271,16 @@ INVOICES = {"name": "invoices", "database": "invoices.db", "query": BOOKED}
 async def test_the_sums_are_exact_through_kills_and_a_repartition(
     shop: Any, options: dict[str, Any], count: int
 ) -> None:
-    it: Shop = shop(**options)
+    await go_through_kills_and_a_repartition(shop(**options), count)
+
+
+async def test_the_sums_are_exact_with_lanes_and_postgresql(shop: Any, postgres: str) -> None:
+    it: Shop = shop(**BILLS, database=postgres)
+    await it.done("bills.py")
+    await go_through_kills_and_a_repartition(it, 1500)
+
+
+async def go_through_kills_and_a_repartition(it: Shop, count: int) -> None:
     await it.send(count)
     workers = [it.worker(), it.worker()]
     goal = sum(recounted(it.sent).values())
@@ -277,21 +296,10 @@ async def test_the_sums_are_exact_through_kills_and_a_repartition(
     assert it.is_exact()
 
 
-LATE = {
-    "totals": ({}, "totals.py", "-> bool:\n    with db", "-> bool:\n    reached()\n    with db"),
-    "charges": (
-        CHARGES,
-        "charges.py",
-        "def write() -> bool:\n",
-        "def write() -> bool:\n            reached()\n",
-    ),
-}
-
-
 #: Right before a transaction, a process stops itself, the first one that finds the file. The signal goes to the thread
 #: that sends it: sent to the process, it would leave this thread the time to take a lock of the database along.
-REACHED = """import sqlite3
-import os, signal, threading
+REACHED = """import os, signal, threading
+from contextlib import contextmanager
 
 def reached():
     try:
@@ -300,15 +308,25 @@ def reached():
         return
     signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
 
+@contextmanager
+def late(db):
+    reached()
+    yield db
+
 """
+LATE: dict[str, tuple[dict[str, Any], tuple[str, str]]] = {
+    "totals": ({}, ("        progress = Progress(db)", "        progress = Progress(lambda: late(db))")),
+    "charges": (
+        CHARGES,
+        # One transaction at a time, since the connection is shared.
+        ("(Progress(db))", "(Progress(lambda: late(db), limiter=trio.CapacityLimiter(1)))"),
+    ),
+    "bills": (BILLS, ("progress = Progress(connect)", "progress = Progress(lambda: late(connect()))")),
+}
 
 
-async def wakes_up_late(shop: Any, name: str, mutation: Mutation) -> bool:
-    """Whether the sums are right when a worker was frozen in the middle of a write and finds its partitions taken."""
-    options, file, before, after = LATE[name]
-    it: Shop = shop(
-        {**mutation, file: [(before, after), ("import sqlite3\n", REACHED)]}, partitions=2, **options
-    )
+async def wakes_up_late(it: Shop) -> str:
+    """A worker is frozen right before a write, and finds its partitions taken; what it logs."""
     late = it.worker()
     await it.send(40)
     await it.drained()
@@ -321,14 +339,37 @@ async def wakes_up_late(shop: Any, name: str, mutation: Mutation) -> bool:
     late.terminate()
     assert await it.until(lambda: late.poll() is not None)
     assert late.returncode == 0, "it was told to stop, and nothing else"
-    return it.is_exact()
+    logs = [path.read_text() for path in sorted(it.directory.parent.glob("*.log"))]
+    return "".join(logs)
 
 
-@pytest.mark.parametrize("name", LATE)
+def late_shop(shop: Any, name: str, mutation: Mutation, **options: Any) -> Shop:
+    """With a worker that can be frozen."""
+    given, change = LATE[name]
+    file = f"{name}.py"
+    first = "import os\n" if name == "bills" else "import sqlite3\n"
+    changes = [change, *mutation.get(file, ()), (first, f"{REACHED}{first}")]
+    logging = ("import signal\n", "import logging\nimport signal\n\nlogging.basicConfig()\n")
+    made: Shop = shop({file: changes, "serve.py": [logging]}, partitions=2, **given, **options)
+    return made
+
+
+@pytest.mark.parametrize("name", ["totals", "charges"])
 async def test_a_worker_that_wakes_up_late_writes_nothing(shop: Any, name: str) -> None:
-    assert await wakes_up_late(shop, name, {})
+    it = late_shop(shop, name, {})
+    assert "write-refused" in await wakes_up_late(it)
+    assert it.is_exact()
 
 
-@pytest.mark.parametrize("name", LATE)
-async def test_gate_without_the_epoch_it_writes(shop: Any, name: str) -> None:
-    assert not await wakes_up_late(shop, name, WITHOUT_EPOCH)
+async def test_a_lane_that_wakes_up_late_writes_nothing(shop: Any, postgres: str) -> None:
+    it = late_shop(shop, "bills", {}, database=postgres)
+    await it.done("bills.py")
+    assert "write-refused" in await wakes_up_late(it)
+    assert it.is_exact()
+
+
+@pytest.mark.parametrize("name", ["totals", "charges"])
+async def test_gate_without_the_epoch_and_the_ids_it_writes(shop: Any, name: str) -> None:
+    it = late_shop(shop, name, WITHOUT_BOTH)
+    await wakes_up_late(it)
+    assert not it.is_exact()

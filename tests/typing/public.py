@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any, assert_type
+
+import psycopg
 
 from runnel_trio import (
     App,
@@ -18,6 +22,7 @@ from runnel_trio import (
     Worker,
 )
 from runnel_trio.operating import Overview, Trouble, troubles
+from runnel_trio.sql import Progress
 from runnel_trio.testing import Outcome, Result
 
 
@@ -100,3 +105,25 @@ async def operate() -> None:
         assert_type(await op.resume("one_by_one"), list[Quarantined])
         async with op.events("orders") as events:
             assert_type([event async for event in events], list[Event])
+
+
+def add(db: sqlite3.Connection, event: Event) -> None: ...
+
+
+def add_all(db: sqlite3.Connection, some: list[Event]) -> None: ...
+
+
+def add_on_postgresql(db: psycopg.Connection, event: Event) -> int:
+    return event.partition.number
+
+
+@app.processor(orders)
+async def applied(events: Events[Order]) -> None:
+    progress = Progress(sqlite3.connect("db"))
+    assert_type(progress, Progress[sqlite3.Connection])
+    lent = Progress(partial(psycopg.connect, "dbname=shop"), table="mine.progress")
+    async for event in events:
+        assert_type(await progress.apply(add, event), int)
+        await lent.apply(add_on_postgresql, event)
+    async for some in events.take(10, within=1):
+        await progress.apply(add_all, some)

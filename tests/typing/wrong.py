@@ -6,10 +6,12 @@ A line that is no error any more makes its ``ignore`` a needless one, which mypy
 # pyright: strict, reportUnnecessaryTypeIgnoreComment=error
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncIterator
 
 from runnel_trio import App, Event, Events, Middleware, Processor, Record, Stream
 from runnel_trio.middleware import DeadLetterMiddleware, RetryMiddleware
+from runnel_trio.sql import Progress
 from runnel_trio.testing import Result
 
 
@@ -90,6 +92,21 @@ async def events(events: Events[Order]) -> None:
         print(number)
     for _ in events.records():  # type: ignore[attr-defined]
         pass
+
+
+async def databases(events: Events[Order]) -> None:
+    def add(db: sqlite3.Connection, event: Event) -> None: ...
+
+    def add_record(db: sqlite3.Connection, order: Order) -> None: ...
+
+    progress = Progress(sqlite3.connect("db"))
+    Progress("db.sqlite3")  # type: ignore[arg-type]
+    async for event in events:
+        await progress.apply(add_record, event)  # type: ignore[arg-type]
+    async for order in events.records():
+        await progress.apply(add, order)  # type: ignore[call-overload]
+    async for some in events.take(10, within=1):
+        await progress.apply(add, some)  # type: ignore[arg-type]
 
 
 async def tests() -> None:
