@@ -28,7 +28,7 @@ settings _codec _discovery _embedded
 _broker _sending._numbering
 _sending._delivery
 _stream _sending._watched
-_operate _worker._member._prefetch _worker._member._effects _worker._member._parked_keys
+_operate _worker._member._prefetch _worker._member._effects _worker._member._parked_keys _worker._member._partition._relay
 operating middleware _worker._member._backlog _worker._member._validity _worker._member._partition _worker._member._partition._scope
 _trial _handlers
 _processor _worker._member._partition._replays _worker._member._partition._poison _worker._member._meter _worker._member._session

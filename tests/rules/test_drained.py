@@ -56,7 +56,7 @@ def test_who_is_behind_and_by_how_much(
 def test_what_stands_still_holds_up_also_where_nothing_waits(
     cursor: bytes, stands_still: bool, expected: bool
 ) -> None:
-    assert holds_up(state(WHOLE, cursor, 5), stands_still=stands_still, has_parked=False) is expected
+    assert holds_up(state(WHOLE, cursor, 5), stands_still=stands_still, is_owing=False) is expected
 
 
 @pytest.mark.parametrize(

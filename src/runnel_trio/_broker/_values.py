@@ -14,6 +14,7 @@ from runnel_trio._rules._parked import Head
 from runnel_trio.constants import Overflow
 
 __all__ = [
+    "MOST_OUTBOX",
     "SEALED",
     "Acquired",
     "AppSpec",
@@ -27,6 +28,7 @@ __all__ = [
     "Lease",
     "Member",
     "Membership",
+    "Outgoing",
     "Output",
     "ParkedChange",
     "Party",
@@ -227,6 +229,27 @@ class Output:
         return Output(stream, number % stream.partition_count, self.batch)
 
 
+#: So many records wait in an outbox at most; then a commit with more finds no room.
+MOST_OUTBOX = 10_000
+
+
+@attrs.frozen
+class Outgoing:
+    """A record that a processor has emitted, on its way to another node of a cluster.
+
+    Attributes:
+        stream: name of the stream that it goes to.
+        hash: the number that the stream's hasher gives for its key.
+        fields: its fields and values in turn.
+        id: its id in the outbox; empty as long as it is not there.
+    """
+
+    stream: str
+    hash: int
+    fields: Sequence[bytes]
+    id: bytes = b""
+
+
 @attrs.frozen
 class ParkedChange:
     """What becomes of one parked key's list (`_rules/_parked`).
@@ -271,6 +294,7 @@ class Commit:
         read_to: the highest id that this owner has read.
         outputs: stored in the same step.
         parked: what becomes of parked keys in the same step.
+        outbox: records that are put into the outbox in the same step.
         ahead: what the lease is to say about entries done ahead of `last` (`_rules/_ahead`); empty if there
             are none; None if the lease says so already.
         highest: the last id that is done ahead; empty if there is none.
@@ -286,6 +310,7 @@ class Commit:
     ahead: bytes | None = None
     highest: bytes = b""
     parked: Sequence[ParkedChange] = ()
+    outbox: Sequence[Outgoing] = ()
 
 
 @attrs.frozen

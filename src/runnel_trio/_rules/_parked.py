@@ -24,8 +24,10 @@ __all__ = [
     "entry_name",
     "facts_text",
     "pack_entry",
+    "pack_fields",
     "parse_value",
     "unpack_entry",
+    "unpack_fields",
     "write_value",
 ]
 
@@ -161,7 +163,7 @@ def pack_entry(xid: bytes, fields: Sequence[bytes]) -> bytes:
         >>> pack_entry(b"1764330000000-0", [b"amount", b"12"])
         b'1764330000000-0 6:amount,2:12,'
     """
-    return xid + b" " + b"".join([b"%d:%b," % (len(part), part) for part in fields])
+    return xid + b" " + pack_fields(fields)
 
 
 def unpack_entry(packed: bytes) -> tuple[bytes, list[bytes]]:
@@ -174,8 +176,34 @@ def unpack_entry(packed: bytes) -> tuple[bytes, list[bytes]]:
         >>> unpack_entry(b"1764330000000-0 6:amount,2:12,")
         (b'1764330000000-0', [b'amount', b'12'])
     """
-    end = packed.index(b" ")
-    xid, at, fields = packed[:end], end + 1, []
+    xid, blank, rest = packed.partition(b" ")
+    if not blank:
+        raise ValueError(f"{packed[:80]!r} is no packed entry")
+    return xid, unpack_fields(rest)
+
+
+def pack_fields(fields: Sequence[bytes]) -> bytes:
+    """Names and values in turn, each as a netstring.
+
+    Example:
+        >>> pack_fields([b"amount", b"12"])
+        b'6:amount,2:12,'
+    """
+    return b"".join([b"%d:%b," % (len(part), part) for part in fields])
+
+
+def unpack_fields(packed: bytes) -> list[bytes]:
+    """What `pack_fields` wrote.
+
+    Raises:
+        ValueError: it is nothing of the kind.
+
+    Example:
+        >>> unpack_fields(b"6:amount,2:12,")
+        [b'amount', b'12']
+    """
+    at = 0
+    fields: list[bytes] = []
     while at < len(packed):
         colon = packed.index(b":", at)
         size, begin = int(packed[at:colon]), colon + 1
@@ -183,4 +211,4 @@ def unpack_entry(packed: bytes) -> tuple[bytes, list[bytes]]:
         if packed[at - 1 : at] != b",":
             raise ValueError(f"{packed[:80]!r} is no packed entry")
         fields.append(packed[begin : at - 1])
-    return xid, fields
+    return fields

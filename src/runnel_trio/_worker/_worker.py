@@ -41,7 +41,6 @@ from runnel_trio._worker._member._meter import Meter
 from runnel_trio._worker._member._partition._poison import LastTryLock
 from runnel_trio._worker._member._rebalancer import Rebalancer
 from runnel_trio._worker._processor_runner import ProcessorRunner
-from runnel_trio.exceptions import Misconfigured
 from runnel_trio.metrics import Metrics
 from runnel_trio.settings import Settings
 
@@ -264,11 +263,6 @@ class Worker:
             stream.adopt(layouts.current)
         for processor in self.processors:  # by the counts that the server has
             refuse_far(self.broker, processor.stream, processor.sinks)
-            if self.broker.clustered and processor.outputs:
-                raise Misconfigured(
-                    f"{processor!r} has outputs, which need a server without a cluster so far: there, send() "
-                    "from the function instead, which is at least once"
-                )
 
     def _names(self, stream: Stream[Any]) -> list[str]:
         return sorted({x.name for x in (*self.processors, *self.declared) if x.stream is stream})

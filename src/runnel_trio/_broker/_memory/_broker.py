@@ -15,6 +15,7 @@ import trio
 from runnel_trio._broker._memory._admin import MemoryAdmin
 from runnel_trio._broker._memory._catalog import MemoryCatalog
 from runnel_trio._broker._memory._logs import MemoryLogs
+from runnel_trio._broker._memory._outbox import MemoryOutbox
 from runnel_trio._broker._memory._ownership import MemoryOwnership
 from runnel_trio._broker._memory._parking import MemoryParking
 from runnel_trio._broker._memory._parties import MemoryParties
@@ -40,7 +41,14 @@ async def open_memory(url: str) -> AsyncIterator[MemoryBroker]:
 
 @attrs.define(eq=False, kw_only=True)
 class MemoryBroker(
-    MemoryCatalog, MemoryLogs, MemoryOwnership, MemoryParking, MemoryParties, MemoryAdmin, Broker
+    MemoryCatalog,
+    MemoryLogs,
+    MemoryOwnership,
+    MemoryParking,
+    MemoryOutbox,
+    MemoryParties,
+    MemoryAdmin,
+    Broker,
 ):
     """All verbs; what it says of its server is the same for every store."""
 

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import trio
 
+from runnel_trio._broker._memory._outbox import numbered
 from runnel_trio._broker._memory._verbs import MemoryVerbs
 from runnel_trio._broker._protocol import Ownership
 from runnel_trio._broker._values import (
+    MOST_OUTBOX,
     Acquired,
     Commit,
     CommitOutcome,
@@ -104,10 +106,18 @@ class MemoryOwnership(MemoryVerbs, Ownership):
             entries_read=commit.entries_read,
             highest=commit.highest,
             parked={x.key: x.seen for x in commit.parked},
-        ) or self._put(commit.outputs)
+        )
+        outbox = log.outbox(processor.name)
+        if outcome is None and len(outbox) + len(commit.outbox) > MOST_OUTBOX:
+            outcome = CommitOutcome.FULL
+        outcome = outcome or self._put(commit.outputs)
         if outcome is None and group is not None:
             group.cursor, group.entries_read = commit.last, commit.entries_read
             log.change_parked(processor.name, commit.parked)
+            after = log.last_outgoing.get(processor.name, ORIGIN)
+            outbox += numbered(commit.outbox, lease.epoch, after)
+            if commit.outbox:
+                log.last_outgoing[processor.name] = outbox[-1].id
             lease.commit = commit.number
             lease.read_to, lease.entries_read = commit.read_to, commit.entries_read
             lease.ahead = lease.ahead if commit.ahead is None else commit.ahead

@@ -18,6 +18,7 @@ from runnel_trio._broker._values import (
     Lease,
     Member,
     Membership,
+    Outgoing,
     ParkedChange,
     Party,
     ProcessorSpec,
@@ -81,6 +82,9 @@ class Log:
     leases: dict[str, Holding] = attrs.field(factory=dict)
     quarantines: dict[str, Quarantine] = attrs.field(factory=dict)
     parked: dict[str, dict[bytes, ParkedList]] = attrs.field(factory=dict)
+    outboxes: dict[str, list[Outgoing]] = attrs.field(factory=dict)
+    last_outgoing: dict[str, bytes] = attrs.field(factory=dict)
+    relayed: dict[tuple[ProcessorSpec, int], tuple[int, int]] = attrs.field(factory=dict)
 
     def lease(self, processor: ProcessorSpec) -> Holding:
         return self.leases.setdefault(processor.name, Holding())
@@ -126,7 +130,11 @@ class Log:
         self.leases.pop(name, None)
         self.quarantines.pop(name, None)
         self.parked.pop(name, None)
+        self.outboxes.pop(name, None)
         return self.groups.pop(name, None) is not None
+
+    def outbox(self, name: str) -> list[Outgoing]:
+        return self.outboxes.setdefault(name, [])
 
     def heads(self, name: str) -> dict[bytes, Head]:
         return {key: x.head for key, x in self.parked.get(name, {}).items()}

@@ -16,6 +16,7 @@ from typing import Protocol
 from runnel_trio._broker._protocol._admin import Admin
 from runnel_trio._broker._protocol._catalog import Catalog
 from runnel_trio._broker._protocol._logs import Logs
+from runnel_trio._broker._protocol._outbox import Outbox
 from runnel_trio._broker._protocol._ownership import Ownership
 from runnel_trio._broker._protocol._parking import Parking
 from runnel_trio._broker._protocol._parties import Parties, Pulse
@@ -27,6 +28,7 @@ __all__ = [
     "Broker",
     "Catalog",
     "Logs",
+    "Outbox",
     "Ownership",
     "Parking",
     "Parties",
@@ -36,5 +38,5 @@ __all__ = [
 ]
 
 
-class Broker(Server, Catalog, Logs, Ownership, Parking, Parties, Admin, Protocol):
+class Broker(Server, Catalog, Logs, Ownership, Parking, Outbox, Parties, Admin, Protocol):
     """All verbs together."""

@@ -13,6 +13,7 @@ from runnel_trio._broker._redis._calls import (
     RedisCalls,
     announcement,
     log_and_lease,
+    owed_in,
     parked_in,
     party_keys,
     with_outputs,
@@ -136,7 +137,7 @@ class RedisAdmin(RedisCalls, Admin):
         calls: list[Call | PlainCommand] = [
             Call(
                 "forget",
-                [*log_and_lease(processor, x), _keys.quarantine(processor, x), *parked_in(processor, x)],
+                [*log_and_lease(processor, x), _keys.quarantine(processor, x), *owed_in(processor, x)],
                 [processor.name],
             )
             for x in range(processor.stream.partition_count)

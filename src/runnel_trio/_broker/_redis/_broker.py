@@ -13,6 +13,7 @@ from runnel_trio._broker._protocol import Broker
 from runnel_trio._broker._redis._admin import RedisAdmin
 from runnel_trio._broker._redis._catalog import RedisCatalog
 from runnel_trio._broker._redis._logs import RedisLogs
+from runnel_trio._broker._redis._outbox import RedisOutbox
 from runnel_trio._broker._redis._ownership import RedisOwnership
 from runnel_trio._broker._redis._parking import RedisParking
 from runnel_trio._broker._redis._parties import RedisParties
@@ -57,7 +58,16 @@ async def open_redis(config: ServerConfig) -> AsyncIterator[RedisBroker]:
 
 
 @attrs.define(eq=False, kw_only=True)
-class RedisBroker(RedisCatalog, RedisLogs, RedisOwnership, RedisParking, RedisParties, RedisAdmin, Broker):
+class RedisBroker(
+    RedisCatalog,
+    RedisLogs,
+    RedisOwnership,
+    RedisParking,
+    RedisOutbox,
+    RedisParties,
+    RedisAdmin,
+    Broker,
+):
     """All verbs, and what is known of the server once it is connected."""
 
     about: str

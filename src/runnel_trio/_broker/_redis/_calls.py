@@ -18,6 +18,7 @@ __all__ = [
     "announcement",
     "changes_text",
     "log_and_lease",
+    "owed_in",
     "parked_in",
     "party_keys",
     "with_outputs",
@@ -66,6 +67,11 @@ def log_and_lease(processor: ProcessorSpec, number: int) -> list[str]:
 def parked_in(processor: ProcessorSpec, number: int) -> list[str]:
     """The keys of what is parked in a partition: its keys, and their entries."""
     return [_keys.parked_keys(processor, number), _keys.parked(processor, number)]
+
+
+def owed_in(processor: ProcessorSpec, number: int) -> list[str]:
+    """The keys of all that is still to be done for a partition: what is parked, and the outbox."""
+    return [*parked_in(processor, number), _keys.outbox(processor, number)]
 
 
 def changes_text(changes: Sequence[ParkedChange]) -> list[bytes | str | int]:

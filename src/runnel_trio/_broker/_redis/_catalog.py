@@ -11,7 +11,7 @@ from typing import Any
 from runnel_trio._broker._layouts import checked, layouts_of, lost, meta_like, new_numbers
 from runnel_trio._broker._protocol import Catalog
 from runnel_trio._broker._redis import _keys
-from runnel_trio._broker._redis._calls import RedisCalls, announcement, parked_in, party_keys
+from runnel_trio._broker._redis._calls import RedisCalls, announcement, owed_in, party_keys
 from runnel_trio._broker._redis._replies import as_written, text
 from runnel_trio._broker._redis._transport._scripts import Call, PlainCommand
 from runnel_trio._broker._values import Layouts, ProcessorSpec, StreamSpec
@@ -179,6 +179,7 @@ class RedisCatalog(RedisCalls, Catalog):
                         _keys.log(stream, x),
                         _keys.quarantine(processor, x),
                         _keys.parked_keys(processor, x),
+                        _keys.outbox(processor, x),
                     ],
                     [processor.name],
                 )
@@ -196,7 +197,7 @@ class RedisCatalog(RedisCalls, Catalog):
         for number in range(stream.partition_count):
             keys = [_keys.log(stream, number), _keys.producers(stream, number)]
             for x in parties:
-                keys += [_keys.quarantine(x, number), _keys.lease(x, number), *parked_in(x, number)]
+                keys += [_keys.quarantine(x, number), _keys.lease(x, number), *owed_in(x, number)]
             calls.append(Call("discard", keys, [stream.layout, *(x.name for x in parties)]))
         stays = [number for number, gone in enumerate(await self.ask(calls)) if not gone]
         if not stays:

@@ -18,6 +18,7 @@ __all__ = [
     "log",
     "members",
     "meta",
+    "outbox",
     "parked",
     "parked_keys",
     "plan",
@@ -67,6 +68,11 @@ def parked_keys(processor: ProcessorSpec, number: int) -> str:
 def parked(processor: ProcessorSpec, number: int) -> str:
     """The hash of their entries."""
     return f"{_partition(processor.stream, number)}:parked:{processor.name}"
+
+
+def outbox(processor: ProcessorSpec, number: int) -> str:
+    """The stream of what a processor has emitted in a partition, and is on its way to other nodes."""
+    return f"{_partition(processor.stream, number)}:outbox:{processor.name}"
 
 
 def _party(party: Party) -> str:

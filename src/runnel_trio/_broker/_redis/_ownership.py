@@ -18,16 +18,19 @@ from runnel_trio._broker._redis._calls import (
 from runnel_trio._broker._redis._replies import outcome_of, quarantine_text, state, taken
 from runnel_trio._broker._redis._transport._scripts import Call
 from runnel_trio._broker._values import (
+    MOST_OUTBOX,
     Acquired,
     Commit,
     CommitOutcome,
     Held,
     Lease,
+    Outgoing,
     ProcessorSpec,
     Quarantine,
 )
 from runnel_trio._override import override
 from runnel_trio._rules._cursor import LogState
+from runnel_trio._rules._parked import pack_fields
 
 __all__ = ["RedisOwnership"]
 
@@ -110,9 +113,15 @@ def _commit(processor: ProcessorSpec, commit: Commit) -> Call:
         processor.name, lease.owner, lease.epoch,
         commit.number, commit.previous, commit.last, commit.entries_read, commit.read_to,
         "" if commit.ahead is None else commit.ahead or _NOTHING, commit.highest,
-        *changes_text(commit.parked),
+        *changes_text(commit.parked), len(commit.outbox), MOST_OUTBOX, *_outbox_text(commit.outbox),
     )  # fmt: skip
     keys = log_and_lease(processor, lease.partition)
     if commit.parked:
         keys += parked_in(processor, lease.partition)
+    if commit.outbox:
+        keys.append(_keys.outbox(processor, lease.partition))
     return with_outputs("commit", keys, own, commit.outputs)
+
+
+def _outbox_text(records: Sequence[Outgoing]) -> list[bytes | str | int]:
+    return [part for x in records for part in (x.stream, x.hash, pack_fields(x.fields))]

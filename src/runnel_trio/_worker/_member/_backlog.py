@@ -82,6 +82,7 @@ class Backlog:
         on_room: called when there is room for a chunk again.
         on_change: called when there may be something to look at, as `changed` tells one task.
         on_passed: called when the cursor can pass what an owner before has done: commit that.
+        on_outgoing: called when a commit has put something into the outbox.
         on_lost: called when the partition is no longer this owner's, or its cursor is not where it was left.
         progress: which entries are done, and which in hand.
         effects: what the commits of those that are done carry with them.
@@ -112,6 +113,7 @@ class Backlog:
     on_room: Callable[[], None] = _nothing
     on_change: Callable[[], None] = _nothing
     on_passed: Callable[[], None] = _nothing
+    on_outgoing: Callable[[], None] = _nothing
     on_lost: Callable[[], None] = _nothing
     progress: Progress = attrs.field(factory=Progress, init=False)
     effects: Effects = attrs.field(factory=Effects, init=False)
@@ -366,6 +368,7 @@ class Backlog:
             None if sent.ahead == self._kept else sent.ahead,
             self._entries[sent.runs[-1][1] - 1 - self._base][0] if sent.runs else b"",
             self.parked.changes(sent.__contains__) if self.parked else (),
+            self.effects.outgoing(sent.__contains__) if self.effects else (),
         )
 
     def _next_sent(self) -> _Sent:
@@ -402,6 +405,8 @@ class Backlog:
             self.parked.forget(sent.__contains__)
         self._replayed -= sent.replayed
         self.full = False
+        if commit.outbox:
+            self.on_outgoing()
         self._most_turns = min(2 * self._most_turns, _MOST_TURNS)
         self._forget()
         self.announce()

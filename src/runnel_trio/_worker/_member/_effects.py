@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 
-from runnel_trio._broker._values import Batch, Output, StreamSpec
+from runnel_trio._broker._values import Batch, Outgoing, Output, StreamSpec
 from runnel_trio._stream import Stream
 
 __all__ = ["Effects", "Emission"]
@@ -54,11 +54,23 @@ class Emission:
         spec = self.stream.spec
         return spec, self.number if spec.layout == self.layout else self.stream.partition_of(self.record)
 
+    @property
+    def outgoing(self) -> Outgoing:
+        """The record, for an outbox."""
+        stream = self.stream
+        fields = [part for field in zip(stream.codec.names, self.values, strict=True) for part in field]
+        return Outgoing(stream.name, int(stream.hasher(stream.key_of(self.record))), fields)
+
 
 @attrs.define(eq=False)
 class Effects:
-    """The effects of one partition's events that are done and not yet committed."""
+    """The effects of one partition's events that are done and not yet committed.
 
+    Attributes:
+        by_outbox: whether records are emitted by an outbox: their partitions may be on other nodes.
+    """
+
+    by_outbox: bool = False
     _effects: list[tuple[int, Output | Emission]] = attrs.field(factory=list)
 
     def __bool__(self) -> bool:
@@ -72,7 +84,7 @@ class Effects:
     @property
     def outputs(self) -> list[Output]:
         """All outputs, those to one partition in the order in which their events were done."""
-        return _outputs(effect for _, effect in self._effects)
+        return self.of(lambda _: True)
 
     def join(self, number: int, effects: Sequence[Output | Emission]) -> None:
         """The event of this number is done, and these are its outputs."""
@@ -80,7 +92,15 @@ class Effects:
 
     def of(self, holds: Callable[[int], bool]) -> list[Output]:
         """What a commit carries that acknowledges the events of whose numbers this is true."""
-        return _outputs(effect for number, effect in self._effects if holds(number))
+        found = (effect for number, effect in self._effects if holds(number))
+        return _outputs(x for x in found if not (self.by_outbox and isinstance(x, Emission)))
+
+    def outgoing(self, holds: Callable[[int], bool]) -> list[Outgoing]:
+        """What such a commit puts into the outbox."""
+        if not self.by_outbox:
+            return []
+        found = (effect for number, effect in self._effects if holds(number))
+        return [x.outgoing for x in found if isinstance(x, Emission)]
 
     def forget(self, holds: Callable[[int], bool]) -> None:
         """A commit of these events is on the server, and so are their effects."""

@@ -54,6 +54,7 @@ _PARTS = {
     "commit": ("_ids", "_state", "_room", "_output", "_parked"),
     "change_parked": ("_parked",),
     "parked_heads": (),
+    "relay": ("_ids", "_state", "_room"),
     "log_states": ("_state",),
     "release": (),
     "quarantine": (),

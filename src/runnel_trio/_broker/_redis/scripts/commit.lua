@@ -1,9 +1,11 @@
 #!lua flags=allow-oom
 -- Move a cursor, and store what goes with it: see _rules/_commit.py, which has the same rule and says what each guard is
 -- for. (allow-oom: the server would let XGROUP SETID pass and then what follows it; the flag says it outright.)
--- KEYS log, lease, keys and parked if any key's list changes, logs and producers of outputs
+-- KEYS log, lease, keys and parked if any key's list changes, outbox if anything goes there, logs and producers of
+-- outputs
 -- ARGV group, owner, epoch, number, previous, last, entries_read (-1 unknown), read_to, ahead ('' as it is, '-' nothing is
--- any more), highest id ahead, changes of parked keys (see _parked.lua), outputs (see _output.lua)
+-- any more), highest id ahead, changes of parked keys (see _parked.lua), number of
+-- records for the outbox, how many it may have, its records (stream, hash and entry), outputs (see _output.lua)
 -- Answers COMMITTED (also when an earlier call did it), FENCED, REWOUND, CHANGED, FULL or SEALED.
 local log, lease, number, ahead = KEYS[1], KEYS[2], tonumber(ARGV[4]), ARGV[9]
 local held = redis.call('HMGET', lease, 'owner', 'epoch', 'commit')
@@ -29,11 +31,18 @@ if ARGV[10] ~= '' then
 end
 local changes, rest = changes_from(11)
 if #changes > 0 and not are_as_seen(KEYS[3], KEYS[4], changes) then return 'CHANGED' end
+local records, outbox = tonumber(ARGV[rest]), KEYS[#changes > 0 and 5 or 3]
+if records > 0 and redis.call('XLEN', outbox) + records > tonumber(ARGV[rest + 1]) then return 'FULL' end
+local first = rest + 2
+rest = first + 3 * records
 if ARGV[rest] ~= '0' then
   local outputs = outputs_from(rest)
   local refusal = refused(outputs)
   if refusal then return refusal end
   store(outputs)
+end
+for at = first, rest - 1, 3 do
+  redis.call('XADD', outbox, ARGV[3] .. '-*', 'to', ARGV[at], 'hash', ARGV[at + 1], 'entry', ARGV[at + 2])
 end
 if #changes > 0 then change_parked(KEYS[3], KEYS[4], changes) end
 if count < 0 then

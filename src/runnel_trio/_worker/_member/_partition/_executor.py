@@ -22,7 +22,7 @@ from runnel_trio._processor import Processor
 from runnel_trio._report._telemetry import Tally, report
 from runnel_trio._report._words import numbered
 from runnel_trio._rules._cursor import ORIGIN, parse_id
-from runnel_trio._scopes import holds_cancellation, unwrapped
+from runnel_trio._scopes import helpers, holds_cancellation, unwrapped
 from runnel_trio._worker._member._backlog import Backlog
 from runnel_trio._worker._member._committer import Committer
 from runnel_trio._worker._member._meter import InHand, Meter
@@ -32,6 +32,7 @@ from runnel_trio._worker._member._partition._lane import Lane
 from runnel_trio._worker._member._partition._lanes import Lanes
 from runnel_trio._worker._member._partition._measured import MeasuredSource
 from runnel_trio._worker._member._partition._poison import PoisonGuard
+from runnel_trio._worker._member._partition._relay import Relay
 from runnel_trio._worker._member._partition._scope import PartitionScope
 from runnel_trio._worker._member._partition._source import Source
 from runnel_trio._worker._member._validity import LeaseValidity
@@ -72,6 +73,7 @@ class PartitionExecutor:
     scope: PartitionScope = attrs.field(init=False)
     _failures: FailureHandler = attrs.field(init=False)
     _lanes: Lane | Lanes = attrs.field(init=False)
+    _relay: Relay | None = attrs.field(default=None, init=False)
     _released: bool = attrs.field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -79,6 +81,8 @@ class PartitionExecutor:
         self.scope = PartitionScope(processor.grace_period)
         self.backlog.on_lost = self.scope.within.cancel
         self.backlog.on_passed = partial(self.committer.mark, self.backlog)
+        if processor.outputs and self.broker.clustered:
+            self._relay = self._make_relay()
         self._failures = FailureHandler(
             processor=self.spec,
             module=processor.function.__module__,
@@ -169,7 +173,10 @@ class PartitionExecutor:
                     self.backlog.parked.refresh(
                         await self.broker.parked_heads(self.spec, self.backlog.number)
                     )
-                await self._lanes.run()
+                async with helpers() as helping:
+                    if self._relay is not None:
+                        helping.start_soon(self._relay.run)
+                    await self._lanes.run()
         except BaseException as error:  # raised while it was being cancelled
             if holds_cancellation(error):
                 raise
@@ -203,6 +210,13 @@ class PartitionExecutor:
             recovering_to=parse_id(self.granted.read_to or ORIGIN),
         )
 
+    def _make_relay(self) -> Relay:
+        """What brings emitted records to other nodes."""
+        number, outputs = self.backlog.number, self.processor.outputs
+        relay = Relay(broker=self.broker, processor=self.spec, number=number, targets=outputs)
+        self.backlog.effects.by_outbox, self.backlog.on_outgoing = True, relay.call
+        return relay
+
     def _make_source(self, queue: EventQueue) -> Source:
         """A source for one call of the function.
 
@@ -223,6 +237,8 @@ class PartitionExecutor:
         if self.backlog.lost or self._released:
             return
         await self.committer.settle(self.backlog)
+        if self._relay is not None:
+            await self._relay.flush()
         why, lease = self._failures.quarantine, self.backlog.lease
         if why is None:
             await self.broker.release(self.spec, [lease])

@@ -1,0 +1,40 @@
+"""The verbs about what a processor has emitted, and is on its way to another node of a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from runnel_trio._broker._values import Outgoing, ProcessorSpec, StreamSpec
+
+__all__ = ["Outbox"]
+
+
+class Outbox(Protocol):
+    """Commits put records into an outbox (`Commit.outbox`); from there they are relayed, and removed."""
+
+    async def outgoing(self, processor: ProcessorSpec, number: int, count: int) -> Sequence[Outgoing]:
+        """The first records in the outbox of a partition."""
+        ...
+
+    async def relay(
+        self, processor: ProcessorSpec, number: int, records: Sequence[Outgoing], target: StreamSpec, to: int
+    ) -> int:
+        """Append records of an outbox to a partition of another stream, in order, none of them twice.
+
+        Args:
+            processor: whose outbox.
+            number: of which of its partitions.
+            records: as `outgoing` gave them, in order.
+            target: the stream that they go to.
+            to: the number of the partition there.
+
+        Returns:
+            How many are there now, from the front; fewer where it is full. `SEALED` where it takes entries
+            for another layout.
+        """
+        ...
+
+    async def remove_outgoing(self, processor: ProcessorSpec, number: int, ids: Sequence[bytes]) -> None:
+        """Remove records from an outbox: they are where they go."""
+        ...

@@ -1,0 +1,52 @@
+"""The outbox on Redis or Valkey: a stream beside the log, whose ids begin with the epoch of their commit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from runnel_trio._broker._protocol import Outbox
+from runnel_trio._broker._redis import _keys
+from runnel_trio._broker._redis._calls import RedisCalls
+from runnel_trio._broker._redis._replies import as_written, text
+from runnel_trio._broker._redis._transport._scripts import Call, PlainCommand
+from runnel_trio._broker._values import Outgoing, ProcessorSpec, StreamSpec
+from runnel_trio._override import override
+from runnel_trio._rules._parked import unpack_fields
+
+__all__ = ["RedisOutbox"]
+
+
+class RedisOutbox(RedisCalls, Outbox):
+    """The key of an outbox is the name by which partitions know what it has brought."""
+
+    @override
+    async def outgoing(self, processor: ProcessorSpec, number: int, count: int) -> Sequence[Outgoing]:
+        words = ("XRANGE", _keys.outbox(processor, number), "-", "+", "COUNT", count)
+        (reply,) = await self.ask([PlainCommand(words)])
+        return _outgoing(reply)
+
+    @override
+    async def relay(
+        self, processor: ProcessorSpec, number: int, records: Sequence[Outgoing], target: StreamSpec, to: int
+    ) -> int:
+        key = _keys.outbox(processor, number)
+        words: list[bytes | str | int] = [
+            key, target.layout, target.partition_size, target.overflow.value, len(records)
+        ]  # fmt: skip
+        for x in records:
+            words += [x.id, len(x.fields), *x.fields]
+        (reply,) = await self.ask(
+            [Call("relay", [_keys.log(target, to), _keys.producers(target, to)], words)]
+        )
+        return int(reply)
+
+    @override
+    async def remove_outgoing(self, processor: ProcessorSpec, number: int, ids: Sequence[bytes]) -> None:
+        if ids:
+            await self.ask([PlainCommand(("XDEL", _keys.outbox(processor, number), *ids))])
+
+
+@as_written
+def _outgoing(reply: Sequence[Any]) -> list[Outgoing]:
+    return [Outgoing(text(fields[1]), int(fields[3]), unpack_fields(fields[5]), xid) for xid, fields in reply]
