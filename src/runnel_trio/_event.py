@@ -55,7 +55,6 @@ class Origin:
     recovering_to: tuple[int, int] = (0, 0)
 
 
-@attrs.define(eq=False)
 class Event:
     """One entry of a partition, as it is stored.
 
@@ -69,11 +68,15 @@ class Event:
                 print(event.partition.number, event.xid, event.data)
     """
 
-    _origin: Origin
-    xid: bytes
-    _fields: Sequence[bytes]
-    _number: int = -1  # in the backlog
-    _record: Any = None  # once it was decoded
+    __slots__ = ("__weakref__", "_fields", "_number", "_origin", "_record", "xid")
+
+    # By hand: one that attrs makes takes `_record` as an argument, and a tenth longer for each event.
+    def __init__(self, origin: Origin, xid: bytes, fields: Sequence[bytes], number: int = -1) -> None:
+        self._origin = origin
+        self.xid = xid
+        self._fields = fields
+        self._number = number  # in the backlog
+        self._record: Any = None  # once it was decoded
 
     @property
     def partition(self) -> Partition:
