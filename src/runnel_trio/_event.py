@@ -55,7 +55,7 @@ class Origin:
     recovering_to: tuple[int, int] = (0, 0)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, init=False)
 class Event:
     """One entry of a partition, as it is stored.
 
@@ -72,8 +72,16 @@ class Event:
     _origin: Origin
     xid: bytes
     _fields: Sequence[bytes]
-    _number: int = -1  # in the backlog
-    _record: Any = None  # once it was decoded
+    _number: int  # in the backlog
+    _record: Any  # once it was decoded
+
+    # By hand: one that attrs makes takes `_record` as an argument, and a tenth longer for each event.
+    def __init__(self, origin: Origin, xid: bytes, fields: Sequence[bytes], number: int = -1) -> None:
+        self._origin = origin
+        self.xid = xid
+        self._fields = fields
+        self._number = number
+        self._record = None
 
     @property
     def partition(self) -> Partition:

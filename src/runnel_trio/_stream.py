@@ -309,7 +309,8 @@ class Stream(Generic[R]):
             DeserializationError: it cannot be read as a record; the error names the entry and the field.
         """
         try:
-            return self.codec.decode(event._fields)
+            decode = self.codec.decode  # calling it as an attribute takes Python longer
+            return decode(event._fields)
         except DecodeError as error:
             raise DeserializationError(
                 self.name, event.partition.number, event.xid.decode(), error.field, error.reason

@@ -129,7 +129,10 @@ STORED = [Item, Named, Filled, Grown]
 
 
 def quick_reader(cls: type[Any]) -> Any:
-    return msgspec_reader(reader(make_converter(), cls), msgspec)
+    steps = msgspec_reader(reader(make_converter(), cls), msgspec)
+    assert steps is not None
+    parse, build = steps
+    return lambda payload: build(parse(payload))
 
 
 def test_a_constructor_is_left_out_only_where_it_does_nothing_else() -> None:

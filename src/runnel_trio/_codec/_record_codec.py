@@ -221,10 +221,10 @@ def _serialized(codec: RecordCodec[R]) -> _Functions[R]:
         dumps = _chained(dumps, _bytes_only(bounded_compress(compressor, codec.max_event_bytes)))
         decompress = bounded_decompress(compressor, codec.max_event_bytes)
         loads = _chained(decompress, loads)
-        quick = quick and _chained(decompress, quick)
+        quick = quick and (_chained(decompress, quick[0]), quick[1])
     decode = _decoder(codec, read, loads)
     if quick is not None:
-        decode = quick_decoder(_DATA, quick, decode, codec.max_event_bytes)
+        decode = quick_decoder(_DATA, *quick, decode, codec.max_event_bytes)
     values = _writing(codec, write, dumps)
     precheck = None if compressor else precheck_of(write)
     return (_DATA,), *_written_later(codec, precheck, msgspec, values), decode

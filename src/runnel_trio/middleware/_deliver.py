@@ -21,14 +21,12 @@ class Interrupted(Exception):
 
 
 class Hand(Protocol):
-    """Knows which item the processor works on."""
+    """Knows which item the processor works on: the one that `Deliver` has put into `_in_hand`."""
 
-    def hold(self, item: Any) -> None:
-        """The processor gets this item."""
-        ...
+    _in_hand: Any
 
-    def handled(self) -> None:
-        """The processor has finished the item in hand.
+    def handled(self, number: int) -> None:
+        """The processor has finished the item in hand, whose last event has this number.
 
         Raises:
             Interrupted: it has not, and gets no more items.
@@ -46,30 +44,41 @@ class Deliver(Middleware):
 
     Attributes:
         decode: turns events into records (and lists of events into lists of records); None delivers events.
+        check: raises for an item that the processor must not get; None delivers all.
     """
 
     decode: Callable[[Event], Any] | None = None
+    check: Callable[[Any], None] | None = None
 
     async def handler(self, parent: AsyncIterator[Any], *, events: Hand, **kwargs: Any) -> AsyncIterator[Any]:
         """See `Middleware.handler`."""
-        decode, hold, handled = self.decode, events.hold, events.handled
+        decode, check, handled = self.decode, self.check, events.handled
         try:
             async for item in parent:
-                hold(item)
-                if decode is None:
-                    yield item
-                elif isinstance(item, Event):
-                    if item._record is None:  # as `Event.record`, without a call
-                        item._record = decode(item)
-                    yield item._record
+                events._in_hand = item
+                if check is not None:
+                    check(item)
+                if isinstance(item, Event):
+                    if decode is None:
+                        yield item
+                    else:
+                        record = item._record  # as `Event.record`, without a call
+                        if record is None:
+                            record = item._record = decode(item)
+                        yield record
+                    handled(item._number)
                 else:
-                    for event in item:
-                        if event._record is None:
-                            event._record = decode(event)
-                    yield [event._record for event in item]
-                handled()
+                    yield item if decode is None else _records(item, decode)
+                    handled(item[-1]._number if item else -1)
         except Interrupted:
             return
         except Exception as error:
             events.broken(error)
             raise
+
+
+def _records(events: list[Event], decode: Callable[[Event], Any]) -> list[Any]:
+    for event in events:
+        if event._record is None:
+            event._record = decode(event)
+    return [event._record for event in events]

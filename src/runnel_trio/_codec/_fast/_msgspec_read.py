@@ -32,8 +32,13 @@ _FAILURES = 8
 _PAUSE = 1000
 
 
-def msgspec_reader(read: Hook, msgspec: ModuleType) -> Callable[[bytes], Any] | None:
-    """JSON → what ``read`` makes of its plain form, or any exception. None if that cannot be promised."""
+def msgspec_reader(
+    read: Hook, msgspec: ModuleType
+) -> tuple[Callable[[bytes], Any], Callable[[Any], Any]] | None:
+    """JSON → struct, and struct → what ``read`` makes of its plain form; either may raise anything.
+
+    None if that cannot be promised.
+    """
     try:
         msgspec_read = msgspec_read_of(read, msgspec)
         if msgspec_read is None or msgspec_read.convert is None:
@@ -41,17 +46,22 @@ def msgspec_reader(read: Hook, msgspec: ModuleType) -> Callable[[bytes], Any] | 
         parse, build = msgspec.json.Decoder(msgspec_read.form).decode, msgspec_read.convert
     except TypeError:  # a form that this msgspec does not know
         return None
-    return lambda payload: build(parse(payload))
+    return parse, build
 
 
 def quick_decoder(
-    name: bytes, quick: Callable[[bytes], Any], general: Callable[[Sequence[bytes]], Any], most: int
+    name: bytes,
+    parse: Callable[[bytes], Any],
+    build: Callable[[Any], Any],
+    general: Callable[[Sequence[bytes]], Any],
+    most: int,
 ) -> Callable[[Sequence[bytes]], Any]:
-    """``quick``, and what it cannot do by ``general``.
+    """``parse`` and ``build``, and what these cannot do by ``general``.
 
     Args:
-        name: of the field that holds the JSON; must be the entry's first for ``quick``.
-        quick: JSON → record; may raise anything.
+        name: of the field that holds the JSON; must be the entry's first for ``parse``.
+        parse: JSON → struct; may raise anything.
+        build: struct → record; may raise anything.
         general: entry → record.
         most: of a larger payload ``general`` has to say what is wrong.
     """
@@ -64,7 +74,7 @@ def quick_decoder(
             return general(fields)
         try:
             if fields[0] == name and len(fields[1]) <= most:
-                found = quick(fields[1])
+                found = build(parse(fields[1]))
                 failures = 0
                 return found
         except Exception:  # the general way says what is wrong, if anything is

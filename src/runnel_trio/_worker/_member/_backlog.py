@@ -11,7 +11,7 @@ change, and no lock is needed.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 
 import attrs
@@ -282,14 +282,15 @@ class Backlog:
             self.on_room()
         return number, entry
 
-    def take_many(self, most: int) -> list[tuple[int, Entry]]:
+    def take_many(self, most: int) -> Iterable[tuple[int, Entry]]:
         """Up to ``most`` entries and their numbers, as from `take`."""
         before, progress, entries, base = self.waiting, self.progress, self._entries, self._base
         count = min(most, before)
         if progress.in_order:  # in the ordinary way: as below, without a call for each
             first = progress.taken_to
             progress.taken_to = first + count
-            taken = list(enumerate(entries[first - base : first - base + count], first))
+            at = first - base
+            taken: Iterable[tuple[int, Entry]] = enumerate(entries[at : at + count], first)
         else:
             numbers = [progress.take() for _ in range(count)]
             taken = [(number, entries[number - base]) for number in numbers]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -29,13 +29,15 @@ from runnel_trio._worker._member._meter import InHand, Meter
 from runnel_trio._worker._member._partition._event_queue import EventQueue, InOrderQueue
 from runnel_trio._worker._member._partition._failure import FailureHandler
 from runnel_trio._worker._member._partition._lane import Lane
-from runnel_trio._worker._member._partition._lanes import Lanes
 from runnel_trio._worker._member._partition._measured import MeasuredSource
 from runnel_trio._worker._member._partition._poison import PoisonGuard
 from runnel_trio._worker._member._partition._relay import Relay
 from runnel_trio._worker._member._partition._scope import PartitionScope
 from runnel_trio._worker._member._partition._source import Source
 from runnel_trio._worker._member._validity import LeaseValidity
+
+if TYPE_CHECKING:
+    from runnel_trio._worker._member._partition._lanes import Lanes
 
 __all__ = ["PartitionExecutor", "tell_of_standing"]
 
@@ -115,6 +117,8 @@ class PartitionExecutor:
         if not self._by_key:
             self._lanes = make_lane(queue=InOrderQueue(self.backlog, origin))
         else:
+            from runnel_trio._worker._member._partition._lanes import Lanes  # only needed by some processors
+
             self._lanes = Lanes(
                 broker=self.broker,
                 processor=self.spec,
@@ -141,7 +145,7 @@ class PartitionExecutor:
     @property
     def in_hand(self) -> InHand | None:
         """What its lanes work on; None where there is one lane only."""
-        return self._lanes.dispatcher.work() if isinstance(self._lanes, Lanes) else None
+        return None if isinstance(self._lanes, Lane) else self._lanes.dispatcher.work()
 
     def drain(self) -> None:
         """Hand out nothing more; what is in hand may end within the grace period."""
@@ -150,14 +154,14 @@ class PartitionExecutor:
 
     def refresh_parked(self) -> None:
         """An operator has changed what is parked; where events go in order, somebody who looks takes over."""
-        if isinstance(self._lanes, Lanes):
-            self.committer.refresh(self.backlog)
-        else:
+        if isinstance(self._lanes, Lane):
             self.drain()
+        else:
+            self.committer.refresh(self.backlog)
 
     def move_parked(self, stage: ProcessorSpec) -> None:
         """The stream has got other partitions: what is parked goes there."""
-        if isinstance(self._lanes, Lanes):
+        if not isinstance(self._lanes, Lane):
             self._lanes.dispatcher.replays.move_to(stage)
 
     def abort(self) -> None:

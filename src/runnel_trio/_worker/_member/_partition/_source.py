@@ -63,9 +63,9 @@ class Source:
     async def __anext__(self) -> Event | list[Event]:
         if self.batch is not None:
             return await self._next_batch(*self.batch)
-        backlog = self.backlog
+        backlog, clock = self.backlog, self.clock
         while True:
-            if backlog.allowance <= 0 or (self.clock() >= self._pause_at and not self._goes_on()):
+            if backlog.allowance <= 0 or (clock() >= self._pause_at and not self._goes_on()):
                 await self._clearance(1)
             event = self.queue.take()
             if event is not None:
@@ -76,12 +76,16 @@ class Source:
         """The call of the function has ended: a source that measures reports what it has."""
 
     async def _next_batch(self, count: int, within: float) -> list[Event]:
+        queue = self.queue
         while True:
-            await self._clearance(1)
-            if self.poison_guard is not None and self.poison_guard.has_marked(self.queue.head):
-                return self.queue.take_many(1)  # alone, and at once
-            await self._gather(count, within)
-            if events := self.queue.take_many(count):
+            # A full list is looked at once, and needs no deadline to wait for more.
+            cleared = count if queue.available(count) >= count else 1
+            await self._clearance(cleared)
+            if self.poison_guard is not None and self.poison_guard.has_marked(queue.head):
+                return queue.take_many(1)  # alone, and at once
+            if cleared < count or queue.available(count) < count:
+                await self._gather(count, within)
+            if events := queue.take_many(count):
                 return events
 
     async def _gather(self, count: int, within: float) -> None:
