@@ -14,13 +14,24 @@ from typing import Any
 
 import attrs
 
-from runnel_trio._broker._values import SEALED, Batch, StreamSpec
+from runnel_trio._broker._values import SEALED, Appended, Batch, StreamSpec
 from runnel_trio._report._words import counted
 from runnel_trio._rules._cursor import ORIGIN, is_after
 from runnel_trio._sending._numbering import Numbering
 from runnel_trio.exceptions import Misconfigured, RecordInvalid
 
-__all__ = ["CHUNK_RECORDS", "Chunks", "Outgoing", "Pending", "Routing", "flat", "rows_of", "sorted_out"]
+__all__ = [
+    "CHUNK_RECORDS",
+    "Chunks",
+    "Outgoing",
+    "Pending",
+    "Routing",
+    "flat",
+    "full_partitions",
+    "rows_of",
+    "sorted_out",
+    "stored_in",
+]
 
 #: The most that one script call may carry: more would hold up other clients of the server.
 CHUNK_RECORDS = 1000
@@ -63,13 +74,13 @@ class Outgoing:
     pending: dict[int, Pending]
     routing: Routing
 
-    def took(self, stored: Mapping[int, int], chunks: Mapping[int, Batch]) -> list[int]:
+    def took(self, stored: Mapping[int, Appended], chunks: Mapping[int, Batch]) -> list[int]:
         """Drop what was stored; returns the partitions that were full."""
         for number, count in stored.items():
-            if count != SEALED:
+            if count is not SEALED:
                 self.pending[number].drop(count)
         self.pending = {number: entries for number, entries in self.pending.items() if entries.values}
-        return [number for number, chunk in chunks.items() if SEALED != stored[number] < len(chunk)]
+        return full_partitions(stored, chunks)
 
     def unsent(self) -> list[int]:
         """The indexes, among all records, of those that are not stored: in each partition, the last ones."""
@@ -103,6 +114,20 @@ class Outgoing:
             pending.ids += ids
         for number, entries in self.pending.items():
             _refuse_falling(routing.spec.name, number, entries.ids, _MOVED)
+
+
+def stored_in(stored: Mapping[int, Appended]) -> int:
+    """How many entries all partitions have taken, of what `Logs.append` answers."""
+    return sum(count for count in stored.values() if count is not SEALED)
+
+
+def full_partitions(stored: Mapping[int, Appended], batches: Mapping[int, Batch]) -> list[int]:
+    """The partitions that had room for only some of what they were offered, or for nothing."""
+    return [
+        number
+        for number, batch in batches.items()
+        if (count := stored[number]) is not SEALED and count < len(batch)
+    ]
 
 
 def sorted_out(

@@ -15,19 +15,15 @@ import trio
 
 from runnel_trio._broker._connection import Connection, Declarable
 from runnel_trio._broker._protocol import Broker
-from runnel_trio._broker._values import SEALED, Batch, StreamSpec
+from runnel_trio._broker._values import Appended, Batch, StreamSpec
+from runnel_trio._sending._delivery import full_partitions, stored_in
 from runnel_trio.constants import Overflow
 from runnel_trio.exceptions import StreamFull
 from runnel_trio.metrics import Metrics
 
-__all__ = ["Connect", "Watched", "measured", "stored_in"]
+__all__ = ["Connect", "Watched", "measured"]
 
 Connect: TypeAlias = Callable[[Declarable], Connection]
-
-
-def stored_in(stored: Mapping[int, int]) -> int:
-    """How many entries all partitions have taken, of what `Logs.append` answers."""
-    return sum(count for count in stored.values() if count != SEALED)
 
 
 @attrs.define(eq=False)
@@ -67,9 +63,9 @@ class Watched:
     def ended(self, error: BaseException | None) -> None:
         """What was sent is stored, or it was given up."""
 
-    async def append(self, stream: StreamSpec, batches: Mapping[int, Batch]) -> Mapping[int, int]:
+    async def append(self, stream: StreamSpec, batches: Mapping[int, Batch]) -> Mapping[int, Appended]:
         """See `_protocol.Broker`."""
-        found: Mapping[int, int] = await self._broker.append(stream, batches)
+        found: Mapping[int, Appended] = await self._broker.append(stream, batches)
         return found
 
 
@@ -93,14 +89,14 @@ class _Counted(Watched):
             self.metrics.blocked(self.stream.declared_spec.name, now - self._waits_since, begins=False)
             self._waits_since = now
 
-    async def append(self, stream: StreamSpec, batches: Mapping[int, Batch]) -> Mapping[int, int]:
+    async def append(self, stream: StreamSpec, batches: Mapping[int, Batch]) -> Mapping[int, Appended]:
         """See `_protocol.Broker`."""
         self._tell_of_waiting()
         began = trio.current_time()
         stored = await Watched.append(self, stream, batches)
         self.metrics.sent(stream.name, stored_in(stored), trio.current_time() - began)
         if stream.overflow is Overflow.BLOCK:
-            full = any(0 <= stored[number] < len(batch) for number, batch in batches.items())
+            full = bool(full_partitions(stored, batches))
             if full and self._waits_since is None:
                 self.metrics.blocked(stream.name, 0.0, begins=True)
             if not full:

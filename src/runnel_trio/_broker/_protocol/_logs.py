@@ -6,7 +6,15 @@ from collections.abc import Awaitable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from runnel_trio._broker._protocol._reader import Reader
-from runnel_trio._broker._values import Batch, CommitOutcome, Entry, Output, ProcessorSpec, StreamSpec
+from runnel_trio._broker._values import (
+    Appended,
+    Batch,
+    CommitOutcome,
+    Entry,
+    Output,
+    ProcessorSpec,
+    StreamSpec,
+)
 
 __all__ = ["Logs"]
 
@@ -23,7 +31,7 @@ class Logs(Protocol):
         """Whether `append` reads what it is given at once, and sends part of it before it reads the rest."""
         ...
 
-    def append(self, stream: StreamSpec, batches: Mapping[int, Batch]) -> Awaitable[Mapping[int, int]]:
+    def append(self, stream: StreamSpec, batches: Mapping[int, Batch]) -> Awaitable[Mapping[int, Appended]]:
         """Store entries, in order within each partition, none of them twice.
 
         Args:
