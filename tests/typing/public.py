@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any, assert_type
+from typing import Any, Unpack, assert_type
 
 from runnel_trio import (
     App,
@@ -18,6 +18,7 @@ from runnel_trio import (
     Worker,
 )
 from runnel_trio.operating import Overview, Trouble, troubles
+from runnel_trio.settings import GivenSettings, Settings
 from runnel_trio.testing import Outcome, Result
 
 
@@ -30,7 +31,14 @@ class Key(Record, primitive=True):
     name: str
 
 
-app = App("types")
+def made(name: str, **settings: Unpack[GivenSettings]) -> App:
+    return App(name, **settings)
+
+
+app = made(
+    "types", redis_url="memory://", timezone="Europe/Berlin", default_overflow="trim", default_timeout=5
+)
+assert_type(Settings(log_level=None).changed(testing=True), Settings)
 orders = app.stream("orders", Order, partition_by="order_id")
 keys = app.stream("keys", record=Key, partition_by=lambda key: key.name)
 assert_type(orders, Stream[Order])
