@@ -69,6 +69,7 @@ _PARTS = {
     "ended": (),
     "announce": ("_members",),
     "leave": ("_members",),
+    "disband": ("_members",),
     "declare": ("_meta",),
     "layout": ("_meta",),
     "seal": (),
