@@ -26,20 +26,20 @@ from runnel_trio._codec._hooks._traits import Hook, msgspec_read_of
 
 __all__ = ["msgspec_reader", "quick_decoder"]
 
-# So many failures in a row, as from producers with a newer record, stop it for so many entries:
-# a failure costs as much as it would have saved.
+# After `_FAILURES` failures in a row, as from producers with a newer record, the quick way is not tried for
+# `_PAUSE` entries: each failure costs as much as a success saves.
 _FAILURES = 8
 _PAUSE = 1000
 
 
 def msgspec_reader(read: Hook, msgspec: ModuleType) -> Callable[[bytes], Any] | None:
-    """JSON → what ``read`` makes of its plain form, or any exception. None if that cannot be promised."""
+    """JSON → what ``read`` makes of its plain form; may raise anything. None if msgspec cannot do that."""
     try:
         msgspec_read = msgspec_read_of(read, msgspec)
         if msgspec_read is None or msgspec_read.convert is None:
             return None
         parse, build = msgspec.json.Decoder(msgspec_read.form).decode, msgspec_read.convert
-    except TypeError:  # a form that this msgspec does not know
+    except TypeError:  # this msgspec does not know the form
         return None
     return lambda payload: build(parse(payload))
 
@@ -47,13 +47,13 @@ def msgspec_reader(read: Hook, msgspec: ModuleType) -> Callable[[bytes], Any] | 
 def quick_decoder(
     name: bytes, quick: Callable[[bytes], Any], general: Callable[[Sequence[bytes]], Any], most: int
 ) -> Callable[[Sequence[bytes]], Any]:
-    """``quick``, and what it cannot do by ``general``.
+    """Decode by ``quick`` where that succeeds, else by ``general``.
 
     Args:
-        name: of the field that holds the JSON; must be the entry's first for ``quick``.
+        name: the field that holds the JSON; ``quick`` is tried only if it is the first of the entry.
         quick: JSON → record; may raise anything.
         general: entry → record.
-        most: of a larger payload ``general`` has to say what is wrong.
+        most: bytes of the largest payload; ``general`` reports a larger one.
     """
     failures = pause = 0
 
@@ -67,7 +67,7 @@ def quick_decoder(
                 found = quick(fields[1])
                 failures = 0
                 return found
-        except Exception:  # the general way says what is wrong, if anything is
+        except Exception:  # `general` decides whether anything is wrong, and what
             failures += 1
             if failures == _FAILURES:
                 failures, pause = 0, _PAUSE
