@@ -28,7 +28,7 @@ Connect: TypeAlias = Callable[[Declarable], Connection]
 
 @attrs.define(eq=False)
 class Watched:
-    """A connection, and once entered the broker too; of the broker's verbs, `append` may be another."""
+    """A connection that, once entered, is also its broker; subclasses replace the broker's `append`."""
 
     _inner: Connection
     _broker: Any = attrs.field(default=None, init=False)
@@ -39,10 +39,10 @@ class Watched:
         return self._inner.at_once
 
     def at_hand(self) -> None:
-        """See `Connection`; it is watched, so never."""
+        """See `Connection`; never at hand, so that no send bypasses `append`."""
 
     def looking(self) -> Connection:
-        """See `Connection`; there is nothing to watch."""
+        """See `Connection`; looking is not watched."""
         return self._inner.looking()
 
     def __getattr__(self, name: str) -> Any:
@@ -61,7 +61,7 @@ class Watched:
             await self._inner.__aexit__(kind, error, trace)
 
     def ended(self, error: BaseException | None) -> None:
-        """What was sent is stored, or it was given up."""
+        """Called when everything is stored, or when the send has failed with ``error``."""
 
     async def append(self, stream: StreamSpec, batches: Mapping[int, Batch]) -> Mapping[int, Appended]:
         """See `_protocol.Broker`."""
@@ -71,7 +71,7 @@ class Watched:
 
 @attrs.define(eq=False)
 class _Counted(Watched):
-    """Tells how much was stored, and what had to wait."""
+    """Reports to metrics how much was stored, and how long a send had to wait."""
 
     stream: Declarable = attrs.field(kw_only=True)
     metrics: Metrics = attrs.field(kw_only=True)
@@ -107,5 +107,5 @@ class _Counted(Watched):
 
 
 def measured(connect: Connect, metrics: Metrics) -> Connect:
-    """As ``connect``, and what is sent is told."""
+    """Like ``connect``, but sends are reported to metrics."""
     return lambda stream: _Counted(connect(stream), stream=stream, metrics=metrics)
