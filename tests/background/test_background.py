@@ -19,6 +19,8 @@ from runnel_trio._worker._background import BackgroundTask
 from runnel_trio.exceptions import Misconfigured
 from runnel_trio.settings import Settings
 
+Facts = Callable[[str], list[dict[str, Any]]]
+
 NINE = datetime(2026, 5, 4, 9, tzinfo=UTC).timestamp()
 
 
@@ -85,7 +87,7 @@ async def test_nothing_at_all_to_run_is_refused(app: App) -> None:
 
 
 async def test_a_timer_keeps_its_beat_and_leaves_out_what_a_long_run_missed(
-    app: App, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+    app: App, autojump_clock: MockClock, facts: Facts
 ) -> None:
     moments: list[float] = []
     durations = iter([0.5, 2.2, 0.1, 0.1])
@@ -99,7 +101,7 @@ async def test_a_timer_keeps_its_beat_and_leaves_out_what_a_long_run_missed(
     async with app.worker():
         await trio.sleep(6.5)
     assert at(moments) == [1, 2, 5, 6]
-    (skipped,) = [record.facts for record in caplog.records if getattr(record, "fact", "") == "runs-skipped"]
+    (skipped,) = facts("runs-skipped")
     assert skipped == {"function": "tick", "count": 2}
 
 
@@ -163,7 +165,7 @@ async def test_a_clock_that_is_set_makes_no_run_twice_and_none_wait(
 @pytest.mark.parametrize("policy", ["ignore", "halt"])
 @pytest.mark.parametrize("kind", ["task", "timer"])
 async def test_an_error_is_told_or_ends_the_worker_with_it(
-    kind: str, policy: str, app: App, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+    kind: str, policy: str, app: App, autojump_clock: MockClock, facts: Facts
 ) -> None:
     calls = []
     register: Callable[[Any], Any] = (
@@ -185,9 +187,7 @@ async def test_an_error_is_told_or_ends_the_worker_with_it(
     async with app.worker():
         await trio.sleep(3.5)
     assert len(calls) == (1 if kind == "task" else 3)
-    told = next(
-        record.facts for record in caplog.records if getattr(record, "fact", "") == "background-failed"
-    )
+    told = facts("background-failed")[0]
     assert told["function"] == "fails"
     assert "no such thing" in told["traceback"]
 
