@@ -24,7 +24,7 @@ Facts = Callable[[str], list[dict[str, Any]]]
 NINE = datetime(2026, 5, 4, 9, tzinfo=UTC).timestamp()
 
 
-def facts(caplog: pytest.LogCaptureFixture) -> list[str]:
+def fact_names(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.fact for record in caplog.records if hasattr(record, "fact")]
 
 
@@ -222,7 +222,7 @@ async def test_a_run_under_way_may_end_within_the_grace_period_and_no_other_begi
         stopped = trio.current_time()
     assert trio.current_time() - stopped == pytest.approx(5)
     assert sorted(seen) == ["begins 3", "begins 30", "ends 3"]
-    assert "run-cancelled" in facts(caplog)
+    assert "run-cancelled" in fact_names(caplog)
 
 
 async def test_an_abort_cancels_what_is_under_way_at_once(autojump_clock: MockClock) -> None:
