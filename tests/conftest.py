@@ -32,6 +32,7 @@ class Order(Record):
 
 
 Drained = Callable[..., Awaitable[None]]
+Facts = Callable[[str], list[dict[str, Any]]]
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -137,6 +138,12 @@ def lag(app: App) -> Callable[[Processor[Any]], Awaitable[int]]:
             return sum(x.lag for x in await op.positions(processor.name) if x.begun)
 
     return count
+
+
+@pytest.fixture
+def facts(caplog: pytest.LogCaptureFixture) -> Facts:
+    """The values of each report of one fact, in the order in which they were logged."""
+    return lambda fact: [vars(x)["facts"] for x in caplog.records if getattr(x, "fact", "") == fact]
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -127,6 +128,52 @@ def test_people_call_the_sessions_that_ci_calls() -> None:
     assert sorted(listed) == sorted(sessions)
     workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
     assert set(called.split()) < set(re.findall(r"nox -s (\w+)", workflow)) <= sessions
+
+
+# pyright without Node.js
+
+
+@pytest.fixture
+def types(tmp_path: Path) -> Callable[[str], Ran]:
+    """Run the session `types` with stand-ins for its tools: what pyright does when it is asked for its version."""
+    pytest.importorskip("nox", reason="nox is a tool of those who develop")
+    shutil.copy(ROOT / "noxfile.py", tmp_path)
+
+    def run(asked: str) -> Ran:
+        for name, does in (("mypy", ""), ("pyright", f'[ "$1" != --version ] || {{ {asked}; }}')):
+            (tmp_path / name).write_text(f'#!/bin/sh\necho "ran {name} $*" >>{tmp_path}/ran\n{does}\n')
+            (tmp_path / name).chmod(0o755)
+        command = [sys.executable, "-m", "nox", "--no-venv", "--no-install", "-s", "types"]
+        environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        return subprocess.run(
+            command, **streams, cwd=tmp_path, env=environment, text=True, timeout=60, check=False
+        )
+
+    return run
+
+
+def test_without_node_pyright_is_left_out_and_the_session_says_what_is_missing(
+    types: Callable[[str], Ran], tmp_path: Path
+) -> None:
+    done = types("echo Traceback; echo 'RuntimeError: nodeenv failed' >&2; exit 1")
+    assert done.returncode == 0, done.stdout
+    assert "pyright is left out, because it does not start: RuntimeError: nodeenv failed" in done.stdout
+    assert "It needs Node.js: apt install nodejs, or pip install 'pyright[nodejs]'" in done.stdout
+    assert (tmp_path / "ran").read_text().splitlines() == ["ran mypy ", "ran pyright --version"]
+
+
+@pytest.mark.parametrize("first", ["", "echo 'WARNING: there is a new pyright version available';"])
+def test_pyright_checks_where_it_starts_whatever_it_says_before_its_version(
+    types: Callable[[str], Ran], tmp_path: Path, first: str
+) -> None:
+    done = types(f"{first} echo pyright 1.1.400")
+    assert done.returncode == 0, done.stdout
+    assert "left out" not in done.stdout
+    assert (tmp_path / "ran").read_text().splitlines()[2:] == [
+        "ran pyright src tests/typing",
+        "ran pyright --verifytypes runnel_trio --ignoreexternal",
+    ]
 
 
 # What is released

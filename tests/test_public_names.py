@@ -60,7 +60,7 @@ PUBLIC = {
         "ProcessorView", "Progress", "Quarantine", "Repartition", "Standing", "StreamSpec", "StreamView", "Surveyed",
         "Trouble", "Typed", "Waiting", "Weight", "state", "troubles",
     },
-    "runnel_trio.settings": {"Description", "Settings", "describe"},
+    "runnel_trio.settings": {"Description", "GivenSettings", "Settings", "describe"},
     "runnel_trio.sql": {"Connection", "Progress"},
     "runnel_trio.testing": {"NotDrained", "Outcome", "Result", "Trial", "advance_to", "drained"},
 }  # fmt: skip

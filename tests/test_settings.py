@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import importlib
 import inspect
 import math
@@ -9,7 +10,7 @@ import sys
 import warnings
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 from zoneinfo import ZoneInfo
 
 import attrs
@@ -18,7 +19,7 @@ import pytest
 from runnel_trio import App, ExceptionPolicy, Misconfigured, Overflow, Record
 from runnel_trio._codec import JSONSerializer
 from runnel_trio.interfaces import Serializer
-from runnel_trio.settings import Settings, describe
+from runnel_trio.settings import GivenSettings, Settings, describe
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -112,6 +113,16 @@ def test_keyword_wins_over_variable_wins_over_default(monkeypatch: pytest.Monkey
     monkeypatch.setenv("RUNNEL_LOG_LEVEL", "debug")
     settings = Settings(default_lock_expiry=20)
     assert (settings.default_lock_expiry, settings.log_level, settings.stall_limit) == (20, "debug", 300)
+
+
+def test_type_checkers_know_every_setting_and_what_it_may_be_given() -> None:
+    given, used = get_type_hints(GivenSettings), get_type_hints(Settings)
+    assert list(given) == [field.name for field in attrs.fields(Settings)]
+    assert not GivenSettings.__required_keys__
+    for name, allowed in given.items():
+        kind = used[name]
+        by_name = isinstance(kind, type) and issubclass(kind, enum.Enum | tzinfo)
+        assert allowed == (kind | str | None if by_name else kind | None), name
 
 
 def test_only_none_means_not_given(monkeypatch: pytest.MonkeyPatch) -> None:

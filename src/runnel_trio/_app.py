@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 import attrs
 import trio
@@ -40,7 +40,7 @@ from runnel_trio.constants import ExceptionPolicy, Overflow
 from runnel_trio.exceptions import BrokerUnavailable, Misconfigured
 from runnel_trio.interfaces import Middleware, Serializer
 from runnel_trio.metrics import Metrics
-from runnel_trio.settings import Settings
+from runnel_trio.settings import GivenSettings, Settings
 from runnel_trio.tracing import Tracing, watched
 
 if TYPE_CHECKING:
@@ -87,7 +87,12 @@ class App(BackgroundTasks):
     """
 
     def __init__(
-        self, name: str, *, metrics: Metrics | None = None, tracing: Tracing | None = None, **settings: Any
+        self,
+        name: str,
+        *,
+        metrics: Metrics | None = None,
+        tracing: Tracing | None = None,
+        **settings: Unpack[GivenSettings],
     ) -> None:
         self.name: str = checked_name("app", name)
         self.settings: Settings = Settings(**settings)

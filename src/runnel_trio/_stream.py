@@ -38,6 +38,7 @@ from runnel_trio._sending._delivery import (
     flat,
     rows_of,
     sorted_out,
+    stored_in,
 )
 from runnel_trio._sending._numbering import Numbering, key_function
 from runnel_trio._sending._portal import Portal
@@ -212,7 +213,7 @@ class Stream(Generic[R]):
                 return
             try:
                 stored = await broker.append(routing.spec, {number: Batch(codec.names, values)})
-                if stored[number] < 1:
+                if stored[number] != 1:
                     await self._deliver(broker, self._left_of(record, values, number, routing))
             finally:
                 if opened.users > 1:
@@ -338,7 +339,7 @@ class Stream(Generic[R]):
                 routing = self._routing
                 number = routing.numbering.one(record)
             stored = await broker.append(routing.spec, {number: Batch(self.codec.names, values)})
-            if stored[number] < 1:
+            if stored[number] != 1:
                 await self._deliver(broker, self._left_of(record, values, number, routing))
 
     def _left_of(self, record: R, values: list[bytes], number: int, routing: Routing) -> Outgoing:
@@ -358,7 +359,7 @@ class Stream(Generic[R]):
             if SEALED in stored.values():
                 refusals += 1
                 await self._refused(broker, left.routing, refusals)
-            looks = 0 if any(count > 0 for count in stored.values()) else looks + 1
+            looks = 0 if stored_in(stored) else looks + 1
             if full:
                 await self._no_room(full[0], left, looks)
 

@@ -17,7 +17,7 @@ import pkgutil
 import textwrap
 from collections.abc import Callable, Mapping
 from datetime import UTC, tzinfo
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import attrs
 
@@ -42,7 +42,7 @@ from runnel_trio.constants import ExceptionPolicy, Overflow
 from runnel_trio.exceptions import Misconfigured
 from runnel_trio.interfaces import Serializer
 
-__all__ = ["Description", "Settings", "describe"]
+__all__ = ["Description", "GivenSettings", "Settings", "describe"]
 
 #: Four times the hash slots of a cluster: more partitions could not be spread any further.
 MOST_PARTITIONS = 65_536
@@ -56,6 +56,46 @@ COUNT = whole("a whole number, 1 or more")
 def _setting(default: Any, kind: Kind, unit: str, doc: str, **options: Any) -> Any:
     """One setting, with everything that is known about it."""
     return attrs.field(default=default, metadata={"kind": kind, "unit": unit, "doc": doc}, **options)
+
+
+class GivenSettings(TypedDict, total=False):
+    """The keyword arguments of `Settings` and `App`, for type checkers: what each setting may be given.
+
+    Annotate your own function with it, if it passes settings on: ``**settings: Unpack[GivenSettings]``.
+    """
+
+    redis_url: str | None
+    redis_options: Mapping[str, Any] | None
+    redis_factory: Callable[[], Any] | str | None
+    log_format: str | None
+    log_level: str | None
+    autodiscover: str | None
+    timezone: tzinfo | str | None
+    leadership_poll_interval: int | None
+    testing: bool | None
+    stall_limit: float | None
+    default_partition_count: int | None
+    default_partition_size: int | None
+    default_overflow: Overflow | str | None
+    default_max_event_bytes: int | None
+    default_serializer: Serializer | str | None
+    default_hasher: Callable[[Any], int] | str | None
+    default_exception_policy: ExceptionPolicy | str | None
+    default_max_attempts: int | None
+    default_commit_replicas: int | None
+    default_lock_expiry: float | None
+    default_read_timeout: int | None
+    default_prefetch_count: int | None
+    default_prefetch_bytes: int | None
+    default_max_unacked: int | None
+    default_concurrency: int | None
+    default_timeout: float | None
+    default_max_ahead: int | None
+    default_assignment_attempts: int | None
+    default_assignment_sleep: float | None
+    default_grace_period: float | None
+    default_pool_size: int | None
+    default_join_delay: float | None
 
 
 # With a __dict__, which has the origins, so that they are copied and pickled too.
@@ -283,7 +323,7 @@ seconds above 0
         0.0, SECONDS, "s", "How long a worker that joins waits for others before it takes partitions."
     )
 
-    def __init__(self, **given: Any) -> None:
+    def __init__(self, **given: Unpack[GivenSettings]) -> None:
         for name in given:
             if name not in _FIELDS:
                 raise Misconfigured(unknown(name, _FIELDS, beside=("name", "metrics", "tracing")))
@@ -292,9 +332,9 @@ seconds above 0
         origins: dict[str, str] = {}
         for name, field in _FIELDS.items():
             kind: Kind = field.metadata["kind"]
-            text = os.environ.get(variable(name))
-            if given.get(name) is not None:
-                value, origins[name] = kind.checked(name, given[name]), "argument"
+            chosen, text = given.get(name), os.environ.get(variable(name))
+            if chosen is not None:
+                value, origins[name] = kind.checked(name, chosen), "argument"
             elif text is not None:
                 value, origins[name] = kind.checked(variable(name), text, text=True), variable(name)
             elif name in filed:
@@ -304,7 +344,7 @@ seconds above 0
             object.__setattr__(self, name, value)
         object.__setattr__(self, "_origins", origins)
 
-    def changed(self, origin: str = "argument", **given: Any) -> Settings:
+    def changed(self, origin: str = "argument", **given: Unpack[GivenSettings]) -> Settings:
         """A copy with some values changed; all others stay, with their origins.
 
         Args:

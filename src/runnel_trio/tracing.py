@@ -16,13 +16,14 @@ from typing import Any
 
 import attrs
 
-from runnel_trio._broker._values import Batch, StreamSpec
+from runnel_trio._broker._values import Appended, Batch, StreamSpec
 from runnel_trio._event import Event
 from runnel_trio._names import TRACE_FIELD
 from runnel_trio._processor import Processor
 from runnel_trio._report._traceback import formatted
 from runnel_trio._report._words import described, summary
-from runnel_trio._sending._watched import Connect, Watched, measured, stored_in
+from runnel_trio._sending._delivery import stored_in
+from runnel_trio._sending._watched import Connect, Watched, measured
 from runnel_trio.exceptions import Misconfigured
 from runnel_trio.interfaces import Middleware
 from runnel_trio.metrics import Metrics
@@ -79,7 +80,7 @@ class _Sending(Watched):
     _mark: bytes = attrs.field(default=b"", init=False)
     _stored: int = attrs.field(default=0, init=False)
 
-    async def append(self, stream: StreamSpec, batches: Mapping[int, Batch]) -> Mapping[int, int]:
+    async def append(self, stream: StreamSpec, batches: Mapping[int, Batch]) -> Mapping[int, Appended]:
         """See `_protocol.Broker`."""
         if self._span is None:
             self._begin(stream)

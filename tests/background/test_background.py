@@ -19,10 +19,12 @@ from runnel_trio._worker._background import BackgroundTask
 from runnel_trio.exceptions import Misconfigured
 from runnel_trio.settings import Settings
 
+Facts = Callable[[str], list[dict[str, Any]]]
+
 NINE = datetime(2026, 5, 4, 9, tzinfo=UTC).timestamp()
 
 
-def facts(caplog: pytest.LogCaptureFixture) -> list[str]:
+def fact_names(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.fact for record in caplog.records if hasattr(record, "fact")]
 
 
@@ -85,7 +87,7 @@ async def test_nothing_at_all_to_run_is_refused(app: App) -> None:
 
 
 async def test_a_timer_keeps_its_beat_and_leaves_out_what_a_long_run_missed(
-    app: App, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+    app: App, autojump_clock: MockClock, facts: Facts
 ) -> None:
     moments: list[float] = []
     durations = iter([0.5, 2.2, 0.1, 0.1])
@@ -99,7 +101,7 @@ async def test_a_timer_keeps_its_beat_and_leaves_out_what_a_long_run_missed(
     async with app.worker():
         await trio.sleep(6.5)
     assert at(moments) == [1, 2, 5, 6]
-    (skipped,) = [record.facts for record in caplog.records if getattr(record, "fact", "") == "runs-skipped"]
+    (skipped,) = facts("runs-skipped")
     assert skipped == {"function": "tick", "count": 2}
 
 
@@ -163,7 +165,7 @@ async def test_a_clock_that_is_set_makes_no_run_twice_and_none_wait(
 @pytest.mark.parametrize("policy", ["ignore", "halt"])
 @pytest.mark.parametrize("kind", ["task", "timer"])
 async def test_an_error_is_told_or_ends_the_worker_with_it(
-    kind: str, policy: str, app: App, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+    kind: str, policy: str, app: App, autojump_clock: MockClock, facts: Facts
 ) -> None:
     calls = []
     register: Callable[[Any], Any] = (
@@ -185,9 +187,7 @@ async def test_an_error_is_told_or_ends_the_worker_with_it(
     async with app.worker():
         await trio.sleep(3.5)
     assert len(calls) == (1 if kind == "task" else 3)
-    told = next(
-        record.facts for record in caplog.records if getattr(record, "fact", "") == "background-failed"
-    )
+    told = facts("background-failed")[0]
     assert told["function"] == "fails"
     assert "no such thing" in told["traceback"]
 
@@ -222,7 +222,7 @@ async def test_a_run_under_way_may_end_within_the_grace_period_and_no_other_begi
         stopped = trio.current_time()
     assert trio.current_time() - stopped == pytest.approx(5)
     assert sorted(seen) == ["begins 3", "begins 30", "ends 3"]
-    assert "run-cancelled" in facts(caplog)
+    assert "run-cancelled" in fact_names(caplog)
 
 
 async def test_an_abort_cancels_what_is_under_way_at_once(autojump_clock: MockClock) -> None:

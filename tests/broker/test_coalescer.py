@@ -16,7 +16,7 @@ from runnel_trio._broker._redis._transport._batcher import Batcher
 from runnel_trio._broker._redis._transport._coalescer import SendCoalescer
 from runnel_trio._broker._redis._transport._sender import SendRequest
 from runnel_trio._broker._redis._transport._waiter import Waiter
-from runnel_trio._broker._values import SEALED, Batch, StreamSpec
+from runnel_trio._broker._values import SEALED, Appended, Batch, StreamSpec
 from runnel_trio.constants import Overflow
 from runnel_trio.exceptions import BrokerUnavailable
 
@@ -59,7 +59,7 @@ class Gate:
 class Carrier:
     """Remembers what left, and has room for so much in each partition; each exchange waits for a gate."""
 
-    room: Mapping[int, int] = attrs.field(factory=dict)
+    room: Mapping[int, Appended] = attrs.field(factory=dict)
     error: Exception | None = None
     again: trio.Event | None = None
     exchanges: list[Exchange] = attrs.field(factory=list)
@@ -67,7 +67,7 @@ class Carrier:
 
     async def __call__(
         self, requests: Sequence[SendRequest], waiter: Waiter
-    ) -> Sequence[outcome.Outcome[dict[int, int]]]:
+    ) -> Sequence[outcome.Outcome[dict[int, Appended]]]:
         sealed = [request.seal() for request in requests]
         taken = [(x.stream.name, dict(x.batches)) for x in sealed]
         self.exchanges.append(
@@ -82,9 +82,9 @@ class Carrier:
             outcome.Value({x: self.stored(x, len(y)) for x, y in batches.items()}) for _, batches in taken
         ]
 
-    def stored(self, number: int, count: int) -> int:
+    def stored(self, number: int, count: int) -> Appended:
         room = self.room.get(number, count)
-        return room if room == SEALED else min(room, count)
+        return room if room is SEALED else min(room, count)
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def carrier() -> Iterator[Carrier]:
 
 @pytest.fixture
 async def coalescer(carrier: Carrier, nursery: trio.Nursery) -> SendCoalescer:
-    batcher: Batcher[SendRequest, dict[int, int]] = Batcher(
+    batcher: Batcher[SendRequest, dict[int, Appended]] = Batcher(
         carry=carrier, weigh=lambda request: request.weight
     )
     await nursery.start(batcher.run)
@@ -257,7 +257,7 @@ async def test_between_two_tries_one_can_be_cancelled_and_the_others_go_on(
 
 
 async def test_closing_refuses_those_that_wait(carrier: Carrier) -> None:
-    batcher: Batcher[SendRequest, dict[int, int]] = Batcher(
+    batcher: Batcher[SendRequest, dict[int, Appended]] = Batcher(
         carry=carrier, weigh=lambda request: request.weight
     )
     async with trio.open_nursery() as tasks:

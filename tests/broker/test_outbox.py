@@ -110,7 +110,7 @@ async def test_of_what_has_no_room_nothing_is_lost_or_changes_places(broker: Bro
 async def test_a_partition_of_another_layout_takes_nothing(broker: Broker) -> None:
     await put(broker, await owned(broker), 1, 1)
     found = await broker.outgoing(BILL, 0, 10)
-    assert await broker.relay(BILL, 0, found, attrs.evolve(OUT, layout=2), 1) == SEALED
+    assert await broker.relay(BILL, 0, found, attrs.evolve(OUT, layout=2), 1) is SEALED
 
 
 async def test_a_commit_of_a_replaced_owner_puts_nothing_there(broker: Broker) -> None:

@@ -29,7 +29,7 @@ def bench(bench: Benches, group: Group) -> Bench:
     return bench(group)
 
 
-def facts(caplog: pytest.LogCaptureFixture) -> list[str]:
+def fact_names(caplog: pytest.LogCaptureFixture) -> list[str]:
     """What was logged."""
     return [record.fact for record in caplog.records if hasattr(record, "fact")]
 
@@ -120,7 +120,7 @@ async def test_after_a_failover_that_loses_writes_nothing_later_is_left_out(
         await bench.drained()
         producer.acked = [entry for entry in producer.acked if entry not in lost]
     assert await bench.verdict(journal=False, order=False) == []
-    assert "cursor-moved" in facts(caplog)
+    assert "cursor-moved" in fact_names(caplog)
 
 
 async def test_a_master_that_wakes_up_late_acknowledges_nothing_that_is_lost(

@@ -14,6 +14,7 @@ from runnel_trio._broker._values import Acquired, Batch, Beat, Held
 from runnel_trio._rules._cursor import ORIGIN
 from runnel_trio.middleware import Dead, DeadLetterMiddleware, RetryMiddleware
 
+Facts = Callable[[str], list[dict[str, Any]]]
 Drained = Callable[[Any], Awaitable[None]]
 Count = Callable[[Any], Awaitable[int]]
 
@@ -74,10 +75,6 @@ async def numbers(orders: Stream[Any], box: DeadLetterMiddleware) -> list[int]:
     return [orders.codec.decode([b"data", letter.record.data["data"]]).n for letter in letters]
 
 
-def facts(caplog: pytest.LogCaptureFixture, fact: str) -> list[dict[str, Any]]:
-    return [vars(x)["facts"] for x in caplog.records if getattr(x, "fact", "") == fact]
-
-
 async def crashed(app: App, processor: Any, number: int, xid: bytes, count: int) -> None:
     """An owner has died over an entry that it had marked."""
     async with app._shared.used() as broker:
@@ -91,6 +88,44 @@ async def stored(app: App, orders: Stream[Any], number: int) -> list[bytes]:
     """The ids of what is in a partition."""
     async with app.operator() as op, op.events(orders.name, partitions=[number]) as events:
         return [event.xid async for event in events]
+
+
+# Links that read ahead
+
+
+async def test_ignore_ignores_the_event_in_hand_and_not_what_a_link_has_read_ahead(
+    app: App, orders: Stream[Any], order: Any, drained: Drained, autojump_clock: MockClock
+) -> None:
+    seen: list[int] = []
+
+    @app.processor(orders, exception_policy=ExceptionPolicy.IGNORE, middleware=[ReadsAhead()])
+    async def fragile(events: Any) -> None:
+        async for record in events.records():
+            if record.n == 1:
+                raise ValueError("one")
+            seen.append(record.n)
+
+    await orders.send(*(order(key="a", n=n) for n in range(8)))
+    async with app.worker():
+        await drained(fragile)
+    assert seen == [0, 2, 3, 4, 5, 6, 7]
+
+
+async def test_a_link_that_reads_ahead_loses_nothing_when_the_function_leaves_its_loop(
+    app: App, orders: Stream[Any], order: Any, autojump_clock: MockClock
+) -> None:
+    seen: list[int] = []
+
+    @app.processor(orders, middleware=[ReadsAhead()])
+    async def leaver(events: Any) -> None:
+        async for record in events.records():
+            seen.append(record.n)
+            break
+
+    await orders.send(*(order(key="a", n=n) for n in range(8)))
+    async with app.worker():
+        await trio.sleep(1)
+    assert seen == [0, 1, 2, 3, 4, 5], "the last two wait for a third"
 
 
 # What is a letter, and what is not
@@ -182,7 +217,7 @@ async def test_a_worker_that_waits_for_room_stops_at_once_and_gives_its_lease_up
 
 
 async def test_a_batch_that_no_sink_could_hold_is_left_to_the_policy(
-    app: App, orders: Stream[Any], order: Any, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+    app: App, orders: Stream[Any], order: Any, autojump_clock: MockClock, facts: Facts
 ) -> None:
     box = DeadLetterMiddleware(app.stream("dead", Dead, partition_by="xid", partition_size=2))
 
@@ -194,7 +229,7 @@ async def test_a_batch_that_no_sink_could_hold_is_left_to_the_policy(
     await orders.send(*(order(key="a", n=n) for n in range(3)))
     with trio.fail_after(30), pytest.raises(ValueError, match="all three"):
         await app.run()
-    (told,) = facts(caplog, "not-set-aside")
+    (told,) = facts("not-set-aside")
     assert "partition_size" in str(told["reason"])
 
 

@@ -34,9 +34,17 @@ LEAVING = [
 
 
 @pytest.fixture
-def halted(caplog: pytest.LogCaptureFixture) -> Callable[[], list[dict[str, Any]]]:
-    """What was told of that."""
-    return lambda: [x.facts for x in caplog.records if getattr(x, "fact", "") == "halted"]  # type: ignore[attr-defined]
+def halted(facts: Callable[[str], list[dict[str, Any]]]) -> Callable[[], list[dict[str, Any]]]:
+    """The reports of that."""
+    return lambda: facts("halted")
+
+
+@pytest.fixture
+def apart(orders: Stream[Any], order: Any) -> tuple[Any, Any]:
+    """Two orders, 1 and 2, in different partitions."""
+    first = order(key="a", n=1)
+    others = (order(key=f"k{n}", n=2) for n in range(100))
+    return first, next(x for x in others if orders.partition_of(x) != orders.partition_of(first))
 
 
 @pytest.mark.parametrize("policy", list(ExceptionPolicy))
@@ -172,7 +180,7 @@ async def test_in_background_functions_too_whatever_their_policy(
 
 
 async def test_other_partitions_may_end_what_they_have_in_hand(
-    app: App, orders: Stream[Any], order: Any, lag: Count, autojump_clock: MockClock
+    app: App, orders: Stream[Any], apart: Any, lag: Count, autojump_clock: MockClock
 ) -> None:
     @app.processor(orders, grace_period=2)
     async def mixed(events: Any) -> None:
@@ -182,20 +190,15 @@ async def test_other_partitions_may_end_what_they_have_in_hand(
                 sys.exit()
             await trio.sleep(1)
 
-    first = order(key="a", n=1)
-    keys = (f"k{n}" for n in range(100))
-    second = next(
-        x for k in keys if orders.partition_of(x := order(key=k, n=2)) != orders.partition_of(first)
-    )
     async with app.session():
-        await orders.send(first, second)
+        await orders.send(*apart)
         with pytest.raises(SystemExit):
             await app.run()
         assert await lag(mixed) == 1
 
 
 async def test_an_interrupt_does_not_wait_for_them_and_nothing_of_theirs_is_acknowledged(
-    app: App, orders: Stream[Any], order: Any, lag: Count, autojump_clock: MockClock
+    app: App, orders: Stream[Any], apart: Any, lag: Count, autojump_clock: MockClock
 ) -> None:
     @app.processor(orders, grace_period=60)
     async def mixed(events: Any) -> None:
@@ -206,13 +209,8 @@ async def test_an_interrupt_does_not_wait_for_them_and_nothing_of_theirs_is_ackn
             with suppress(BaseException):
                 await trio.sleep(50)
 
-    first = order(key="a", n=1)
-    keys = (f"k{n}" for n in range(100))
-    second = next(
-        x for k in keys if orders.partition_of(x := order(key=k, n=2)) != orders.partition_of(first)
-    )
     async with app.session():
-        await orders.send(first, second)
+        await orders.send(*apart)
         began = trio.current_time()
         with pytest.raises(KeyboardInterrupt):
             await app.run()

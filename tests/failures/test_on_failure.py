@@ -11,6 +11,7 @@ from trio.testing import MockClock
 from runnel_trio import App, ExceptionPolicy, Failure, Middleware, Misconfigured, Retry, Stream
 from runnel_trio.middleware import Dead, DeadLetterMiddleware, RetryMiddleware
 
+Facts = Callable[[str], list[dict[str, Any]]]
 Drained = Callable[[Any], Awaitable[None]]
 
 
@@ -142,10 +143,10 @@ def broken(failure: Failure) -> None:
     ids=["raises", "says something else"],
 )
 async def test_a_rule_that_fails_itself_is_told_of_and_has_not_decided(
-    run: Any, caplog: pytest.LogCaptureFixture, answer: Any, why: str
+    run: Any, facts: Facts, answer: Any, why: str
 ) -> None:
     assert await run(Rule(answer), policy="ignore") == [0, 1, 2]
-    (told,) = [vars(x)["facts"] for x in caplog.records if getattr(x, "fact", "") == "not-decided"]
+    (told,) = facts("not-decided")
     assert (told["link"], told["error"]) == ("Rule", why)
 
 

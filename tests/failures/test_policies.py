@@ -16,6 +16,7 @@ from runnel_trio.middleware import Dead, DeadLetterMiddleware, RetryMiddleware
 
 pytestmark = pytest.mark.usefixtures("lanes")
 
+Facts = Callable[[str], list[dict[str, Any]]]
 Drained = Callable[[Any], Awaitable[None]]
 QUARANTINE = ExceptionPolicy.QUARANTINE
 
@@ -27,10 +28,6 @@ class Point(Record, primitive=True):
     n: int
 
 
-def facts(caplog: pytest.LogCaptureFixture, fact: str) -> list[dict[str, Any]]:
-    return [vars(x)["facts"] for x in caplog.records if getattr(x, "fact", "") == fact]
-
-
 async def quarantines(app: App, processor: Any) -> list[Any]:
     async with app.operator() as op:
         return [found.stored for found in await op.quarantined(processor.name)]
@@ -40,7 +37,7 @@ async def quarantines(app: App, processor: Any) -> list[Any]:
 
 
 async def test_a_quarantined_partition_stands_still_and_the_others_go_on(
-    app: App, orders: Stream[Any], order: Any, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+    app: App, orders: Stream[Any], order: Any, autojump_clock: MockClock, facts: Facts
 ) -> None:
     seen: list[tuple[str, int]] = []
 
@@ -58,8 +55,8 @@ async def test_a_quarantined_partition_stands_still_and_the_others_go_on(
         async with app.worker():
             await orders.send(*(order(key=key, n=n) for key in keys for n in range(10)))
             await trio.sleep(10)
-        assert len(facts(caplog, "quarantined")) == 1
-        assert len(facts(caplog, "stands-still")) == turn, "not once more by the worker that has told it"
+        assert len(facts("quarantined")) == 1
+        assert len(facts("stands-still")) == turn, "not once more by the worker that has told it"
         assert [n for key, n in seen if key == "bad"] == list(range(5))
     assert all([n for key, n in seen if key == other] == [*range(10)] * 2 for other in others)
     (why,) = await quarantines(app, handle)
@@ -67,8 +64,8 @@ async def test_a_quarantined_partition_stands_still_and_the_others_go_on(
     assert why.first == why.last
     assert 'raise ValueError("no fives")' in why.traceback
     assert "runnel_trio" not in why.traceback
-    assert len(facts(caplog, "quarantined")) == 1
-    assert len(facts(caplog, "stands-still")) == 1, "told by the second worker; the first one has done it"
+    assert len(facts("quarantined")) == 1
+    assert len(facts("stands-still")) == 1, "told by the second worker; the first one has done it"
 
 
 @pytest.mark.parametrize("skip", [False, True])
@@ -293,7 +290,7 @@ async def test_what_is_left_by_break_or_cancelled_is_no_letter(
 
 async def test_a_full_sink_makes_the_partition_wait_and_loses_nothing(
     app: App, orders: Stream[Any], order: Any, drained: Drained, autojump_clock: MockClock,
-    caplog: pytest.LogCaptureFixture,
+    facts: Facts,
 ) -> None:  # fmt: skip
     box = DeadLetterMiddleware(app.stream("dead", Dead, partition_by="xid", partition_size=2))
 
@@ -305,7 +302,7 @@ async def test_a_full_sink_makes_the_partition_wait_and_loses_nothing(
     async with app.worker():
         await orders.send(*(order(key="a", n=n) for n in range(5)))
         await trio.sleep(5)
-        assert len(facts(caplog, "no-room")) == 1
+        assert len(facts("no-room")) == 1
         errors = []
         for _ in range(3):
             letters: list[Any] = await box.letters()
@@ -498,7 +495,7 @@ async def test_links_are_told_that_the_lease_was_lost(
 
 @pytest.mark.parametrize("lanes", [1], indirect=True)
 async def test_what_halts_is_named_with_the_way_around_it(
-    app: App, orders: Stream[Any], order: Any, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+    app: App, orders: Stream[Any], order: Any, autojump_clock: MockClock, facts: Facts
 ) -> None:
     @app.processor(orders)
     async def handle(events: Any) -> None:
@@ -512,7 +509,7 @@ async def test_what_halts_is_named_with_the_way_around_it(
                 *(order(key="a", n=n) for n in range(4)), stream_ids=[f"{n + 1}-0" for n in range(4)]
             )
             await trio.sleep(10)
-    (fact,) = facts(caplog, "halted")
+    (fact,) = facts("halted")
     number = orders.partition_of(order(key="a", n=0))
     assert (fact["place"], fact["xid"], fact["count"]) == (f"orders[{number}]", "3-0", 1)
     assert fact["leave_out"].endswith(f":handle 3-1 --partition {number}`")

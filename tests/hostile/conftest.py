@@ -1,13 +1,15 @@
-"""How long hypothesis looks: a moment in the suite, and as long as is given in ``nox -s fuzz``."""
+"""A server, and how long hypothesis looks: a moment in the suite, and as long as ``nox -s fuzz`` is given."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import hypothesis
 import pytest
+
+from runnel_trio._embedded._server import start
 
 #: Seconds for all tests of this folder together.
 SECONDS = float(os.environ.get("RUNNEL_FUZZ_SECONDS", "0"))
@@ -22,6 +24,14 @@ hypothesis.settings.register_profile(
 )
 
 Look = Callable[[Callable[[], None]], None]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """The URL of a server."""
+    running = start("embedded://")
+    yield running.url
+    running.stop()
 
 
 @pytest.fixture

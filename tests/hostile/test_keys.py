@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import combinations
 from typing import Any
@@ -23,7 +23,6 @@ from runnel_trio._broker._redis._broker import open_redis
 from runnel_trio._broker._seen import Ending
 from runnel_trio._broker._values import AppSpec, Batch, Beat, Commit, Lease, ServerConfig
 from runnel_trio._cli._board import board
-from runnel_trio._embedded._server import start
 from runnel_trio._names import checked_name
 from runnel_trio._operate._health import Limits, troubles
 from runnel_trio._operate._overview import overview
@@ -127,13 +126,6 @@ def test_names_stay_in_their_keys_and_no_two_share_one(look: Look) -> None:
             assert not [key for key in mine if key.startswith(tuple(f"runnel:{{{other}{x}" for x in "}:/"))]
 
     look(test)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    running = start("embedded://")
-    yield running.url
-    running.stop()
 
 
 KEYS = sorted([*keys_of("shop", "orders", "bill", 0), "runnel:{shop}:\x1b[2J:meta", "runnel:{shop}:a:b:meta"])

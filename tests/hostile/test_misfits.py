@@ -15,7 +15,6 @@ from runnel_trio._broker._redis import _keys
 from runnel_trio._broker._redis._broker import open_redis
 from runnel_trio._broker._seen import Ending
 from runnel_trio._broker._values import Acquired, Batch, Beat, ServerConfig
-from runnel_trio._embedded._server import start
 from runnel_trio._operate._health import Weight, state, troubles
 from runnel_trio._operate._overview import overview
 from runnel_trio.exceptions import BrokerRefused
@@ -26,13 +25,6 @@ KINDS = {
     for key in keys_of("shop", "orders", "bill", 0)
     if not key.endswith(":meta")
 } | {_keys.endings("shop"): "string"}
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    running = start("embedded://")
-    yield running.url
-    running.stop()
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import AsyncIterator
 from functools import partial
-from typing import Any, assert_type
+from typing import Any, Unpack, assert_type
 
 import psycopg
 
@@ -22,6 +22,7 @@ from runnel_trio import (
     Worker,
 )
 from runnel_trio.operating import Overview, Trouble, troubles
+from runnel_trio.settings import GivenSettings, Settings
 from runnel_trio.sql import Progress
 from runnel_trio.testing import Outcome, Result
 
@@ -35,7 +36,14 @@ class Key(Record, primitive=True):
     name: str
 
 
-app = App("types")
+def made(name: str, **settings: Unpack[GivenSettings]) -> App:
+    return App(name, **settings)
+
+
+app = made(
+    "types", redis_url="memory://", timezone="Europe/Berlin", default_overflow="trim", default_timeout=5
+)
+assert_type(Settings(log_level=None).changed(testing=True), Settings)
 orders = app.stream("orders", Order, partition_by="order_id")
 keys = app.stream("keys", record=Key, partition_by=lambda key: key.name)
 assert_type(orders, Stream[Order])

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 
 from runnel_trio import App, Event, Events, Middleware, Processor, Record, Stream
 from runnel_trio.middleware import DeadLetterMiddleware, RetryMiddleware
+from runnel_trio.settings import Settings
 from runnel_trio.sql import Progress
 from runnel_trio.testing import Result
 
@@ -123,9 +124,12 @@ async def operations() -> None:
 
 
 async def settings() -> None:
-    # Names and values of settings are checked when they are given, not here: they come from files and variables too.
     App(7)  # type: ignore[arg-type]
     App("types", metrics="prometheus")  # type: ignore[arg-type]
+    App("types", log_levle="debug")  # type: ignore[call-arg]
+    App("types", default_partition_count="16")  # type: ignore[arg-type]
+    Settings(lock_expiry=10)  # type: ignore[call-arg]
+    Settings().changed(testing="true")  # type: ignore[arg-type]
 
 
 async def links() -> None:

@@ -124,6 +124,35 @@ async def test_a_quarantine_is_not_written_over_what_somebody_else_put_there(
     assert server.client.lrange(OF_PARTITION[3], 0, -1) == [b"something else"]
 
 
+OF_PARTY = [x for x in OF_MEMBERS if x.startswith(PARTY)]
+#: What to put a stranger's value at, and which verb comes upon it.
+DELETIONS = [
+    *[("forget", x) for x in (*OF_PARTITION, *OF_PARTY) if "producers" not in x],
+    *[("discard", x) for x in (OF_PARTITION[0], OF_PARTITION[2], *OF_PARTY)],
+]
+
+
+@pytest.mark.parametrize(("verb", "key"), DELETIONS)
+async def test_a_processor_is_not_deleted_with_what_somebody_else_put_there(
+    server: Any, app: App, orders: Stream[Any], replace: Callable[[str], None], verb: str, key: str
+) -> None:
+    async with app.worker():
+        pass
+    replace(key)
+    server.client.hset(OF_PARTITION[1], "layout", 2)  # so that layout 1 may be discarded
+    collect = app.processors["collect"].spec
+    before = {x: server.client.dump(x) for x in (*OF_PARTITION, key)}
+    with trio.fail_after(60), pytest.raises(BrokerRefused) as caught:
+        async with app._shared.used() as broker:
+            await (
+                broker.forget(collect) if verb == "forget" else broker.discard(collect.stream, ["collect"])
+            )
+    assert named(key) in str(caught.value)
+    assert server.client.lrange(key, 0, -1) == [b"something else"]
+    if key in OF_PARTITION:
+        assert {x: server.client.dump(x) for x in (*OF_PARTITION, key)} == before
+
+
 async def test_a_running_worker_writes_again_what_the_server_has_lost_of_a_stream(
     server: Any, app: App, orders: Stream[Any], order: Any
 ) -> None:

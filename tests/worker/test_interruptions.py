@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -17,7 +17,9 @@ from runnel_trio.middleware import Dead, DeadLetterMiddleware, RetryMiddleware
 pytestmark = pytest.mark.usefixtures("lanes")
 
 Count = Callable[[Any], Awaitable[int]]
+Facts = Callable[[str], list[dict[str, Any]]]
 Handle = Callable[[Any], Awaitable[None]]
+Interrupted = Callable[..., AbstractAsyncContextManager[None]]
 GRACE = 2.0
 
 
@@ -100,12 +102,6 @@ SILENT = [
 RAISING = [raises_another, raises_another_after_the_loop]
 
 
-@pytest.fixture
-def facts(caplog: pytest.LogCaptureFixture) -> Callable[[str], list[dict[str, Any]]]:
-    """What was told of one kind."""
-    return lambda fact: [x.facts for x in caplog.records if getattr(x, "fact", "") == fact]  # type: ignore[attr-defined]
-
-
 async def in_hand(worker: Worker) -> Any:
     """The backlog of the partition that has something in hand."""
     with trio.fail_after(30):
@@ -128,6 +124,32 @@ async def outlast(worker: Worker, how: str) -> None:
         worker.stop()
 
 
+@pytest.fixture
+def interrupted(app: App, orders: Stream[Any], order: Any) -> Interrupted:
+    """In the block, a worker that had three events to handle has been interrupted, and has ended.
+
+    With ``seen``, a condition, it is aborted once that holds: what is interrupted may go on for ever.
+    """
+
+    @asynccontextmanager
+    async def interrupted(
+        how: str = "grace-over", seen: Callable[[], Any] | None = None
+    ) -> AsyncIterator[None]:
+        async with app.session():
+            await orders.send(*(order(key="a", n=n) for n in range(3)))
+            async with app.worker() as worker:
+                await outlast(worker, how)
+                if seen is not None:
+                    with trio.fail_after(10):
+                        while not seen():
+                            await trio.sleep(0.01)
+                    worker.abort()
+                await worker.ended.wait()
+            yield
+
+    return interrupted
+
+
 @pytest.mark.parametrize("why", ["grace-over", "aborted", "lease-lost"])
 @pytest.mark.parametrize("policy", list(ExceptionPolicy))
 @pytest.mark.parametrize("handle", SILENT)
@@ -137,21 +159,13 @@ async def test_what_was_interrupted_is_not_acknowledged_and_told_when_the_functi
     why: str,
     app: App,
     orders: Stream[Any],
-    order: Any,
+    interrupted: Interrupted,
     lag: Count,
-    facts: Any,
+    facts: Facts,
     autojump_clock: MockClock,
 ) -> None:
     processor = app.processor(orders, exception_policy=policy, grace_period=GRACE)(handle)
-    async with app.session():
-        await orders.send(*(order(key="a", n=n) for n in range(3)))
-        async with app.worker() as worker:
-            await outlast(worker, why)
-            with trio.fail_after(10):
-                while not facts("not-acknowledged"):
-                    await trio.sleep(0.01)
-            worker.abort()
-            await worker.ended.wait()
+    async with interrupted(why, seen=lambda: facts("not-acknowledged")):
         assert await lag(processor) == 3
         assert facts("not-acknowledged")[0]["why"] == why
         assert facts("not-acknowledged")[0]["count"] == (2 if handle is swallows_a_list else 1)
@@ -165,20 +179,16 @@ async def test_what_it_raises_in_place_of_the_cancellation_is_no_failure_of_the_
     policy: ExceptionPolicy,
     app: App,
     orders: Stream[Any],
-    order: Any,
+    interrupted: Interrupted,
     lag: Count,
-    facts: Any,
+    facts: Facts,
     autojump_clock: MockClock,
 ) -> None:
     dead = DeadLetterMiddleware(app.stream("dead", Dead, partition_by="xid"))
     links = [dead, RetryMiddleware(attempts=2)]
     options: Any = {"exception_policy": policy, "grace_period": GRACE, "middleware": links}
     processor = app.processor(orders, **options)(handle)
-    async with app.session():
-        await orders.send(*(order(key="a", n=n) for n in range(3)))
-        async with app.worker() as worker:
-            await outlast(worker, "grace-over")
-            await worker.ended.wait()
+    async with interrupted():
         assert await lag(processor) == 3
         assert facts("failed-when-cancelled")
         assert not await dead.letters()
@@ -186,7 +196,12 @@ async def test_what_it_raises_in_place_of_the_cancellation_is_no_failure_of_the_
 
 
 async def test_what_ends_within_the_grace_period_is_acknowledged_also_when_it_swallows_everything(
-    app: App, orders: Stream[Any], order: Any, lag: Count, facts: Any, autojump_clock: MockClock
+    app: App,
+    orders: Stream[Any],
+    interrupted: Interrupted,
+    lag: Count,
+    facts: Facts,
+    autojump_clock: MockClock,
 ) -> None:
     @app.processor(orders, grace_period=GRACE)
     async def in_time(events: Any) -> None:
@@ -194,17 +209,18 @@ async def test_what_ends_within_the_grace_period_is_acknowledged_also_when_it_sw
             with suppress(BaseException):
                 await trio.sleep(GRACE - 0.5)
 
-    async with app.session():
-        await orders.send(*(order(key="a", n=n) for n in range(3)))
-        async with app.worker() as worker:
-            await outlast(worker, "grace-over")
-            await worker.ended.wait()
+    async with interrupted():
         assert await lag(in_time) == 2
         assert not facts("not-acknowledged")
 
 
 async def test_what_a_scope_of_the_functions_own_has_cancelled_is_acknowledged(
-    app: App, orders: Stream[Any], order: Any, lag: Count, facts: Any, autojump_clock: MockClock
+    app: App,
+    orders: Stream[Any],
+    interrupted: Interrupted,
+    lag: Count,
+    facts: Facts,
+    autojump_clock: MockClock,
 ) -> None:
     @app.processor(orders, grace_period=GRACE)
     async def impatient(events: Any) -> None:
@@ -212,11 +228,7 @@ async def test_what_a_scope_of_the_functions_own_has_cancelled_is_acknowledged(
             with trio.move_on_after(1):
                 await swallow()
 
-    async with app.session():
-        await orders.send(*(order(key="a", n=n) for n in range(3)))
-        async with app.worker() as worker:
-            await outlast(worker, "grace-over")
-            await worker.ended.wait()
+    async with interrupted():
         assert await lag(impatient) == 2
         assert not facts("not-acknowledged")
 
@@ -245,7 +257,13 @@ class Watching(Middleware):
 
 @pytest.mark.parametrize("why", ["grace-over", "lease-lost"])
 async def test_a_link_sees_the_cancellation_that_the_function_swallows_and_is_asked_for_nothing_more(
-    why: str, app: App, orders: Stream[Any], order: Any, lag: Count, facts: Any, autojump_clock: MockClock
+    why: str,
+    app: App,
+    orders: Stream[Any],
+    interrupted: Interrupted,
+    lag: Count,
+    facts: Facts,
+    autojump_clock: MockClock,
 ) -> None:
     link = Watching()
 
@@ -254,15 +272,7 @@ async def test_a_link_sees_the_cancellation_that_the_function_swallows_and_is_as
         async for _ in events:
             await swallow()
 
-    async with app.session():
-        await orders.send(*(order(key="a", n=n) for n in range(3)))
-        async with app.worker() as worker:
-            await outlast(worker, why)
-            with trio.fail_after(10):
-                while not link.saw:
-                    await trio.sleep(0.01)
-            worker.abort()
-            await worker.ended.wait()
+    async with interrupted(why, seen=lambda: link.saw):
         assert await lag(deaf) == 3
     expected = LeaseLost if why == "lease-lost" else trio.Cancelled
     assert isinstance(link.saw[0], expected)
@@ -270,7 +280,12 @@ async def test_a_link_sees_the_cancellation_that_the_function_swallows_and_is_as
 
 
 async def test_a_link_that_swallows_its_cancellation_has_nothing_acknowledged(
-    app: App, orders: Stream[Any], order: Any, lag: Count, facts: Any, autojump_clock: MockClock
+    app: App,
+    orders: Stream[Any],
+    interrupted: Interrupted,
+    lag: Count,
+    facts: Facts,
+    autojump_clock: MockClock,
 ) -> None:
     class Deaf(Middleware):
         async def handler(self, parent: AsyncIterator[Any], **kwargs: Any) -> AsyncIterator[Any]:
@@ -283,10 +298,6 @@ async def test_a_link_that_swallows_its_cancellation_has_nothing_acknowledged(
         async for _ in events:
             pass
 
-    async with app.session():
-        await orders.send(*(order(key="a", n=n) for n in range(3)))
-        async with app.worker() as worker:
-            await outlast(worker, "grace-over")
-            await worker.ended.wait()
+    async with interrupted():
         assert await lag(quick) == 3
         assert facts("not-acknowledged")

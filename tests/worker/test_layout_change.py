@@ -18,7 +18,14 @@ from runnel_trio._operate._repartition import Repartition
 from runnel_trio.middleware import Dead, DeadLetterMiddleware
 from runnel_trio.testing import drained
 
+Facts = Callable[[str], list[dict[str, Any]]]
 Seen = list[tuple[str, int, int]]
+
+
+@pytest.fixture
+def seen() -> Seen:
+    """What `remembered` has handled."""
+    return []
 
 
 def remembered(
@@ -61,9 +68,14 @@ def ordered(seen: Seen, *keys: str, count: int) -> bool:
 
 
 async def test_a_processor_goes_over_when_everything_former_is_acknowledged(
-    app: App, orders: Stream[Any], order: Any, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+    app: App,
+    orders: Stream[Any],
+    seen: Seen,
+    order: Any,
+    autojump_clock: MockClock,
+    caplog: pytest.LogCaptureFixture,
+    facts: Facts,
 ) -> None:
-    seen: Seen = []
     caplog.set_level(logging.INFO)
     handle = remembered(app, orders, seen)
     async with app.worker() as worker:
@@ -78,14 +90,12 @@ async def test_a_processor_goes_over_when_everything_former_is_acknowledged(
         assert layouts.count(1) == 120
         await finished(broker, orders)
         assert await broker.layouts(orders.spec) == await broker.declare(orders.declared_spec)
-    facts = [vars(x)["facts"] for x in caplog.records if getattr(x, "fact", "") == "partitions-changed"]
-    assert facts == [{"stream": "orders", "processor": "book", "was": 4, "is_now": 7}]
+    assert facts("partitions-changed") == [{"stream": "orders", "processor": "book", "was": 4, "is_now": 7}]
 
 
 async def test_it_is_heard_of_at_once_and_otherwise_looked_for(
-    app: App, orders: Stream[Any], order: Any, autojump_clock: MockClock
+    app: App, orders: Stream[Any], seen: Seen, order: Any, autojump_clock: MockClock
 ) -> None:
-    seen: Seen = []
     remembered(app, orders, seen)
     async with app.worker(), app._shared.used() as broker:
         before = trio.current_time()
@@ -123,9 +133,8 @@ async def test_each_processor_goes_over_by_itself(
 
 
 async def test_a_quarantine_holds_the_processor_and_is_lifted_where_it_stands(
-    app: App, orders: Stream[Any], order: Any, autojump_clock: MockClock
+    app: App, orders: Stream[Any], seen: Seen, order: Any, autojump_clock: MockClock
 ) -> None:
-    seen: Seen = []
     handle = remembered(app, orders, seen, bad=(2,), exception_policy="quarantine")
     async with app.worker():
         await orders.send(*(order(key="a", n=n) for n in range(4)))
@@ -141,9 +150,8 @@ async def test_a_quarantine_holds_the_processor_and_is_lifted_where_it_stands(
 
 
 async def test_a_pause_without_anything_to_handle_holds_it_too(
-    app: App, orders: Stream[Any], order: Any, autojump_clock: MockClock
+    app: App, orders: Stream[Any], seen: Seen, order: Any, autojump_clock: MockClock
 ) -> None:
-    seen: Seen = []
     handle = remembered(app, orders, seen)
     async with app.worker():
         assert await handle.pause([1]) == [1]
@@ -160,9 +168,8 @@ async def test_a_pause_without_anything_to_handle_holds_it_too(
 
 
 async def test_who_starts_later_begins_with_the_former_partitions(
-    app: App, orders: Stream[Any], order: Any, autojump_clock: MockClock
+    app: App, orders: Stream[Any], seen: Seen, order: Any, autojump_clock: MockClock
 ) -> None:
-    seen: Seen = []
     handle = remembered(app, orders, seen)
     async with app.session():
         await orders.send(*(order(key=key, n=n) for n in range(5) for key in "abc"))
@@ -177,9 +184,8 @@ async def test_who_starts_later_begins_with_the_former_partitions(
 
 
 async def test_a_reset_counts_for_both_as_long_as_there_are_both(
-    app: App, orders: Stream[Any], order: Any, autojump_clock: MockClock
+    app: App, orders: Stream[Any], seen: Seen, order: Any, autojump_clock: MockClock
 ) -> None:
-    seen: Seen = []
     handle = remembered(app, orders, seen)
     async with app.session():
         await orders.send(*(order(key="a", n=n) for n in range(5)))
@@ -204,9 +210,8 @@ async def forgotten(app: App, handle: Any) -> int:
 
 
 async def test_letters_go_to_the_new_partitions_of_their_stream_and_are_found_in_both(
-    app: App, orders: Stream[Any], order: Any, autojump_clock: MockClock
+    app: App, orders: Stream[Any], seen: Seen, order: Any, autojump_clock: MockClock
 ) -> None:
-    seen: Seen = []
     sink = app.stream("dead", Dead, partition_by="xid", partition_count=4)
     letters = DeadLetterMiddleware(sink)
     bad = [1, 2]
@@ -252,9 +257,8 @@ async def test_what_is_made_a_letter_by_hand_goes_to_the_new_partitions_too(
 
 
 async def test_a_worker_stops_while_it_goes_over(
-    app: App, orders: Stream[Any], order: Any, autojump_clock: MockClock
+    app: App, orders: Stream[Any], seen: Seen, order: Any, autojump_clock: MockClock
 ) -> None:
-    seen: Seen = []
     remembered(app, orders, seen)
     for pause in (0.0, 0.005, 0.05, 0.3):
         async with app.worker() as worker, app._shared.used() as broker:
@@ -268,9 +272,8 @@ async def test_a_worker_stops_while_it_goes_over(
 
 
 async def test_a_server_that_has_forgotten_the_layout_is_told_by_workers(
-    app: App, orders: Stream[Any], order: Any, autojump_clock: MockClock
+    app: App, orders: Stream[Any], seen: Seen, order: Any, autojump_clock: MockClock
 ) -> None:
-    seen: Seen = []
     handle = remembered(app, orders, seen)
     async with app.worker():
         broker: Any = await moved(app, orders)

@@ -13,10 +13,14 @@ from runnel_trio import App, Stream, StreamFull
 from runnel_trio._broker._memory._broker import MemoryBroker
 
 Wait = Callable[[Any], Awaitable[None]]
+Facts = Callable[[str], list[dict[str, Any]]]
+Handle = Callable[[Any, int], Awaitable[None]]
 
 
-def lost(caplog: pytest.LogCaptureFixture) -> list[int]:
-    return [x.facts["count"] for x in caplog.records if getattr(x, "fact", "") == "events-lost"]  # type: ignore[attr-defined]
+@pytest.fixture
+def lost(facts: Facts) -> Callable[[], list[int]]:
+    """How many events each report calls lost."""
+    return lambda: [fact["count"] for fact in facts("events-lost")]
 
 
 @pytest.fixture
@@ -32,7 +36,7 @@ async def test_what_a_slow_processor_lost_to_trimming_is_told_exactly(
     tight: Stream[Any],
     order: Any,
     drained: Wait,
-    caplog: pytest.LogCaptureFixture,
+    lost: Any,
     autojump_clock: MockClock,
 ) -> None:
     seen: list[int] = []
@@ -51,9 +55,9 @@ async def test_what_a_slow_processor_lost_to_trimming_is_told_exactly(
         await drained(slow)
         await trio.sleep(5)
     assert seen == sorted(set(seen))
-    assert len(seen) + sum(lost(caplog)) == 1 + 100 * bursts
-    assert lost(caplog)
-    assert worker.counts == {("slow", "events-lost"): sum(lost(caplog))}
+    assert len(seen) + sum(lost()) == 1 + 100 * bursts
+    assert lost()
+    assert worker.counts == {("slow", "events-lost"): sum(lost())}
 
 
 async def test_nothing_is_told_where_nothing_was_lost(
@@ -61,7 +65,7 @@ async def test_nothing_is_told_where_nothing_was_lost(
     tight: Stream[Any],
     order: Any,
     drained: Wait,
-    caplog: pytest.LogCaptureFixture,
+    lost: Any,
     autojump_clock: MockClock,
 ) -> None:
     seen: list[int] = []
@@ -78,7 +82,7 @@ async def test_nothing_is_told_where_nothing_was_lost(
             await trio.sleep(0.02)
         await drained(quick)
     assert seen == list(range(200))
-    assert not lost(caplog)
+    assert not lost()
 
 
 async def test_a_late_word_of_the_server_does_not_take_the_event_in_hand_away(
@@ -139,14 +143,22 @@ async def test_of_many_partitions_some_are_examined_with_each_heartbeat_and_all_
     assert len(turns) > 1200
 
 
-def told(caplog: pytest.LogCaptureFixture, fact: str) -> list[dict[str, Any]]:
-    return [vars(x)["facts"] for x in caplog.records if getattr(x, "fact", "") == fact]
-
-
 @pytest.fixture
 def full(app: App, order: Any) -> Stream[Any]:
     """A stream of two partitions that hold ten events each, and refuse more."""
     return app.stream("full", order, "key", partition_count=2, partition_size=10, overflow="error")
+
+
+@pytest.fixture
+def have_handled(full: Stream[Any], order: Any, drained: Wait) -> Handle:
+    """Send events to `full`, each when a processor has handled the one before."""
+
+    async def send(processor: Any, count: int) -> None:
+        for n in range(count):
+            await full.send(order(key="a", n=n))
+            await drained(processor)
+
+    return send
 
 
 def register(app: App, stream: Stream[Any], name: str, seen: list[int]) -> Any:
@@ -179,7 +191,7 @@ async def test_nothing_is_trimmed_that_a_declared_processor_which_runs_nowhere_n
 
 
 async def test_nothing_is_trimmed_that_a_processor_needs_which_was_paused_before_it_ever_ran(
-    app: App, full: Stream[Any], order: Any, drained: Wait, autojump_clock: MockClock
+    app: App, full: Stream[Any], drained: Wait, have_handled: Handle, autojump_clock: MockClock
 ) -> None:
     seen: list[int] = []
     quick = register(app, full, "quick", [])
@@ -187,33 +199,24 @@ async def test_nothing_is_trimmed_that_a_processor_needs_which_was_paused_before
     await slow.pause(reason="deploying")
     async with app.worker():
         with pytest.raises(StreamFull):
-            for n in range(30):
-                await full.send(order(key="a", n=n))
-                await drained(quick)
+            await have_handled(quick, 30)
         await slow.resume()
         await drained(slow)
     assert seen == list(range(10))
 
 
 async def test_a_processor_that_is_new_on_an_old_stream_is_told_what_it_has_missed(
-    app: App,
-    full: Stream[Any],
-    order: Any,
-    drained: Wait,
-    caplog: pytest.LogCaptureFixture,
-    autojump_clock: MockClock,
+    app: App, full: Stream[Any], drained: Wait, have_handled: Handle, facts: Facts, autojump_clock: MockClock
 ) -> None:
     seen: list[int] = []
     quick = register(app, full, "quick", [])
     async with app.worker():
-        for n in range(25):
-            await full.send(order(key="a", n=n))
-            await drained(quick)
+        await have_handled(quick, 25)
     new = register(app, full, "new", seen)
     async with app.worker() as worker:
         await drained(new)
     assert seen == list(range(20, 25))
-    assert told(caplog, "events-missed") == [{"stream": "full", "processor": "new", "count": 20}]
+    assert facts("events-missed") == [{"stream": "full", "processor": "new", "count": 20}]
     assert worker.counts == {("new", "events-missed"): 20}
     async with app.worker() as worker:
         await drained(new)
@@ -225,7 +228,8 @@ async def test_what_is_gone_when_a_destroyed_group_is_made_anew_is_lost(
     full: Stream[Any],
     order: Any,
     drained: Wait,
-    caplog: pytest.LogCaptureFixture,
+    have_handled: Handle,
+    facts: Facts,
     autojump_clock: MockClock,
 ) -> None:
     seen: list[int] = []
@@ -240,11 +244,9 @@ async def test_what_is_gone_when_a_destroyed_group_is_made_anew_is_lost(
         del app.processors["slow"]
         quick = register(app, full, "quick", [])
         async with app.worker():
-            for n in range(25):
-                await full.send(order(key="a", n=n))
-                await drained(quick)
+            await have_handled(quick, 25)
         app.processors["slow"] = slow
         async with app.worker(processors=["slow"]):
             await drained(slow)
     assert seen == [-1, *range(19, 25)], "those that made room were 11 times ten, and -1 was acknowledged"
-    assert sum(x["count"] for x in told(caplog, "events-lost")) == 19
+    assert sum(x["count"] for x in facts("events-lost")) == 19

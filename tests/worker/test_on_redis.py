@@ -58,6 +58,7 @@ def stream(on_server: App, order: Any) -> Stream[Any]:
     return on_server.stream("orders", order, partition_by="key")
 
 
+Facts = Callable[[str], list[dict[str, Any]]]
 Collector = Callable[..., tuple[Processor, Journal]]
 
 
@@ -77,10 +78,6 @@ def collector(on_server: App, stream: Stream[Any]) -> Collector:
         return collect, journal
 
     return declare
-
-
-def facts(caplog: pytest.LogCaptureFixture, fact: str) -> list[dict[str, Any]]:
-    return [x.facts for x in caplog.records if getattr(x, "fact", "") == fact]  # type: ignore[attr-defined]
 
 
 async def test_everything_is_handled_in_order_and_acknowledged(
@@ -202,7 +199,7 @@ async def test_after_flushall_the_worker_begins_anew(
     stream: Stream[Any],
     order: Any,
     collector: Collector,
-    caplog: pytest.LogCaptureFixture,
+    facts: Facts,
 ) -> None:
     _, journal = collector(lock_expiry=1)
     async with on_server.worker():
@@ -210,7 +207,7 @@ async def test_after_flushall_the_worker_begins_anew(
         await server.drained()
         server.client.flushall()
         with trio.fail_after(60):
-            while len(facts(caplog, "cursor-gone")) + len(facts(caplog, "log-rewritten")) < 4:
+            while len(facts("cursor-gone")) + len(facts("log-rewritten")) < 4:
                 await trio.sleep(0.02)
         await stream.send(*records(order, 200, 100))
         await journal.reaches(200)
@@ -234,7 +231,7 @@ async def test_after_flushall_in_the_middle_of_work_what_is_sent_then_is_handled
 
 
 async def test_what_an_operator_trims_unprocessed_is_counted_and_told(
-    server: Any, on_server: App, stream: Stream[Any], order: Any, caplog: pytest.LogCaptureFixture
+    server: Any, on_server: App, stream: Stream[Any], order: Any, facts: Facts
 ) -> None:
     seen: list[int] = []
     go = trio.Event()
@@ -254,14 +251,14 @@ async def test_what_an_operator_trims_unprocessed_is_counted_and_told(
             await trio.sleep(0.1)  # the read-ahead is there
         server.client.xtrim(key, maxlen=20, approximate=False)
         with trio.fail_after(60):
-            while not facts(caplog, "events-lost"):
+            while not facts("events-lost"):
                 await trio.sleep(0.02)
         go.set()
         await server.drained()
     ahead = len(seen) - 20
     assert 0 < ahead <= 15
     assert seen == [*range(ahead), *range(80, 100)]
-    assert sum(x["count"] for x in facts(caplog, "events-lost")) == 80 - ahead
+    assert sum(x["count"] for x in facts("events-lost")) == 80 - ahead
 
 
 async def test_what_was_trimmed_while_nobody_worked_is_counted_and_told(
@@ -270,7 +267,7 @@ async def test_what_was_trimmed_while_nobody_worked_is_counted_and_told(
     stream: Stream[Any],
     order: Any,
     collector: Collector,
-    caplog: pytest.LogCaptureFixture,
+    facts: Facts,
 ) -> None:
     _, journal = collector()
     async with on_server.worker():
@@ -282,7 +279,7 @@ async def test_what_was_trimmed_while_nobody_worked_is_counted_and_told(
     async with on_server.worker():
         await server.drained()
     assert journal.seen == {"a": [0, *range(91, 101)]}
-    assert [x["count"] for x in facts(caplog, "events-lost")] == [90]
+    assert [x["count"] for x in facts("events-lost")] == [90]
 
 
 async def test_an_operators_rewind_is_followed(
@@ -349,7 +346,7 @@ async def test_a_second_worker_is_given_its_share_and_takes_over_the_rest_when_t
 
 
 async def test_a_stall_limit_that_is_shorter_than_a_look_at_trio_stops_no_heartbeats(
-    server: Any, order: Any, collector: Collector, caplog: pytest.LogCaptureFixture
+    server: Any, order: Any, collector: Collector, facts: Facts
 ) -> None:
     app = App("brief", redis_url=server.url, stall_limit=0.1, default_lock_expiry=0.4)
     app.stream("orders", order, partition_by="key", partition_count=4)
@@ -364,8 +361,8 @@ async def test_a_stall_limit_that_is_shorter_than_a_look_at_trio_stops_no_heartb
         with trio.fail_after(60):
             while await trio.to_thread.run_sync(beats) < 15:
                 await trio.sleep(0.02)
-    assert facts(caplog, "stall-limit") == []
-    assert facts(caplog, "was-removed") == []
+    assert facts("stall-limit") == []
+    assert facts("was-removed") == []
 
 
 async def test_a_server_that_is_full_can_still_be_drained(

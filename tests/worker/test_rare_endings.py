@@ -2,66 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 import trio
 from trio.testing import MockClock
 
-from runnel_trio import App, ExceptionPolicy, Middleware, Stream
+from runnel_trio import App, ExceptionPolicy, Stream
 from runnel_trio._broker._memory._broker import MemoryBroker
 
 Wait = Callable[[Any], Awaitable[None]]
 Count = Callable[[Any], Awaitable[int]]
-
-
-class ReadsAhead(Middleware):
-    """Takes three events before it yields the first of them."""
-
-    async def handler(self, parent: AsyncIterator[Any], **kwargs: Any) -> AsyncIterator[Any]:
-        ahead: list[Any] = []
-        async for event in parent:
-            ahead.append(event)
-            if len(ahead) == 3:
-                for one in ahead:
-                    yield one
-                ahead = []
-
-
-async def test_ignore_ignores_the_event_in_hand_and_not_what_a_link_has_read_ahead(
-    app: App, orders: Stream[Any], order: Any, drained: Wait, autojump_clock: MockClock
-) -> None:
-    seen: list[int] = []
-
-    @app.processor(orders, exception_policy=ExceptionPolicy.IGNORE, middleware=[ReadsAhead()])
-    async def fragile(events: Any) -> None:
-        async for record in events.records():
-            if record.n == 1:
-                raise ValueError("one")
-            seen.append(record.n)
-
-    await orders.send(*(order(key="a", n=n) for n in range(8)))
-    async with app.worker():
-        await drained(fragile)
-    assert seen == [0, 2, 3, 4, 5, 6, 7]
-
-
-async def test_a_link_that_reads_ahead_loses_nothing_when_the_function_leaves_its_loop(
-    app: App, orders: Stream[Any], order: Any, autojump_clock: MockClock
-) -> None:
-    seen: list[int] = []
-
-    @app.processor(orders, middleware=[ReadsAhead()])
-    async def leaver(events: Any) -> None:
-        async for record in events.records():
-            seen.append(record.n)
-            break
-
-    await orders.send(*(order(key="a", n=n) for n in range(8)))
-    async with app.worker():
-        await trio.sleep(1)
-    assert seen == [0, 1, 2, 3, 4, 5], "the last two wait for a third"
 
 
 async def test_a_timeout_of_the_users_while_the_source_holds_back_is_no_idling(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final, Literal, TypeAlias
 
 import attrs
 
@@ -18,6 +19,7 @@ __all__ = [
     "SEALED",
     "Acquired",
     "AppSpec",
+    "Appended",
     "Batch",
     "Beat",
     "Commit",
@@ -35,12 +37,23 @@ __all__ = [
     "ProcessorSpec",
     "Quarantine",
     "Rewound",
+    "Sealed",
     "ServerConfig",
     "StreamSpec",
 ]
 
-#: What `Logs.append` says of a partition that takes entries for another layout than that of the sender.
-SEALED = -1
+
+class Sealed(enum.Enum):
+    """The type of `SEALED`, its only value, so that type checkers tell it from a count."""
+
+    SEALED = "sealed"
+
+
+#: The partition takes entries for another layout than that of the sender.
+SEALED: Final[Literal[Sealed.SEALED]] = Sealed.SEALED
+
+#: What `Logs.append` says of one partition: how many entries it stored, from the front, or that it is sealed.
+Appended: TypeAlias = int | Literal[Sealed.SEALED]
 
 #: A stored entry: its id, and its fields and values in turn.
 Entry = tuple[bytes, Sequence[bytes]]

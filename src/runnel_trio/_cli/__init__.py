@@ -52,7 +52,7 @@ __all__ = ["main"]
 
 
 class _Written(click.Group):
-    """What click prints itself, ``--help`` for one, ends as what commands print: by `Unwritable`."""
+    """The group of all commands; like theirs, click's own output (``--help``) fails with `Unwritable`."""
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
         with writing():
@@ -112,7 +112,7 @@ def _status(args: Sequence[str] | None) -> int:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return Exit.INTERRUPTED
-    except OSError:  # the line that click ends after a ^C
+    except OSError:  # click ends the line after ^C, which fails here
         return Exit.INTERRUPTED
     except Unwritable as end:
         return tell_unwritable(end)
@@ -123,7 +123,7 @@ def _status(args: Sequence[str] | None) -> int:
 
 
 def _show_everything() -> None:
-    """What a terminal or a pipe has no character for is escaped: names of files may be of any bytes."""
+    """Escape what standard output has no character for: file names may consist of any bytes."""
     for output in (sys.stdout, sys.stderr):
         if isinstance(output, io.TextIOWrapper) and output.errors == "strict":
             output.reconfigure(errors="backslashreplace")

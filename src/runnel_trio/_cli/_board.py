@@ -1,4 +1,4 @@
-"""`Overview` as lines for people: one line for what is well, as many as needed for what is not.
+"""An `Overview` as lines for people: one line for what is well, more for what is not.
 
 No line is wider than the terminal, and what matters comes first.
 """
@@ -19,9 +19,9 @@ from runnel_trio.constants import Overflow
 
 __all__ = ["board", "size_of"]
 
-#: Reasons for which partitions stand still, of which each has lines of its own, at most.
+#: The most reasons for standing still that get lines of their own.
 _SHOWN = 8
-#: What becomes of what is sent to a partition without room.
+#: What happens to events that are sent to a partition without room.
 _FULL = {
     Overflow.BLOCK: "senders will wait",
     Overflow.ERROR: "what is sent will be refused",
@@ -30,7 +30,7 @@ _FULL = {
 
 
 def size_of(count: float) -> str:
-    """Bytes, in the unit that fits.
+    """A number of bytes, in the unit that fits.
 
     Example:
         >>> [size_of(x) for x in (0, 900, 2048, 5_000_000, 3 << 30)]
@@ -50,12 +50,12 @@ def board(
     typed: Typed = TYPED,
     width: int = 80,
 ) -> list[str]:
-    """The lines.
+    """The lines that show an overview.
 
     Args:
-        view: what to show.
-        before: an earlier look, for the rates.
-        typed: how the commands are typed that lines say.
+        view: the overview.
+        before: an earlier overview, for the rates.
+        typed: how to type the commands that lines recommend.
         width: columns, at least 60.
     """
     rates = Rates(before, view)
@@ -98,7 +98,7 @@ def _streams(view: Overview, rates: Rates) -> Iterator[str]:
 
 
 def _moving(view: Overview, stream: StreamView, count: int) -> str:
-    """What the former partitions, so many, wait for."""
+    """What the ``count`` former partitions wait for."""
     there = [
         x.name for x in view.processors if x.stream == stream.spec.name and x.layout != stream.spec.layout
     ]
@@ -148,7 +148,7 @@ def _member(member: MemberView, now: float) -> str:
 
 
 def _still(group: Standstill, processor: ProcessorView, now: float, typed: Typed) -> Iterator[str]:
-    """Those that stand still for the same reason."""
+    """The lines of partitions that stand still for the same reason."""
     why, several = group.why, len(group.partitions) > 1
     if why is None:
         whom = "them" if several else "it"
@@ -187,7 +187,7 @@ def _others(processor: ProcessorView, standing: Sequence[PartitionView]) -> Iter
 
 
 def _cut(line: str, width: int) -> str:
-    """At most so wide; marks for colours do not count. What is to be typed stays whole."""
+    """A line cut to ``width``, without counting colours. A line with a command to type stays whole."""
     plain = click.unstyle(line)
     if len(plain) <= width or plain.lstrip().startswith("runnel-trio "):
         return line

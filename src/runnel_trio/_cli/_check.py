@@ -22,7 +22,7 @@ __all__ = ["check"]
 
 @attrs.define
 class _Findings:
-    """What is fine, what is worth knowing, and what is wrong; said as it is found."""
+    """Prints findings as they come: what is fine, what is worth knowing, and what is wrong."""
 
     code: int = Exit.OK
 
@@ -41,13 +41,13 @@ class _Findings:
 
 
 def check(target: str, processors: str | None, *, redis_url: str | None, embedded: str | None) -> int:
-    """Say it all; the exit code is 0, or that with which ``run`` would end.
+    """Check an app and print the findings. Returns 0, or the exit code with which ``run`` would end.
 
     Args:
         target: ``module:name`` of an app.
-        processors: as ``--processors``.
-        redis_url: as ``--redis-url``.
-        embedded: as ``--embedded``.
+        processors: the value of ``--processors``.
+        redis_url: the value of ``--redis-url``.
+        embedded: the value of ``--embedded``.
     """
     findings = _Findings()
     with warnings.catch_warnings(record=True) as told:

@@ -23,7 +23,7 @@ from runnel_trio._scopes import helpers
 
 __all__ = ["Backoff", "Child"]
 
-#: Seconds that a worker may take beyond its grace period, and again when it was told to end at once.
+#: Seconds that a worker may take to end beyond its grace period, and again after it was told to end at once.
 _MARGIN = 5.0
 
 
@@ -34,7 +34,7 @@ class Backoff:
     Attributes:
         first: seconds after the first end.
         most: seconds at most; each is twice the one before.
-        good: seconds of life after which what was before is forgotten.
+        good: seconds of life after which earlier ends no longer count.
     """
 
     first: float = 0.5
@@ -43,7 +43,7 @@ class Backoff:
     _ends: int = attrs.field(default=0, init=False)
 
     def after(self, lived: float) -> float:
-        """The seconds to wait, when it has lived for so many.
+        """The seconds to wait after a worker that has lived for so many seconds.
 
         Example:
             >>> backoff = Backoff()
@@ -61,11 +61,11 @@ class Child:
     """A worker process.
 
     Attributes:
-        number: the place that it has among the workers, from 1.
+        number: its number among the workers, from 1.
         here: set when it has imported the app and is connected.
         ready: set when it owns its share of the partitions, or stands by.
         ended: set when the process has ended.
-        facts: what it told when it was here.
+        facts: what it said about the app with its first message.
     """
 
     number: int
@@ -82,7 +82,7 @@ class Child:
         """Start ``runnel-trio run`` with these arguments.
 
         Raises:
-            OSError: the system has no room for a process.
+            OSError: the system cannot start another process.
         """
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
@@ -103,18 +103,18 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """Of the process."""
+        """The id of the process."""
         return self._process.pid
 
     @property
     def code(self) -> int:
-        """How it has ended, as a shell says it: the exit code, or 128 and the number of the signal."""
+        """How it has ended, as a shell says it: the exit code, or 128 + the number of the signal."""
         code = self._process.returncode or 0
         return 128 - code if code < 0 else code
 
     @property
     def how(self) -> str:
-        """As `code`, for people."""
+        """How it has ended, in words."""
         code = self._process.returncode or 0
         return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
@@ -124,23 +124,23 @@ class Child:
         return max(0.0, trio.current_time() - self._ready_at)
 
     async def attend(self, told: Callable[[Child, str], None]) -> None:
-        """Until it has ended: hear what it says.
+        """Listen to the worker until it has ended.
 
         Args:
-            told: called with each word.
+            told: called with each message.
         """
         async with helpers() as nursery:
             nursery.start_soon(self._listen, told)
-            with trio.CancelScope(shield=True):  # who started a process sees it end
+            with trio.CancelScope(shield=True):  # whoever started a process waits for its end
                 await self._process.wait()
         self._sock.close()
         self.ended.set()
 
     def stop(self) -> None:
-        """Ask it to end gracefully; again if you like."""
+        """Ask it to end gracefully. Calling this again does no harm."""
         self._say(STOP)
         if not self.here.is_set():
-            self._process.terminate()  # it may be busy with importing, and then has nothing to finish
+            self._process.terminate()  # it may still be importing, and then it has nothing to finish
 
     def abort(self) -> None:
         """Ask it to end at once."""
@@ -153,7 +153,7 @@ class Child:
         self._process.kill()
 
     async def retire(self) -> bool:
-        """Have it end gracefully, and if it does not, end it; whether it did."""
+        """Ask it to end gracefully, and kill it if it takes too long. Returns whether it ended by itself."""
         self.stop()
         with trio.move_on_after(self.facts.get("patience", 0.0) + _MARGIN):
             await self.ended.wait()
@@ -167,7 +167,7 @@ class Child:
         return False
 
     def _say(self, word: str) -> None:
-        with suppress(OSError):  # it has ended
+        with suppress(OSError):  # it has ended already
             self._sock.send(f"{word}\n".encode())
 
     async def _listen(self, told: Callable[[Child, str], None]) -> None:

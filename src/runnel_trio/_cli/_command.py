@@ -32,10 +32,10 @@ class Target:
 
     Attributes:
         app: the app.
-        found: what was named: that app, a stream or a processor; None of what the code does not have.
-        name: of the stream or processor, as `Operator` takes it.
+        found: the app, stream or processor that was named; None if the code does not have it.
+        name: the name of the stream or processor, as `Operator` takes it.
         argument: what was typed.
-        commands: how others about it are typed.
+        commands: how to type other commands about it.
     """
 
     app: App
@@ -55,19 +55,19 @@ def command(
     discovers: bool = True,
     logs: bool = True,
 ) -> Callable[[Callable[..., Any]], click.Command]:
-    """Make a command of a function, which gets a `Target` and the values of its own options.
+    """Decorator: make a function a command, which gets a `Target` and the values of its own options.
 
-    An ``async`` one gets the app's `Operator` before them, and is run in Trio. What a function returns is the
-    exit code; nothing means 0. What it raises is told as a line, with an exit code of its own.
+    An ``async`` function gets the app's `Operator` before them, and runs in Trio. A function returns the exit
+    code; None means 0. An exception becomes an error line, with an exit code of its own.
 
     Args:
         kind: what the argument names: `App`, `Stream` or `Processor`.
-        group: what it is a command of.
-        name: its own, where it is not the function's.
-        by_name: help of the option ``--app``, by which it needs no code; empty where it has none.
-        makes: whether it makes a server where none is, for ``--embedded=DIR``; never with ``--dry-run``.
-        discovers: whether it imports the files of ``autodiscover``: what is declared there may matter.
-        logs: whether the log goes to standard error; otherwise it sees to that itself.
+        group: the group that the command belongs to.
+        name: the name of the command, if it differs from the function's.
+        by_name: the help of the option ``--app``, with which the command needs no code; empty without it.
+        makes: whether ``--embedded=DIR`` may create a server; never with ``--dry-run``.
+        discovers: whether to import the files of ``autodiscover``, because declarations in them matter.
+        logs: whether to log to standard error; otherwise the function configures the log itself.
     """
 
     def decorate(function: Callable[..., Any]) -> click.Command:
@@ -102,10 +102,10 @@ def command(
 
 
 def _find(kind: type[Any], target: str | None, name: str | None, *, discovers: bool) -> tuple[App, Any]:
-    """The app, and what was named of it.
+    """The app, and the stream or processor of it that was named.
 
     Raises:
-        Ended: there is no such thing, or it is not said which.
+        Ended: it does not exist, or the command line does not say which.
     """
     if kind is App and (target is None) == (name is None):
         raise Ended(Exit.USAGE, "name the app: MODULE:APP, or --app NAME where its code is not at hand")
@@ -120,7 +120,7 @@ def _find(kind: type[Any], target: str | None, name: str | None, *, discovers: b
 
 
 def _refuse_missing(embedded: str | None) -> None:
-    """Refuse to make a new server for somebody who only looks.
+    """Refuse to create a server for a command that only looks.
 
     Raises:
         Ended: there is no such directory.

@@ -9,7 +9,7 @@ from runnel_trio._cli._errors import print_out
 
 __all__ = ["completion"]
 
-#: By which the script asks us; click makes it of the program's name.
+#: The variable by which the shell's script asks us; click derives it from the program's name.
 VARIABLE = "_RUNNEL_TRIO_COMPLETE"
 
 
@@ -33,6 +33,6 @@ It holds for shells that are started from then on.
 def completion(shell: str) -> None:
     """See `HELP`."""
     script = get_completion_class(shell)
-    if script is None:  # click has all three, in every version that we take
+    if script is None:  # click has all three shells, in every version that we support
         raise click.UsageError(f"this click has no completion for {shell}")
     print_out(script(click.Group(), {}, "runnel-trio", VARIABLE).source())

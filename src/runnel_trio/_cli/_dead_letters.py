@@ -89,17 +89,17 @@ async def drop(op: Operator, target: Target, ids: Sequence[str], *, every: bool,
 
 
 def _sink(op: Operator, target: Target) -> str:
-    """The name of the stream that they are in.
+    """The name of the processor's dead-letter stream.
 
     Raises:
-        Ended: the processor makes none.
+        Ended: the processor makes no dead letters.
     """
     with blaming_arguments():
         return op.dead_letter_stream(target.name)
 
 
 async def _letters(op: Operator, target: Target, ids: Sequence[str], *, every: bool) -> list[Letter]:
-    """Those that were named, or all of them.
+    """The dead letters that were named, or all of them.
 
     Raises:
         Ended: there is no such letter.

@@ -19,12 +19,12 @@ from runnel_trio._cli._streams import is_terminal
 from runnel_trio._report._words import counted
 from runnel_trio._scopes import helpers
 
-if TYPE_CHECKING:  # it makes an app, with settings that may be wrong: inside the command only
+if TYPE_CHECKING:  # it makes an app, whose settings may be wrong, so it is imported in the command
     from runnel_trio._demo._replay import Planes, Replay
 
 __all__ = ["demo"]
 
-#: Seconds between two lines where there is no terminal, and between two drawings on one.
+#: Seconds between two lines without a terminal, and between two drawings on a terminal.
 LINES, DRAWINGS = 1.0, 0.05
 
 
@@ -44,7 +44,7 @@ def demo(file: str | None, *, redis_url: str | None, show_all: bool) -> int:
         from runnel_trio._demo._replay import SAMPLE, BadFile, Occupied, Replay
 
         path = Path(file) if file is not None else SAMPLE
-        if not os.path.isfile(path):  # which a name that is too long is not
+        if not os.path.isfile(path):  # unlike `stat`, this does not raise for a name that is too long
             raise Ended(Exit.USAGE, f"there is no file {file}")
         try:
             return trio.run(_Demo(Replay(path, redis_url or "embedded://")).run)
@@ -61,8 +61,8 @@ class _Demo:
     """One demonstration, on standard output.
 
     Attributes:
-        replay: what is shown.
-        terminal: whether counts are drawn over each other, or told line by line.
+        replay: the flights on their way through the workers.
+        terminal: whether counts are drawn over each other, or printed line by line.
     """
 
     replay: Replay
@@ -73,7 +73,7 @@ class _Demo:
     _drawn: bool = False
 
     async def run(self) -> int:
-        """Run it to its end, or until a signal."""
+        """Run the demonstration to its end, or until a signal."""
         with handling_signals(self._stop, self._stop), self._scope:
             async with helpers() as nursery:
                 nursery.start_soon(self._live)
@@ -93,7 +93,7 @@ class _Demo:
         self._scope.cancel()
 
     async def _live(self) -> None:
-        """Counts, while they grow."""
+        """Show the counts while they grow."""
         print_out(f"Starting {'a server and ' if self._embedded else ''}two workers …")
         await self._ready.wait()
         print_out(f"They share the flights of {self.replay.path.name}: each aircraft's in order.")
@@ -117,7 +117,7 @@ class _Demo:
         self._drawn = True
 
     def _say(self, text: str) -> None:
-        """A line that stays."""
+        """Print a line that stays."""
         print_out((ERASE if self._drawn else "") + text)
         self._drawn = False
 

@@ -71,7 +71,7 @@ class Exit(enum.IntEnum):
     UNREAD = 141
 
 
-#: The codes of errors whose text says it all.
+#: The exit codes of errors whose text is enough for the user.
 _CODES: dict[type[BaseException], Exit] = {
     BrokerUnavailable: Exit.UNAVAILABLE,
     BrokerRefused: Exit.REFUSED,
@@ -99,7 +99,7 @@ class Ended(Exception):
 
 
 class Unwritable(Ended):
-    """Standard output takes nothing more: a full disk, say; or nobody reads it, which needs no word."""
+    """Standard output takes nothing more, as with a full disk; if nobody reads it, nothing is said."""
 
     def __init__(self, error: OSError) -> None:
         unread = isinstance(error, BrokenPipeError)
@@ -109,7 +109,7 @@ class Unwritable(Ended):
 
 
 def print_out(text: object, *, nl: bool = True) -> None:
-    """What was asked for, on standard output.
+    """Write what was asked for to standard output.
 
     Raises:
         Unwritable: it takes nothing more.
@@ -120,7 +120,7 @@ def print_out(text: object, *, nl: bool = True) -> None:
 
 @contextmanager
 def writing() -> Iterator[None]:
-    """The block writes to standard output, and does nothing else with the system.
+    """A context for a block that writes to standard output, and does nothing else with the system.
 
     Raises:
         Unwritable: it takes nothing more.
@@ -132,15 +132,15 @@ def writing() -> Iterator[None]:
 
 
 def tell(text: str) -> None:
-    """A line for the person at the terminal, if there is one still."""
+    """Write a line for the person at the terminal, if the terminal is still there."""
     with suppress(OSError):
         click.echo(text, err=True)
 
 
 def flush(code: int) -> int:
-    """Write out what is left, before Python does, and complains; the exit code then, if it was ``code``."""
+    """Flush standard output before Python does, and complains. Returns ``code``, or that of a failure."""
     try:
-        with suppress(ValueError):  # the user's code has closed it
+        with suppress(ValueError):  # the user's code has closed the stream
             sys.stdout.flush()
     except OSError as error:
         code = code or tell_unwritable(Unwritable(error))
@@ -153,7 +153,7 @@ def flush(code: int) -> int:
 
 
 def _unwritable(error: BaseException) -> Unwritable | None:
-    """What an error is, or holds: a task beside the work may be the one that writes."""
+    """The `Unwritable` that an error is or contains: it may come from a task beside the command's work."""
     while isinstance(error, BaseExceptionGroup):
         found = error.subgroup(Unwritable)
         if found is None:
@@ -163,30 +163,30 @@ def _unwritable(error: BaseException) -> Unwritable | None:
 
 
 def tell_unwritable(end: Unwritable) -> int:
-    """Tell that standard output takes nothing more; the exit code."""
+    """Tell that standard output takes nothing more. Returns the exit code."""
     if end.text:
         _report(end.text, "")
     return end.code
 
 
 def folded(text: str) -> str:
-    """As `fold`, as wide as the terminal; a line stays one where there is none."""
+    """Fold a text to the width of the terminal; without one, a line stays whole."""
     return fold(text, shutil.get_terminal_size().columns) if is_terminal(sys.stderr) else text
 
 
 def fold(text: str, width: int) -> str:
-    """Break a line between words; what stands in backquotes stays whole, to be copied."""
+    """Break a line between words. What stands in backquotes stays whole, so that it can be copied."""
     whole = re.sub("`[^`]+`", lambda found: found[0].replace(" ", "\0"), text)
     lines = textwrap.wrap(whole, width, break_long_words=False, break_on_hyphens=False)
     return "\n".join(lines).replace("\0", " ")
 
 
 def conclude(command: Callable[[], int], *, show_all: bool) -> int:
-    """Run a command to its exit code, and tell what went wrong.
+    """Run a command, tell what went wrong, and return the exit code.
 
     Args:
-        command: what to do.
-        show_all: show every traceback, whole.
+        command: the function to run.
+        show_all: whether to show every traceback, whole.
     """
     try:
         return command()
@@ -208,10 +208,10 @@ def conclude(command: Callable[[], int], *, show_all: bool) -> int:
 
 @contextmanager
 def blaming_arguments() -> Iterator[None]:
-    """What is misconfigured in the block is wrong with the command line.
+    """A context in which `Misconfigured` means that the command line is wrong.
 
     Raises:
-        Ended: it is.
+        Ended: in place of `Misconfigured`.
     """
     try:
         yield
@@ -220,14 +220,14 @@ def blaming_arguments() -> Iterator[None]:
 
 
 def ended(error: BaseException) -> Ended:
-    """The line and the exit code of any error; 0 is for no error, whoever asks for it."""
+    """The line and the exit code for an error. The code is never 0, even for ``SystemExit(0)``."""
     code = next((code for kind, code in _CODES.items() if isinstance(error, kind)), None)
     if code is not None:
         return Ended(code, str(error))
     if isinstance(error, InternalError):
         return Ended(Exit.SOFTWARE, f"{summary(error)}. Please report this with the traceback.", blamed=error)
     asked = error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 0
-    failed = asked & 0xFF or Exit.FAILED  # as the system would cut it
+    failed = asked & 0xFF or Exit.FAILED  # the system would keep only these bits
     return Ended(failed, f"stopped by {summary(error)}", blamed=error)
 
 
@@ -240,9 +240,9 @@ def _report(text: str, trace: str) -> None:
 
 
 def with_source_line(error: BaseException) -> str:
-    """The text of an error behind the last line of the user's that led to it, as ``file:line: ``.
+    """The text of an error behind ``file:line: `` of the last line in the user's code that led to it.
 
-    There may be none; and a text that names a line of that file, that of a function, says more.
+    It stays as it is if no line of theirs led to it, or if the text already names a line of that file.
     """
     frames = users_frames(traceback.extract_tb(error.__traceback__))
     if not frames:

@@ -21,7 +21,7 @@ from runnel_trio._cli._errors import Ended, Exit, conclude, print_out, tell
 
 __all__ = ["init"]
 
-#: What is written, by template. ``$module`` is the module that the directory gives its name.
+#: The files that are written, by template. ``$module`` is named after the directory.
 FILES = {
     "app.py": "{module}.py",
     "test_app.py": "tests/test_{module}.py",
@@ -30,9 +30,9 @@ FILES = {
     "README.md": "README.md",
     "gitignore": ".gitignore",
 }
-#: Names that pytest and Python themselves import things by.
+#: Names that would hide modules which pytest or Python import.
 TAKEN = sys.stdlib_module_names | {"conftest", "test", "tests"}
-#: Names that are told, of a directory that is not empty.
+#: The most names that an error shows of a directory that is not empty.
 TOLD = 5
 
 
@@ -58,10 +58,10 @@ def init(directory: str) -> int:
 
 
 def _module(path: Path) -> str:
-    """The name of the module, from that of the directory.
+    """The name of the module, made from that of the directory.
 
     Raises:
-        Ended: it cannot be made one.
+        Ended: no module can have such a name.
     """
     given = os.path.basename(os.path.abspath(path))
     name = re.sub(r"[-. ]+", "_", given).strip("_").lower()
@@ -83,10 +83,10 @@ def _unusable(given: str, why: str) -> Ended:
 
 
 def _write(path: Path, module: str) -> list[str]:
-    """Write all files; their names.
+    """Write all files, and return their names.
 
     Raises:
-        Ended: there are files already, or they cannot be written.
+        Ended: some of the files exist already, or cannot be written.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -115,7 +115,7 @@ def _filled(template: str, module: str) -> str:
 
 
 def _unreleased(direct_url: str | None) -> list[str]:
-    """How to get this very runnel-trio again, where it is of no release, by what pip has noted (PEP 610)."""
+    """How to install this very runnel-trio if it is not a release, by what pip has recorded (PEP 610)."""
     found = json.loads(direct_url or "{}")
     url = found.get("url", "")
     if "vcs_info" in found:
@@ -127,7 +127,7 @@ def _unreleased(direct_url: str | None) -> list[str]:
 
 
 def _next(directory: str, module: str) -> list[str]:
-    """What to type: the README has the same."""
+    """The commands to type next, which the README has too."""
     here = [] if os.path.abspath(directory) == os.getcwd() else [f"cd {shlex.quote(directory)}"]
     return [
         *here,

@@ -81,7 +81,7 @@ async def inspect(
 
 
 def _shown(stream: Stream[Any], event: Event, *, raw: bool, as_json: bool) -> str:
-    """A line for an event; one that cannot be read is shown as it is stored, with what is wrong."""
+    """The line of an event. An event that cannot be read is shown as it is stored, with what is wrong."""
     record, fault = None, ""
     try:
         record = event.record()

@@ -29,7 +29,7 @@ __all__ = ["ABORT", "GONE", "HERE", "READY", "STOP", "Leash"]
 
 STOP, ABORT, GONE = "stop", "abort", "gone"
 HERE, READY = "here", "ready"
-#: Seconds for which a worker whose supervisor is gone may last beyond its grace period, and again at its end.
+#: Seconds that a worker without a supervisor may last beyond its grace period, and then again while it ends.
 _MARGIN = 3.0
 
 
@@ -40,7 +40,7 @@ class Leash:
     Attributes:
         number: which of the supervisor's workers this one is, from 1.
         of: how many there are.
-        directory: for an embedded server that has no directory of its own, so that all share one.
+        directory: a directory for an embedded server without one of its own, so that all workers share it.
         patience: seconds that a graceful end may take.
     """
 
@@ -55,14 +55,14 @@ class Leash:
 
     @classmethod
     def take(cls, descriptor: int) -> Leash:
-        """Take the end that was inherited, and listen from now on.
+        """Take the socket that was inherited, and listen from now on.
 
         Raises:
-            Ended: it is none: only a supervisor gives the option.
+            Ended: the descriptor is not such a socket: only a supervisor gives this option.
         """
         try:
             sock = socket.socket(fileno=descriptor)
-            sock.set_inheritable(False)  # not for what the user's code starts
+            sock.set_inheritable(False)  # processes that the user's code starts must not have it
             words = sock.makefile("r", encoding="utf-8")
             given = json.loads(words.readline())
             leash = cls(sock, given["number"], given["of"], given["directory"])
@@ -72,13 +72,13 @@ class Leash:
         return leash
 
     def tell(self, word: str, **facts: Any) -> None:
-        """Tell the supervisor; it may be gone."""
+        """Send a message to the supervisor, which may be gone."""
         with suppress(OSError):
             self._sock.sendall(json.dumps({"word": word, **facts}).encode() + b"\n")
 
     @contextmanager
     def handling_words(self, pull: Callable[[str], None]) -> Iterator[None]:
-        """While the block lasts, call ``pull`` in Trio with each word, from the first one on."""
+        """While the block lasts, call ``pull`` in Trio with each message, including earlier ones."""
         soon = trio.lowlevel.current_trio_token().run_sync_soon
 
         def pulled(word: str) -> None:
@@ -111,5 +111,5 @@ class Leash:
             self._heard.append(word)
             if self._pull is not None:
                 self._pull(word)
-            elif word == GONE:  # nothing has begun: as if nobody had handled the signal
+            elif word == GONE:  # nothing has begun, so end as an unhandled signal would
                 os.kill(os.getpid(), signal.SIGTERM)

@@ -22,11 +22,11 @@ from runnel_trio._cli._errors import Ended, Exit
 
 __all__ = ["LONGEST", "Line", "Lines"]
 
-#: Lines in a batch, at most.
+#: The most lines of a batch.
 BATCH = 1000
-#: Bytes that are decompressed at once, at most.
+#: The most bytes that are decompressed at a time.
 CHUNK = 256 * 1024
-#: Bytes of a line, at most.
+#: The most bytes of a line.
 LONGEST = 16 * 1024 * 1024
 GZIP = b"\x1f\x8b"
 
@@ -41,20 +41,20 @@ class Line:
 
 @attrs.define(eq=False)
 class _Source:
-    """Bytes of a file descriptor, as soon as there are any; counted for the progress bar."""
+    """Reads bytes from a file descriptor as soon as there are any, and counts them for the progress bar."""
 
     descriptor: int
     peeked: bytes = b""
     consumed: int = 0
 
     def peek(self, size: int) -> bytes:
-        """The first bytes, fewer only at the end."""
+        """The first bytes, without consuming them; fewer than ``size`` only at the end."""
         while len(self.peeked) < size and (more := self._read(size - len(self.peeked))):
             self.peeked += more
         return self.peeked
 
     def read(self, size: int) -> bytes:
-        """What there is, up to ``size`` bytes; empty at the end."""
+        """The bytes that have arrived, up to ``size``; empty at the end."""
         if self.peeked:
             given, self.peeked = self.peeked[:size], self.peeked[size:]
             return given
@@ -64,7 +64,7 @@ class _Source:
         while True:
             try:
                 given = os.read(self.descriptor, size)
-            except BlockingIOError:  # whoever gave us standard input does not want to wait for it
+            except BlockingIOError:  # standard input is in non-blocking mode
                 select.select([self.descriptor], [], [])
             else:
                 self.consumed += len(given)
@@ -77,7 +77,7 @@ class Lines:
 
     Attributes:
         name: for messages.
-        size: in bytes as stored; None where it is not known.
+        size: the bytes as stored; None if the number is not known.
     """
 
     name: str
@@ -98,7 +98,7 @@ class Lines:
             Ended: it cannot be opened.
         """
         if path == "-":
-            if sys.stdin is None:  # the process was started without; its number may be another file's by now
+            if sys.stdin is None:  # started without standard input, whose number may be another file's by now
                 raise Ended(Exit.IO, "standard input is closed")
             return cls("standard input", None, _Source(sys.stdin.fileno()))
         try:
@@ -121,7 +121,7 @@ class Lines:
         """The next lines; none at the end.
 
         Raises:
-            Ended: reading failed, or what was compressed is damaged; all lines before that have been given.
+            Ended: reading failed, or compressed data is damaged. All lines before that have been returned.
         """
         while not self._ready and not self._ended:
             chunk = self._chunk()
@@ -142,9 +142,9 @@ class Lines:
             raise Ended(Exit.IO, f"reading {self.name} failed: {error}") from error
 
     def _opened(self) -> Callable[[int], bytes]:
-        """Plain or gzipped: the first two bytes tell."""
+        """A function that reads the plain or gzipped bytes; the first two bytes tell which they are."""
         if self._source.peek(2) == GZIP:
-            # typeshed asks for more of a file than reading, which is all that is done.
+            # GzipFile only reads from the file, but typeshed asks for more.
             return gzip.GzipFile(fileobj=cast("Any", self._source), mode="rb").read1
         return self._source.read
 
@@ -156,14 +156,14 @@ class Lines:
         self._extend(rest)
 
     def _extend(self, part: bytes) -> None:
-        """More of the present line; the rest of one that is too long is dropped."""
+        """Add to the present line; the rest of a line that is too long is dropped."""
         if not self._too_long:
             self._tail += part
             if len(self._tail) > LONGEST:
                 self._too_long, self._tail = True, bytearray()
 
     def _finish(self) -> None:
-        """The present line ends; an empty one is no line, but counts."""
+        """End the present line. An empty line is left out, but it is counted."""
         self._number += 1
         if self._number == 1 and self._tail.startswith(codecs.BOM_UTF8):
             del self._tail[: len(codecs.BOM_UTF8)]

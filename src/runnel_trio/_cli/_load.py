@@ -27,14 +27,14 @@ _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
 def load(target: str, kind: type[T]) -> T:
-    """The object that ``module:name`` names, which must be of a kind.
+    """Import the object that ``module:name`` names.
 
     Args:
-        target: what stands on the command line. Modules are found from the current directory, too.
-        kind: `App`, `Stream` or `Processor`.
+        target: the argument on the command line. Modules are also looked for in the current directory.
+        kind: what it must be: `App`, `Stream` or `Processor`.
 
     Raises:
-        Ended: there is no such thing; the line says what there is.
+        Ended: there is no such object; the line says which ones there are.
     """
     if "://" in target:
         said = (
@@ -75,16 +75,16 @@ def _import(name: str) -> ModuleType:
         raise _broken(name, error) from error
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # `sys.exit()` in a module is no end of the command
+    except BaseException as error:  # `sys.exit()` in a module must not end the command without a word
         raise _broken(name, error) from error
 
 
 @contextmanager
 def _only_declared() -> Iterator[None]:
-    """The block imports; a module that runs an app meanwhile is told so, also where it hides the error.
+    """A context for an import, which refuses that a module runs an app, even if the module hides the error.
 
     Raises:
-        Misconfigured: it runs an app.
+        Misconfigured: a module runs an app.
     """
     with importing() as refused:
         try:
@@ -95,7 +95,7 @@ def _only_declared() -> Iterator[None]:
 
 
 def _broken(name: str, error: BaseException) -> Ended:
-    """A module that raises; a setting or declaration that is wrong needs no traceback but the place."""
+    """The error of a module that raises; a wrong setting or declaration gets its line, not a traceback."""
     if isinstance(error, Misconfigured):
         return Ended(Exit.CONFIG, with_source_line(error))
     return Ended(Exit.USAGE, f"{name} cannot be imported: {summary(error)}", blamed=error)
@@ -115,14 +115,14 @@ def _unusable(text: str) -> Ended:
 def app_of(stream: Stream[Any]) -> App:
     """The app that a stream was declared on.
 
-    A stream does not know its app. Whoever declared it has imported it, so the app is in a module.
+    A stream does not know its app. But the module that declared the stream has the app, or imports it.
 
     Raises:
-        Ended: it is in none.
+        Ended: no module has it.
     """
     for module in tuple(sys.modules.values()):
         for value in tuple(getattr(module, "__dict__", {}).values()):
-            # Not isinstance: it asks lazy proxies what they are, which some answer by raising.
+            # Not isinstance: it asks lazy proxies for their class, and some of them raise.
             if issubclass(type(value), App) and any(x is stream for x in value.streams.values()):
                 return value  # type: ignore[no-any-return]  # narrowed by its type
     raise _unusable(f"no module has the App of stream {stream.name!r} as an attribute")

@@ -23,10 +23,10 @@ __all__ = ["Console", "JSONLines", "configure", "told_to_machines"]
 
 
 class Console(logging.Formatter):
-    """Time, level, logger if it is not ours, message: for people.
+    """For people: time, level, logger if it is not ours, and message.
 
     Args:
-        worker: its number among those of a supervisor, shown before each line; 0: none.
+        worker: the number of this worker under a supervisor, shown before each line; 0 without a supervisor.
     """
 
     def __init__(self, worker: int = 0) -> None:
@@ -34,7 +34,7 @@ class Console(logging.Formatter):
         super().__init__(f"{mark}%(asctime)s.%(msecs)03d %(levelname)-7s %(place)s%(message)s", "%H:%M:%S")
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line, and the traceback if there is one; without passwords of servers."""
+        """One line, with the traceback if there is one, and without passwords of servers."""
         record.place = ""
         if not record.name.startswith("runnel_trio"):
             processor, function = getattr(record, "processor", None), getattr(record, "function", None)
@@ -47,10 +47,10 @@ class Console(logging.Formatter):
 
 
 class JSONLines(logging.Formatter):
-    """One JSON object a line: for machines. The values of a fact are keys of their own."""
+    """For machines: one JSON object per line. The values of a fact are keys of their own."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The object; what has no JSON is shown as text, and no password of a server at all."""
+        """The object as text. Values that JSON does not have become strings; passwords are left out."""
         fact = getattr(record, "fact", None)
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
@@ -73,14 +73,14 @@ def _shown(value: Any) -> str:
 
 
 class _Handler(logging.Handler):
-    """Hands each line on."""
+    """Hands each formatted line to a function."""
 
     def __init__(self, write: Callable[[str], None]) -> None:
         super().__init__()
         self._write = write
 
     def emit(self, record: logging.LogRecord) -> None:
-        """As every handler: a line that cannot be written stops nobody."""
+        """Write a line. As with every handler, a line that cannot be written stops nobody."""
         try:
             self._write(self.format(record))
         except Exception:
@@ -92,7 +92,7 @@ class _Enabled(logging.Logger):
 
     @property
     def disabled(self) -> bool:
-        """Never: a level silences, and so does a handler that takes nothing."""
+        """Never. A level, or a handler that takes nothing, silences a logger instead."""
         return False
 
     @disabled.setter
@@ -112,12 +112,12 @@ def configure(
     """Log as the settings say, unless the user's own modules have configured logging.
 
     Args:
-        settings: what is logged, and how.
+        settings: say what is logged, and how.
         write: writes a line.
-        log_format: wins over the settings.
-        log_level: as that.
-        worker: the number of this one among several, for `Console`.
-        remarks: tell what of this the user's configuration leaves out.
+        log_format: takes precedence over the settings.
+        log_level: likewise.
+        worker: the number of this worker among several, for `Console`.
+        remarks: whether to say which of our lines the user's configuration leaves out.
     """
     logger.__class__ = _Enabled
     wanted = (log_level or settings.log_level).upper()
@@ -142,7 +142,7 @@ def _is_theirs(handler: logging.Handler) -> bool:
 
 
 def _reached() -> Iterator[logging.Handler]:
-    """The handlers that our lines come to."""
+    """The handlers that our lines reach."""
     place: logging.Logger | None = logger
     while place is not None:
         yield from (x for x in place.handlers if type(x) is not logging.NullHandler)
@@ -150,7 +150,7 @@ def _reached() -> Iterator[logging.Handler]:
 
 
 def _left_out(wanted: int) -> str:
-    """What is not shown from this level on, and how to have it; empty where a level is ours by name."""
+    """Which lines from this level on are lost, and how to have them; empty if our level was set by name."""
     levels = [handler.level for handler in _reached()]
     if not levels:
         return (
@@ -175,9 +175,9 @@ def _left_out(wanted: int) -> str:
 
 
 def told_to_machines(level: int, text: str, **facts: Any) -> bool:
-    """Write a line, whatever level the loggers have, if the log is for machines; whether it is.
+    """Write a line to the log if that is for machines, whatever the level. Returns whether it is.
 
-    Then nothing else should come between its lines.
+    If it is, nothing else should be written between its lines.
     """
     own = [x for x in logging.getLogger().handlers if isinstance(x.formatter, JSONLines)]
     for handler in own:

@@ -52,7 +52,7 @@ def common(command: F) -> F:
 
 
 def _numbers(text: str) -> Iterator[int]:
-    """Of partitions, as ``3``, ``0-15`` or ``0-3,7``: as they are shown."""
+    """The numbers in a text like ``3``, ``0-15`` or ``0-3,7``, which is how commands show partitions."""
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         ends = (first, last if dash else first)
@@ -65,7 +65,7 @@ def _numbers(text: str) -> Iterator[int]:
 
 
 def partitions(command: F) -> F:
-    """The option that chooses partitions; together, whatever was given more than once."""
+    """The option that chooses partitions; if it is given more than once, all of them count."""
     return click.option(
         "--partition",
         "partitions",
@@ -77,7 +77,7 @@ def partitions(command: F) -> F:
 
 
 def with_zone(start: str, app: App) -> str | datetime:
-    """A start as it was typed; a time without a zone is of the setting ``timezone``."""
+    """A start as it was typed; a time without an offset is read in the setting ``timezone``."""
     try:
         when = datetime.fromisoformat(start) if not start.isdigit() else None
     except ValueError:
@@ -88,7 +88,7 @@ def with_zone(start: str, app: App) -> str | datetime:
 
 
 def typed_server(redis_url: str | None, embedded: str | None) -> str:
-    """The options for the server as they were typed, for a command that is told; not with a password."""
+    """The options for the server as they were typed, for a command in a message; without a password."""
     if redis_url is not None and redacted(redis_url) == redis_url:
         return f" --redis-url {redis_url}"
     return f" --embedded={embedded}" if embedded else ""

@@ -1,4 +1,4 @@
-"""A partition key as it is written on a command line: read as the field's type, or as JSON, or as text."""
+"""Reads a partition key from the command line: as the field's type, as JSON, or as text."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ __all__ = ["key_of", "number_of"]
 def key_of(stream: Stream[Any], text: str) -> Any:
     """The key that ``text`` means.
 
-    With ``partition_by="field"`` it is a value of that field's type. With a function it may be of any type:
-    JSON where it is such, else text.
+    With ``partition_by="field"`` it is a value of that field's type. With a function it may be of any type,
+    so the text is read as JSON if it is JSON, else taken as it is.
 
     Raises:
-        Ended: it is none of the field's.
+        Ended: it is not a value of the field's type.
     """
     if not isinstance(stream.partition_by, str):
         return _json(text)
     read = stream.codec.reader_of(stream.partition_by)
-    if read is None:  # a property of the record
+    if read is None:  # the key is a property of the record, and no field
         return _json(text)
     for form in (lambda: text, lambda: _json(text)):
         given = form()
@@ -38,10 +38,10 @@ def key_of(stream: Stream[Any], text: str) -> Any:
 
 
 def number_of(stream: Stream[Any], key: Any, count: int) -> int:
-    """The number of the partition of a key, of so many.
+    """The partition of a key, among ``count`` partitions.
 
     Raises:
-        Ended: it cannot be hashed.
+        Ended: the key cannot be hashed.
     """
     try:
         return int(stream.hasher(key)) % count

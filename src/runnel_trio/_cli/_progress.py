@@ -1,4 +1,4 @@
-"""How far a file has been sent, drawn over one line of a terminal; on anything else, nothing is drawn."""
+"""Shows on one line of a terminal how far a file has been sent; without a terminal, it draws nothing."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ __all__ = ["Progress", "rate"]
 
 #: Seconds between two drawings.
 INTERVAL = 0.1
-#: Seconds without an event after which it is said that it waits.
+#: Seconds without a stored event after which the bar says that the command is waiting.
 PATIENCE = 1.0
 ERASE = "\r\x1b[K"
 WAITING = ", waiting"
 
 
 def rate(count: int, seconds: float) -> str:
-    """Events a second, for people."""
+    """Events per second, for people."""
     return f"{count / seconds:,.0f}/s" if seconds > 0 else "-/s"
 
 
 @attrs.define(eq=False)
 class Progress:
-    """The bar.
+    """The progress bar.
 
     Attributes:
         lines: the source, which knows how much of it has been read.
         terminal: whether there is one to draw on.
-        began: when, by the monotonic clock.
+        began: when sending began, by the monotonic clock.
     """
 
     lines: Lines
@@ -49,7 +49,7 @@ class Progress:
         """Draw until cancelled, whatever the sending waits for.
 
         Args:
-            sent: how many events are stored.
+            sent: returns how many events are stored.
         """
         if not self.terminal:
             return
@@ -65,7 +65,7 @@ class Progress:
             self._erase()
 
     def tell(self, text: str) -> None:
-        """A line that stays; the bar goes on below it."""
+        """Print a line that stays; the bar goes on below it."""
         self._erase()
         tell(text)
 

@@ -15,17 +15,17 @@ from runnel_trio.exceptions import Misconfigured
 
 __all__ = ["changes", "check_extra"]
 
-#: Milliseconds without a further change after which those before are told, and at most until then.
+#: Milliseconds without a further change until changes are reported, and the most that may pass until then.
 _QUIET, _LONGEST = 50, 1600
-#: Milliseconds between two looks whether somebody still wants to hear.
+#: Milliseconds after which the watching thread checks again whether it should stop.
 _SLICE = 500
 
 
 def check_extra() -> None:
-    """See that it is installed.
+    """Check that watchfiles is installed.
 
     Raises:
-        Misconfigured: it is not.
+        Misconfigured: it is not installed.
     """
     if find_spec("watchfiles") is None:
         raise Misconfigured('--reload needs watchfiles: pip install "runnel-trio[reload]"')
@@ -34,9 +34,9 @@ def check_extra() -> None:
 async def changes(
     tell: Callable[[Sequence[str]], None], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
-    """Call ``tell`` in Trio with the files that have changed, until cancelled. Started when it watches.
+    """Call ``tell`` in Trio with the files that have changed, until cancelled. Has started when it watches.
 
-    Not by `watchfiles.awatch`: a generator with a nursery in it may be closed anywhere.
+    It does not use `watchfiles.awatch`, a generator with a nursery inside, which may be closed anywhere.
     """
     from watchfiles import PythonFilter, watch
 
@@ -60,7 +60,7 @@ async def changes(
             step=_QUIET,
             stop_event=ended,
             rust_timeout=_SLICE,
-            yield_on_timeout=True,  # the first one says that it watches
+            yield_on_timeout=True,  # the first timeout shows that it watches
             raise_interrupt=False,
         ):
             soon(began)

@@ -25,7 +25,7 @@ from runnel_trio._stream import Stream
 
 __all__ = ["repartition"]
 
-#: Seconds between two lines, where there is no terminal.
+#: Seconds between two lines if there is no terminal.
 _LINE = 10.0
 
 
@@ -89,14 +89,14 @@ async def _do(change: Repartition, shown: _Shown) -> None:
 
 @attrs.define(eq=False)
 class _Shown:
-    """What is shown of a change: what it waits for, once; and how far it is, again and again.
+    """Shows a repartitioning: each thing that it waits for once, and its progress again and again.
 
     Attributes:
-        name: of the stream.
-        module: of its code, for the commands that lines say.
-        count: of the partitions wanted.
+        name: the name of the stream.
+        module: the module of its code, for the commands that lines recommend.
+        count: the number of partitions that it is to have.
         terminal: whether there is one to draw on.
-        server: options for the server, for the commands too.
+        server: options for the server, for these commands too.
     """
 
     name: str
@@ -108,7 +108,7 @@ class _Shown:
     _due: float = attrs.field(default=0.0, init=False)
 
     def show(self, progress: Progress) -> None:
-        """What is new."""
+        """Show what is new."""
         for line in self._obstacles(progress):
             if line not in self._told:
                 self._told.add(line)
@@ -123,12 +123,12 @@ class _Shown:
             tell(line)
 
     def erase(self) -> None:
-        """Make room for a line that stays."""
+        """Erase the progress, to make room for a line that stays."""
         if self.terminal:
             draw(ERASE)
 
     def lines(self, progress: Progress) -> Iterator[str]:
-        """What it would wait for."""
+        """What a repartitioning would wait for, for a dry run."""
         for waiting in progress.waiting:
             yield f"{waiting.name} would handle {_events(waiting.lag)} first."
         for name in progress.through:
@@ -158,7 +158,7 @@ class _Shown:
             )
 
     def _standing(self, waiting: Waiting, group: Sequence[Quarantine]) -> str:
-        """Of partitions that stand still for the same reason."""
+        """The line about partitions that stand still for the same reason."""
         numbers, why = [x.partition for x in group], group[0]
         be, still, it = ("is", "stands", "it") if len(group) == 1 else ("are", "stand", "them")
         state = f"{be} paused by {why.member}" if why.is_pause else f"{still} still: {why.error}"

@@ -1,4 +1,4 @@
-"""Shows partitions that stand still, and resumes them; groups those with the same cause."""
+"""Shows partitions that stand still, grouped by cause, and resumes them."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from runnel_trio._report._words import counted, numbered
 
 __all__ = ["Resuming"]
 
-#: Events that are named each.
+#: The most events that one line names.
 _NAMED = 8
 
 
 @attrs.frozen
 class Resuming:
-    """One `resume`.
+    """One run of ``processor resume``.
 
     Attributes:
-        operator: lets them go on.
-        processor: whose partitions do.
-        skip: without what failed.
-        dead_letter: which becomes dead letters.
+        operator: resumes the partitions.
+        processor: whose partitions they are.
+        skip: whether to acknowledge the events that failed.
+        dead_letter: whether these become dead letters.
     """
 
     operator: Operator
@@ -38,7 +38,7 @@ class Resuming:
     dead_letter: bool = attrs.field(kw_only=True)
 
     async def run(self, found: Sequence[Quarantined], *, dry_run: bool) -> None:
-        """Show what stands still, and, unless it is a dry run, let it go on."""
+        """Show what stands still, and resume it unless this is a dry run."""
         for group in alike(found, _reason):
             self._show(group)
             if not dry_run:
@@ -47,7 +47,7 @@ class Resuming:
             tell("No partition stands still.")
 
     async def _resume(self, group: Sequence[Quarantined]) -> None:
-        """Each by itself: that one of them has changed is no reason to leave the others."""
+        """Resume each partition by itself, so that one that has changed does not hold up the others."""
         done: list[Quarantined] = []
         changed: list[Quarantined] = []
         try:
@@ -56,7 +56,7 @@ class Resuming:
                     self.processor.name, [why], skip=self.skip, dead_letter=self.dead_letter
                 )
                 (done if there else changed).append(why)
-        finally:  # what was done is told, also when the server went away in the middle of it
+        finally:  # tell what was done even if the server went away in between
             if done:
                 tell(f"{self._label(done)} {'goes' if len(done) == 1 else 'go'} on{self._without(done)}.")
             if changed:
@@ -91,5 +91,5 @@ def _events(why: Quarantined) -> str:
 
 
 def _reason(why: Quarantined) -> Hashable:
-    """As `reason`, and by the same way through the code."""
+    """The cause by which partitions are grouped: their `reason` and the traceback."""
     return reason(why.stored), why.traceback

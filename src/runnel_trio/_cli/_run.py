@@ -28,7 +28,7 @@ __all__ = ["run"]
 
 @attrs.frozen(kw_only=True)
 class _Given:
-    """What was typed."""
+    """The options and arguments that were typed."""
 
     target: str
     processors: str | None
@@ -120,7 +120,7 @@ def _run_worker(given: _Given) -> int:
 
 
 def _address(given: _Given, leash: Leash | None) -> BindAddress | None:
-    """Where this worker serves its pages; one that replaces another waits until its port is free."""
+    """The address where this worker serves its pages. A worker that replaces another waits for its port."""
     if given.metrics_port is None:
         return None
     if leash is None or given.metrics_port == 0:
@@ -152,7 +152,7 @@ def _supervise(given: _Given) -> int:
 
 
 def _arguments(given: _Given) -> list[str]:
-    """What each worker is started with."""
+    """The arguments that each worker is started with."""
     options = {
         "--processors": given.processors,
         "--log-format": given.log_format,

@@ -24,10 +24,10 @@ from runnel_trio._report._words import ago, shortened
 
 __all__ = ["STYLES", "History", "Line", "screen", "sparkline"]
 
-#: Texts, each with the name of a style.
+#: A line: texts, each with the name of its style.
 Line: TypeAlias = list[tuple[str, str]]
 
-#: Names of styles → as rich reads them.
+#: Names of styles, and what rich makes of them.
 STYLES = {
     "": "",
     "title": "bold",
@@ -39,26 +39,26 @@ STYLES = {
     "spark": "cyan",
     "help": "dim",
 }
-#: Rates that are kept of each stream and processor.
+#: How many rates are kept for each stream and processor.
 _KEPT = 120
 _BARS = " ▁▂▃▄▅▆▇█"
-#: Members are letters on the map.
+#: The letters that stand for members on the map.
 _LETTERS = string.ascii_uppercase + string.ascii_lowercase
-#: Troubles that are told each.
+#: The most troubles that are shown.
 _TOLD = 3
-#: Lines of each, beside the first.
+#: The most lines of each trouble beside the first.
 _WRAPPED = 2
 _STYLE_OF = {Weight.NOTE: "behind", Weight.BEHIND: "behind", Weight.STANDING: "bad"}
-#: Without an owner; standing still; of one of more members than there are letters.
+#: A partition without an owner; one that stands still; one of a member for whom there is no letter left.
 _NOBODY, _STANDS, _MORE = "·", "!", "*"
 
 
 @attrs.define
 class History:
-    """What looks tell only together: rates, one for each look but the first, and who was not heard of since.
+    """What only several overviews show together: rates, and members without a heartbeat in between.
 
     Attributes:
-        before: the last look.
+        before: the last overview.
     """
 
     before: Overview | None = None
@@ -67,7 +67,7 @@ class History:
     _heard: dict[str, tuple[int, float]] = attrs.field(factory=dict)
 
     def add(self, view: Overview) -> None:
-        """Another look."""
+        """Add another overview."""
         before, self.before = self.before, view
         for processor in view.processors:
             self._give_letters(processor)
@@ -84,24 +84,24 @@ class History:
                 self._rates.setdefault(name, deque(maxlen=_KEPT)).append(rate)
 
     def of_stream(self, stream: StreamView) -> Sequence[float]:
-        """Events per second that were sent, the last one last."""
+        """How many events per second were sent, the newest rate last."""
         return self._rates.get(stream.spec.name, ())
 
     def of_processor(self, processor: ProcessorView) -> Sequence[float]:
-        """Events per second that were acknowledged, the last one last."""
+        """How many events per second were acknowledged, the newest rate last."""
         return self._rates.get(processor.full_name, ())
 
     def letters(self, processor: ProcessorView) -> Mapping[str, str]:
-        """The letter of each member, which stays the same while others come and go."""
+        """The letter of each member. It stays the same while others come and go."""
         return self._letters.get(processor.full_name, {})
 
     def silent(self, processor: ProcessorView, member: MemberView, now: float) -> float:
-        """Seconds for which no heartbeat came; 0 where it may be on its way."""
+        """Seconds for which no heartbeat came; 0 if the next one may still be on its way."""
         _, heard = self._heard.get(f"{processor.full_name} {member.id}", (0, now))
         return now - heard if now - heard > member.expiry / 2 else 0.0
 
     def _give_letters(self, processor: ProcessorView) -> None:
-        """Give letters to those who have come; one that is free again is given last."""
+        """Give letters to new members. A letter that is free again is given last."""
         known = self._letters.setdefault(processor.full_name, {})
         for member in processor.members:
             if member.id not in known:
@@ -111,7 +111,7 @@ class History:
 
 
 def sparkline(rates: Sequence[float], width: int) -> str:
-    """The last rates as bars, the highest of them full; always so wide.
+    """The last rates as bars; the highest is full. The result always has ``width`` characters.
 
     Example:
         >>> sparkline([0, 1, 2, 4], 6)
@@ -134,17 +134,17 @@ def screen(
     told: str = "",
     limits: Limits = LIMITS,
 ) -> list[Line]:
-    """The lines of a screen, no more than fit.
+    """The lines of a screen, as many as fit.
 
     Args:
         view: what to show.
-        history: of rates.
+        history: the rates until now.
         chosen: the processor whose partitions are shown, by its index in the list.
         width: columns, at least 60.
         height: lines, at least 12.
         asked: a question at the bottom, in place of the help.
-        told: what has been done last.
-        limits: by which it is told what is not well.
+        told: what was done last.
+        limits: how old or late events may be without counting as trouble.
     """
     when = datetime.fromtimestamp(view.time, UTC).strftime("%H:%M:%S UTC")
     title = f"{view.app}   {when}" + (f"   leader: {view.leader}" if view.leader else "")
@@ -165,7 +165,7 @@ def screen(
 
 
 def _state(found: Sequence[Trouble], width: int) -> Iterator[Line]:
-    """What is not well, the heaviest first; and that all else is."""
+    """The lines about troubles, the heaviest first, and that everything else is well."""
     for trouble in found[:_TOLD]:
         first, *others = textwrap.wrap(trouble.line, width, subsequent_indent="  ") or [""]
         yield from ([(x, _STYLE_OF[trouble.weight])] for x in (first, *others[:_WRAPPED]))
@@ -221,7 +221,7 @@ def _processors(
 def _detail(
     view: Overview, processor: ProcessorView, history: History, width: int, limits: Limits
 ) -> Iterator[Line]:
-    """Partitions by who owns them, who that is, and what stands still."""
+    """The partitions of a processor by owner, its members, and what stands still."""
     known = history.letters(processor)
     letters = {member.id: known.get(member.id, _MORE) for member in processor.members}
     yield [(f"partitions of {processor.full_name}", "head")]
@@ -273,7 +273,7 @@ def _spark_width(width: int) -> int:
 
 
 def _cut(line: Line, width: int) -> Line:
-    """What fits."""
+    """The part of a line that fits."""
     cut: Line = []
     for text, style in line:
         if width <= 0:

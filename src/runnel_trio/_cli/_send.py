@@ -21,7 +21,7 @@ __all__ = ["BadRecord", "allow_unknown", "parsed", "send", "warn_of_loss"]
 
 
 class BadRecord(Exception):
-    """Text that is no record of the stream; says why, with the path of the value."""
+    """A text is not a record of the stream; the message says why, with the path of the value."""
 
 
 def parsed(stream: Stream[Any], text: bytes | str, *, allow_unknown: bool = False) -> Any:
@@ -30,10 +30,10 @@ def parsed(stream: Stream[Any], text: bytes | str, *, allow_unknown: bool = Fals
     Args:
         stream: whose record.
         text: the JSON.
-        allow_unknown: leave fields out that the record does not have.
+        allow_unknown: whether to leave out fields that the record does not have, instead of refusing them.
 
     Raises:
-        BadRecord: it is no JSON, or does not fit the record.
+        BadRecord: it is not JSON, or does not fit the record.
     """
     try:
         plain = json.loads(text if isinstance(text, str) else text.decode())
@@ -46,7 +46,7 @@ def parsed(stream: Stream[Any], text: bytes | str, *, allow_unknown: bool = Fals
         raise BadRecord(str(error)) from None
     except RecursionError:
         raise BadRecord("nested too deeply") from None
-    except ValueError as error:  # an int of too many digits
+    except ValueError as error:  # an int has too many digits
         raise BadRecord(f"no JSON: {error}") from None
 
 
@@ -59,7 +59,7 @@ allow_unknown = click.option(
 
 
 def warn_of_loss(app: App) -> None:
-    """A server that ends with the command takes with it what was sent: good for a trial only."""
+    """Warn if the server ends with the command, because what was sent is lost then."""
     if app.settings.redis_url in {"embedded://", "memory://"}:
         tell("Only a trial: this server ends with this command. --embedded=DIR has one that keeps its data.")
 
@@ -77,7 +77,7 @@ async def _send(app: App, stream: Stream[Any], texts: Sequence[str], *, allow_un
     """Send the records of some JSON documents; none if one of them is bad.
 
     Raises:
-        Ended: one is bad.
+        Ended: one of them is bad.
         BrokerUnavailable: there is no server.
     """
     records = []

@@ -39,7 +39,7 @@ from runnel_trio.exceptions import (
 
 __all__ = ["sendmany"]
 
-#: Seconds that the batch in hand may take after a signal: a full stream may never have room for it.
+#: Seconds that the batch in hand may take after a signal, because a full stream may never have room for it.
 GRACE = 3.0
 
 
@@ -84,16 +84,16 @@ class _Sending:
 
     Attributes:
         app: the app of the stream.
-        stream: where to.
-        lines: where from.
-        progress: the bar, and whatever is told.
-        skip: leave bad lines out, instead of stopping at the first.
+        stream: where the events go.
+        lines: where the lines come from.
+        progress: the progress bar, which also prints messages.
+        skip: whether to leave out bad lines, instead of stopping at the first.
         first: the number of the first line to send.
-        allow_unknown: leave fields out that the record does not have.
+        allow_unknown: whether to leave out fields that the record does not have.
         sent: how many events are stored for certain.
         skipped: how many lines were bad.
         settled: the number of the last line up to which all are sent or skipped.
-        doubt: what is to be said of the lines of the last batch.
+        doubt: what the account says about the lines of the last batch.
     """
 
     app: App
@@ -114,13 +114,13 @@ class _Sending:
     _complete: bool = False
 
     async def run(self) -> int:
-        """Send it all, or as much as is possible, and tell what was sent and what not.
+        """Send the whole file, or as much as possible, and tell what was sent and what was not.
 
         Returns:
             The exit code: 0, or 128 + the number of the signal that ended it before its end.
 
         Raises:
-            Ended, RunnelError: why it ended before its end.
+            Ended, RunnelError: it stopped before the end of the file.
         """
         try:
             with handling_signals(self._stop, self._abort):
@@ -154,7 +154,7 @@ class _Sending:
             self._complete = not self._signal
 
     async def _read(self) -> list[Line]:
-        """The next batch; none at the end, or after a signal. Lines that are dropped by it were not sent."""
+        """The next batch; none at the end, or after a signal. A signal drops lines, but only unsent ones."""
         if self._signal:
             return []
         with trio.CancelScope() as self._reading:
@@ -162,7 +162,7 @@ class _Sending:
         return []
 
     async def _send(self, batch: Sequence[Line]) -> None:
-        """Send the good lines; at a bad one, skip it, or send what stands before it and end."""
+        """Send the good lines. At a bad line, skip it, or send the lines before it and end."""
         records: dict[int, Any] = {}
         for line in batch:
             try:
@@ -192,8 +192,8 @@ class _Sending:
     async def _store(self, records: dict[int, Any]) -> None:
         """Send a batch.
 
-        What cannot be stored, though it could be read (a text that has no UTF-8, a key that cannot be
-        hashed), is found out by `Stream.send` for all of them, before anything has left.
+        Some records can be read but not stored (a text without a UTF-8 form, a key that cannot be hashed).
+        `Stream.send` finds these before it sends anything.
         """
         try:
             await self._deliver(records)
@@ -204,7 +204,7 @@ class _Sending:
             await self._sift(records, error)
 
     async def _sift(self, records: dict[int, Any], error: Exception) -> None:
-        """Find what was refused: skip it, or send what stands before it and end."""
+        """Find the records that were refused. Skip them, or send those before the first one and end."""
         good: dict[int, Any] = {}
         for number, record in records.items():
             try:
@@ -238,7 +238,7 @@ class _Sending:
         self.sent += len(numbers)
 
     def _account(self) -> str:
-        """What was sent, and what was not."""
+        """The account of what was sent, and what was not."""
         seconds = time.monotonic() - self.progress.began
         told = f"{counted(self.sent, 'event')} sent to {self.stream.name}"
         if self.skipped:
@@ -258,7 +258,7 @@ class _Sending:
 
 
 def _reason(error: Exception) -> str:
-    """What is wrong with a line, in a line; what the user's own functions raise needs its type."""
+    """What is wrong with a line, in one line; an exception of the user's functions is shown with its type."""
     text = str(error) if isinstance(error, BadRecord | RunnelError) else summary(error)
     return " ".join(text.split())
 

@@ -17,9 +17,9 @@ from runnel_trio.settings import Settings, describe
 
 __all__ = ["settings"]
 
-#: Columns of a terminal that nobody has made wider.
+#: The usual width of a terminal, in columns.
 WIDTH = 80
-#: Columns of a value: the default of ``redis_url`` fits in.
+#: The columns of a value, so that the default of ``redis_url`` fits.
 VALUE = 22
 
 
@@ -71,7 +71,7 @@ def _document(found: Settings) -> dict[str, dict[str, Any]]:
 
 
 def _table(found: Settings) -> str:
-    """A line each; where it would be too long, the origin has one of its own."""
+    """One line for each setting; if that would be too long, the origin gets its own line."""
     names = max(len(x.name) for x in describe())
     lines = [f"{'setting':<{names}}  {'value':<{VALUE}} from"]
     for x in describe():

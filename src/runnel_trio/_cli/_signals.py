@@ -29,7 +29,7 @@ __all__ = ["handling_signals", "hangups"]
 
 @contextmanager
 def handling_signals(*each: Callable[[int], None]) -> Iterator[None]:
-    """While the block lasts, call one after the other in Trio, with the signal's number; then it kills."""
+    """While the block lasts, call the next function in Trio at each signal; one more signal kills."""
     soon = trio.lowlevel.current_trio_token().run_sync_soon
     actions = list(each)
 
@@ -58,7 +58,7 @@ def handling_signals(*each: Callable[[int], None]) -> Iterator[None]:
 def hangups(rolled: Callable[[], None], left: Callable[[int], None]) -> Iterator[None]:
     """While the block lasts, call ``rolled`` in Trio at SIGHUP, or ``left`` when the terminal was closed.
 
-    Under nohup nobody minds a terminal that is closed: then every SIGHUP is a wish.
+    Under nohup a closed terminal does not matter: then every SIGHUP calls ``rolled``.
     """
     soon = trio.lowlevel.current_trio_token().run_sync_soon
     before = signal.getsignal(signal.SIGHUP)
@@ -78,7 +78,7 @@ def hangups(rolled: Callable[[], None], left: Callable[[int], None]) -> Iterator
 
 
 def _has_terminal() -> bool:
-    """Whether the session still has one."""
+    """Whether the session still has a terminal."""
     try:
         os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
     except OSError:

@@ -24,17 +24,17 @@ __all__ = ["BY_NAME", "max_age", "status", "told"]
 
 #: What ``--app`` is for.
 BY_NAME = "The app's name, if its code is not at hand."
-#: Seconds for which the server may be silent.
+#: Seconds after which a silent server counts as unreachable.
 _PATIENCE = 10.0
 
 
-#: What ends it with the code 3; the others are weights of troubles.
+#: The exit code if the server cannot be reached; lower ones are weights of troubles.
 _UNREACHABLE = Exit.UNAVAILABLE
 _COLOURS = {Weight.NOTE: "yellow", Weight.BEHIND: "yellow", Weight.STANDING: "red"}
 
 
 def max_age(command: F) -> F:
-    """How long an event may wait."""
+    """The option that says how long an event may wait."""
     return click.option(
         "--max-age",
         type=click.FloatRange(min=0),
@@ -89,7 +89,7 @@ class _Look:
     limits: Limits = attrs.field(kw_only=True)
 
     async def run(self) -> int:
-        """Look until there is nothing more to be shown; the exit code."""
+        """Show the state once, or again and again. Returns the exit code."""
         with trio.CancelScope() as scope:
             scope.deadline = trio.current_time() + _PATIENCE
             async with self.app.operator() as op:
@@ -122,7 +122,7 @@ class _Look:
 
 
 def told(found: Sequence[Trouble], shown: Sequence[str]) -> Iterator[str]:
-    """A line for each trouble, and what to do where that is not shown already."""
+    """A line for each trouble, and what to do about it if that is not shown already."""
     for trouble in found:
         yield click.style(trouble.line, fg=_COLOURS[trouble.weight])
         if trouble.remedy and not any(trouble.remedy in line for line in shown):

@@ -12,11 +12,11 @@ __all__ = ["draw", "is_terminal", "prepare", "silence"]
 
 
 def prepare() -> None:
-    """Have all three, before anything else is opened.
+    """Open the standard streams that are closed, before anything else is opened.
 
-    The numbers of closed ones would be given to the next files and connections, and whoever writes to
-    standard error, C code or a child, would write into these. Standard input stays None, which says that
-    there is none. What an encoding does not have is escaped, as on standard error, rather than an error.
+    The next files and connections would get the numbers of closed streams, and whoever writes to standard
+    error, C code or a child, would write into them. `sys.stdin` stays None: there is no input.
+    Characters that an encoding does not have are escaped, as on standard error, instead of raising an error.
     """
     for number in range(3):
         try:
@@ -28,12 +28,12 @@ def prepare() -> None:
             nowhere = os.open(os.devnull, os.O_WRONLY)
             setattr(sys, name, open(nowhere, "w", encoding="utf-8", closefd=False))  # noqa: SIM115 (it stays)
     if isinstance(sys.stdout, TextIOWrapper):
-        with suppress(OSError):  # what was printed before cannot be written; that is told at the end
+        with suppress(OSError):  # earlier output cannot be written, which is told at the end
             sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def silence(stream: TextIO) -> None:
-    """Have what is still to be written go nowhere, so that Python does not try it again at its end."""
+    """Discard what is still to be written, so that Python does not try to write it at its end."""
     with suppress(OSError, ValueError):
         _discard(stream.fileno())
 
@@ -47,7 +47,7 @@ def _discard(number: int) -> None:
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """Whether somebody sits there; at a stream that is closed nobody does."""
+    """Whether a stream is a terminal; a closed one is not."""
     return stream is not None and stream.isatty()
 
 

@@ -41,22 +41,22 @@ from runnel_trio.exceptions import RunnelError
 
 __all__ = ["Supervisor"]
 
-#: What the next worker would end with, too.
+#: Exit codes with which the next worker would end too.
 _HOPELESS = frozenset({Exit.USAGE, Exit.REFUSED, Exit.CONFIG})
-#: After how many such ends, with nobody at work, the supervisor ends too, when it has worked before.
+#: After so many such ends the supervisor ends too, if workers have worked before and none works now.
 _HOPE = 3
 
 
 @attrs.define(eq=False)
 class _Slot:
-    """A place among the workers.
+    """One of the supervisor's workers, which several processes are in turn.
 
     Attributes:
-        number: from 1.
-        child: who has it.
-        successor: who will have it, as soon as that one has ended.
-        again: whether that one was asked to end so that another begins.
-        poked: set when there is no need to wait any more.
+        number: its number, from 1.
+        child: the present process.
+        successor: the process that takes over as soon as the present one has ended.
+        again: whether the present one was asked to end so that another can begin.
+        poked: set when the slot must not wait any longer.
     """
 
     number: int
@@ -72,10 +72,10 @@ class Supervisor:
     """Runs workers until it is told to stop.
 
     Attributes:
-        arguments: of each worker's ``run``.
-        workers: how many.
-        reload: restart them when a file changes; one that ends by itself waits for that.
-        configured: called with what the first worker told of its app, for the log.
+        arguments: the arguments of ``run`` for each worker.
+        workers: how many workers to run.
+        reload: whether to restart them when a file changes; one that ends by itself then waits for a change.
+        configured: called with what the first worker says about its app, to configure the log.
     """
 
     arguments: Sequence[str]
@@ -97,7 +97,7 @@ class Supervisor:
     _directory: str = attrs.field(default="", init=False)
 
     async def run(self) -> int:
-        """Until all workers have ended, because a signal asked for it or none can work.
+        """Run until all workers have ended, because a signal asked for that or none of them can work.
 
         Returns:
             The exit code: 0 when all ended gracefully, 128 + the signal's number when a second one cut that
@@ -144,7 +144,7 @@ class Supervisor:
         self._hurry(urgency)
 
     def _hurry(self, urgency: int) -> None:
-        """End all workers, and begin none."""
+        """End all workers, and start none any more."""
         self._urgency = max(urgency, self._urgency)
         for child in self._children:
             self._urge(child)
@@ -165,7 +165,7 @@ class Supervisor:
         if self._rolls == 1 and not self._urgency:
             self._nursery.start_soon(self._roll)
 
-    # One worker after the other in one place
+    # One process after the other in one slot
 
     async def _keep(self, slot: _Slot) -> None:
         while not self._urgency:
@@ -179,7 +179,7 @@ class Supervisor:
                 await self._pause(slot, slot.child)
 
     async def _begin(self, number: int) -> Child | None:
-        """Start a worker; None if the system cannot."""
+        """Start a worker; None if the system cannot start a process."""
         try:
             child = await Child.start(
                 self.arguments, number=number, of=self.workers, directory=self._directory
@@ -210,7 +210,7 @@ class Supervisor:
             self._worked, self._hopeless = True, 0
 
     async def _pause(self, slot: _Slot, child: Child | None) -> None:
-        """It has ended by itself: tell, and wait before the next one begins."""
+        """Report a worker that has ended by itself, and wait before the next one begins."""
         code = child.code if child is not None else int(Exit.SOFTWARE)
         lived = child.lived if child is not None else 0.0
         facts: dict[str, Any] = {"worker": slot.number}
@@ -231,9 +231,10 @@ class Supervisor:
                 await slot.poked.wait()
 
     def _is_hopeless(self, code: int, child: Child | None) -> bool:
-        """Whether the next one would end so, too: at once at the start, later after some trials.
+        """Whether the next worker would end in the same way, so that the supervisor should give up.
 
-        As long as another worker works, its partitions are worth more than an end.
+        If none has ever worked, one such end is enough, else it takes `_HOPE` of them. As long as another
+        worker works, the supervisor does not give up.
         """
         if code not in _HOPELESS or child is None or child.ready.is_set():
             return False
@@ -241,10 +242,10 @@ class Supervisor:
         at_work = any(x.ready.is_set() for x in self._children)
         return not at_work and (not self._worked or self._hopeless >= _HOPE)
 
-    # All workers anew
+    # Replacing all workers
 
     async def _roll(self) -> None:
-        """As often as was asked for; what was asked for while it rolls is one more time."""
+        """Replace all workers, one after the other; once more if that was asked for meanwhile."""
         while self._rolls and not self._urgency:
             self._rolls = 1
             began = trio.current_time()
@@ -258,7 +259,7 @@ class Supervisor:
         self._rolls = 0
 
     async def _replace(self, slot: _Slot) -> bool:
-        """Start the next one of a slot, and when it is ready, stop the one before; whether it went well."""
+        """Start the next worker of a slot, and stop the present one once that is ready; False if it fails."""
         fresh = await self._begin(slot.number)
         if fresh is not None:
             await _either(fresh.ready, fresh.ended)
@@ -276,7 +277,7 @@ class Supervisor:
         return True
 
     def _change(self, files: Sequence[str]) -> None:
-        """Files have changed."""
+        """Restart all workers, because files have changed."""
         if self._urgency:
             return
         report(logging.INFO, "changed", files=",".join(files))
@@ -290,7 +291,7 @@ class Supervisor:
 
     async def _hold(self, url: str | None) -> None:
         """Keep the embedded server of the workers until they have ended, so that it outlives each of them."""
-        if url is None or self._directory not in url:  # so it will not be used
+        if url is None or self._directory not in url:  # so nobody will use it
             shutil.rmtree(self._directory, ignore_errors=True)
         if url is None:
             return
@@ -303,7 +304,7 @@ class Supervisor:
 
 @contextmanager
 def _thrown_away() -> Iterator[str]:
-    """A directory for an embedded server whose data go with the last worker.
+    """A directory for an embedded server whose data is removed after the last worker.
 
     It is removed here, or, should this process be killed, by the server's guard.
     """

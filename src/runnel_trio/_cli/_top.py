@@ -32,13 +32,13 @@ from runnel_trio.exceptions import Misconfigured
 
 __all__ = ["top"]
 
-#: Keys that mean the same as others.
+#: Keys with the same meaning as others.
 _ALIKE = {"k": "up", "j": "down"}
-#: Those that end it. Ctrl-C is a signal, but not at every terminal.
+#: Keys that end the command. Ctrl-C is a signal, but not on every terminal.
 _QUITS = {"q", ESCAPE, "\x03", "\x04"}
-#: Seconds until half a key is no more than that; over SSH its parts may come apart.
+#: Seconds after which half a key is taken for a key; over SSH its parts may arrive separately.
 _HALF = 0.2
-#: Have the terminal say what is pasted, and no more: a paste is no keys.
+#: Make the terminal mark pasted text, which is not keys, and stop it from doing so.
 _MARK_PASTES, _MARK_NONE = "\x1b[?2004h", "\x1b[?2004l"
 
 
@@ -74,7 +74,7 @@ def _drawer() -> Callable[[], Any]:
 
 @attrs.define(eq=False)
 class _Top:
-    """The screen, and what the keys have done to it."""
+    """The screen, and the state that keys change."""
 
     app: App
     interval: float
@@ -89,7 +89,7 @@ class _Top:
     _operator: Operator = attrs.field(init=False)
 
     async def run(self) -> int:
-        """Until q, Ctrl-C or SIGTERM; the terminal is left as it was."""
+        """Run until q, Ctrl-C or SIGTERM, and leave the terminal as it was."""
         async with self.app.operator() as self._operator:
             await self._look()
             with (
@@ -140,7 +140,7 @@ class _Top:
                 shown = self._asked
                 await self._pressed(_ALIKE.get(key, key))
                 if self._asked and not shown:
-                    break  # what was typed before the question was to be seen is no answer to it
+                    break  # keys that were typed before the question was shown do not answer it
             self._refresh()
 
     async def _pressed(self, key: str) -> None:
@@ -182,7 +182,7 @@ class _Top:
     @property
     def _view(self) -> Overview:
         view = self._history.before
-        assert view is not None  # noqa: S101 (there is one before there are keys)
+        assert view is not None  # noqa: S101 (the first overview comes before the first key)
         return view
 
     @property
@@ -218,7 +218,7 @@ def _text(lines: list[Line]) -> Any:
 
 @contextmanager
 def _cbreak() -> Iterator[None]:
-    """Keys come as they are pressed, and are not shown."""
+    """A context in which keys arrive as they are pressed, and are not echoed."""
     before = termios.tcgetattr(0)
     tty.setcbreak(0)
     os.write(1, _MARK_PASTES.encode())

@@ -1,4 +1,4 @@
-"""``runnel-trio run``: a worker, until it is told to stop."""
+"""``runnel-trio run``: runs one worker until it is told to stop."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from runnel_trio.exceptions import Misconfigured
 
 __all__ = ["chosen", "run", "settle_heap", "share_server"]
 
-#: Python's own measure for when all of the heap is gone through.
+#: Python's default threshold for a collection of the whole heap.
 _USUAL = 10
 
 
 def chosen(app: App, names: str | None) -> frozenset[str]:
-    """The processors of ``--processors a,b``; None stands for all of them.
+    """The processors in ``--processors a,b``; None means all of them.
 
     Raises:
         Ended: one of them does not exist.
@@ -45,7 +45,7 @@ def chosen(app: App, names: str | None) -> frozenset[str]:
 
 @attrs.define(eq=False)
 class _Running:
-    """What signals act upon: the worker, and until it has started, the scope around the start."""
+    """What signals act on: the worker, or the scope around its start until it has started."""
 
     app: App
     processors: Sequence[str]
@@ -55,7 +55,7 @@ class _Running:
     aborted: int = 0
 
     def started(self, value: Worker | None = None) -> None:
-        """As a `trio.TaskStatus`: called with the worker, when it has joined."""
+        """Take the worker when it has joined; this makes the object a `trio.TaskStatus`."""
         self.worker = value
         processors = ",".join(self.processors)
         server = redacted(self.app.settings.redis_url)
@@ -64,7 +64,7 @@ class _Running:
             self.leash.tell(READY)
 
     def heard(self, word: str) -> None:
-        """From the supervisor, who has told the user about it, or is gone."""
+        """Obey a message from the supervisor, which has told the user about it, or is gone."""
         if word == GONE:
             report(logging.WARNING, "supervisor-gone", then="stopping gracefully")
         if word == ABORT:
@@ -78,7 +78,7 @@ class _Running:
         self._drain()
 
     def abort(self, number: int) -> None:
-        """Do not wait for the events in hand."""
+        """End at once, without waiting for the events in hand."""
         logger.info("%s: stopping at once; once more to kill it", signal.Signals(number).name)
         self._abort(number)
 
@@ -102,10 +102,10 @@ async def run(
     """Run a worker until a signal, or until a processor raises under HALT.
 
     Args:
-        app: whose.
-        processors: names of those to run.
-        leash: what ties it to a supervisor, if it has one.
-        address: where to serve metrics.
+        app: the app to run.
+        processors: the names of the processors to run.
+        leash: ties the worker to its supervisor, if it has one.
+        address: where to serve metrics, if anywhere.
 
     Returns:
         The exit code: 0 after a graceful end, 128 + the signal's number when a second one cut it short.
@@ -113,7 +113,7 @@ async def run(
     Raises:
         Exception: what the processor raised.
         BrokerUnavailable: there was no server when it started.
-        Misconfigured: the port for metrics cannot be had.
+        Misconfigured: the port for metrics cannot be opened.
     """
     running = _Running(app, sorted(processors), leash=leash)
     settle_heap()
@@ -128,7 +128,7 @@ async def run(
 
 
 async def _run_on_leash(app: App, processors: Collection[str], running: _Running, leash: Leash) -> None:
-    """As `App.run`, and tell the supervisor when there is a server, and what it has to know."""
+    """Run the app, and tell the supervisor when there is a server, and what it must know about the app."""
     url, settings = app.settings.redis_url, app.settings
     async with app.session():
         graces = [app.processors[name].grace_period for name in processors]
@@ -147,7 +147,7 @@ def share_server(app: App, leash: Leash) -> None:
     """Have all workers of a supervisor use one server.
 
     Raises:
-        Misconfigured: its server cannot be shared.
+        Misconfigured: the app's server cannot be shared.
     """
     url = app.settings.redis_url
     if url.startswith("memory://") and leash.of > 1:
@@ -159,15 +159,15 @@ def share_server(app: App, leash: Leash) -> None:
 
 
 def settle_heap() -> None:
-    """Have the garbage collector go through the whole heap less often: events need it not.
+    """Have the garbage collector search the whole heap less often, because events do not need it.
 
-    What was imported stays for good: without it every full collection takes 15 ms less (one of them came just
-    when a partition was to be taken over). They come after so many objects that have outlived two younger
-    collections, as each event of a large read does: a tenth as often is 1.1 times as fast with 16 partitions,
-    and 1.4 times with 1,024, whose full collections take 40 to 90 ms.
+    Imported modules stay for good, so they are frozen: each full collection takes 15 ms less. (One of them
+    came just when a partition was to be taken over.) A full collection comes after a number of objects that
+    have outlived two younger collections, as every event of a large read does. With a tenth of them, a worker
+    is 1.1 times as fast with 16 partitions, and 1.4 times with 1,024, where each takes 40 to 90 ms.
     """
     gc.collect()
     gc.freeze()
     young, middle, old = gc.get_threshold()
-    if old == _USUAL:  # the app may know better
+    if old == _USUAL:  # leave a threshold that the app has set
         gc.set_threshold(young, middle, 10 * old)

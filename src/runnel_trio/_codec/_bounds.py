@@ -16,12 +16,12 @@ __all__ = ["bounded_compress", "bounded_decompress", "too_large"]
 
 
 def too_large(size: int, most: int, what: str = "") -> Mismatch:
-    """The fault, with what to change if so much is meant."""
+    """The fault of a value that is too large; it names the setting to change if the size is intended."""
     return Mismatch(f"{size:,} bytes{what}, and max_event_bytes of its stream is {most:,}")
 
 
 def bounded_compress(compressor: Compressor, most: int) -> Callable[[bytes], bytes]:
-    """Its ``compress``, which refuses what readers would."""
+    """The compressor's ``compress``, which refuses values that readers would refuse."""
     compress = compressor.compress
 
     def bounded(value: bytes) -> bytes:
@@ -34,8 +34,8 @@ def bounded_compress(compressor: Compressor, most: int) -> Callable[[bytes], byt
 
 
 def bounded_decompress(compressor: Compressor, most: int) -> Callable[[bytes], bytes]:
-    """Its ``decompress``, which ends with a fault at more than ``most`` bytes."""
-    # A compressor need not be one by inheritance.
+    """The compressor's ``decompress``, which stops with a fault after ``most`` bytes."""
+    # A user's compressor need not inherit from `Compressor`.
     own = getattr(compressor, "decompress_within", None)
     within = own or partial(Compressor.decompress_within, compressor)
 

@@ -14,13 +14,13 @@ from runnel_trio.interfaces import Compressor
 
 __all__ = ["LZ4", "Gzip"]
 
-#: Bytes that are decompressed in one go. What stands behind the end of a gzip member is copied for each.
+#: Bytes that are decompressed at a time. zlib copies what is left of them behind the end of a gzip member.
 _PIECE = 1 << 14
-#: Bytes that one go may yield at first: the LZ4 library takes memory for all of it beforehand.
+#: Bytes that the first and each later call may yield: LZ4 allocates memory for all of them beforehand.
 _FIRST, _LATER = 1 << 14, 1 << 20
 #: zlib's word for "as in a gzip file".
 _GZIP = 16 + zlib.MAX_WBITS
-#: Members may be followed by zeros, up to the next.
+#: Zeros may follow a member, up to the next one.
 _ZEROS = re.compile(rb"\0*").match
 
 
@@ -61,7 +61,7 @@ class Gzip(Compressor):
                 found.append(member.decompress(piece, room))
                 room -= len(found[-1])
             at -= len(member.unused_data)
-            at = _ZEROS(value, at).end()  # type: ignore[union-attr]  # they may be none, and match
+            at = _ZEROS(value, at).end()  # type: ignore[union-attr]  # it also matches no zeros
         return b"".join(found)
 
 

@@ -43,7 +43,7 @@ class _Converter(Converter):
         if func is None:
             return super().register_structure_hook(cl)
         if is_union(cl):
-            # cattrs keeps these apart, behind every hook factory, and forgets them in a copy.
+            # cattrs keeps these apart: it asks every hook factory first, and leaves them out of a copy.
             return self.register_structure_hook_func(lambda t: t == cl, func)
         return super().register_structure_hook(cl, func)
 
@@ -79,7 +79,7 @@ def configure_converter(converter: Converter) -> None:
     for kind, (write, read) in {**NATIVE, **SCALARS, Path: (_refuse_path, _refuse_path)}.items():
         converter.register_unstructure_hook(kind, write)
         converter.register_structure_hook(kind, _cautious(kind, read, converter))
-    # The last that is registered is asked first: users' come before these.
+    # The hook registered last is asked first, so users' hooks come before these.
     for accepts, write_factory, read_factory in _FACTORIES:
         converter.register_unstructure_hook_factory(accepts, write_factory)
         converter.register_structure_hook_factory(accepts, read_factory)
@@ -88,9 +88,9 @@ def configure_converter(converter: Converter) -> None:
         converter.register_structure_hook(enum.Enum, _cautious(enum.Enum, _refuse_enum, converter))
 
 
-@trait(exact=type(NotImplemented))  # so that it serves no type at all, Path included
+@trait(exact=type(NotImplemented))  # so that this hook serves no type at all, not even Path
 def _refuse_path(*_: Any) -> NoReturn:
-    """In place of cattrs' own hooks for paths, which take anything."""
+    """Replaces cattrs' own hooks for paths, which accept anything."""
     raise unsupported(Path)
 
 
@@ -104,7 +104,7 @@ def _refuse_enum(_: Any) -> NoReturn:
 
 
 def _cautious(kind: type, read: Hook, converter: Converter) -> Hook:
-    """``read``, as the converter calls it: also for the subclasses of ``kind`` that have no other hook."""
+    """``read`` for ``kind``; the converter also passes subclasses here, which have hooks of their own."""
 
     def read_as(value: Any, cls: Any = kind) -> Any:
         return read(value) if cls is kind else reader(converter, cls)(value)
@@ -143,7 +143,7 @@ def _is_alias(annotation: Any) -> bool:
     return alias_of(annotation) is not None
 
 
-#: Which types, how to write, how to read; the first is asked last.
+#: For which types, how to write, how to read. The converter asks the last one first.
 _FACTORIES: list[tuple[Callable[[Any], bool], _Factory, _Factory]] = [
     (lambda _: True, _no_hook, _no_hook),
     (_is_enum, lambda t, _: enum_writer(t), lambda t, _: enum_reader(t)),

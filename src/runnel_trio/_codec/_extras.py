@@ -13,10 +13,10 @@ __all__ = ["imported"]
 
 @functools.cache
 def imported(module: str, what: str) -> ModuleType:
-    """The module.
+    """Import a module.
 
     Raises:
-        Misconfigured: it is not installed; says which extra brings it.
+        Misconfigured: it is not installed; the message says which extra brings it.
     """
     try:
         return importlib.import_module(module)

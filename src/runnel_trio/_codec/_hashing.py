@@ -39,7 +39,7 @@ def blake3_hasher(key: Any) -> int:
     return int.from_bytes(blake3(canonical_key(key)).digest(8), "big")
 
 
-#: Of these types, keys that Python calls equal have one canonical form: what follows from it can be kept.
+#: Types whose equal keys have the same canonical form, so that results can be cached by key.
 SIMPLE_KEYS = frozenset({int, str, bytes})
 
 
@@ -58,7 +58,7 @@ def canonical_key(key: Any) -> bytes:
 
 
 def _inherited_form(key: Any) -> bytes:
-    """Enum members by name; an instance of a subclass as one of its base."""
+    """The form of an enum member, by name, or of an instance of a subclass, as one of its base class."""
     if isinstance(key, enum.Enum):
         return _enum(key)
     for base in type(key).__mro__:

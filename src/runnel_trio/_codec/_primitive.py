@@ -20,14 +20,14 @@ from runnel_trio._names import TRACE_FIELD
 
 __all__ = ["primitive_hooks"]
 
-#: Digits of an int that Python reads, and its sign.
+#: The most characters of an int that Python reads: its digits and a sign.
 _LONGEST_NUMBER = 4301
 
 
 def primitive_hooks(
     cls: type[Any], *, forbid_unknown: bool, most: int
 ) -> tuple[tuple[bytes, ...], Hook, Hook]:
-    """The fields of the entry; record → their values; fields and values, of ``most`` bytes → record."""
+    """The field names; record → field values; names and values, of up to ``most`` bytes → record."""
     fields = fields_of(cls)
     forms = [_FORMS[unwrapped(x.annotation)] for x in fields]
     return (
@@ -44,8 +44,8 @@ class _Form:
     Attributes:
         write: value → bytes.
         read: bytes → value.
-        quick: source of an expression that does as ``write``, for values ``{v}`` of the class ``kind``.
-        kind: name of that class.
+        quick: source of an expression that does the same as ``write``, if ``{v}`` is of the class ``kind``.
+        kind: the name of that class.
     """
 
     write: Hook
@@ -56,7 +56,7 @@ class _Form:
 
 @attrs.frozen
 class _Entry(Structure):
-    """The same code as for other records, with another shape at its end."""
+    """Generates the same code as for other records, except for the shape of the result."""
 
     forms: list[_Form]
     most: int
@@ -79,7 +79,7 @@ class _Entry(Structure):
         same = "".join(f" and e[{2 * i}] == {x.name.encode()!r}" for i, x in enumerate(self.fields))
         count = 2 * len(self.fields)
         traced = f"len(e) == {count + 2} and e[{count}] == {TRACE_FIELD!r}"
-        # Of an int or a bool its own hook refuses what is long; near the limit all of it is counted.
+        # The hooks of int and bool refuse long values themselves. Near the limit, everything is counted.
         wide = [f"len(e[{2 * i + 1}])" for i, x in enumerate(self.forms) if x.kind not in {"int", "bool"}]
         limit = self.most - _LONGEST_NUMBER * (len(self.forms) - len(wide))
         small = f" and {' + '.join(['0', *wide])} <= {limit}"

@@ -59,7 +59,7 @@ class Record:
         ...     type: str
     """
 
-    # Not annotated: tools that resolve a record's annotations would look up the annotation's names in the
+    # Not annotated, because tools that resolve a record's annotations would look up these names in the
     # module where the class is public.
     _primitive = False
 
@@ -144,7 +144,7 @@ def resolve_annotations(cls: type[Any], names: dict[str, Any] | None = None) -> 
             attrs.resolve_types(holder, localns=own if base is cls else {base.__name__: base}, attribs=fields)
         except NameError:
             return False
-    # attrs' own mark: without it attrs and cattrs would look the names up again, without `names`.
+    # attrs' own mark. Without it, attrs and cattrs would look the names up again, without `names`.
     cls.__attrs_types_resolved__ = cls
     return True
 

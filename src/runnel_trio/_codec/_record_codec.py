@@ -51,7 +51,7 @@ _Written: TypeAlias = Callable[[Sequence[Any]], list[bytes]]
 _Functions: TypeAlias = tuple[tuple[bytes, ...], _Prepared[R], _Written, _Values[R], _Decode[R]]
 
 _DATA = b"data"
-#: Characters of what somebody else wrote that an error has, at most.
+#: The most characters of a foreign text that an error shows.
 _TOLD = 400
 
 
@@ -59,7 +59,7 @@ class DecodeError(Exception):
     """An entry cannot be read; the caller knows which one, and says so in a `DeserializationError`.
 
     Attributes:
-        field: where the trouble is, as in ``items[2].price``; empty when it is the entry as a whole.
+        field: where the fault is, as in ``items[2].price``; empty if it is the entry as a whole.
         reason: what is wrong.
     """
 
@@ -78,23 +78,23 @@ class RecordCodec(Generic[R]):
 
     Attributes:
         record: the class.
-        serializer: with its compressor; not used for a primitive record.
-        converter: as `make_converter` makes it, with users' hooks.
-        forbid_unknown: refuse a stored field that the record does not have, in nested records too. By
-            default it is ignored, so that producers can be deployed before consumers.
-        max_event_bytes: how much an entry may hold, and decompress to; larger ones are neither written nor
-            read.
-        names: of the fields that each entry has.
-        prepared: records → what `written` takes, where it is known that all can be written; None where it is
-            not. Takes a half of the time of `values` at most.
-        written: records that are prepared → as `values`. Fails only for one that is too large, or has been
-            changed meanwhile.
-        values: records → their values, entry by entry. Raises RecordInvalid with the path of the value that
-            does not fit; a serializer or compressor that fails is the same error.
+        serializer: the serializer with its compressor; not used for a primitive record.
+        converter: from `make_converter`, with users' hooks.
+        forbid_unknown: whether to refuse a stored field that the record does not have, in nested records
+            too. By default it is ignored, so that producers can be deployed before consumers.
+        max_event_bytes: how many bytes an entry may have, both stored and decompressed; larger ones are
+            neither written nor read.
+        names: the names of the fields that each entry has.
+        prepared: records → what `written` takes, if all of them are certain to encode; else None. It takes
+            at most half of the time of `values`.
+        written: prepared records → what `values` gives. Fails only for a record that is too large, or has
+            been changed meanwhile.
+        values: records → their values, entry by entry. It raises RecordInvalid with the path of the value
+            that does not fit, also if a serializer or compressor fails.
         decode: ``(field, value, field, value, …)`` → record. Raises DecodeError.
 
     Raises:
-        Misconfigured: the class cannot be stored; names the field, and what to do.
+        Misconfigured: the class cannot be stored; the message names the field, and what to do.
 
     Example:
         >>> from runnel_trio._codec import JSONSerializer, Record, RecordCodec, make_converter
@@ -138,14 +138,14 @@ class RecordCodec(Generic[R]):
 
     @property
     def is_primitive(self) -> bool:
-        """Whether its fields are those of the entry."""
+        """Whether each field of the record is a field of the entry."""
         return self.record._primitive
 
     def encode(self, record: R) -> tuple[bytes, ...]:
         """An entry: ``(field, value, field, value, …)``.
 
         Raises:
-            RecordInvalid: as `values`.
+            RecordInvalid: as `values` does.
         """
         return tuple(chain.from_iterable(zip(self.names, self.values([record]), strict=True)))
 
@@ -158,7 +158,7 @@ class RecordCodec(Generic[R]):
         return writer(self.converter, self.record)(record)
 
     def reader_of(self, name: str) -> Hook | None:
-        """From the plain form of a field to its value; None if there is no such field. May raise anything."""
+        """The hook: plain form of a field → its value; may raise anything. None if there is no such field."""
         found = next((x for x in fields_of(self.record) if x.name == name), None)
         return None if found is None else reader(self.converter, found.annotation)
 
@@ -166,7 +166,7 @@ class RecordCodec(Generic[R]):
         """A record from its plain form, as a JSON document holds it; for a primitive record too.
 
         Raises:
-            RecordInvalid: it does not fit; names the path of the value that does not.
+            RecordInvalid: it does not fit; the message has the path of the value that does not.
         """
         strict = forbid_unknown or self.forbid_unknown
         if strict not in self._readers:
@@ -193,7 +193,7 @@ def _primitive(codec: RecordCodec[R]) -> _Functions[R]:
             failed = records[len(found) // len(names)]
             where = _located(write, failed, error)
             raise RecordInvalid(name, *hinted(codec.record, failed, where)) from _foreign(error)
-        if sum(map(len, found)) > most:  # all together: else none alone can be
+        if sum(map(len, found)) > most:  # only if all together are too large can one of them be
             entries = zip(*[map(len, found)] * len(names), strict=True)
             _refuse_large(codec, map(sum, entries))
         return found
@@ -233,7 +233,7 @@ def _serialized(codec: RecordCodec[R]) -> _Functions[R]:
 def _written_later(
     codec: RecordCodec[R], precheck: Precheck | None, msgspec: ModuleType | None, values: _Values[R]
 ) -> tuple[_Prepared[R], _Written, _Values[R]]:
-    """`prepared`, `written` and `values`."""
+    """The functions `prepared`, `written` and `values` of the codec."""
     ours = type(codec.serializer) in (FastJSONSerializer, JSONSerializer)
     if precheck is None or precheck.each is None or not ours:
         return _unprepared, values, values
@@ -256,12 +256,12 @@ def _written_later(
 def _looked_at(test: PrecheckAll, records: Sequence[R]) -> Sequence[R] | None:
     try:
         return records if test(records) else None
-    except AttributeError:  # of a field that is not set
+    except AttributeError:  # a field is not set
         return None
 
 
 def _unprepared(_: Sequence[Any]) -> None:
-    """Nothing is known."""
+    """`RecordCodec.prepared` where nothing is known about the records."""
 
 
 def _writer(codec: RecordCodec[R], *, native: bool) -> Hook:
@@ -276,7 +276,7 @@ def _writer(codec: RecordCodec[R], *, native: bool) -> Hook:
 
 
 def _instances_only(record: type[Record], write: Hook) -> Hook:
-    """A user's hook for the whole record, which may take anything."""
+    """A user's hook for the whole record, limited to instances: it might accept anything."""
 
     def checked(value: Any) -> Any:
         if not isinstance(value, record):
@@ -290,7 +290,7 @@ def _writing(codec: RecordCodec[R], write: Hook, dumps: Callable[[Any], bytes]) 
     name, serializer = codec.record.__name__, type(codec.serializer).__name__
     joined, most = b"".join, codec.max_event_bytes
 
-    # All records in one call, and one of two loops: a call for each would be a tenth of the whole.
+    # Two functions, each with its loop: a call for each record would take a tenth of the time.
     def values(records: Sequence[R]) -> list[bytes]:
         try:
             found = [dumps(write(record)) for record in records]
@@ -310,7 +310,7 @@ def _writing(codec: RecordCodec[R], write: Hook, dumps: Callable[[Any], bytes]) 
         return found
 
     def refused(records: Sequence[R], error: Exception) -> RecordInvalid:
-        """Of the first that fails again."""
+        """The error of the first record that fails again."""
         for record in records:
             found = _located(write, record, None) or _unserializable(serializer, write(record), dumps)
             if found is not None:
@@ -361,7 +361,7 @@ def _payload(fields: Sequence[bytes], most: int) -> bytes:
 
 
 def _located(hook: Hook, value: Any, error: Exception | None) -> Any:
-    """Path and reason of a fault; if it cannot be found again, those of ``error``, or None."""
+    """The path and the reason of a fault; of ``error``, if it does not occur again; None without either."""
     found = locate(hook, value)
     if found is None:
         return error and ("", _described(error))
@@ -369,7 +369,7 @@ def _located(hook: Hook, value: Any, error: Exception | None) -> Any:
 
 
 def _unserializable(serializer: str, plain: Any, dumps: Callable[[Any], bytes]) -> tuple[str, str] | None:
-    """The first field that cannot be written even alone, and why; None if all can be written."""
+    """The first field that cannot be written on its own, and why; None if all can be written."""
     try:
         dumps(plain)
     except Exception as error:  # a user's serializer may raise anything
@@ -387,7 +387,7 @@ def _described(error: Exception) -> str:
 
 
 def _foreign(error: Exception) -> Exception | None:
-    """The cause worth showing: not our own Mismatch, which has no more to say."""
+    """The error to show as the cause: none for our own Mismatch, whose text is shown already."""
     return None if isinstance(error, Mismatch) else error
 
 
@@ -396,7 +396,7 @@ def _chained(first: Callable[[Any], Any], second: Callable[[Any], Any]) -> Calla
 
 
 def _bytes_only(function: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
-    """``function``, for which a user answers; a str would be found out only by the consumers."""
+    """A user's ``function``, checked: without this, only consumers would notice that it returns a str."""
 
     def checked(value: Any) -> bytes:
         found = function(value)

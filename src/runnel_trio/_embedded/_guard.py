@@ -43,16 +43,16 @@ import time
 
 __all__ = ["BYE", "ELSEWHERE", "FAILED", "GONE", "READY", "WAITING", "dial", "shut_down", "whereabouts"]
 
-# What a user is told: one of these letters, a text, a NUL byte.
-READY = "R"  # the server answers; its socket, its password and the guard's pid, a line each
-FAILED = "F"  # it cannot be had, or has died; the reason, then the last lines of its log
-WAITING = "W"  # still at it; once a second
-ELSEWHERE = "E"  # another guard serves the directory: attach to that
-BYE = "B"  # to one who leaves: others stay
-GONE = "G"  # to the last one: the server has ended, everything temporary is removed
+# The messages to a user: one of these letters, a text, and a NUL byte.
+READY = "R"  # the server answers; the text is its socket, its password and the guard's pid, a line each
+FAILED = "F"  # it does not start, or has died; the text is the reason, then the last lines of its log
+WAITING = "W"  # it still starts or stops; sent once a second
+ELSEWHERE = "E"  # another guard serves the directory; the user should attach to that one
+BYE = "B"  # the answer to a user who leaves while others stay
+GONE = "G"  # the answer to the last user: the server has ended, and everything temporary is removed
 
-# A file in a directory to be thrown away: its flock is held by who is to do that. Where nobody is, the guard
-# does it.
+# A file in a directory that is to be thrown away. Whoever has to remove the directory holds the file's flock;
+# if nobody holds it any more, the guard removes the directory.
 HOLDER = "thrown-away"
 
 PATIENCE = 15.0  # seconds without any progress after which a start has failed; loading is progress
@@ -60,11 +60,11 @@ FAREWELL = 30.0  # seconds that a durable server gets to write its data before i
 
 
 class End(Exception):
-    """The guard's work is over; the text is the last word to its users."""
+    """The guard's work is over; the text is the last message to its users."""
 
 
 def whereabouts(directory: str) -> tuple[str, str] | None:
-    """Read where a directory's server is said to be: its runtime directory and its password."""
+    """The runtime directory and the password of a directory's server, as its file ``where`` says."""
     try:
         with open(f"{directory}/where", "rb") as file:
             mark, runtime, password = os.fsdecode(file.read()).split("\n")
@@ -72,7 +72,7 @@ def whereabouts(directory: str) -> tuple[str, str] | None:
         home = os.lstat(runtime)
     except (OSError, ValueError):
         return None
-    # Temporary directories are everybody's: what another user has put there is not ours.
+    # Everybody can write to temporary directories: what another user has put there is not ours.
     ours = stat.S_ISDIR(home.st_mode) and home.st_uid == os.geteuid()
     return (runtime, password) if ours and mark == _mark(lock) else None
 
@@ -81,7 +81,7 @@ def dial(path: str) -> socket.socket | None:
     """Connect to a Unix socket; None when nobody listens there.
 
     Raises:
-        OSError: somebody does, but cannot be reached now.
+        OSError: somebody listens, but cannot be reached now.
     """
     link = socket.socket(socket.AF_UNIX)
     try:
@@ -97,8 +97,8 @@ def dial(path: str) -> socket.socket | None:
 
 
 def shut_down(runtime: str, password: str) -> bool:
-    """Ask a server without a guard to end, which loses nothing; False when none is there any more."""
-    with contextlib.suppress(OSError):  # too busy to listen, or gone before it had answered
+    """Ask a server without a guard to end; nothing is lost. False if it is not there any more."""
+    with contextlib.suppress(OSError):  # it is too busy to listen, or is gone before it has answered
         link = dial(f"{runtime}/s")
         if link is None:
             return False
@@ -115,7 +115,7 @@ class Guard:
     def __init__(self, first: socket.socket, binary: str, base: str, directory: str = "") -> None:
         self.binary = binary
         self.base = base
-        self.directory = directory  # empty: private, thrown away at the end
+        self.directory = directory  # empty for a private server, whose data is removed at the end
         self.users = [first]
         self.leavers: list[socket.socket] = []
         self.listener: socket.socket | None = None
@@ -124,7 +124,7 @@ class Guard:
         self.log = ""
         self.password = os.urandom(24).hex()
         self.server = 0
-        self.address = ""  # what users are told once the server answers
+        self.address = ""  # the text of READY, once the server answers
         self.beat = time.monotonic() + 1
         self.wake, self.waker = socket.socketpair()
 
@@ -147,7 +147,7 @@ class Guard:
             tell(user, last)
 
     def _watch_signals(self) -> None:
-        """Have a child's end and a request to stop wake `_turn` up, by their numbers."""
+        """Have SIGCHLD and a request to stop wake `_turn` up, by their numbers."""
         self.wake.setblocking(False)
         self.waker.setblocking(False)
         signal.set_wakeup_fd(self.waker.fileno())
@@ -157,7 +157,7 @@ class Guard:
             signal.signal(ignored, signal.SIG_IGN)
 
     def _turn(self, seconds: float | None) -> None:
-        """Wait for something to happen, at most so long, and react to it."""
+        """Wait for something to happen, for at most so many seconds, and react to it."""
         watched = [self.wake, *self.users, *([self.listener] if self.listener else [])]
         for ready in select.select(watched, [], [], seconds)[0]:
             if ready is self.listener:
@@ -171,13 +171,13 @@ class Guard:
         self._part()
 
     def _welcome(self) -> None:
-        with contextlib.suppress(OSError):  # nobody waits any more
+        with contextlib.suppress(OSError):  # the user does not wait any more
             while self.listener:
                 self.users.append(self.listener.accept()[0])
                 tell(self.users[-1], self.address or WAITING)
 
     def _part(self) -> None:
-        """Let those go who have left; the last ones stay until the server has ended."""
+        """Answer users who have left, except the last ones, who wait until the server has ended."""
         if self.leavers and not self.users:
             self._welcome()
         if not self.users:
@@ -188,7 +188,7 @@ class Guard:
         self.leavers.clear()
 
     def _wait(self, seconds: float) -> None:
-        """Take a turn while something is awaited, and let the users know that it is."""
+        """Take a turn while users wait for something, and tell them that it goes on."""
         self._turn(seconds)
         if time.monotonic() > self.beat:
             self.beat = time.monotonic() + 1
@@ -211,10 +211,10 @@ class Guard:
             self._wait(0.01)
 
     def _look_for_the_owner(self, *, late: bool) -> None:
-        """Send the user to the owner, where there is one; when it is late, end a server without a guard."""
+        """Send the user to the owner, if there is one. When it is ``late``, end a server without a guard."""
         where = whereabouts(self.directory)
         if where is None:
-            return  # not written yet, or removed already
+            return  # it is not written yet, or removed already
         try:
             link = dial(f"{where[0]}/c")
         except OSError:
@@ -226,9 +226,9 @@ class Guard:
             shut_down(*where)
 
     def _prepare(self) -> None:
-        """Make the runtime directory, open the door, and say where it is."""
+        """Make the runtime directory, open the guard's socket, and write where it is."""
         remains = whereabouts(self.directory) if self.directory else None
-        if remains:  # of a predecessor that was killed
+        if remains:  # a predecessor that was killed left them
             remove(remains[0])
         runtime = f"{self.base}/runnel-{os.urandom(6).hex()}"
         os.mkdir(runtime, 0o700)
@@ -236,7 +236,7 @@ class Guard:
         self.log = f"{self.directory or runtime}/server.log"
         if not self.directory:
             return
-        with contextlib.suppress(FileNotFoundError):  # one old log is kept
+        with contextlib.suppress(FileNotFoundError):  # the log before this one is kept
             os.replace(self.log, f"{self.log}.old")
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.setblocking(False)
@@ -255,7 +255,7 @@ class Guard:
             return ""
 
     def _configuration(self) -> bytes:
-        """Write the server's configuration; it goes through a pipe: a password has no place in `ps`."""
+        """The server's configuration. It goes through a pipe, so that `ps` does not show the password."""
         return f"""
             port 0
             unixsocket {quoted(f"{self.runtime}/s")}
@@ -292,7 +292,7 @@ class Guard:
             if self.directory:
                 os.set_inheritable(self.lock, True)
             os.execv(self.binary, [self.binary, "-"])
-        except BaseException as error:  # whatever it is, two guards are one too many
+        except BaseException as error:  # whatever it is: the child must not go on as a second guard
             os.write(2, f"{self.binary}: {error}\n".encode(errors="replace"))
         finally:
             os._exit(127)
@@ -305,7 +305,7 @@ class Guard:
             raise End(f"{FAILED}the server ended by itself ({how})")
 
     def _serve(self) -> None:
-        """Wait until the server answers, tell everybody, and stay until nobody is left."""
+        """Wait until the server answers, tell all users, and stay until the last one has left."""
         deadline = time.monotonic() + PATIENCE
         while not (answer := self._ping()).endswith(b"+PONG\r\n"):
             if b"-LOADING" in answer:
@@ -320,7 +320,7 @@ class Guard:
             self._turn(None)
 
     def _ping(self) -> bytes:
-        """Ask the server how it is; empty when it does not answer yet."""
+        """The server's answer to PING; empty if it does not answer yet."""
         answer = b""
         with contextlib.suppress(OSError):
             link = dial(f"{self.runtime}/s")
@@ -334,20 +334,20 @@ class Guard:
         return answer
 
     def _end(self) -> None:
-        """Close the door, stop the server, and remove everything temporary."""
+        """Close the guard's socket, stop the server, and remove everything temporary."""
         if self.listener:
             self.listener.close()
         if self.server:
             self._stop_server()
         if self.runtime:
-            with contextlib.suppress(OSError):  # a private one has none
+            with contextlib.suppress(OSError):  # a private server has none
                 os.unlink(f"{self.directory or self.runtime}/where")
             remove(self.runtime)
         if self.directory and forsaken(self.directory):
             remove(self.directory)
 
     def _stop_server(self) -> None:
-        """End the server: gently where it has something to write."""
+        """End the server, gently if it has data to write."""
         os.kill(self.server, signal.SIGTERM if self.directory and self.address else signal.SIGKILL)
         deadline = time.monotonic() + FAREWELL
         while not os.waitpid(self.server, os.WNOHANG)[0]:
@@ -362,29 +362,29 @@ def _mark(lock: os.stat_result) -> str:
 
 
 def forsaken(directory: str) -> bool:
-    """Whether somebody was to remove a directory, and was killed."""
+    """Whether somebody was killed who had to remove this directory."""
     try:
         with open(f"{directory}/{HOLDER}", "rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
-    except OSError:  # it is no such directory; or it is, and its holder is alive
+    except OSError:  # it need not be removed, or whoever has to do it is alive
         return False
 
 
 def quoted(path: str) -> str:
-    """Write a path so that the server reads it back whatever bytes it has."""
+    """A path in a form that the server reads correctly, whatever bytes it has."""
     return '"' + "".join(f"\\x{byte:02x}" for byte in os.fsencode(path)) + '"'
 
 
 def tell(user: socket.socket, word: str) -> None:
-    """Send a word to a user, who may be gone or not be reading."""
+    """Send a message to a user, who may be gone or not be reading."""
     user.setblocking(False)
     with contextlib.suppress(OSError):
         user.send(word.encode(errors="surrogateescape") + b"\0")
 
 
 def received(link: socket.socket) -> bytes:
-    """Read what is there; empty at the end, and for a connection that was reset."""
+    """The bytes that have arrived; empty at the end, or if the connection was reset."""
     try:
         return link.recv(4096)
     except BlockingIOError:
@@ -394,18 +394,18 @@ def received(link: socket.socket) -> bytes:
 
 
 def die_with(parent: int, how: signal.Signals) -> None:
-    """Have the kernel end this process when its parent's (only) thread ends; survives exec. Linux only."""
+    """Have Linux end this process when its parent's (only) thread ends; this survives exec."""
     if sys.platform == "linux":
-        import ctypes  # it takes time, which the guard itself need not spend
+        import ctypes  # imported only in the child, because it takes time
 
         ctypes.CDLL(None).prctl(1, int(how))  # PR_SET_PDEATHSIG
-        if os.getppid() != parent:  # it ended before we asked
+        if os.getppid() != parent:  # the parent ended before we asked
             os._exit(0)
 
 
 def remove(directory: str) -> None:
     """Remove a directory with what is in it."""
-    import shutil  # only needed when nobody waits for it any more
+    import shutil  # imported only now, when nobody waits for it
 
     shutil.rmtree(directory, ignore_errors=True)
 

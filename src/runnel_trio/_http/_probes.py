@@ -22,9 +22,9 @@ from runnel_trio.metrics import PrometheusMetrics
 __all__ = ["BindAddress", "serving"]
 
 
-#: Seconds until a port that another process has is asked for again.
+#: Seconds between attempts to open a port that another process still has.
 _BUSY = 0.2
-#: Threads in which figures are written out.
+#: Threads in which the text of /metrics is made.
 _SCRAPES = 2
 
 
@@ -33,7 +33,7 @@ class BindAddress:
     """Where to serve.
 
     Attributes:
-        patient: wait for the port while another process has it.
+        patient: whether to wait for the port while another process has it.
     """
 
     host: str
@@ -45,13 +45,13 @@ class BindAddress:
 async def serving(
     app: App, address: BindAddress | None, worker: Callable[[], Worker | None]
 ) -> AsyncIterator[None]:
-    """Serve the pages beside the body.
+    """Serve the pages while the block runs.
 
-    An app that has no metrics is given those of Prometheus, in the registry of the process. One that has
-    others keeps them, and that registry is shown: there they may be.
+    An app without metrics gets `PrometheusMetrics` in the process's registry. An app with metrics of its own
+    keeps them; the process's registry is shown all the same, because they may be in it.
 
     Raises:
-        Misconfigured: the port cannot be had, or prometheus_client is not installed.
+        Misconfigured: the port cannot be opened, or prometheus_client is not installed.
     """
     if address is None:
         yield
@@ -103,7 +103,7 @@ def _registry(app: App) -> Any:
 
 
 async def _metrics(registry: Any, limiter: trio.CapacityLimiter) -> Answer:
-    """In a thread, for a user's own collectors may take their time; the users' functions keep theirs."""
+    """Answer from a thread, of which this has its own: a user's collectors may take their time."""
     from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
     body = await trio.to_thread.run_sync(generate_latest, registry, abandon_on_cancel=True, limiter=limiter)
@@ -111,7 +111,7 @@ async def _metrics(registry: Any, limiter: trio.CapacityLimiter) -> Answer:
 
 
 async def _health(worker: Callable[[], Worker | None]) -> Answer:
-    """Trio runs, since this does; a worker that has not joined yet has no heartbeats that could fail."""
+    """That this answers shows that Trio runs. A worker that has not joined yet has no heartbeats to fail."""
     found = worker()
     if found is None or found.alive:
         return Answer(200, b"alive\n")

@@ -23,22 +23,22 @@ from runnel_trio.exceptions import Misconfigured
 
 __all__ = ["Answer", "Pages", "check_extra", "listen"]
 
-#: Bytes of a request, its head and what comes behind it.
+#: The most bytes of a request, with what follows its head.
 _LARGEST = 8192
-#: Seconds for a request and its answer.
+#: The most seconds for a request and its answer.
 _LONGEST = 10.0
-#: Connections at a time; with one more, the oldest is closed, if possible one that waits for its other side.
+#: The most connections at a time. For one more, the oldest is closed, if possible one whose client is slow.
 _MOST = 32
 
 
 @attrs.frozen
 class Answer:
-    """What a page says.
+    """What a page answers.
 
     Attributes:
-        status: of HTTP.
-        body: its text.
-        kind: its media type.
+        status: the HTTP status.
+        body: the text.
+        kind: the media type.
     """
 
     status: int
@@ -47,10 +47,10 @@ class Answer:
 
 
 def check_extra() -> None:
-    """Whether pages can be served.
+    """Check that pages can be served.
 
     Raises:
-        Misconfigured: the package for it is not installed.
+        Misconfigured: the package h11 is not installed.
     """
     _h11()
 
@@ -59,7 +59,7 @@ async def listen(host: str, port: int) -> Sequence[trio.SocketListener]:
     """Open the port.
 
     Raises:
-        Misconfigured: it cannot be had.
+        Misconfigured: it cannot be opened.
     """
     try:
         return await trio.open_tcp_listeners(port, host=host)
@@ -76,15 +76,15 @@ class Pages:
     """Serves pages.
 
     Attributes:
-        pages: by path, what makes their answers.
+        pages: by path, the functions that make the answers.
     """
 
     pages: Mapping[str, Callable[[], Awaitable[Answer]]]
-    #: The connections, the oldest first; whether their answers are being made.
+    #: The connections, the oldest first, and whether their answers are being made.
     _open: dict[trio.CancelScope, bool] = attrs.field(factory=dict, init=False)
 
     async def serve(self, listeners: Sequence[trio.SocketListener]) -> None:
-        """Until cancelled."""
+        """Serve until cancelled."""
         await trio.serve_listeners(self._handle, list(listeners))
 
     async def _handle(self, stream: trio.SocketStream) -> None:
@@ -96,7 +96,7 @@ class Pages:
                 async with stream:
                     await self._exchange(stream, scope)
         except (trio.BrokenResourceError, trio.ClosedResourceError, _h11().ProtocolError):
-            pass  # the other side left, or speaks something else
+            pass  # the client left, or does not speak HTTP
         except Exception as error:  # a collector of the user's may raise anything: the worker goes on
             report(logging.ERROR, "page-failed", error=described(error))
         finally:
@@ -134,13 +134,13 @@ class Pages:
 
 
 async def _request(connection: Any, stream: trio.SocketStream) -> Any:
-    """The head of the request; what comes behind it is not read."""
+    """The head of the request; what follows it is not read."""
     h11 = _h11()
     while True:
         event = connection.next_event()
         if isinstance(event, h11.Request):
             return event
-        if event is not h11.NEED_DATA:  # closed before it was said
+        if event is not h11.NEED_DATA:  # the client closed before it had sent the head
             return None
         connection.receive_data(await stream.receive_some(_LARGEST))
 
@@ -161,7 +161,7 @@ async def _send(
     parts += [] if head_only else [h11.Data(data=answer.body)]
     parts += [h11.EndOfMessage()]
     await stream.send_all(b"".join(connection.send(part) or b"" for part in parts))
-    await stream.send_eof()  # not a close at once: that would cut off what the other side has not read yet
+    await stream.send_eof()  # an immediate close would cut off what the client has not read yet
     read = 0
     while read < _LARGEST and (more := await stream.receive_some(_LARGEST)):
         read += len(more)

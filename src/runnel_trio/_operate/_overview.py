@@ -31,11 +31,11 @@ __all__ = [
     "overview",
 ]
 
-#: Seconds for which a partition with events may be without an owner: a change of hands takes as long.
+#: Seconds for which a partition with events may lack an owner; a handover takes up to that long.
 _BETWEEN_OWNERS = 15.0
-#: Nodes of a cluster that are named in one line.
+#: The most cluster nodes that one line names.
 _TOLD = 3
-#: The record of a stream that holds dead letters.
+#: The name of the record class of dead-letter streams.
 _DEAD = "Dead"
 
 
@@ -46,13 +46,13 @@ class MemberView:
     Attributes:
         id: the id by which the others know it.
         host: its machine; empty if unknown.
-        pid: of its process.
+        pid: the id of its process.
         since: when it was started, in seconds since 1970; None if unknown.
         version: its version of runnel-trio.
-        leaving: it gives up what it has.
+        leaving: whether it is giving up what it owns.
         partitions: how many it owns.
         lag: how many events these are behind.
-        beat: rises with each of its heartbeats.
+        beat: a number that rises with each of its heartbeats.
         expiry: seconds without a heartbeat until it counts as dead.
         overdue: seconds since it counts as dead; 0 as long as it does not.
     """
@@ -250,10 +250,10 @@ class Overview:
 async def overview(
     broker: Broker, app: str, known: Sequence[ProcessorSpec] = (), *, led: int = 0
 ) -> Overview:
-    """What the server says of an app.
+    """What the server says about an app.
 
     Args:
-        broker: to ask.
+        broker: the broker to ask.
         app: the app's name.
         known: processors that may not have begun yet.
         led: see `Overview`.
@@ -292,14 +292,14 @@ async def overview(
 async def _reads(
     broker: Catalog, name: str, layouts: Layouts, surveyed: Mapping[StreamSpec, Sequence[Surveyed]]
 ) -> list[ProcessorSpec]:
-    """See `reads`; which asks for more keys than can be asked for where one of them is a misfit."""
+    """As `reads`, except where another program has stored something at a key that `reads` would ask for."""
     if layouts.draining is None or any(x.misfits for x in surveyed[layouts.draining]):
         return [ProcessorSpec(stream=x, name=name) for x in layouts.all]
     return await reads(broker, name, layouts)
 
 
 def _ending(ending: Ending) -> Ending:
-    """As it can be shown: it has the text of an exception."""
+    """An ending in a form that can be shown, because it has the text of an exception."""
     names = ("error", "member", "host", "processor", "stream", "xid")
     changes: dict[str, Any] = {name: legible(getattr(ending, name)) for name in names}
     return attrs.evolve(ending, **changes)
@@ -330,7 +330,7 @@ def _stream(layouts: Layouts, surveyed: Mapping[StreamSpec, Sequence[Surveyed]])
 
 
 def _held(partition: Surveyed) -> int:
-    """Its entries that have to stay: the slowest processor has not acknowledged them, or nobody reads."""
+    """How many entries must stay: all that the slowest processor has not acknowledged; without one, all."""
     lags = [x.lag if x.lag < 0 else x.lag + x.ahead.count for x in partition.processors.values()]
     return partition.length if not lags or min(lags) < 0 else min(partition.length, max(lags))
 
@@ -358,7 +358,7 @@ def _processor(
 
 
 def _partition(surveyed: Surveyed, standing: Standing | None, time: float) -> PartitionView:
-    if standing is None:  # nobody has taken it yet
+    if standing is None:  # the processor has no cursor here yet
         return PartitionView(
             number=surveyed.number,
             owner="",
@@ -384,12 +384,12 @@ def _partition(surveyed: Surveyed, standing: Standing | None, time: float) -> Pa
 
 
 def _legible(why: Quarantine) -> Quarantine:
-    """Of an exception, whose text may have anything that was in an event."""
+    """A quarantine in a form that can be shown: its error may quote anything that was in an event."""
     return attrs.evolve(why, error=legible(why.error), member=legible(why.member))
 
 
 def _age(xid: bytes, time: float) -> float:
-    """Seconds since an entry was stored; 0 when there is none."""
+    """Seconds since an entry was stored; 0 if there is no entry."""
     return 0.0 if xid == ORIGIN else max(0.0, time - parse_id(xid)[0] / 1000)
 
 
@@ -414,6 +414,6 @@ def _member(member: Member, partitions: int, lag: int, overdue: float) -> Member
 def _about(text: str) -> dict[str, Any]:
     try:
         found = json.loads(text)
-    except (ValueError, RecursionError):  # of another version, or somebody else's
+    except (ValueError, RecursionError):  # another version or another program wrote it
         return {}
     return found if isinstance(found, dict) else {}

@@ -1,8 +1,8 @@
 """What one send has left to store: by partition, in order.
 
-A stream may be repartitioned during a send. Then the records that are not stored yet are divided anew: the
-entries stay encoded, and the partition numbers come from the records' keys. The records of one key were in
-one partition, in order, and are again.
+A stream may be repartitioned during a send. Then the records that are not stored yet are divided again. Their
+entries stay encoded; their partition numbers are computed anew from the records' keys. The records of one key
+were in one partition, in order, and so they are again.
 """
 
 from __future__ import annotations
@@ -14,19 +14,30 @@ from typing import Any
 
 import attrs
 
-from runnel_trio._broker._values import SEALED, Batch, StreamSpec
+from runnel_trio._broker._values import SEALED, Appended, Batch, StreamSpec
 from runnel_trio._report._words import counted
 from runnel_trio._rules._cursor import ORIGIN, is_after
 from runnel_trio._sending._numbering import Numbering
 from runnel_trio.exceptions import Misconfigured, RecordInvalid
 
-__all__ = ["CHUNK_RECORDS", "Chunks", "Outgoing", "Pending", "Routing", "flat", "rows_of", "sorted_out"]
+__all__ = [
+    "CHUNK_RECORDS",
+    "Chunks",
+    "Outgoing",
+    "Pending",
+    "Routing",
+    "flat",
+    "full_partitions",
+    "rows_of",
+    "sorted_out",
+    "stored_in",
+]
 
 #: The most that one script call may carry: more would hold up other clients of the server.
 CHUNK_RECORDS = 1000
 _CHUNK_BYTES = 1 << 20
 
-#: What happened to the records when their ids are refused.
+#: What an error about refused ids says of the records.
 _NOTHING = "Nothing was sent."
 _MOVED = "The stream got other partitions while they were sent; those that were left were not sent."
 
@@ -39,8 +50,8 @@ class Routing:
     """Where records go. It is replaced as a whole, because other threads send too.
 
     Attributes:
-        spec: the stream, as far as it is known.
-        numbering: records → their partition numbers in that layout.
+        spec: the stream in its newest known layout.
+        numbering: records → partition numbers in that layout.
     """
 
     spec: StreamSpec
@@ -63,16 +74,16 @@ class Outgoing:
     pending: dict[int, Pending]
     routing: Routing
 
-    def took(self, stored: Mapping[int, int], chunks: Mapping[int, Batch]) -> list[int]:
-        """Drop what was stored; returns the partitions that were full."""
+    def took(self, stored: Mapping[int, Appended], chunks: Mapping[int, Batch]) -> list[int]:
+        """Drop what was stored. Returns the partitions that were full."""
         for number, count in stored.items():
-            if count != SEALED:
+            if count is not SEALED:
                 self.pending[number].drop(count)
         self.pending = {number: entries for number, entries in self.pending.items() if entries.values}
-        return [number for number, chunk in chunks.items() if SEALED != stored[number] < len(chunk)]
+        return full_partitions(stored, chunks)
 
     def unsent(self) -> list[int]:
-        """The indexes, among all records, of those that are not stored: in each partition, the last ones."""
+        """The indexes of the records that are not stored; in each partition these are the last ones."""
         left = {number: len(x.values) // len(x.names) for number, x in self.pending.items()}
         places = []
         for place in reversed(range(len(self.numbers))):
@@ -103,6 +114,20 @@ class Outgoing:
             pending.ids += ids
         for number, entries in self.pending.items():
             _refuse_falling(routing.spec.name, number, entries.ids, _MOVED)
+
+
+def stored_in(stored: Mapping[int, Appended]) -> int:
+    """How many entries all partitions together have stored, by the answer of `Logs.append`."""
+    return sum(count for count in stored.values() if count is not SEALED)
+
+
+def full_partitions(stored: Mapping[int, Appended], batches: Mapping[int, Batch]) -> list[int]:
+    """The partitions that had room for only some of what they were offered, or for nothing."""
+    return [
+        number
+        for number, batch in batches.items()
+        if (count := stored[number]) is not SEALED and count < len(batch)
+    ]
 
 
 def sorted_out(
@@ -151,7 +176,7 @@ def _checked_id(xid: str) -> bytes:
 
 
 def _refuse_falling(name: str, number: int, ids: Iterable[bytes | None], then: str = _NOTHING) -> None:
-    """Refuse falling ids before anything is sent; the server compares the first id with its last one."""
+    """Refuse ids that do not rise, before anything is sent; the server checks the first of them."""
     last = ORIGIN
     for xid in ids:
         if xid is None:
@@ -165,9 +190,9 @@ def _refuse_falling(name: str, number: int, ids: Iterable[bytes | None], then: s
 
 
 def rows_of(values: list[bytes], width: int) -> tuple[Iterable[Any], Callable[[list[Any]], list[bytes]]]:
-    """A row for each entry, and how to get values from rows: a single value is its own row.
+    """A row for each entry, and the function from rows to values. A single value is its own row.
 
-    A tuple for each of very many values would trigger the garbage collector again and again.
+    Very many tuples of one value would trigger the garbage collector again and again.
     """
     if width == 1:
         return values, list
@@ -181,14 +206,14 @@ def flat(rows: list[Iterable[bytes]]) -> list[bytes]:
 
 @attrs.define(eq=False)
 class Pending:
-    """What one send has left for a partition, in columns, since it may be very much.
+    """What one send has left for a partition; in columns, because it may be very much.
 
     Attributes:
         names: names of the entries' fields.
         rows: records that still have to be encoded.
-        write: rows → values. It can only fail for a record that is too large.
+        write: rows → values. It fails only for a record that is too large.
         values: encoded values of the fields, entry by entry.
-        ids: ids of the entries, None for an id that the server chooses; empty if it chooses all.
+        ids: ids of the entries; None for one that the server chooses; empty if it chooses all.
     """
 
     names: tuple[bytes, ...]
@@ -203,7 +228,7 @@ class Pending:
             self.values, self.rows = self.write(self.rows), []
 
     def chunk(self) -> Batch:
-        """The next chunk: as much as one call may carry."""
+        """The next chunk: as many entries as one call may carry."""
         self.encode()
         width = len(self.names)
         count = min(len(self.values) // width, CHUNK_RECORDS)
@@ -219,13 +244,13 @@ class Pending:
         return Batch(self.names, self.values[: count * width], ids and ids[:count])
 
     def each(self) -> Iterator[tuple[list[bytes], list[bytes | None]]]:
-        """Iterate over the values of each entry, and its id if ids are given."""
+        """Iterate over the entries: the values of each, and its id if ids are given."""
         width = len(self.names)
         for at in range(len(self.values) // width):
             yield self.values[at * width : (at + 1) * width], self.ids[at : at + 1]
 
     def drop(self, count: int) -> None:
-        """Remove this many entries from the front: they are stored."""
+        """Remove this many entries from the front, because they are stored."""
         del self.ids[:count], self.values[: count * len(self.names)]
 
 
@@ -235,7 +260,7 @@ class Chunks(Mapping[int, Batch]):
 
     Attributes:
         pending: what is left, by partition.
-        refused: why no more chunks are made; those made before are on their way, and empty batches follow.
+        refused: the error after which no more chunks are made; earlier ones are sent, and empty ones follow.
     """
 
     pending: Mapping[int, Pending]

@@ -1,6 +1,6 @@
-"""Which partition a record belongs to: the hash of its key, modulo how many there are.
+"""The partition that a record belongs to: the hash of its key, modulo the number of partitions.
 
-Keys repeat, and most are numbers or strings: the result for each is cached, and looked up at C speed.
+Keys repeat, and most are numbers or strings, so their results are cached and looked up at C speed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from runnel_trio.exceptions import Misconfigured
 
 __all__ = ["Numbering", "key_function"]
 
-#: Keys of one type whose partitions are kept.
+#: The most keys of one type whose partition numbers are cached.
 _KEPT = 1 << 14
 
 
@@ -48,14 +48,14 @@ class Numbering:
     _told: list[str] = attrs.field(factory=list, init=False)
 
     def __attrs_post_init__(self) -> None:
-        if self.hasher is blake3_hasher:  # a user's may answer as it likes, each time anew
+        if self.hasher is blake3_hasher:  # a user's hasher may answer differently each time
             self._known.update((kind, {}) for kind in SIMPLE_KEYS)
 
     def one(self, record: Any) -> int:
         """The number for a record.
 
         Raises:
-            Misconfigured: the hasher gives none.
+            Misconfigured: the hasher does not return a whole number.
         """
         key = self.key_of(record)
         known = self._known.get(key.__class__)
@@ -65,7 +65,7 @@ class Numbering:
         return self._learned(known, [record], [key])[0] if number is None else number
 
     def all(self, records: Sequence[Any]) -> list[int]:
-        """The numbers for records, in their order; as `one`."""
+        """The numbers for records, in their order; raises what `one` raises."""
         keys = list(map(self.key_of, records))
         kinds = set(map(type, keys))
         known = self._known.get(kinds.pop()) if len(kinds) == 1 else None
@@ -77,7 +77,7 @@ class Numbering:
             return self._learned(known, records, keys)
 
     def _learned(self, known: dict[Any, int], records: Sequence[Any], keys: list[Any]) -> list[int]:
-        """As `all`; what is new is kept."""
+        """The numbers for records, with new keys added to the cache."""
         if len(known) > _KEPT:
             known.clear()
         for record, key in zip(records, keys, strict=True):

@@ -1,7 +1,7 @@
-"""Trio for code outside of it: one run, in its own thread, as long as the process lives.
+"""Trio for code outside of it: one run in a thread of its own, as long as the process lives.
 
-It starts with the first call, and keeps what calls have opened (a connection to a server) for later ones. A
-forked process starts its own.
+The first call starts the run, and what a call opens (a connection to a server) stays open for later ones. A
+forked process starts a run of its own.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ __all__ = ["Portal"]
 
 _T = TypeVar("_T")
 
-#: Seconds that closing may take when the process ends; an embedded server has to write its data first.
+#: Seconds that closing may take when the process ends, because an embedded server writes its data first.
 _CLOSING = 25.0
 
 
 @attrs.define(eq=False)
 class Portal:
-    """A way into Trio. Each call may come from another thread; all may be under way at once."""
+    """A way into Trio. Calls may come from any thread, and many may be under way at once."""
 
     _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
     _thread: threading.Thread | None = attrs.field(default=None, init=False)
@@ -46,19 +46,19 @@ class Portal:
         In a thread that Trio has started (`trio.to_thread.run_sync`), it is called in that run of Trio.
 
         Raises:
-            Misconfigured: called where one can and must await.
+            Misconfigured: it is called in Trio's own thread, where one can and must await.
         """
         if trio.lowlevel.in_trio_task():
             raise Misconfigured("send_sync would block Trio: use `await stream.send(…)` here")
         _warn_on_loop()
         try:
             trio.from_thread.check_cancelled()
-        except RuntimeError:  # Trio knows nothing of this thread
+        except RuntimeError:  # Trio did not start this thread
             return trio.from_thread.run(function, *arguments, trio_token=self._running())
         return trio.from_thread.run(function, *arguments)
 
     def close(self) -> None:
-        """End the run, and with it what it has open."""
+        """End the run, and close everything that it has opened."""
         with self._lock:
             token, thread = self._token, self._thread
             self._token = None
@@ -87,17 +87,17 @@ class Portal:
         return ready.get()
 
     def _forget(self) -> None:
-        """In a child that was forked: the thread is not in it, and the lock may be held for ever."""
+        """Start afresh in a forked child: it lacks the thread, and the lock may be held for ever."""
         self._lock, self._thread, self._token = threading.Lock(), None, None
 
 
 def _warn_on_loop() -> None:
-    """In a thread that runs an asyncio loop, everything else in it stands still meanwhile."""
-    asyncio = sys.modules.get("asyncio")  # where nobody has imported it, nobody runs it
+    """Warn in a thread that runs an asyncio loop: the whole loop stands still during the call."""
+    asyncio = sys.modules.get("asyncio")  # no loop runs if nobody has imported it
     if asyncio is not None and asyncio._get_running_loop() is not None:  # noqa: SLF001  # documented for libraries
         warnings.warn(
             "send_sync is called in a task of asyncio and blocks its loop: use "
             "`await asyncio.to_thread(stream.send_sync, …)` there",
             RuntimeWarning,
-            stacklevel=4,  # the line that calls send_sync
+            stacklevel=4,  # the line of the caller of send_sync
         )

@@ -15,24 +15,20 @@ import trio
 
 from runnel_trio._broker._connection import Connection, Declarable
 from runnel_trio._broker._protocol import Broker
-from runnel_trio._broker._values import SEALED, Batch, StreamSpec
+from runnel_trio._broker._values import Appended, Batch, StreamSpec
+from runnel_trio._sending._delivery import full_partitions, stored_in
 from runnel_trio.constants import Overflow
 from runnel_trio.exceptions import StreamFull
 from runnel_trio.metrics import Metrics
 
-__all__ = ["Connect", "Watched", "measured", "stored_in"]
+__all__ = ["Connect", "Watched", "measured"]
 
 Connect: TypeAlias = Callable[[Declarable], Connection]
 
 
-def stored_in(stored: Mapping[int, int]) -> int:
-    """How many entries all partitions have taken, of what `Logs.append` answers."""
-    return sum(count for count in stored.values() if count != SEALED)
-
-
 @attrs.define(eq=False)
 class Watched:
-    """A connection, and once entered the broker too; of the broker's verbs, `append` may be another."""
+    """A connection that, once entered, is also its broker; subclasses replace the broker's `append`."""
 
     _inner: Connection
     _broker: Any = attrs.field(default=None, init=False)
@@ -43,10 +39,10 @@ class Watched:
         return self._inner.at_once
 
     def at_hand(self) -> None:
-        """See `Connection`; it is watched, so never."""
+        """See `Connection`; never at hand, so that no send bypasses `append`."""
 
     def looking(self) -> Connection:
-        """See `Connection`; there is nothing to watch."""
+        """See `Connection`; looking is not watched."""
         return self._inner.looking()
 
     def __getattr__(self, name: str) -> Any:
@@ -65,17 +61,17 @@ class Watched:
             await self._inner.__aexit__(kind, error, trace)
 
     def ended(self, error: BaseException | None) -> None:
-        """What was sent is stored, or it was given up."""
+        """Called when everything is stored, or when the send has failed with ``error``."""
 
-    async def append(self, stream: StreamSpec, batches: Mapping[int, Batch]) -> Mapping[int, int]:
+    async def append(self, stream: StreamSpec, batches: Mapping[int, Batch]) -> Mapping[int, Appended]:
         """See `_protocol.Broker`."""
-        found: Mapping[int, int] = await self._broker.append(stream, batches)
+        found: Mapping[int, Appended] = await self._broker.append(stream, batches)
         return found
 
 
 @attrs.define(eq=False)
 class _Counted(Watched):
-    """Tells how much was stored, and what had to wait."""
+    """Reports to metrics how much was stored, and how long a send had to wait."""
 
     stream: Declarable = attrs.field(kw_only=True)
     metrics: Metrics = attrs.field(kw_only=True)
@@ -93,14 +89,14 @@ class _Counted(Watched):
             self.metrics.blocked(self.stream.declared_spec.name, now - self._waits_since, begins=False)
             self._waits_since = now
 
-    async def append(self, stream: StreamSpec, batches: Mapping[int, Batch]) -> Mapping[int, int]:
+    async def append(self, stream: StreamSpec, batches: Mapping[int, Batch]) -> Mapping[int, Appended]:
         """See `_protocol.Broker`."""
         self._tell_of_waiting()
         began = trio.current_time()
         stored = await Watched.append(self, stream, batches)
         self.metrics.sent(stream.name, stored_in(stored), trio.current_time() - began)
         if stream.overflow is Overflow.BLOCK:
-            full = any(0 <= stored[number] < len(batch) for number, batch in batches.items())
+            full = bool(full_partitions(stored, batches))
             if full and self._waits_since is None:
                 self.metrics.blocked(stream.name, 0.0, begins=True)
             if not full:
@@ -111,5 +107,5 @@ class _Counted(Watched):
 
 
 def measured(connect: Connect, metrics: Metrics) -> Connect:
-    """As ``connect``, and what is sent is told."""
+    """Like ``connect``, but sends are reported to metrics."""
     return lambda stream: _Counted(connect(stream), stream=stream, metrics=metrics)

@@ -34,9 +34,9 @@ from runnel_trio.settings import Settings
 
 __all__ = ["BackgroundTask", "Backgrounds"]
 
-#: Seconds after which the time of day is looked at again: it may have been set.
+#: Seconds after which a waiting crontab looks at the time of day again: somebody may have set the clock.
 _SLICE = 10.0
-#: A clock that is set back by more was wrong before, and what was due by it is not waited for; in seconds.
+#: A clock that is set back by more seconds than this was wrong before: the next run is computed anew.
 _SETBACK = 3 * 3600.0
 
 
@@ -60,10 +60,10 @@ class BackgroundTask:
 
     Attributes:
         function: what runs.
-        on_leader: only on the lead worker.
-        interval: seconds from run to run, for a timer.
-        spec: when, for a crontab.
-        timezone: by which ``spec`` is read.
+        on_leader: whether it runs only on the leader.
+        interval: for a timer, the seconds from run to run.
+        spec: for a crontab, when it runs.
+        timezone: the time zone of ``spec``.
         exception_policy: what happens when it raises.
 
     Raises:
@@ -125,8 +125,8 @@ class _Runner:
         member: this worker's id.
         wall: the time of day.
         grace_period: seconds that a run under way may take to end.
-        halt: told of what ends the worker.
-        may_begin: asked before each run.
+        halt: called with an exception that ends the worker.
+        may_begin: says before each run whether it may begin.
     """
 
     work: BackgroundTask
@@ -183,7 +183,7 @@ class _Runner:
                 settled = self.wall()
 
     async def _until(self, due: float) -> bool:
-        """Until it is so late by the time of day; whether that came, for it may be set back by hours."""
+        """Wait until a time of day. False if the clock was set back by hours meanwhile."""
         latest = self.wall()
         with trio.CancelScope() as self._idle:
             while (now := self.wall()) < due:
@@ -194,7 +194,7 @@ class _Runner:
         return True
 
     def _tell_of_first(self, crontab: Crontab, due: float) -> None:
-        """Which shows how it was read: others have the second in front."""
+        """Log the first run, which shows how the spec was read: other programs put the second in front."""
         facts = {"function": self.work.name, "spec": repr(crontab.spec)}
         if crontab.second:
             facts["second"] = crontab.second
@@ -206,11 +206,11 @@ class _Runner:
             report(logging.WARNING, "runs-skipped", function=self.work.name, count=count)
 
     async def _call(self) -> None:
-        """Run it once; what it raises is dealt with, also when it raises on its way out of a cancellation."""
+        """Run the function once, and handle what it raises, even if it raises while it is being cancelled."""
         if self._draining:
             return
         if not self.may_begin():
-            await trio.lowlevel.checkpoint()  # where the term ends that is over
+            await trio.lowlevel.checkpoint()  # the cancellation at the end of the term arrives here
             return
         try:
             with trio.CancelScope() as self._busy:
@@ -230,7 +230,7 @@ class _Runner:
             report(logging.WARNING, "run-cancelled", function=self.work.name)
 
     def _failed(self, error: BaseException) -> None:
-        if not isinstance(error, Exception):  # `SystemExit` and the like are for no policy
+        if not isinstance(error, Exception):  # no policy applies to `SystemExit` and the like
             error = unwrapped(error)
             if not is_from_terminal(error):
                 report(logging.ERROR, "halted", function=self.work.name, error=described(error))
@@ -251,14 +251,14 @@ class Backgrounds:
     """All that an app runs beside its processors.
 
     Attributes:
-        broker: where it is decided who leads, and whose time of day it is.
+        broker: decides who leads, and gives the time of day.
         functions: what to run.
         app: the app's name.
-        settings: the app's.
+        settings: the app's settings.
         member: this worker's id.
-        about: what others are told of it.
+        about: what other workers are told about it.
         heartbeat: keeps its session.
-        halt: told of what ends the worker.
+        halt: called with an exception that ends the worker.
     """
 
     broker: Broker
@@ -287,7 +287,7 @@ class Backgrounds:
             )
 
     def drain(self) -> None:
-        """Begin no run; those in progress may finish within the grace period."""
+        """Begin no more runs; those in progress may finish within the grace period."""
         self._draining = True
         for runner in self._running:
             runner.drain()
@@ -301,7 +301,7 @@ class Backgrounds:
             runner.abort()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Until drained. Started when it is known who leads, if that matters."""
+        """Run everything until drained. Has started when it is known who leads, if that matters."""
         async with trio.open_nursery() as nursery:
             if self._leadership is not None:
                 term = partial(self._all, on_leader=True, may_begin=self._leadership.lasts)
@@ -310,7 +310,7 @@ class Backgrounds:
             await self._all(on_leader=False, may_begin=_always)
 
     async def _all(self, *, on_leader: bool, may_begin: Callable[[], bool]) -> None:
-        """Run those functions until the last one has ended."""
+        """Run the functions of the leader, or of every worker, until the last one has ended."""
         runners = [
             _Runner(
                 work=work,

@@ -12,6 +12,7 @@ from runnel_trio._broker._memory._verbs import MemoryVerbs
 from runnel_trio._broker._protocol import Logs, Reader
 from runnel_trio._broker._values import (
     SEALED,
+    Appended,
     Batch,
     CommitOutcome,
     Entry,
@@ -38,9 +39,9 @@ class MemoryLogs(MemoryVerbs, Logs):
         return False
 
     @override
-    async def append(self, stream: StreamSpec, batches: Mapping[int, Batch]) -> Mapping[int, int]:
+    async def append(self, stream: StreamSpec, batches: Mapping[int, Batch]) -> Mapping[int, Appended]:
         await trio.lowlevel.checkpoint()
-        stored = {
+        stored: dict[int, Appended] = {
             number: self._append(stream, number, batch) if self.store.takes(stream, number) else SEALED
             for number, batch in batches.items()
         }

@@ -9,7 +9,7 @@ import trio
 
 from runnel_trio._broker._memory._verbs import MemoryVerbs
 from runnel_trio._broker._protocol import Outbox
-from runnel_trio._broker._values import SEALED, Batch, Outgoing, ProcessorSpec, StreamSpec
+from runnel_trio._broker._values import SEALED, Appended, Batch, Outgoing, ProcessorSpec, StreamSpec
 from runnel_trio._override import override
 from runnel_trio._rules._cursor import parse_id
 
@@ -27,7 +27,7 @@ class MemoryOutbox(MemoryVerbs, Outbox):
     @override
     async def relay(
         self, processor: ProcessorSpec, number: int, records: Sequence[Outgoing], target: StreamSpec, to: int
-    ) -> int:
+    ) -> Appended:
         await trio.lowlevel.checkpoint()
         if not self.store.takes(target, to):
             return SEALED

@@ -22,13 +22,13 @@ class Admin(Protocol):
     """The verbs of an operator, who needs no lease for them."""
 
     async def survey(self, stream: StreamSpec) -> Sequence[Surveyed]:
-        """All partitions of a stream, for people who look; each as of a moment of its own."""
+        """What people are shown about the partitions of a stream; each is read at a moment of its own."""
         ...
 
     async def quarantined(
         self, processor: ProcessorSpec, partitions: Sequence[int]
     ) -> Sequence[Quarantine | None]:
-        """Why partitions stand still; None where they do not."""
+        """Why each of these partitions stands still; None for one that does not."""
         ...
 
     async def resume(
@@ -37,34 +37,35 @@ class Admin(Protocol):
         """Lift exactly this quarantine, and tell the party.
 
         Args:
-            processor: whose.
-            why: the quarantine that was seen; FENCED when there is another one or none.
-            skip: acknowledge the entries that failed. REWOUND when the cursor is not right before them.
-            outputs: stored in the same step.
+            processor: whose partition it is.
+            why: the quarantine that the caller has seen; FENCED if there is another one, or none.
+            skip: whether to acknowledge the entries that failed; REWOUND if the cursor is not right before
+                them.
+            outputs: entries to store in the same step.
         """
         ...
 
     async def pause(self, processor: ProcessorSpec, whys: Sequence[Quarantine]) -> Sequence[bool]:
-        """Let partitions stand still whoever owns them, and tell the party: owners end the event in hand.
+        """Make partitions stand still, whoever owns them, and tell the party: owners finish what is in hand.
 
         Returns:
-            For each whether it does so now; False: it stood still already, for another reason.
+            For each partition, whether it stands still for this reason now; False if it did for another.
         """
         ...
 
     async def rewind(
         self, processor: ProcessorSpec, starts: Mapping[int, bytes], *, dry_run: bool
     ) -> Sequence[Rewound]:
-        """Set cursors, whoever owns the partitions; lifts quarantines and forgets attempts.
+        """Set cursors, whoever owns the partitions. This lifts quarantines and forgets attempts.
 
         Args:
-            processor: whose.
-            starts: by partition: process what comes after this id; ``b"$"``, or an id behind the end, for
-                what is added from now on.
-            dry_run: only say what would happen.
+            processor: whose cursors they are.
+            starts: for each partition, the id after which processing goes on; ``b"$"``, or an id behind the
+                end, means with what is added from now on.
+            dry_run: only return what would happen.
         """
         ...
 
     async def forget(self, processor: ProcessorSpec) -> int:
-        """Delete cursors, leases, quarantines and members; returns in how many partitions it had a cursor."""
+        """Delete cursors, leases, quarantines and members. Returns how many partitions had a cursor."""
         ...

@@ -1,4 +1,4 @@
-"""Which streams there are, the layouts that each has, and how these change."""
+"""Which streams exist, which layouts each has, and how its layout changes."""
 
 from __future__ import annotations
 
@@ -18,48 +18,49 @@ class Catalog(Protocol):
         ...
 
     async def declare(self, stream: StreamSpec, *, dry_run: bool = False) -> Layouts:
-        """Fix what must never change about a stream, or compare; complete a change that was begun.
+        """Store what must never change about a stream, or compare it with what is stored.
 
-        With ``dry_run`` it is only compared.
+        A repartitioning that was begun is completed. With ``dry_run``, nothing is written.
 
         Raises:
-            Misconfigured: it exists with another record or hasher, or never had so many partitions.
+            Misconfigured: the stream exists with another record or hasher, or never had so many partitions.
         """
         ...
 
     async def create_groups(
         self, stream: StreamSpec, names: Collection[str]
     ) -> Mapping[str, Mapping[int, int]]:
-        """Give processors a cursor in each partition of this layout where they have none, at its start.
+        """Give processors a cursor at the start of each partition of this layout where they have none.
 
-        From then on no entry is trimmed there that they have not passed. `subscribe` does so in every layout.
+        From then on, an entry there is trimmed only when they have passed it. `subscribe` does this in every
+        layout.
 
         Returns:
-            By name, and by the numbers of the partitions where it had no cursor: how many entries had left
-                the log before its time. (Of one that has committed there, an owner finds what it has lost.)
+            For each processor, the partitions where it had no cursor, with the number of entries that had
+                left the log before. (If it has committed there before, the owner works out what is lost.)
         """
         ...
 
     async def layouts(self, stream: StreamSpec) -> Layouts | None:
-        """In which partitions a stream is; None when nobody has declared it. Changes nothing."""
+        """The layouts of a stream; None if nobody has declared it. Changes nothing."""
         ...
 
     async def reconcile_layout(self, stream: StreamSpec) -> Layouts:
-        """Declare a stream that a partition has refused, and make all its partitions agree on the layout."""
+        """Declare a stream of which a partition refused entries; make its partitions agree on the layout."""
         ...
 
     async def repartition(self, stream: StreamSpec, count: int) -> Layouts:
-        """Give a stream ``count`` new partitions; those that it has take nothing more.
+        """Give a stream ``count`` new partitions; its present ones take no more entries.
 
         Args:
-            stream: as it is, by `layouts`; nothing is done when it is no longer so, or when there still are
-                former partitions.
+            stream: the stream as `layouts` describes it. Nothing is done if it has changed since, or still
+                has former partitions.
             count: how many partitions the new layout has.
         """
         ...
 
     async def undrained(self, processor: ProcessorSpec) -> Sequence[int]:
-        """The partitions that keep the processor from leaving the layout, see `_rules/_drained`."""
+        """The partitions that a processor must finish before it leaves the layout; see `_rules/_drained`."""
         ...
 
     async def announce_layout(self, processor: ProcessorSpec) -> None:
@@ -70,7 +71,7 @@ class Catalog(Protocol):
         """Delete the partitions of a former layout, with what these processors have there.
 
         Returns:
-            The numbers of those that stay: somebody has not acknowledged everything, or nobody ever read it.
-                When there are none, the stream has no former layout any more.
+            The numbers of the partitions that stay: a processor has not acknowledged everything in them, or
+                nobody ever read them. If none stays, the stream has no former layout any more.
         """
         ...

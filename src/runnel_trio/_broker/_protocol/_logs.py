@@ -6,7 +6,15 @@ from collections.abc import Awaitable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from runnel_trio._broker._protocol._reader import Reader
-from runnel_trio._broker._values import Batch, CommitOutcome, Entry, Output, ProcessorSpec, StreamSpec
+from runnel_trio._broker._values import (
+    Appended,
+    Batch,
+    CommitOutcome,
+    Entry,
+    Output,
+    ProcessorSpec,
+    StreamSpec,
+)
 
 __all__ = ["Logs"]
 
@@ -20,26 +28,26 @@ class Logs(Protocol):
 
     @property
     def appends_at_once(self) -> bool:
-        """Whether `append` reads what it is given at once, and sends part of it before it reads the rest."""
+        """Whether `append` reads its batches before its first wait, and sends some while it reads others."""
         ...
 
-    def append(self, stream: StreamSpec, batches: Mapping[int, Batch]) -> Awaitable[Mapping[int, int]]:
+    def append(self, stream: StreamSpec, batches: Mapping[int, Batch]) -> Awaitable[Mapping[int, Appended]]:
         """Store entries, in order within each partition, none of them twice.
 
         Args:
-            stream: where.
-            batches: by partition. With `appends_at_once` each may be made when it is read: all are read
+            stream: whose partitions they are.
+            batches: by partition. With `appends_at_once`, a batch may be made when it is read: all are read
                 before the first wait.
 
         Returns:
-            How many of each partition's entries were stored, from the front; fewer where it is full. `SEALED`
-                where it takes entries for another layout: see `Catalog.reconcile_layout`.
+            For each partition, how many of its entries were stored, counted from the front; fewer than given
+                if it is full. `SEALED`: it takes entries for another layout, see `Catalog.reconcile_layout`.
 
         Raises:
-            BrokerUnavailable: no answer for a while; whether entries were stored is not known.
+            BrokerUnavailable: there was no answer for a while; the entries may have been stored or not.
             Misconfigured: an explicit id is not above the partition's last one.
 
-        Cancellation: entries under way are stored or not as a whole; their outcome is waited for.
+        Cancellation: the call waits for the outcome of a batch that is under way, which is stored or not.
         """
         ...
 
@@ -49,7 +57,7 @@ class Logs(Protocol):
         """Wait until ``count`` replicas have what was written to partitions so far.
 
         Returns:
-            How many have it, at least; fewer than ``count`` when ``within`` seconds were not enough.
+            At least so many replicas have it; fewer than ``count`` if ``within`` seconds were not enough.
 
         Raises:
             BrokerUnavailable: another master has taken over, and does not have it.
@@ -63,13 +71,13 @@ class Logs(Protocol):
     async def entries(
         self, stream: StreamSpec, partition: int, *, after: bytes = b"0-0", count: int = 1000
     ) -> Sequence[Entry]:
-        """Stored entries behind an id, without waiting for any."""
+        """The entries that are stored behind an id, without waiting for new ones."""
         ...
 
     async def remove(self, stream: StreamSpec, partition: int, xids: Sequence[bytes]) -> int:
-        """Delete entries; returns how many were there."""
+        """Delete entries. Returns how many of them existed."""
         ...
 
     async def transfer(self, stream: StreamSpec, partition: int, xid: bytes, output: Output) -> CommitOutcome:
-        """Delete an entry and store another one elsewhere, in one step. REWOUND: there is no such entry."""
+        """Delete an entry and store another one elsewhere, in one step; REWOUND if there is no such entry."""
         ...

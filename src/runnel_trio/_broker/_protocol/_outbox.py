@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from runnel_trio._broker._values import Outgoing, ProcessorSpec, StreamSpec
+from runnel_trio._broker._values import Appended, Outgoing, ProcessorSpec, StreamSpec
 
 __all__ = ["Outbox"]
 
@@ -19,7 +19,7 @@ class Outbox(Protocol):
 
     async def relay(
         self, processor: ProcessorSpec, number: int, records: Sequence[Outgoing], target: StreamSpec, to: int
-    ) -> int:
+    ) -> Appended:
         """Append records of an outbox to a partition of another stream, in order, none of them twice.
 
         Args:

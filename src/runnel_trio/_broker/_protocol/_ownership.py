@@ -25,40 +25,40 @@ class Ownership(Protocol):
     async def acquire(
         self, processor: ProcessorSpec, member: str, partitions: Mapping[int, Held | None]
     ) -> Sequence[Acquired | Held | Quarantine]:
-        """Take leases; with a `Held` that was seen before, by force from exactly that owner and epoch."""
+        """Take leases; with a `Held` that was seen before, by force, if owner and epoch are still those."""
         ...
 
     async def mark_attempt(self, processor: ProcessorSpec, lease: Lease, xid: bytes, count: int) -> bool:
-        """Mark that an entry is about to be handled for the ``count``-th time; False: the lease is another's.
+        """Mark that an entry is about to be handled for the ``count``-th time; False: another owns the lease.
 
-        The mark tells the next owner, if this one's process ends over it. It goes with a clean release.
+        If the process dies over the entry, the next owner finds the mark. A clean release removes it.
         """
         ...
 
     async def log_states(
         self, processor: ProcessorSpec, partitions: Sequence[int]
     ) -> Sequence[LogState | None]:
-        """What the server says about partitions; None where the processor has no cursor."""
+        """The state of log and cursor in each partition; None where the processor has no cursor."""
         ...
 
     async def commit(self, processor: ProcessorSpec, commits: Sequence[Commit]) -> Sequence[CommitOutcome]:
-        """Move cursors, each one only if lease and cursor are as its owner believes."""
+        """Move cursors, each only if its lease and its position are what the owner believes."""
         ...
 
     async def commit_replicated(
         self, processor: ProcessorSpec, commits: Sequence[Commit], count: int, within: float
     ) -> int:
-        """Wait until ``count`` replicas have these commits; one that a failover has lost is made anew.
+        """Wait until ``count`` replicas have these commits; one that a failover has lost is made again.
 
         Returns:
-            How many have them, at least; fewer than ``count`` when ``within`` seconds were not enough.
+            At least so many replicas have them; fewer than ``count`` if ``within`` seconds were not enough.
         """
         ...
 
     async def release(self, processor: ProcessorSpec, leases: Sequence[Lease]) -> None:
-        """Give leases up, and tell the party; those that are no longer held are left alone."""
+        """Give leases up, and tell the party. A lease that is no longer held is left alone."""
         ...
 
     async def quarantine(self, processor: ProcessorSpec, lease: Lease, why: Quarantine) -> bool:
-        """Let a partition stand still, and give its lease up; False: the lease is another's."""
+        """Make a partition stand still, and give its lease up; False if the lease is another's."""
         ...

@@ -16,19 +16,19 @@ class Pulse(Protocol):
     """Heartbeats that leave from a thread, over a connection of their own."""
 
     def send(self, beats: Sequence[Beat]) -> list[Membership]:
-        """Do for each what `Parties.beat` does; block meanwhile.
+        """Send heartbeats as `Parties.beat` does; the thread is blocked meanwhile.
 
         Raises:
-            BrokerUnavailable, BrokerRefused: as they say.
+            BrokerUnavailable, BrokerRefused: the server does not answer, or refuses.
         """
         ...
 
     def interrupt(self) -> None:
-        """From another thread: make the `send` under way fail now, and all later ones."""
+        """Make the `send` under way and all later ones fail. Another thread calls this."""
         ...
 
     def close(self) -> None:
-        """Give up what it holds, in the thread that sends."""
+        """Close the connection. The thread that sends calls this."""
         ...
 
 
@@ -36,7 +36,7 @@ class Parties(Protocol):
     """Members and plans; the rules are in `_rules/_membership`.
 
     Attributes:
-        clock: by which a member counts the seconds since a heartbeat; suspension does not stop it.
+        clock: measures the seconds since a heartbeat; it goes on while the machine is suspended.
     """
 
     clock: Callable[[], float]
@@ -44,12 +44,13 @@ class Parties(Protocol):
     async def beat(self, beat: Beat) -> Membership:
         """Join, or stay a member; members whose time is over are removed.
 
-        One that is leaving does not join: what it says after `leave` changes nothing, and it has joined as 0.
+        A member that is leaving does not join again: after `leave`, its heartbeat changes nothing, and
+        `Membership.joined_as` is 0.
         """
         ...
 
     def pulse(self) -> Pulse | None:
-        """A way to send heartbeats from a thread; None where there is nothing but Trio's own time."""
+        """A way to send heartbeats from a thread; None for a broker whose only time is Trio's."""
         ...
 
     async def members(self, party: Party) -> Membership:
@@ -59,7 +60,7 @@ class Parties(Protocol):
     async def plan(
         self, processor: ProcessorSpec, generation: int, plan: Mapping[str, Sequence[int]]
     ) -> None:
-        """Store which member is to own what, and tell the party; the first plan of a generation holds."""
+        """Store which member should own what, and tell the party; only the first plan of a generation."""
         ...
 
     async def leave(self, party: Party, member: str) -> None:
@@ -67,18 +68,18 @@ class Parties(Protocol):
         ...
 
     def control(self, party: Party, block: float) -> Reader:
-        """A reader of what a party's members are told, as entries of partition 0 behind `Membership.news`.
+        """A reader of a party's news, as entries of partition 0 behind `Membership.news`.
 
-        Entries have the field ``released`` or ``paused`` with the numbers of partitions, in text with blanks
-        between, or ``layout`` (see `Catalog.announce_layout`); every other one says that the membership or
-        the plan has changed.
+        An entry with the field ``released`` or ``paused`` has the numbers of partitions, as text with blanks
+        between them. One with the field ``layout`` is from `Catalog.announce_layout`. Any other one says that
+        the membership or the plan has changed.
         """
         ...
 
     async def muster(self, party: Party) -> Muster:
-        """What `look` answers, and for people: who is overdue, what ended workers, which keys are misfits."""
+        """What `members` answers, and for people: who is overdue, what ended workers, which are misfits."""
         ...
 
     async def ended(self, app: str, ending: Ending) -> None:
-        """Keep for people that a worker was ended, for a while, beside the last few others."""
+        """Store what ended a worker, for people to see; the last few are kept, for a while."""
         ...

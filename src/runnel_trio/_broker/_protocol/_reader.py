@@ -11,7 +11,7 @@ __all__ = ["Reader"]
 
 
 class Reader(Protocol):
-    """One waiting read over many partitions. One task at a time may be in `read`."""
+    """Waits for new entries of many partitions at once. Only one task at a time may be in `read`."""
 
     async def read(self, positions: Mapping[int, bytes], count: int) -> Mapping[int, Sequence[Entry]]:
         """Wait for entries behind the given positions.
@@ -21,15 +21,15 @@ class Reader(Protocol):
             count: how many entries to read of each partition, at most.
 
         Returns:
-            Entries by partition; empty after `wake`, and now and then when nothing came.
+            Entries by partition; none after `wake`, and now and then none because nothing came.
 
-        Cancellation: returns at once; nothing was taken away, reading has no side effect.
+        Cancellation: the call returns at once. Nothing is lost, because reading has no side effect.
         """
         ...
 
     @property
     def interruptions(self) -> int:
-        """How often the connection was lost so far: what was known about the server may have changed."""
+        """How often the connection was lost so far; what was known about the server may have changed then."""
         ...
 
     def wake(self) -> None:

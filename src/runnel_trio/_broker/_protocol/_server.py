@@ -1,4 +1,4 @@
-"""What a broker says about its server: facts, and the times of day."""
+"""What a broker says about its server: facts, and the time."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ class Server(Protocol):
     """The server behind a broker.
 
     Attributes:
-        url: where it is, for clients of user code.
+        url: where it is, for the clients that user code makes.
         about: what kind of server it is, in words for people.
-        clustered: whether only partitions of the same number are sure to be on one node.
-        keys_per_read: how many partitions one reader waits for without strain.
+        clustered: whether it is a cluster: only partitions of the same number are sure to share a node.
+        keys_per_read: how many partitions one reader can wait for without strain.
     """
 
     url: str
@@ -28,11 +28,11 @@ class Server(Protocol):
         ...
 
     def wall(self) -> float:
-        """The time of day, in seconds since 1970; in memory it goes on as Trio's clock does."""
+        """The time of day, in seconds since 1970; the memory broker's follows Trio's clock."""
         ...
 
     def id_time(self) -> float:
-        """The time in an id that is given now, in seconds, as near as it is known without asking."""
+        """The time, in seconds, that an id given now would have; estimated without asking the server."""
         ...
 
     async def time(self) -> float:

@@ -134,7 +134,7 @@ class RedisAdmin(RedisCalls, Admin):
 
     @override
     async def forget(self, processor: ProcessorSpec) -> int:
-        calls: list[Call | PlainCommand] = [
+        calls = [
             Call(
                 "forget",
                 [*log_and_lease(processor, x), _keys.quarantine(processor, x), *owed_in(processor, x)],
@@ -142,7 +142,7 @@ class RedisAdmin(RedisCalls, Admin):
             )
             for x in range(processor.stream.partition_count)
         ]
-        *had, _ = await self.ask([*calls, PlainCommand(("DEL", *party_keys(processor)))])
+        *had, _ = await self.ask([*calls, Call("disband", party_keys(processor), [])])
         return sum(had)
 
 

@@ -192,7 +192,7 @@ class RedisCatalog(RedisCalls, Catalog):
     async def discard(self, stream: StreamSpec, processors: Collection[str]) -> list[int]:
         # Parties go first: after the last partition nobody would know their names.
         parties = [ProcessorSpec(stream=stream, name=name) for name in sorted(processors)]
-        await self.ask([PlainCommand(("DEL", *party_keys(x))) for x in parties])
+        await self.ask([Call("disband", party_keys(x), []) for x in parties])
         calls = []
         for number in range(stream.partition_count):
             keys = [_keys.log(stream, number), _keys.producers(stream, number)]

@@ -10,7 +10,15 @@ from runnel_trio._broker._redis import _keys, _replicas
 from runnel_trio._broker._redis._calls import RedisCalls, with_outputs
 from runnel_trio._broker._redis._replies import outcome_of
 from runnel_trio._broker._redis._transport._scripts import PlainCommand
-from runnel_trio._broker._values import Batch, CommitOutcome, Entry, Output, ProcessorSpec, StreamSpec
+from runnel_trio._broker._values import (
+    Appended,
+    Batch,
+    CommitOutcome,
+    Entry,
+    Output,
+    ProcessorSpec,
+    StreamSpec,
+)
 from runnel_trio._override import override
 from runnel_trio._rules._cursor import ORIGIN
 
@@ -30,7 +38,7 @@ class RedisLogs(RedisCalls, Logs):
         return self.servers.sends_at_once
 
     @override
-    def append(self, stream: StreamSpec, batches: Mapping[int, Batch]) -> Awaitable[Mapping[int, int]]:
+    def append(self, stream: StreamSpec, batches: Mapping[int, Batch]) -> Awaitable[Mapping[int, Appended]]:
         return self.servers.send(stream, batches)
 
     @override

@@ -10,11 +10,14 @@ from runnel_trio._broker._redis import _keys
 from runnel_trio._broker._redis._calls import RedisCalls
 from runnel_trio._broker._redis._replies import as_written, text
 from runnel_trio._broker._redis._transport._scripts import Call, PlainCommand
-from runnel_trio._broker._values import Outgoing, ProcessorSpec, StreamSpec
+from runnel_trio._broker._values import SEALED, Appended, Outgoing, ProcessorSpec, StreamSpec
 from runnel_trio._override import override
 from runnel_trio._rules._parked import unpack_fields
 
 __all__ = ["RedisOutbox"]
+
+#: As `relay.lua` answers where a partition takes entries for another layout.
+_SEALED_REPLY = -1
 
 
 class RedisOutbox(RedisCalls, Outbox):
@@ -29,7 +32,7 @@ class RedisOutbox(RedisCalls, Outbox):
     @override
     async def relay(
         self, processor: ProcessorSpec, number: int, records: Sequence[Outgoing], target: StreamSpec, to: int
-    ) -> int:
+    ) -> Appended:
         key = _keys.outbox(processor, number)
         words: list[bytes | str | int] = [
             key, target.layout, target.partition_size, target.overflow.value, len(records)
@@ -39,7 +42,7 @@ class RedisOutbox(RedisCalls, Outbox):
         (reply,) = await self.ask(
             [Call("relay", [_keys.log(target, to), _keys.producers(target, to)], words)]
         )
-        return int(reply)
+        return SEALED if reply == _SEALED_REPLY else int(reply)
 
     @override
     async def remove_outgoing(self, processor: ProcessorSpec, number: int, ids: Sequence[bytes]) -> None:

@@ -1,12 +1,13 @@
 """Whether replicas have what was written.
 
-WAIT speaks of what its own connection has written, and holds that connection up. There is one order of
-writes, so a replica that has one of them has all earlier ones: a connection that nobody else waits for marks
-the time with a write of its own, and waits for that. What the mark is to come behind must be on this server,
-though: after a failover it may be on none, and the mark would be confirmed all the same. So each mark comes
-behind a question that only a server answers rightly which has what was written.
+WAIT counts the replicas that have what its own connection has written, and holds that connection up. All
+writes have one order, so a replica that has one write has all earlier ones. Therefore a connection that
+nobody else waits for writes a marker, and waits until replicas have the marker.
 
-The wait is in slices: nobody is held up for long, and the master may be another one by now.
+After a failover the new master may lack the earlier write, and WAIT would confirm the marker all the same. So
+each marker is sent behind a question, which only a server that has the write answers as expected.
+
+One WAIT is short: it holds nobody up for long, and the next one asks whoever is the master then.
 """
 
 from __future__ import annotations
@@ -24,19 +25,19 @@ from runnel_trio.exceptions import BrokerUnavailable
 
 __all__ = ["commits", "sends"]
 
-#: Milliseconds that one wait takes at most.
+#: The longest that one WAIT may take, in milliseconds.
 _SLICE = 100
 
 
 async def sends(ask: Ask, servers: Servers, keys: Collection[str], count: int, within: float) -> int:
-    """Wait for what was stored in partitions; how many replicas have it, at least.
+    """Wait until replicas have what was stored in partitions. Returns how many have it, at least.
 
     Args:
         ask: carries calls over a connection that nobody else waits for, until they are answered.
-        servers: those that have the partitions.
-        keys: of the hashes of producers of these partitions.
-        count: how many replicas are to have it.
-        within: seconds.
+        servers: the servers that have the partitions.
+        keys: the keys of these partitions' hashes of producers.
+        count: how many replicas should have it.
+        within: seconds to wait, at most.
 
     Raises:
         BrokerUnavailable: another master has taken over, and does not have it.
@@ -60,15 +61,15 @@ async def sends(ask: Ask, servers: Servers, keys: Collection[str], count: int, w
 
 
 async def commits(ask: Ask, servers: Servers, calls: Mapping[str, Call], count: int, within: float) -> int:
-    """Wait for commits; how many replicas have them, at least.
+    """Wait until replicas have these commits. Returns how many have them, at least.
 
     Args:
         ask: carries calls over a connection that nobody else waits for, until they are answered.
-        servers: those that have the partitions.
-        calls: the commits, which are sent again each time (that harms nothing), by the keys of the
-            hashes of producers of their partitions.
-        count: how many replicas are to have them.
-        within: seconds.
+        servers: the servers that have the partitions.
+        calls: the commits, each by the key of its partition's hash of producers. They are sent again each
+            time, which does no harm.
+        count: how many replicas should have them.
+        within: seconds to wait, at most.
     """
     reached = 0
     with trio.move_on_after(within):
@@ -80,7 +81,7 @@ async def commits(ask: Ask, servers: Servers, calls: Mapping[str, Call], count: 
 async def _wait(
     ask: Ask, servers: Servers, first: Sequence[Call | PlainCommand], keys: Collection[str], count: int
 ) -> tuple[int, list[Any]]:
-    """Ask, mark and wait on each node: how many replicas have the mark, and the answers."""
+    """Ask, write a marker and wait, on each node: how many replicas have the markers, and the answers."""
     nodes = servers.by_node(keys).items()
     marks = [PlainCommand(("HSET", key, "wait", f"0 0 {int(time.time())}"), node) for node, key in nodes]
     waits = [PlainCommand(("WAIT", count, _SLICE), node) for node, _ in nodes]

@@ -26,8 +26,8 @@ from runnel_trio._codec._hooks._traits import Hook, msgspec_read_of
 
 __all__ = ["msgspec_reader", "quick_decoder"]
 
-# So many failures in a row, as from producers with a newer record, stop it for so many entries:
-# a failure costs as much as it would have saved.
+# After `_FAILURES` failures in a row, as from producers with a newer record, the quick way is not tried for
+# `_PAUSE` entries: each failure costs as much as a success saves.
 _FAILURES = 8
 _PAUSE = 1000
 
@@ -44,7 +44,7 @@ def msgspec_reader(
         if msgspec_read is None or msgspec_read.convert is None:
             return None
         parse, build = msgspec.json.Decoder(msgspec_read.form).decode, msgspec_read.convert
-    except TypeError:  # a form that this msgspec does not know
+    except TypeError:  # this msgspec does not know the form
         return None
     return parse, build
 
@@ -56,14 +56,14 @@ def quick_decoder(
     general: Callable[[Sequence[bytes]], Any],
     most: int,
 ) -> Callable[[Sequence[bytes]], Any]:
-    """``parse`` and ``build``, and what these cannot do by ``general``.
+    """Decode by ``parse`` and ``build`` where that succeeds, else by ``general``.
 
     Args:
-        name: of the field that holds the JSON; must be the entry's first for ``parse``.
+        name: the field that holds the JSON; ``parse`` is tried only if it is the first of the entry.
         parse: JSON → struct; may raise anything.
         build: struct → record; may raise anything.
         general: entry → record.
-        most: of a larger payload ``general`` has to say what is wrong.
+        most: bytes of the largest payload; ``general`` reports a larger one.
     """
     failures = pause = 0
 
@@ -77,7 +77,7 @@ def quick_decoder(
                 found = build(parse(fields[1]))
                 failures = 0
                 return found
-        except Exception:  # the general way says what is wrong, if anything is
+        except Exception:  # `general` decides whether anything is wrong, and what
             failures += 1
             if failures == _FAILURES:
                 failures, pause = 0, _PAUSE

@@ -20,9 +20,9 @@ __all__ = ["MsgspecWriter", "msgspec_writer", "written_at_once"]
 
 _Values: TypeAlias = Callable[[Sequence[Any]], list[bytes]]
 
-#: So many are written in one piece, which is in memory twice for a moment.
+#: Records that are encoded in one piece, which is in memory twice for a moment.
 _TOGETHER = 64
-#: Records that are looked at and then written: of more, the first are out of the processor's caches by then.
+#: Records that are checked and then written. With more, the first have left the CPU's caches by then.
 _BLOCK = 1000
 
 
@@ -31,9 +31,9 @@ class MsgspecWriter:
     """Functions for the records of one class.
 
     Attributes:
-        prepared: records → structs, or None where it is not sure of all.
-        written: structs → JSON, for each its own.
-        one: record → JSON; raises anything where it is not sure.
+        prepared: records → structs; None unless all are certain to encode.
+        written: structs → JSON, one piece for each.
+        one: record → JSON; raises anything if the record is not certain to encode.
     """
 
     prepared: Callable[[Sequence[Any]], Sequence[Any] | None]
@@ -42,7 +42,7 @@ class MsgspecWriter:
 
 
 def msgspec_writer(msgspec_write: MsgspecWrite, msgspec: ModuleType) -> MsgspecWriter:
-    """The functions, from the hook that makes structs."""
+    """Make the functions from `Precheck.msgspec_write`."""
     struct = msgspec_write(msgspec)
     each = vars(struct)["each"]
     encoder = msgspec.json.Encoder()
@@ -58,7 +58,7 @@ def msgspec_writer(msgspec_write: MsgspecWrite, msgspec: ModuleType) -> MsgspecW
     def written(structs: Sequence[Any]) -> list[bytes]:
         found: list[bytes] = []
         for first in range(0, len(structs), _TOGETHER):
-            found += lines(structs[first : first + _TOGETHER]).split(b"\n")  # within JSON it is "\\n"
+            found += lines(structs[first : first + _TOGETHER]).split(b"\n")  # JSON has no line breaks inside
             found.pop()
         return found
 
@@ -66,13 +66,13 @@ def msgspec_writer(msgspec_write: MsgspecWrite, msgspec: ModuleType) -> MsgspecW
 
 
 def written_at_once(msgspec_write: MsgspecWriter, written: _Values, general: _Values, most: int) -> _Values:
-    """Records → JSON.
+    """A function: records → JSON.
 
     Args:
         msgspec_write: the functions for these records.
-        written: its own, with the errors of the codec.
-        general: writes what it is not sure of, or says what is wrong.
-        most: bytes of a record; of a larger one, ``general`` says so.
+        written: its function ``written``, with the errors of the codec.
+        general: writes records that are not certain to encode, or reports what is wrong with them.
+        most: bytes of the largest record; ``general`` reports a larger one.
     """
     prepared, one = msgspec_write.prepared, msgspec_write.one
 

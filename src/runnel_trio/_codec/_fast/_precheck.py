@@ -18,18 +18,18 @@ import attrs
 
 __all__ = ["NAMES", "MsgspecWrite", "Precheck", "PrecheckAll", "PrecheckFailed", "each", "encodable"]
 
-#: See `Sure.direct`.
+#: See `Precheck.msgspec_write`.
 MsgspecWrite: TypeAlias = Callable[[ModuleType], Callable[[Any], Any]]
 #: Tells whether all of some values are certain to encode.
 PrecheckAll: TypeAlias = Callable[[Collection[Any]], bool]
 
 
 class PrecheckFailed(Exception):
-    """It is unknown whether a value can be encoded."""
+    """It is not certain that a value can be encoded."""
 
 
 def encodable(text: str) -> bool:
-    """Whether it has a UTF-8 form: lone surrogates have none."""
+    """Whether a text has a UTF-8 form: lone surrogates have none."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -37,7 +37,7 @@ def encodable(text: str) -> bool:
     return True
 
 
-#: What the conditions in `Traits.inline` and `Sure.source` may name.
+#: The names that the conditions in `Traits.inline` and `Precheck.source` may use.
 NAMES: dict[str, Any] = {
     "Decimal": Decimal,
     "UUID": UUID,
@@ -52,15 +52,15 @@ NAMES: dict[str, Any] = {
 
 @attrs.frozen
 class Precheck:
-    """When neither a hook, nor a JSON serializer of ours after it, can fail.
+    """The condition under which neither a hook nor one of our JSON serializers after it can fail.
 
     Attributes:
-        source: of a condition on ``{v}``, which may call ``{f}``.
+        source: source of the condition on ``{v}``; it may call ``{f}``.
         function: what ``{f}`` is.
-        each: the same for all elements of a collection; None: as `each` makes it.
-        msgspec_write: given the module msgspec, what makes of a sure value one that msgspec writes as the
-            serializers write its plain form (see `_msgspec_write`), and raises for others. None: it is that
-            already.
+        each: checks all elements of a collection; None: the function `each` makes it.
+        msgspec_write: msgspec → a function that turns a value into one that msgspec writes as our serializers
+            write its plain form (see `_msgspec_write`), and raises if the condition does not hold. None if
+            msgspec can write the value itself.
     """
 
     source: str
@@ -70,7 +70,7 @@ class Precheck:
 
 
 def each(precheck: Precheck) -> PrecheckAll:
-    """The test of a collection's elements."""
+    """The check of all elements of a collection."""
     if precheck.each is not None:
         return precheck.each
     known = {**NAMES, "f": precheck.function}

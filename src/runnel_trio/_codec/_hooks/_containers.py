@@ -56,7 +56,7 @@ def _indexed(hook: Hook, kind: _Collection) -> Callable[[Any], Iterator[Part]]:
 
 
 def sequence_writer(annotation: Any, converter: Converter) -> Hook:
-    """For ``list[T]``, ``tuple[T, ...]``, ``set[T]``, ``frozenset[T]`` and the bare types."""
+    """The hook for ``list[T]``, ``tuple[T, ...]``, ``set[T]``, ``frozenset[T]`` and the bare types."""
     kind = typing.get_origin(annotation) or annotation
     hook = below(writer, converter, _element(annotation), "[]")
     plain = _plain_test(hook)
@@ -135,7 +135,7 @@ def _element(annotation: Any) -> Any:
 
 
 def _tuple(find: Finder, annotation: Any, converter: Converter, kind: _Ordered) -> Hook:
-    """For a tuple of fixed length; ``kind`` is the type that it is expected to have."""
+    """The hook for a tuple of fixed length; ``kind`` is the type that a value must have."""
     types = typing.get_args(annotation)
     hooks = [below(find, converter, x, f"[{i}]") for i, x in enumerate(types)]
     expected = f"{kind.__name__} of {len(hooks)}"
@@ -155,7 +155,7 @@ def _tuple(find: Finder, annotation: Any, converter: Converter, kind: _Ordered) 
 
 
 def tuple_writer(annotation: Any, converter: Converter) -> Hook:
-    """For ``tuple[A, B]``."""
+    """The hook for ``tuple[A, B]``."""
     return _tuple(writer, annotation, converter, tuple)
 
 
@@ -192,7 +192,7 @@ def _itself(value: Any) -> Any:
 
 
 def _has_text_keys(annotation: Any, converter: Converter) -> bool:
-    """Whether keys are strings, by this library's hook: a user's may give anything."""
+    """Whether keys are strings, written by our own hook: a user's hook may return anything."""
     traits = traits_of(writer(converter, _key_and_value(annotation)[0]))
     return traits is not None and traits.exact is str
 
@@ -203,7 +203,7 @@ def _key_and_value(annotation: Any) -> tuple[Any, Any]:
 
 
 def dict_writer(annotation: Any, converter: Converter) -> Hook:
-    """For ``dict[K, V]`` and the bare ``dict``, which is ``dict[str, Any]``."""
+    """The hook for ``dict[K, V]`` and the bare ``dict``, which is ``dict[str, Any]``."""
     key_type, value_type = _key_and_value(annotation)
     key_hook = below(writer, converter, key_type, "[key]")
     hook = below(writer, converter, value_type, "[]")
@@ -215,7 +215,7 @@ def dict_writer(annotation: Any, converter: Converter) -> Hook:
         if not isinstance(value, dict):
             raise refuse("dict", value)
         if not plain_strs(value):
-            value = {key_hook(k): v for k, v in value.items()}  # subclasses of str, or a fault
+            value = {key_hook(k): v for k, v in value.items()}  # a subclass of str, or a fault
         return dict(value) if plain(value.values()) else {k: hook(v) for k, v in value.items()}
 
     @trait(parts=parts)

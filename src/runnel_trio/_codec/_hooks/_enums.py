@@ -30,7 +30,7 @@ def _by_value(cls: type[enum.Enum]) -> bool:
 
 
 def enum_writer(cls: type[enum.Enum]) -> Hook:
-    """Members of ``cls`` to their plain form."""
+    """The hook: members of ``cls`` → their plain form."""
     flag, by_value, expected = issubclass(cls, enum.Flag), _by_value(cls), _described(cls)
 
     @trait()
@@ -45,13 +45,13 @@ def enum_writer(cls: type[enum.Enum]) -> Hook:
 
 
 def enum_reader(cls: type[enum.Enum]) -> Hook:
-    """The inverse. A value that is no member's goes to the class, for ``_missing_`` and combined flags."""
+    """The inverse. The class itself is asked about other values, for ``_missing_`` and combined flags."""
     flag, by_value, expected = issubclass(cls, enum.Flag), _by_value(cls), _described(cls)
     table: dict[Any, enum.Enum] = {x.value: x for x in cls} if by_value else dict(cls.__members__)
 
     def msgspec_read(msgspec: ModuleType) -> MsgspecRead | None:
         kinds: set[type] = {int} if flag else {type(x) for x in table}
-        # What is not in the table goes the general way.
+        # A value that is not in the table takes the general way.
         return _typed(kinds, read_enum if flag else table.__getitem__, msgspec)
 
     @trait(msgspec_read=msgspec_read)
@@ -71,7 +71,7 @@ def enum_reader(cls: type[enum.Enum]) -> Hook:
 
 
 def _typed(kinds: set[type], convert: Callable[[Any], Any], msgspec: ModuleType) -> MsgspecRead | None:
-    """Values of these JSON types that are converted."""
+    """Read values of these JSON types, and convert them."""
     forms = tuple(int64(msgspec) if x is int else x for x in kinds)
     return MsgspecRead(typing.Union[forms], convert) if forms and kinds <= _FORMS else None  # noqa: UP007 (how many is not known)
 

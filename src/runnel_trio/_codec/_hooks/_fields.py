@@ -20,11 +20,11 @@ class Field:
     """One field.
 
     Attributes:
-        name: as an attribute, and in the stored form.
-        argument: as an argument of the constructor.
+        name: its name as an attribute, and in the stored form.
+        argument: its name as an argument of the constructor.
         annotation: its type.
         required: whether the constructor needs it.
-        default: makes the default, where one is known and does not depend on the instance.
+        default: makes the default, if there is one that does not depend on the instance.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Field:
 
 
 def is_structure(annotation: Any) -> bool:
-    """Whether it is a class with fields that are known."""
+    """Whether it is a class whose fields are known."""
     return isinstance(annotation, type) and (attrs.has(annotation) or dataclasses.is_dataclass(annotation))
 
 

@@ -49,7 +49,7 @@ def reader(converter: Converter, annotation: Any) -> Hook:
 
 
 def below(find: Finder, converter: Converter, annotation: Any, step: str) -> Hook:
-    """The same for a part of a type: ``step`` is its place in the whole, as in ``.price`` or ``[]``."""
+    """The hook for a part of a type; ``step`` says which part, as in ``.price`` or ``[]``."""
     try:
         return find(converter, annotation)
     except Unsupported as error:
@@ -79,7 +79,7 @@ def _exactly(annotation: Any, hook: Hook, of_enum: Callable[[type[enum.Enum]], H
 
 
 def unsupported(annotation: Any, why: str = "") -> Unsupported:
-    """The fault of a type that has no hook."""
+    """The error for a type that has no hook."""
     name = name_of(annotation)
     return Unsupported(f"{name} has no stored form: {why}register hooks for it on app.converter")
 

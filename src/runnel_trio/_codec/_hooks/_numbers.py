@@ -98,7 +98,7 @@ def write_int(value: Any) -> int | str:
 
 
 def exact_int(value: Any) -> int:
-    """An int, of whatever subclass but bool."""
+    """An int, or an instance of any subclass except bool, as an int."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise refuse("int", value)
     return int.__index__(value)
@@ -126,7 +126,7 @@ def read_int(value: Any, _: Any = None) -> int:
     precheck=Precheck("{v}.__class__ is float and -1e999 < {v} < 1e999", each=plain_floats),
 )
 def write_float(value: Any) -> float | str:
-    """A float as itself, or as a string when it is not finite; an int that is exactly a float, too."""
+    """A float, or an int that has an exact float, as a float; as a string when it is not finite."""
     number = exact_float(value)
     if math.isfinite(number):
         return number
@@ -134,7 +134,7 @@ def write_float(value: Any) -> float | str:
 
 
 def exact_float(value: Any) -> float:
-    """A float, of whatever subclass, or an int that has an exact float."""
+    """A float, an instance of a subclass, or an int that has an exact float, as a float."""
     if isinstance(value, float):
         return float.__float__(value)
     if not isinstance(value, int) or isinstance(value, bool):
@@ -172,7 +172,7 @@ def read_float(value: Any, _: Any = None) -> float:
     precheck=Precheck("{v}.__class__ is bool", each=plain_bools),
 )
 def write_bool(value: Any) -> bool:
-    """Only True and False."""
+    """A bool as itself; refuses everything else."""
     if value.__class__ is bool:
         return value
     raise refuse("bool", value)
@@ -182,7 +182,7 @@ def write_bool(value: Any) -> bool:
     exact=bool, inline="{v}.__class__ is bool", plain=plain_bools, msgspec_read=lambda _: MsgspecRead(bool)
 )
 def read_bool(value: Any, _: Any = None) -> bool:
-    """Only true and false."""
+    """The inverse of `write_bool`."""
     return write_bool(value)
 
 
@@ -196,7 +196,7 @@ def read_bool(value: Any, _: Any = None) -> bool:
     ),
 )
 def write_str(value: Any) -> str:
-    """Only strings; one of a subclass becomes a plain string."""
+    """A string as itself, or a plain string from an instance of a subclass; refuses everything else."""
     if isinstance(value, str):
         return str.__str__(value)
     raise refuse("str", value)
@@ -204,24 +204,24 @@ def write_str(value: Any) -> str:
 
 @trait(exact=str, inline="{v}.__class__ is str", plain=plain_strs, msgspec_read=lambda _: MsgspecRead(str))
 def read_str(value: Any, _: Any = None) -> str:
-    """Only strings."""
+    """The inverse of `write_str`."""
     return write_str(value)
 
 
 @trait(exact=type(None), inline="{v} is None", precheck=Precheck("{v} is None"))
 def write_none(value: Any) -> None:
-    """Only None."""
+    """None as itself; refuses everything else."""
     if value is not None:
         raise refuse("None", value)
 
 
 @trait(exact=type(None), inline="{v} is None", msgspec_read=lambda _: MsgspecRead(None))
 def read_none(value: Any, _: Any = None) -> None:
-    """Only null."""
+    """The inverse of `write_none`."""
     write_none(value)
 
 
-#: type → (write, read); JSON tells these apart by itself.
+#: type → (write, read). JSON itself distinguishes these types.
 NATIVE: dict[type, tuple[Hook, Hook]] = {
     type(None): (write_none, read_none),
     bool: (write_bool, read_bool),

@@ -35,7 +35,7 @@ _SECOND = timedelta(seconds=1)
 _MICROSECOND = timedelta(microseconds=1)
 # "2024-W01-1" and shorter is a date without a time.
 _LONGEST_DATE = 10
-#: A condition, see `Traits.inline`: other time zones are users' code.
+#: A condition, see `Traits.inline`. Other time zones may run users' code.
 _PLAIN_DATETIME = "{v}.__class__ is datetime and ({v}.tzinfo is None or {v}.tzinfo is utc)"
 
 
@@ -43,16 +43,16 @@ _from_base64 = functools.partial(binascii.a2b_base64, strict_mode=True)
 
 
 def _as_text(parse: Callable[[str], Any]) -> Callable[[ModuleType], MsgspecRead]:
-    """The string from msgspec, and from it what we make of every string.
+    """Have msgspec read a string, and parse that with our own function.
 
-    It could read these types itself, but it rounds where `fromisoformat` cuts off, and takes a number for a
-    Decimal; see tests/codec/test_typed.py.
+    msgspec could read these types itself, but it rounds where `fromisoformat` cuts off, and accepts a number
+    as a Decimal.
     """
     return lambda _: MsgspecRead(str, parse)
 
 
 def _parsed(expected: str, value: Any, parse: Callable[[str], Any]) -> Any:
-    """What `parse` makes of a string, or the usual fault."""
+    """The result of `parse` for a string; raises the usual fault for anything else."""
     if value.__class__ is str:
         try:
             return parse(value)
@@ -71,7 +71,7 @@ def write_bytes(value: Any) -> str:
 
 @trait(exact=bytes, msgspec_read=_as_text(_from_base64))
 def read_bytes(value: Any, _: Any = None) -> bytes:
-    """Base64, with its padding, and nothing else in it."""
+    """The inverse: base64 with its padding, and nothing else."""
     found: bytes = _parsed("bytes in base64", value, _from_base64)
     return found
 
@@ -87,7 +87,7 @@ def write_datetime(value: Any) -> str:
 
 @trait(exact=datetime, inline=_PLAIN_DATETIME, precheck=Precheck(_PLAIN_DATETIME))
 def pass_datetime(value: Any) -> datetime | str:
-    """For serializers that write naive and UTC datetimes themselves, in the very same form, but faster."""
+    """Leave naive and UTC datetimes to serializers that write them in the same form, but faster."""
     if value.__class__ is datetime and (value.tzinfo is None or value.tzinfo is UTC):
         return value
     return write_datetime(value)
@@ -168,7 +168,7 @@ def _duration(text: str) -> timedelta:
     whole = {name: int(parts[name] or 0) for name in ("days", "hours", "minutes", "seconds")}
     if not parts["sign"]:
         return timedelta(**whole, microseconds=int(fraction))
-    # Negated before, not after: timedelta.min has no positive counterpart.
+    # Negated before and not after, because timedelta.min has no positive counterpart.
     return timedelta(**{name: -amount for name, amount in whole.items()}, microseconds=-int(fraction))
 
 
@@ -189,7 +189,7 @@ def write_decimal(value: Any) -> str:
 
 @trait(exact=Decimal, msgspec_read=_as_text(Decimal))
 def read_decimal(value: Any, _: Any = None) -> Decimal:
-    """The inverse, from a string only: a JSON number may have lost digits already."""
+    """The inverse. It accepts only a string, because a JSON number may have lost digits already."""
     found: Decimal = _parsed("Decimal as a string", value, Decimal)
     return found
 

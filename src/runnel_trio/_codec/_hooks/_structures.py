@@ -73,17 +73,17 @@ def _converted(hook: Hook, i: int, *, copied: bool) -> str:
 
 
 def structure_writer(cls: type[Any], converter: Converter) -> Hook:
-    """Instances of ``cls`` to dicts."""
+    """The hook: instances of ``cls`` → dicts."""
     return _once(writer, cls, converter, lambda: Structure.of(writer, cls, converter).write_hook())
 
 
 def structure_reader(cls: type[Any], converter: Converter) -> Hook:
-    """Dicts to instances of ``cls``; unknown fields are ignored unless the converter forbids them."""
+    """The hook: dicts → instances of ``cls``; unknown fields are ignored unless they are forbidden."""
     return _once(reader, cls, converter, lambda: Structure.of(reader, cls, converter).read_hook())
 
 
 def _once(find: Finder, cls: type[Any], converter: Converter, build: Callable[[], Hook]) -> Hook:
-    """``build()``; or, within that very call (a class that contains itself), a hook that looks up later."""
+    """``build()``; or a hook that looks it up later, while it is being built for a class that has itself."""
     key = (id(converter), find, cls)
     if key in _building.get():
         return _late(find, cls, converter)
@@ -129,7 +129,7 @@ class Structure:
         return trait(parts=self.attributes, precheck=self.precheck())(write)
 
     def precheck(self) -> Precheck | None:
-        """Of instances of this very class, if of all fields."""
+        """The check of instances of exactly this class; None if a field has none."""
         found = [precheck_of(hook) for hook in self.hooks]
         precheck = [x for x in found if x is not None]
         if len(precheck) < len(found):
@@ -143,7 +143,7 @@ class Structure:
         return Precheck("{f}(({v},))", test, test, partial(self._direct, precheck))
 
     def _direct(self, precheck: Sequence[Precheck], msgspec: ModuleType) -> Hook:
-        """See `Sure.direct`; its attribute `each` does the same for several, and gives a list."""
+        """See `Precheck.msgspec_write`. Its attribute `each` takes several values, and gives a list."""
         names: dict[str, Any] = {"form": self._direct_form(msgspec), "unsure": PrecheckFailed}
         lines = ["if o.__class__ is not cls: raise unsure"]
         for i, (field, part) in enumerate(zip(self.fields, precheck, strict=True)):
@@ -162,7 +162,7 @@ class Structure:
         return one
 
     def _direct_form(self, msgspec: ModuleType) -> Any:
-        """A class with these fields that msgspec writes: in a fifth of the time of a dict and orjson."""
+        """A class with these fields that msgspec writes, in a fifth of the time of a dict and orjson."""
         names = {f"f{i}": x.name for i, x in enumerate(self.fields)}
         return msgspec.defstruct(self.cls.__name__, list(names), rename=names, gc=False)
 
@@ -179,13 +179,13 @@ class Structure:
         return trait(parts=self._items, msgspec_read=self._typed)(read)
 
     def construction(self) -> list[str]:
-        """The lines that return the instance of which ``v0``… are the fields."""
+        """The lines of code that return an instance with the fields ``v0``, ``v1`` and so on."""
         if only_sets_fields(self.cls):
             return ["o = new(cls)", *(f"o.{x.name} = v{i}" for i, x in enumerate(self.fields)), "return o"]
         return [f"return cls({', '.join(f'{x.argument}=v{i}' for i, x in enumerate(self.fields))})"]
 
     def compiled(self, function: str, arguments: str, lines: list[str], **names: Any) -> Hook:
-        """A function of these lines, which may use ``cls``, the hooks ``h0``…, and ``names``."""
+        """A function of these lines, which may use ``cls``, the hooks ``h0``, ``h1``, …, and ``names``."""
         source = f"def {function}({arguments}):\n" + "".join(f"    {x}\n" for x in lines)
         known = {**NAMES, "cls": self.cls, "new": object.__new__}
         for i, hook in enumerate(self.hooks):
@@ -196,7 +196,7 @@ class Structure:
         return made
 
     def _typed(self, msgspec: ModuleType) -> MsgspecRead | None:
-        """An object of these fields only: msgspec would not check what others hold."""
+        """Read an object that has only these fields: msgspec would not check the values of others."""
         parts = [x for hook in self.hooks if (x := msgspec_read_of(hook, msgspec))]
         if not parts or len(parts) < len(self.fields):
             return None
@@ -210,7 +210,7 @@ class Structure:
             rename={f"f{i}": x.name for i, x in enumerate(self.fields)},
             kw_only=True,
             forbid_unknown_fields=True,
-            gc=False,  # these live for a microsecond
+            gc=False,  # these objects live for a microsecond
         )
         return MsgspecRead(form, self._build_hook([x.convert for x in parts], msgspec.UNSET))
 
@@ -229,7 +229,7 @@ class Structure:
         return self.compiled("build", "s", [*lines, *self.construction()], **names)
 
     def check(self, value: Any) -> None:
-        """Accept an instance of a subclass, but only if nothing of it is lost."""
+        """Accept an instance of a subclass, but only if no field of it would be lost."""
         if not isinstance(value, self.cls):
             raise refuse(self.cls.__name__, value)
         if lost := {x.name for x in fields_of(type(value))} - {x.name for x in self.fields}:
@@ -252,7 +252,7 @@ class Structure:
         return operator.itemgetter(*names) if names else operator.itemgetter("")
 
     def _sparse(self, value: Any) -> Any:
-        """The slower way, for a dict that lacks fields with a default or has others besides."""
+        """The slower way, for a dict that lacks fields with a default, or has unknown ones."""
         self.check_names(value)
         present = [(x, hook) for x, hook in zip(self.fields, self.hooks, strict=True) if x.name in value]
         return self.cls(**{x.argument: hook(value[x.name]) for x, hook in present})

@@ -34,15 +34,15 @@ __all__ = [
     "traits_of",
 ]
 
-#: Converts one value, in one direction; raises anything when it cannot.
+#: Converts one value, in one direction; may raise anything.
 Hook: TypeAlias = Callable[..., Any]
-#: A step such as ``.price`` or ``[2]``, the value that stands there, the hook for it.
+#: A step such as ``.price`` or ``[2]``, the value there, and the hook for it.
 Part: TypeAlias = tuple[str, Any, Hook]
 
 _H = TypeVar("_H", bound=Hook)
 
-#: How deep a fault is looked for: each level converts all that is below it once more, and somebody may have
-#: put it so far down that this takes hours.
+#: How deep a fault is looked for. Each level converts everything below it again, and an attacker could hide
+#: a fault so deep that this would take hours.
 _LEVELS = 32
 
 
@@ -64,7 +64,7 @@ class Unsupported(Exception):
         self.path = path
 
     def below(self, step: str) -> Unsupported:
-        """The same, seen from one level up."""
+        """The same error, with the path from one level up."""
         return Unsupported(self.reason, step + self.path)
 
 
@@ -82,7 +82,7 @@ def shown(value: Any, limit: int = 60) -> str:
 
 
 def hinted(record: type[Any], value: Any, where: tuple[str, str]) -> tuple[str, str]:
-    """Path and reason, with what to write where something else than a record was given for one."""
+    """The path and the reason; where a value of another type was given as a record, with what to write."""
     path, reason = where
     if path or isinstance(value, record):
         return where
@@ -97,7 +97,7 @@ def hinted(record: type[Any], value: Any, where: tuple[str, str]) -> tuple[str, 
 
 
 def foreign(record: type[Any], value: Any) -> RecordInvalid:
-    """The error for something else than a record of a class."""
+    """The error for a value that is not a record of this class."""
     path, reason = hinted(record, value, ("", refuse(record.__name__, value).reason))
     return RecordInvalid(record.__name__, path, reason)
 
@@ -107,8 +107,8 @@ class MsgspecRead:
     """How msgspec reads JSON for a hook, without a plain form in between; see `_fast._msgspec_read`.
 
     Attributes:
-        form: the type that msgspec is asked for. It may refuse what the hook takes, but never take what the
-            hook, after a general parser, would refuse or read otherwise.
+        form: the type that msgspec is asked for. It may refuse what the hook accepts, but must never accept
+            what the hook, after a general parser, would refuse or read differently.
         convert: makes of it what the hook makes of the plain form; None if it is that already. May raise.
     """
 
@@ -121,17 +121,17 @@ class Traits:
     """What this library knows of a hook of its own; users' hooks have none.
 
     Attributes:
-        hook: whose they are: `functools.wraps` would hand them on to a user's.
-        exact: the scalar type that it stands for. Subclasses find it by inheritance, and must not use it.
-        bare: the same hook without what only calls from outside need.
-        inline: source of a condition on ``{v}`` under which a value converts to itself, for generated
-            code; names in it are those of `_precheck.NAMES`.
-        elements: as ``plain``, for the elements of a list that this hook converts: if it says so, a list
-            converts to itself.
+        hook: the hook that has them: `functools.wraps` would copy them to a user's hook.
+        exact: the scalar type that the hook is for. Subclasses inherit the hook, and must not use it.
+        bare: the same hook without what only calls by the converter need.
+        inline: source of a condition on ``{v}`` under which a value converts to itself, for generated code.
+            It may use the names in `_precheck.NAMES`.
+        elements: if this hook converts lists: tells whether the elements of one convert to themselves, and so
+            the list does.
         plain: tells in one pass at C speed whether every element of a collection converts to itself.
-        sure: when a value is certain to encode.
+        precheck: when a value is certain to encode; None if that cannot be told.
         parts: the parts of a value, for `locate`. May raise `Mismatch`.
-        typed: given the module msgspec, what it can do for this hook, if anything.
+        msgspec_read: msgspec → how it reads JSON for this hook; None if it cannot.
     """
 
     hook: Hook
@@ -146,7 +146,7 @@ class Traits:
 
 
 def trait(**values: Any) -> Callable[[_H], _H]:
-    """Decorator: mark a hook as one of ours. It then takes the value alone as argument, if need be."""
+    """Decorator: mark a hook as one of ours, which can be called with the value as its only argument."""
 
     def mark(hook: _H) -> _H:
         vars(hook)["runnel_traits"] = Traits(hook=hook, **values)
@@ -162,19 +162,19 @@ def traits_of(hook: Hook) -> Traits | None:
 
 
 def msgspec_read_of(hook: Hook, msgspec: ModuleType) -> MsgspecRead | None:
-    """What msgspec can do for a hook; nothing for a user's."""
+    """How msgspec reads JSON for a hook; None if it cannot, and for a user's hook."""
     traits = traits_of(hook)
     return traits.msgspec_read(msgspec) if traits else None
 
 
 def precheck_of(hook: Hook) -> Precheck | None:
-    """When a hook is sure to write a value; a user's never is."""
+    """When a hook is certain to write a value; None for a user's hook."""
     traits = traits_of(hook)
     return traits.precheck if traits else None
 
 
 def locate(hook: Hook, value: Any, path: str = "", levels: int = _LEVELS) -> tuple[str, str] | None:
-    """Path and reason of the first part of ``value`` that ``hook`` cannot convert; None if it can."""
+    """The path and the reason of the first part of ``value`` that ``hook`` cannot convert; None if it can."""
     try:
         hook(value)
     except Exception as error:  # hooks are users' code too

@@ -37,7 +37,7 @@ from runnel_trio._report._words import described
 
 __all__ = ["TAG", "is_union", "read_any", "union_reader", "union_writer", "write_any"]
 
-#: The field of an object that holds the name of its class, where that is not known from the annotation.
+#: The field of an object that holds the name of its class, if the annotation leaves that open.
 TAG = "_type"
 _VALUE = "value"
 _JSON_VALUE = "a JSON value (None, bool, int of 64 bits, finite float, str, list or dict of str)"
@@ -49,7 +49,7 @@ def is_union(annotation: Any) -> bool:
 
 
 def union_writer(annotation: Any, converter: Converter) -> Hook:
-    """For any union, `Optional` included."""
+    """The hook for any union, including `Optional`."""
     if (inner := _optional(annotation)) is not None:
         return _optional_hook(writer(converter, inner))
     return _Members.of(annotation, converter, writer).write_hook()
@@ -140,7 +140,7 @@ class _Members:
         return cls(expected, hooks, names)
 
     def hook_for(self, value: Any) -> Hook:
-        """By the exact class, else by the first of its bases; an int serves as a float if it must."""
+        """The hook of the value's class, or of its first base that has one; an int may use float's."""
         kind = value.__class__
         if (hook := self.hooks.get(kind)) is not None:
             return hook
@@ -184,7 +184,7 @@ class _Members:
         return read_union
 
     def _typed(self, read: Hook, msgspec: types.ModuleType) -> MsgspecRead | None:
-        """Only of what JSON has itself; a tagged object may hold anything."""
+        """Read a union of JSON's own types only, because a tagged object may hold anything."""
         forms = tuple(x.form for hook in self.hooks.values() if (x := msgspec_read_of(hook, msgspec)))
         return MsgspecRead(typing.Union[forms], read) if self.hooks.keys() <= NATIVE.keys() else None  # noqa: UP007 (values)
 
@@ -231,7 +231,7 @@ def _any_parts(value: Any) -> Iterator[Part]:
 
 @trait(parts=_any_parts)
 def write_any(value: Any) -> Any:
-    """What JSON gives back as it was: None, bool, int of 64 bits, finite float, str, list, dict of str."""
+    """A value that JSON preserves: None, bool, 64-bit int, finite float, str, list, or dict with str keys."""
     kind = value.__class__
     if kind is dict:
         return {write_str(k): write_any(v) for k, v in value.items()}

@@ -1,11 +1,10 @@
-"""One processor's member in this process: joins, keeps its session, and runs what it is given by the plan.
+"""One processor's member in this process: joins, keeps its session, and runs what the plan gives it.
 
     JOINING ──first heartbeat──▶ MEMBER ──drain()──▶ LEAVING ──all given up──▶ LEFT
                                    └ owns what the plan gives it: `_assignment`
 
-The nurseries stand inside each other in the order of stopping. Read down, it is how things start; read up,
-how they end: first nothing more is fetched, then the partitions end, and what they need for that (heartbeat
-and committer) ends last.
+The nurseries in `Rebalancer.run` are nested in the order in which they stop, the innermost first: fetching
+ends, then the partitions end, and what they need for that (heartbeat and committer) ends last.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ from runnel_trio._worker._member._unowned import report_unowned
 
 __all__ = ["Rebalancer"]
 
-#: Seconds that a read of the control log waits in the server.
+#: Seconds for which a read of the party's news waits on the server.
 _CONTROL_BLOCK = 5.0
 
 
@@ -51,17 +50,17 @@ class Rebalancer:
     """Owns this process's share of a processor's partitions.
 
     Attributes:
-        broker: where everything is.
-        processor: whose partitions.
-        spec: the same, in the layout that this member reads.
+        broker: knows the partitions and the members.
+        processor: whose partitions they are.
+        spec: the processor in the layout that this member reads.
         member: this member's id.
-        about: what others are told about it.
+        about: what other members are told about it.
         heartbeat: keeps its session.
-        halt: told of an exception that stops the worker.
-        last_try: among all partitions of the worker, see `_poison`.
-        counts: the worker's, of events that did not go the usual way.
-        on_moved: told that the stream has got other partitions.
-        meter: told what happens.
+        halt: called with an exception that stops the worker.
+        last_try: shared by all partitions of the worker, see `_poison`.
+        counts: the worker's counts of events that did not go the usual way.
+        on_moved: called when the stream has got other partitions.
+        meter: reports to metrics, if there are any.
     """
 
     broker: Broker
@@ -112,7 +111,7 @@ class Rebalancer:
         )
 
     def drain(self) -> None:
-        """End gracefully: every partition ends the event in hand."""
+        """End gracefully: every partition finishes the event in hand."""
         self._draining.set()
         self._patience.cancel()
         self._assignment.drain()
@@ -123,12 +122,12 @@ class Rebalancer:
             executor.move_parked(stage)
 
     def abort(self) -> None:
-        """End now: what is in hand is cancelled."""
+        """End now: cancel the events in hand."""
         self.drain()
         self._assignment.abort()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Until drained. Started when it owns its share, or stands by."""
+        """Run until drained. Reports that it has started once it owns its share, or stands by."""
         try:
             with self._until_drained():
                 await self._guarded(self._session.beat)
@@ -159,23 +158,23 @@ class Rebalancer:
 
     @property
     def alive(self) -> bool:
-        """Whether the server has heard of it within the last lease, if it has joined."""
+        """Whether its session has not lapsed; True also before it has joined, and while it leaves."""
         return not self._session.view.joined_as or self._session.leaving or not self._session.lapsed
 
     @property
     def settled(self) -> bool:
-        """Whether it has all that the plan gives it, or stands by."""
+        """Whether it owns all that the plan gives it, or stands by."""
         return self._assignment.is_settled
 
     def _until_drained(self) -> trio.CancelScope:
-        """A scope around a wait that a drain ends, however long the server is away."""
+        """A scope for a wait that a drain must end, however long the server is away."""
         self._patience = trio.CancelScope()
         if self._draining.is_set():
             self._patience.cancel()
         return self._patience
 
     async def _guarded(self, task: Callable[[], Awaitable[None]]) -> None:
-        """Run one of our own tasks; what it raises ends the worker."""
+        """Run one of our own tasks. An exception in it ends the worker."""
         await run_guarded(self._fail, task)
 
     def _fail(self, error: BaseException) -> None:
@@ -183,7 +182,7 @@ class Rebalancer:
         self.drain()
 
     async def _announce_leaving(self) -> None:
-        """Let the others plan without this member while its partitions end."""
+        """Have the other members plan without this one while its partitions end."""
         self._session.leaving = True
         await self._session.beat()
 
@@ -213,7 +212,7 @@ class Rebalancer:
             self.meter.stands([x.backlog for x in mine.running.values()], len(mine.still))
 
     async def _listen(self) -> None:
-        """Hear what the others tell."""
+        """Listen to the news of the party."""
         await self._session.listen(_CONTROL_BLOCK, self._hear, most=1000)
 
     async def _hear(self, entries: Iterable[Entry]) -> None:
@@ -257,7 +256,7 @@ class Rebalancer:
             left_ahead=granted.ahead,
             parked=ParkedKeys(describe=self._describe, most=processor.max_parked),
         )
-        # Each lane of the owner before can have left one more key free that comes before what it had in hand.
+        # Each lane of the previous owner may have freed one more key whose events come before those in hand.
         suspects = processor.max_unacked + (processor.concurrency if processor.concurrency > 1 else 0)
         limits = {"max_attempts": processor.max_attempts, "max_unacked": suspects}
         return PartitionExecutor(

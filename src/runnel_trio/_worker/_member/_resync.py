@@ -1,8 +1,8 @@
-"""What happened behind our back: compares what an owner believes with what the server says.
+"""Compares what an owner believes with what the server says, to notice what others have changed there.
 
-After each reconnect, and after each heartbeat: all partitions, or of more than `_EACH_BEAT` so many, in turn.
-An operator's rewind is followed, a history that was rewritten (a failover that lost writes, FLUSHALL) is
-noticed, and events that left the log unread are counted.
+That happens after each reconnect, for all partitions, and after each heartbeat, for up to `_EACH_BEAT` of
+them in turn. An owner thus follows an operator's rewind, notices a history that was rewritten (by a failover
+that lost writes, or by FLUSHALL), and counts events that left the log unread.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from runnel_trio._worker._member._backlog import Backlog
 
 __all__ = ["ResyncSchedule", "in_turn", "resync", "tell_of_rewriting"]
 
-#: So many partitions are asked about after a heartbeat: all of a thousand would be half of what those cost
-#: that are idle.
+#: How many partitions the server is asked about after a heartbeat, at most. To ask about a thousand would be
+#: half of what a thousand idle partitions cost.
 _EACH_BEAT = 256
 
 
 def in_turn(numbers: Collection[int], after: int, most: int) -> list[int]:
-    """The next ones behind the one that was the last before, and from the first again.
+    """The next ``most`` numbers behind ``after``; the first follows the last.
 
     Example:
         >>> in_turn([3, 1, 2, 0], after=1, most=3)
@@ -40,23 +40,23 @@ def in_turn(numbers: Collection[int], after: int, most: int) -> list[int]:
 
 @attrs.define(eq=False)
 class ResyncSchedule:
-    """What we know of the server may be out of date: asks when to look, and at which partitions."""
+    """Decides when to compare with the server, and which partitions."""
 
     _raised: trio.Event = attrs.field(factory=trio.Event)
     _of_all: bool = False
     _looked_to: int = -1
 
     def raised(self) -> None:
-        """As after each heartbeat."""
+        """Ask for a comparison, as after each heartbeat."""
         self._raised.set()
 
     def raised_of_all(self) -> None:
-        """As after each reconnect."""
+        """Ask for a comparison of all partitions, as after each reconnect."""
         self._of_all = True
         self._raised.set()
 
     async def next(self, numbers: Collection[int]) -> list[int]:
-        """Wait until there is doubt; those of the numbers to look at then."""
+        """Wait until a comparison is asked for. Returns those of the numbers that are to be compared."""
         await self._raised.wait()
         most = len(numbers) if self._of_all else _EACH_BEAT
         self._raised, self._of_all = trio.Event(), False
@@ -68,13 +68,13 @@ class ResyncSchedule:
 async def resync(
     broker: Ownership, processor: ProcessorSpec, backlogs: Collection[Backlog], counts: Tally
 ) -> dict[int, LogState | None]:
-    """Ask about them all, and let go of those whose cursor is not where it was left; what was answered."""
+    """Ask the server about partitions, and give up those whose cursor was moved. Returns the answers."""
     before = [_Snapshot.of(backlog) for backlog in backlogs if not backlog.closed]
     states = await broker.log_states(processor, [place.backlog.number for place in before])
     for place, state in zip(before, states, strict=True):
         backlog = place.backlog
         if place.is_at_the_end(state):
-            continue  # nearly all of many idle partitions, and cheaper than what follows
+            continue  # this is true of nearly all idle partitions, and cheaper than what follows
         if place.cursor_moved(state):
             _tell_of_move(processor, backlog, state)
             backlog.lose()
@@ -88,7 +88,7 @@ async def resync(
 
 
 def tell_of_rewriting(processor: ProcessorSpec, number: int, state: LogState, known: bytes) -> None:
-    """Log that the log ends before the last entry that this member committed: it is not what it was."""
+    """Report a log, or a cursor, that ends before the last entry that this member committed."""
     if is_after(known, max(state.last_id, state.cursor, key=parse_id)):
         place, ends = numbered(processor.stream.name, [number]), state.last_id.decode()
         report(logging.ERROR, "log-rewritten", place=place, committed=known.decode(), ends=ends)
@@ -110,7 +110,7 @@ def _tell_of_move(processor: ProcessorSpec, backlog: Backlog, state: LogState | 
 
 @attrs.frozen
 class _Snapshot:
-    """Where a backlog stood before the server was asked; what it says is of that time or later."""
+    """Where a backlog stood before the server was asked: the answer is from that time or later."""
 
     backlog: Backlog
     position: bytes
@@ -122,7 +122,7 @@ class _Snapshot:
         return cls(backlog, backlog.position, backlog.committed, not backlog.unacknowledged)
 
     def is_at_the_end(self, state: LogState | None) -> bool:
-        """Whether all is read and acknowledged, and the server says the same."""
+        """Whether everything is read and acknowledged, and the server says the same."""
         return (
             state is not None
             and state.cursor == state.last_id == self.position == self.committed
@@ -130,9 +130,10 @@ class _Snapshot:
         )
 
     def cursor_moved(self, state: LogState | None) -> bool:
-        """Whether the server's story is another than ours: an operator's doing, or a lost write.
+        """Whether the cursor is not where we left it: an operator moved it, or the server lost a write.
 
-        What was done meanwhile may be committed already, by a commit whose answer is still to come.
+        It may be our own commit, whose answer is still to come, that moved it: so this is False as long as
+        anything is unacknowledged.
         """
         backlog = self.backlog
         if not self.quiet or backlog.unacknowledged or backlog.closed or backlog.committed != self.committed:

@@ -18,11 +18,11 @@ import trio
 
 from runnel_trio._broker._redis._transport._batcher import Batcher, Ticket
 from runnel_trio._broker._redis._transport._sender import SendRequest, Shipment
-from runnel_trio._broker._values import Batch, StreamSpec
+from runnel_trio._broker._values import SEALED, Appended, Batch, StreamSpec
 
 __all__ = ["SendCoalescer"]
 
-_Sends: TypeAlias = Batcher[SendRequest, dict[int, int]]
+_Sends: TypeAlias = Batcher[SendRequest, dict[int, Appended]]
 
 #: Entries in one shipment. Of more tasks, some are resumed and send again while the server has what others
 #: sent: a thousand tasks are a fifth faster than when they all travel at once.
@@ -65,7 +65,7 @@ class _OpenShipment:
         """Whether one more entry, of these fields, may go along."""
         return not self.left and self._count < _MOST and self.names == names
 
-    def join(self, number: int, values: Sequence[bytes]) -> Awaitable[Mapping[int, int]]:
+    def join(self, number: int, values: Sequence[bytes]) -> Awaitable[Mapping[int, Appended]]:
         """Take an entry of the current task along."""
         task = trio.lowlevel.current_task()
         waiting = self._values.get(number)
@@ -92,7 +92,7 @@ class _OpenShipment:
             self.batcher.take_back(self.ticket)
         return trio.lowlevel.Abort.SUCCEEDED
 
-    def _settle(self, result: outcome.Outcome[dict[int, int]]) -> None:
+    def _settle(self, result: outcome.Outcome[dict[int, Appended]]) -> None:
         self.left = True  # if it was refused, it had not
         waiting, self._values = self._values, {}
         if isinstance(result, outcome.Error):
@@ -100,24 +100,25 @@ class _OpenShipment:
                 trio.lowlevel.reschedule(task, outcome.Error(result.error))
             return
         for number, count in result.unwrap().items():
-            taken, others = _shared({number: 1}), _shared({number: min(count, 0)})
+            room, rest = (0, SEALED) if count is SEALED else (count, 0)
+            taken, others = _shared({number: 1}), _shared({number: rest})
             for i, task in enumerate(waiting[number]):
                 if task not in self._gone:
-                    trio.lowlevel.reschedule(task, taken if i < count else others)
+                    trio.lowlevel.reschedule(task, taken if i < room else others)
 
 
 @attrs.frozen(eq=False)
 class _Shared:
     """An outcome for any number of tasks: `outcome.Value` is for one, and costs 0.4 µs each."""
 
-    value: Mapping[int, int]
+    value: Mapping[int, Appended]
 
-    def unwrap(self) -> Mapping[int, int]:
+    def unwrap(self) -> Mapping[int, Appended]:
         """As `outcome.Value.unwrap`; Trio asks for nothing else."""
         return self.value
 
 
-def _shared(stored: Mapping[int, int]) -> outcome.Outcome[Any]:
+def _shared(stored: Mapping[int, Appended]) -> outcome.Outcome[Any]:
     return cast("outcome.Outcome[Any]", _Shared(stored))
 
 
@@ -132,7 +133,7 @@ class SendCoalescer:
     batcher: _Sends
     _open: dict[StreamSpec, _OpenShipment] = attrs.field(factory=dict, init=False)
 
-    def send(self, stream: StreamSpec, batches: Mapping[int, Batch]) -> Awaitable[Mapping[int, int]]:
+    def send(self, stream: StreamSpec, batches: Mapping[int, Batch]) -> Awaitable[Mapping[int, Appended]]:
         """How many entries each partition took; to be awaited at once.
 
         A single entry, whose id the server gives, joins others that wait.

@@ -72,6 +72,7 @@ _PARTS = {
     "ended": (),
     "announce": ("_members",),
     "leave": ("_members",),
+    "disband": ("_members",),
     "declare": ("_meta",),
     "layout": ("_meta",),
     "seal": (),
@@ -182,7 +183,7 @@ Ask: TypeAlias = Callable[[Sequence[Call | PlainCommand]], Awaitable[list[Any]]]
 
 
 class Command(Protocol):
-    """What a connection can carry: a `Call`, a `Plain`, or what becomes one when it leaves."""
+    """What a connection can carry: a `Call`, a `PlainCommand`, or what becomes one when it leaves."""
 
     @property
     def script(self) -> str:

@@ -24,7 +24,7 @@ from runnel_trio._broker._redis._transport._cluster_connection import ClusterCon
 from runnel_trio._broker._redis._transport._outage import Outage
 from runnel_trio._broker._redis._transport._scripts import Call, LazyList
 from runnel_trio._broker._redis._transport._waiter import Waiter
-from runnel_trio._broker._values import SEALED, Batch, StreamSpec
+from runnel_trio._broker._values import SEALED, Appended, Batch, StreamSpec
 from runnel_trio._report._words import numbered
 from runnel_trio.exceptions import BrokerUnavailable, Misconfigured
 
@@ -32,6 +32,9 @@ __all__ = ["PATIENCE", "SendRequest", "Sender", "Shipment"]
 
 #: Seconds for which a send is repeated while the server is away.
 PATIENCE = 10.0
+
+#: What `send.lua` answers instead of a count.
+_SEALED_REPLY = -1
 
 
 class SendRequest(Protocol):
@@ -135,10 +138,10 @@ class Sender:
 
     async def carry(
         self, requests: Sequence[SendRequest], waiter: Waiter
-    ) -> list[outcome.Outcome[dict[int, int]]]:
+    ) -> list[outcome.Outcome[dict[int, Appended]]]:
         """Store what the requests hold, in their order."""
         shipments = [request.seal() for request in requests]
-        stored: list[dict[int, int]] = [dict.fromkeys(shipment.batches, 0) for shipment in shipments]
+        stored: list[dict[int, Appended]] = [dict.fromkeys(shipment.batches, 0) for shipment in shipments]
         failed: dict[int, Exception] = {}
         for calls in _rounds(shipments):
             await self._deliver(calls, waiter, stored, failed)
@@ -151,7 +154,7 @@ class Sender:
         self,
         made: Iterable[SendCall],
         waiter: Waiter,
-        stored: list[dict[int, int]],
+        stored: list[dict[int, Appended]],
         failed: dict[int, Exception],
     ) -> None:
         calls = LazyList(map(self._number, made))
@@ -235,12 +238,14 @@ def _send_calls(shipment: Shipment) -> Iterator[SendCall]:
         yield SendCall(shipment.stream, number, [batch], [(0, len(batch))])
 
 
-def _deal_out(call: SendCall, reply: Any, stored: list[dict[int, int]], failed: dict[int, Exception]) -> None:
+def _deal_out(
+    call: SendCall, reply: Any, stored: list[dict[int, Appended]], failed: dict[int, Exception]
+) -> None:
     if isinstance(reply, Exception):
         failed.update({i: _explained(reply, call) for i, _ in call.shares})
         return
     left = int(reply)
-    if left == SEALED:
+    if left == _SEALED_REPLY:
         for i, _ in call.shares:
             stored[i][call.partition] = SEALED
         return

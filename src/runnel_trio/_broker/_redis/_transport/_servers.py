@@ -29,7 +29,7 @@ from runnel_trio._broker._redis._transport._scripts import Call, Node, PlainComm
 from runnel_trio._broker._redis._transport._sender import Sender, SendRequest
 from runnel_trio._broker._redis._transport._topology import Topology
 from runnel_trio._broker._redis._transport._waiter import Waiter
-from runnel_trio._broker._values import Batch, ServerConfig, StreamSpec
+from runnel_trio._broker._values import Appended, Batch, ServerConfig, StreamSpec
 from runnel_trio._scopes import gather, helpers
 from runnel_trio.exceptions import BrokerUnavailable, RunnelError
 
@@ -124,7 +124,7 @@ class Servers:
         replies = {node: iter(part) for node, part in (await _run_all(tasks)).items()}
         return [next(replies[node]) for node in nodes]
 
-    def send(self, stream: StreamSpec, batches: Mapping[int, Batch]) -> Awaitable[Mapping[int, int]]:
+    def send(self, stream: StreamSpec, batches: Mapping[int, Batch]) -> Awaitable[Mapping[int, Appended]]:
         """How many entries each partition took; to be awaited at once. See `_protocol.Logs.append`."""
         if self._only is not None:
             return self._only.sends.send(stream, batches)
@@ -153,7 +153,7 @@ class Servers:
     def _sends(self) -> SendCoalescer:
         sender = Sender(connection=self._connection(), outage=self.outage)
         self.senders.append(sender)
-        batcher: Batcher[SendRequest, dict[int, int]] = Batcher(
+        batcher: Batcher[SendRequest, dict[int, Appended]] = Batcher(
             carry=sender.carry, weigh=attrgetter("weight")
         )
         self._nursery.start_soon(batcher.run)
@@ -214,7 +214,9 @@ async def _run_all(tasks: Mapping[Node, Callable[[], Awaitable[_T]]]) -> dict[No
     return {node: x.unwrap() for node, x in zip(tasks, outcomes, strict=True)}
 
 
-async def _merge(tasks: Mapping[Node, Callable[[], Awaitable[Mapping[int, int]]]]) -> dict[int, int]:
+async def _merge(
+    tasks: Mapping[Node, Callable[[], Awaitable[Mapping[int, Appended]]]],
+) -> dict[int, Appended]:
     return {number: count for own in (await _run_all(tasks)).values() for number, count in own.items()}
 
 

@@ -1,5 +1,4 @@
--- Whether a processor is through with a partition: see _rules/_drained.py, which has the same functions and says what
--- each is for.
+-- Whether a processor has finished a partition. _rules/_drained.py has the same functions, and says what each is for.
 local function is_behind(log, name)
   if type_of(log) == 'none' then return false end
   local group = group_of(log, name)

@@ -1,4 +1,4 @@
--- Stream ids as text: 64-bit numbers do not fit into Lua's.
+-- Stream ids are compared as text, because 64-bit numbers do not fit into Lua's numbers.
 local function number_before(a, b)
   if #a ~= #b then return #a < #b end
   return a < b

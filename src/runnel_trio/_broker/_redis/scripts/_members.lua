@@ -1,6 +1,6 @@
--- Members are fields "m:<id>" of one hash: "<deadline ms> <beat> <joined as> <expiry ms> <leaving 0/1> <what it is>"; beside
--- them the generation, which rises with each change, and as "places" the number of the last join. All by the server's
--- clock. The rule is in _rules/_membership.py.
+-- Each member is a field "m:<id>" of one hash: "<deadline ms> <beat> <joined as> <expiry ms> <leaving 0/1> <about>".
+-- Beside the members, the hash has "generation", which rises with each change, and "places", the number of the last
+-- join. All times are by the server's clock. _rules/_membership.py has the rule.
 local function members_of(key)
   local flat, members = redis.call('HGETALL', key), {}
   for i = 1, #flat, 2 do
@@ -23,7 +23,7 @@ local function kinds_fit(members, plan, control)
     if there ~= kind and there ~= 'none' then return redis.error_reply('WRONGTYPE') end
   end
 end
--- What is told is short-lived: whoever missed it looks again with its next heartbeat.
+-- News is kept only briefly: a member that has missed some learns of the change with its next heartbeat.
 local function tell(control, what, value)
   redis.call('XADD', control, 'MAXLEN', '~', 256, '*', what, value)
 end
@@ -31,7 +31,8 @@ local function changed(members, control, why)
   redis.call('HINCRBY', members, 'generation', 1)
   tell(control, 'changed', why)
 end
--- Generation, the number of my join, planned generation, last news, number of members, five values for each, then the plan.
+-- The generation, the number of my join, the plan's generation, the id of the last news, the number of members, five
+-- values for each member, then the plan.
 local function view_of(members, plan, control, me)
   local all, mine = members_of(members), 0
   for _, member in ipairs(all) do if member.id == me then mine = member.joined_as end end

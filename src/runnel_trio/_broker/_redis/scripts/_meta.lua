@@ -1,4 +1,4 @@
--- The hash of what is known of a stream; see _rules/_layout.py. `next` and `draining` are "<layout> <count>".
+-- The hash with what is known about a stream; see _rules/_layout.py. `next` and `draining` are "<layout> <count>".
 local function view_of(meta)
   return redis.call('HMGET', meta, 'partition_count', 'record', 'hasher', 'layout', 'next', 'draining', 'former')
 end

@@ -1,6 +1,6 @@
--- Entries that go elsewhere in the same step. ARGV from `at`: number of outputs; for each the index of its log's key, that
--- of its producers' being the next, its layout, size, overflow, width, the field names, the number of entries, their
--- values. First all are judged, then all stored.
+-- Entries that are stored elsewhere in the same step. ARGV from `at`: the number of outputs; then for each output the
+-- index of its log's key (the next key is that of its producers), its layout, size, overflow, width, field names, number
+-- of entries, and their values. `refused` checks all outputs before `store` stores any.
 local function outputs_from(at)
   local outputs = {}
   local count = tonumber(ARGV[at])
@@ -29,7 +29,7 @@ end
 local function refused(outputs)
   local wanted = {}
   for _, output in ipairs(outputs) do
-    redis.call('XLEN', output.key)  -- of another type it says so before anything is written
+    redis.call('XLEN', output.key)  -- this refuses a key of another type, before anything is written
     if (redis.call('HGET', output.producers, 'layout') or '1') ~= output.layout then return 'SEALED' end
     if output.overflow ~= 'trim' then
       wanted[output.key] = (wanted[output.key] or 0) + #output.rows

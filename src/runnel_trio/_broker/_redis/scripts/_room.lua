@@ -1,4 +1,4 @@
--- How many entries there is room for. When there seems to be less than wanted, what every group has passed goes first.
+-- How many entries there is room for. If there seem to be too few, entries that every group has passed are removed.
 local function room_in(log, size, wanted)
   local room = size - redis.call('XLEN', log)
   if room >= wanted or type_of(log) == 'none' then return room end
@@ -8,7 +8,7 @@ local function room_in(log, size, wanted)
     if not slowest or id_before(id, slowest) then slowest = id end
   end
   if not slowest then return room end
-  -- Up to and with the slowest cursor; a sequence too large for Lua's numbers keeps that one entry.
+  -- The entry at the slowest cursor is removed too, unless its sequence is too large for Lua's numbers.
   local ms, seq = split(slowest)
   if #seq < 16 then slowest = ms .. '-' .. string.format('%.0f', tonumber(seq) + 1) end
   redis.call('XTRIM', log, 'MINID', '=', slowest)

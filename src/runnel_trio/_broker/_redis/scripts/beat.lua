@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
--- Join, or stay a member; remove those whose time is over, and suspects: see _rules/_membership.py, which has the same rule.
--- KEYS members, plan, control ; ARGV id, expiry in ms, leaving (0/1), what it is, then suspected ids and their beats
--- Answers as view_of.
+-- Join, or stay a member; remove members whose time is over, and suspects. _rules/_membership.py has the same rule.
+-- KEYS members, plan, control ; ARGV id, expiry in ms, leaving (0/1), about, then the ids of suspects and their beats
+-- Answers what view_of does.
 local members, plan, control, me = KEYS[1], KEYS[2], KEYS[3], ARGV[1]
 local unfit = kinds_fit(members, plan, control)
 if unfit then return unfit end
@@ -19,9 +19,9 @@ for _, member in ipairs(members_of(members)) do
   end
 end
 local before = mine and mine.leaving
-if not mine and ARGV[3] == '1' then return view_of(members, plan, control, me) end  -- it has left
+if not mine and ARGV[3] == '1' then return view_of(members, plan, control, me) end  -- it has left already
 if not mine then
-  -- Also after the key was lost: no number is given twice.
+  -- At least the time, so that no number is given twice even if the key was lost.
   mine = { beat = 0, joined_as = math.max(tonumber(redis.call('HGET', members, 'places') or '0') + 1, now) }
   redis.call('HSET', members, 'places', string.format('%.0f', mine.joined_as))
 end

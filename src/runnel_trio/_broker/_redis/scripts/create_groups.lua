@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
--- Make groups at the start of a log, where it has them not: from then on nothing is trimmed that they have not passed.
--- KEYS log, then a lease for each name; none in a layout that takes no entries yet ; ARGV names
--- Answers for each how many entries had left the log before its time (0 if it has committed there); -1: it was there.
+-- Make the groups that a log does not have, at its start. From then on no entry is trimmed that they have not passed.
+-- KEYS log, then a lease for each name, but no leases in a layout that takes no entries yet ; ARGV names
+-- Answers for each name how many entries had left the log before (0 if it has committed there); -1 if the group existed.
 local log, answer = KEYS[1], {}
 for i, name in ipairs(ARGV) do
   local lease = KEYS[i + 1]

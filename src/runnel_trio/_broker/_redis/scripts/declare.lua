@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
--- Fix what must never change about a stream, as far as nobody has yet, or the server has lost it; answer what holds
--- (view_of).
--- KEYS meta ; ARGV partition_count, record, hasher, layout, then what may change, for people who look: partition_size,
+-- Store what must never change about a stream, unless it is stored already.
+-- KEYS meta ; ARGV partition_count, record, hasher, layout, then what may change, for people to see: partition_size,
 -- overflow
+-- Answers what is stored then (view_of).
 local meta, layout = KEYS[1], tonumber(ARGV[4])
 local coming = next_of(meta)
 if count_of(meta) == '' then
@@ -11,12 +11,12 @@ if count_of(meta) == '' then
   redis.call('HSET', meta, 'partition_count', ARGV[1])
   if layout > 1 then redis.call('HSET', meta, 'layout', layout) end
   if coming > 0 and coming <= layout then redis.call('HDEL', meta, 'next') end
-elseif layout > layout_of(meta) and layout > coming then  -- the server has forgotten it
+elseif layout > layout_of(meta) and layout > coming then  -- the server has lost this change
   redis.call('HSET', meta, 'next', ARGV[4] .. ' ' .. ARGV[1])
 end
 for i, field in ipairs({ 'record', 'hasher' }) do
   if (redis.call('HGET', meta, field) or '') == '' then redis.call('HSET', meta, field, ARGV[i + 1]) end
 end
--- Every worker that starts declares: a full server, which is to be drained, must not refuse that.
+-- Every worker that starts declares its streams: a full server, which workers are to drain, must not refuse that.
 redis.call('HSET', meta, 'partition_size', ARGV[5], 'overflow', ARGV[6])
 return view_of(meta)

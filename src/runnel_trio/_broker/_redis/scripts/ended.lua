@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Keep that a worker was ended, in front of those before it; a line each, with the time in ms. The key goes by itself.
--- KEYS endings ; ARGV what, how many are kept, for how many seconds. What is no string is somebody else's, and stays.
+-- Store what ended a worker, in front of earlier endings: one line each, with the time in ms. The key expires.
+-- KEYS endings ; ARGV text, how many are kept, for how many seconds. A stranger's value of another type is refused.
 local time = redis.call('TIME')
 local lines = { string.format('%.0f %s', time[1] * 1000 + math.floor(time[2] / 1000), ARGV[1]) }
 for line in string.gmatch(redis.call('GET', KEYS[1]) or '', '[^\n]+') do

@@ -1,9 +1,10 @@
 #!lua flags=allow-oom
--- Take a stream one step on to another layout, if that is the next step; answer what holds (view_of).
+-- Take a stream one step further to another layout, if this is the next step.
 -- KEYS meta ; ARGV begin, open or finish; the layout; its partition count
+-- Answers what is stored then (view_of).
 local meta, step, layout = KEYS[1], ARGV[1], tonumber(ARGV[2])
 local now, coming, count = layout_of(meta), next_of(meta)
-if count_of(meta) == '' then return view_of(meta) end  -- unknown, or lost
+if count_of(meta) == '' then return view_of(meta) end  -- the stream is unknown, or the server has lost it
 if step == 'begin' then
   if now + 1 == layout and coming == 0 and not redis.call('HGET', meta, 'draining') then
     redis.call('HSET', meta, 'next', layout .. ' ' .. ARGV[3])

@@ -1,6 +1,6 @@
--- A party as people are shown it. KEYS members, plan, control, of an app's also endings
--- Answers the types of all four, what the last has, how many ms ago each member's time was over (0: it is not), in one
--- text; then, where the first three are what they must be, as view_of.
+-- A party, for people to see. KEYS members, plan, control; for an app's party also endings
+-- Answers the types of all four, the text of endings, and in one text how many ms ago each member's time was over (0 if
+-- it is not); then what view_of does, if the first three are of the right types.
 local answer = { 'none', 'none', 'none', 'none', '', '' }
 for i, key in ipairs(KEYS) do answer[i] = redis.call('TYPE', key).ok end
 if answer[4] == 'string' then answer[5] = redis.call('GET', KEYS[4]) end

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Store who is to own what, if the members are still those it was made for and nobody was faster.
--- KEYS members, plan, control ; ARGV generation, then ids and their partitions ; answers 1 or 0
+-- Store which member should own what, if the members are still those that the plan is for, and nobody else was faster.
+-- KEYS members, plan, control ; ARGV generation, then the ids of members and their partitions ; answers 1 or 0
 local generation = ARGV[1]
 if redis.call('HGET', KEYS[1], 'generation') ~= generation then return 0 end
 if redis.call('HGET', KEYS[2], 'generation') == generation then return 0 end

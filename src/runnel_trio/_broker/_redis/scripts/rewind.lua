@@ -1,17 +1,17 @@
--- Set a cursor, whoever owns the partition: owners notice, since their next commit finds it elsewhere. Lifts a
--- quarantine and forgets attempts and what was done ahead: they spoke of the old place.
+-- Set a cursor, whoever owns the partition. The owner notices, because its next commit finds the cursor elsewhere. This
+-- also lifts a quarantine, and forgets attempts and what was done ahead of the cursor, which belong to its old position.
 -- KEYS log, lease, quarantine ; ARGV group, start ('$' for the end), dry run (0/1)
--- Answers the cursor before ('' for none), the one now, lag before (-1 unknown), lag now.
+-- Answers the cursor before ('' if there was none) and now, and the lag before (-1 if it is unknown) and now.
 local log, group_name = KEYS[1], ARGV[1]
 local is_there = type_of(log) ~= 'none'
 local group = is_there and group_of(log, group_name)
-redis.call('HGET', KEYS[2], 'attempts')  -- these two say so of another type, before anything is written
+redis.call('HGET', KEYS[2], 'attempts')  -- these two refuse a key of another type, before anything is written
 redis.call('GET', KEYS[3])
 local info = is_there and as_table(redis.call('XINFO', 'STREAM', log))
 local added = info and info['entries-added'] or 0
 local start = ARGV[2]
 local last = info and info['last-generated-id'] or '0-0'
-if start == '$' or id_before(last, start) then start = last end  -- behind the end, what is sent would be skipped
+if start == '$' or id_before(last, start) then start = last end  -- a cursor behind the end would skip new entries
 local lag, at = 0, start
 while info and at do
   local page = redis.call('XRANGE', log, '(' .. at, '+', 'COUNT', 500)
@@ -27,7 +27,7 @@ if ARGV[3] == '0' then
     redis.call('XGROUP', 'CREATE', log, group_name, start, 'MKSTREAM', 'ENTRIESREAD', added - lag)
   end
   redis.call('HDEL', KEYS[2], 'attempts')
-  -- An owner that finds its cursor where it left it would not notice: no number follows this one.
+  -- If the cursor is where the owner left it, the owner would not notice: after -1 its next commit is refused.
   if redis.call('HDEL', KEYS[2], 'ahead') == 1 then redis.call('HSET', KEYS[2], 'commit', -1) end
   redis.call('HSET', KEYS[2], 'entries_read', added - lag)
   redis.call('DEL', KEYS[3])

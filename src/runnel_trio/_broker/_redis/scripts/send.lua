@@ -1,13 +1,13 @@
--- Append entries to one partition: none twice, none beyond its size unless the oldest may go.
+-- Append entries to one partition: none twice, and none beyond its size unless the oldest may be dropped.
 -- KEYS log, producers
 -- ARGV producer, sequence, size, overflow, layout, width, width field names, explicit (0/1), [ids], then width values per
 -- entry
--- Answers how many entries were stored, from the front; -1 when the partition takes entries for another layout.
+-- Answers how many entries were stored, counted from the front; -1 if the partition takes entries for another layout.
 local log, producers = KEYS[1], KEYS[2]
 local producer, sequence, size, overflow = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local width = tonumber(ARGV[6])
 local explicit = ARGV[7 + width] == '1'
--- Of a key of another type these two say so, before anything is written; asking TYPE first costs every send a tenth.
+-- These two refuse a key of another type, before anything is written. Asking for TYPE would take a tenth of a send.
 local length, known = redis.pcall('XLEN', log), redis.pcall('HMGET', producers, producer, 'layout')
 if type(length) == 'table' then return refusal(length, 'xlen') end
 if known.err then return refusal(known, 'hmget') end
@@ -17,7 +17,8 @@ if done then
   if sequence == last then return tonumber(stored) end
   if tonumber(sequence) < tonumber(last) then return redis.error_reply('STALE ' .. last) end
 end
--- After that: what was stored before the switch was stored. Nothing is remembered of this refusal, for it lasts.
+-- Checked only now, because a repeated call that was stored before the seal must still answer its count. This refusal is
+-- permanent, so it need not be remembered.
 if (known[2] or '1') ~= ARGV[5] then return -1 end
 
 local head = 7 + width
@@ -46,14 +47,14 @@ if not done and redis.call('HLEN', producers) > 100 then
     if at + 3600 < tonumber(now[1]) then redis.call('HDEL', producers, all[i]) end
   end
 end
--- A refusal is remembered too: a copy of this call that was held up on its way must not store what is sent anew.
+-- A refusal is remembered too: a copy of this call that was delayed must not store what has been sent again meanwhile.
 local function remember() redis.call('HSET', producers, producer, sequence .. ' ' .. string.format('%.0f', take) .. ' ' .. now[1]) end
 if take == 0 then
   remember()
   return 0
 end
 local values = head + (explicit and offered or 0)
-if width == 1 and not explicit then  -- nearly all sends, in a quarter of the time
+if width == 1 and not explicit then  -- nearly all sends; this takes a quarter of the time
   local name = ARGV[7]
   for i = values + 1, values + take do redis.call('XADD', log, '*', name, ARGV[i]) end
 else

@@ -1,6 +1,6 @@
--- What a processor has of a partition beside its cursor. KEYS lease, quarantine, keys, parked
--- Answers the types of all four; owner, epoch, why it stands still, what is done ahead of the cursor; how many keys are
--- parked, with how many entries; empty or 0 where there is nothing, or something else.
+-- What a processor has in a partition beside its cursor. KEYS lease, quarantine, keys, parked
+-- Answers the types of all four; owner, epoch, why the partition stands still, and what is done ahead of the cursor; how
+-- many keys are parked, with how many entries. A value is empty or 0 if its key does not exist or is of another type.
 local kinds = {}
 for i, key in ipairs(KEYS) do kinds[i] = type_of(key) end
 local held = kinds[1] == 'hash' and redis.call('HMGET', KEYS[1], 'owner', 'epoch', 'ahead') or {}

@@ -91,7 +91,7 @@ class Relay:
             return []
         stream = streams[name]
         count = await self.broker.relay(self.processor, self.number, records, stream.spec, to)
-        if count == SEALED:
+        if count is SEALED:
             stream.adopt((await self.broker.reconcile_layout(stream.spec)).current)
             return []
         if count < len(records):
