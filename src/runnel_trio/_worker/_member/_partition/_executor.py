@@ -85,52 +85,8 @@ class PartitionExecutor:
         self.backlog.on_passed = partial(self.committer.mark, self.backlog)
         if processor.outputs and self.broker.clustered:
             self._relay = self._make_relay()
-        self._failures = FailureHandler(
-            processor=self.spec,
-            module=processor.function.__module__,
-            middleware=processor.middleware,
-            policies=processor.policies,
-            backlog=self.backlog,
-            scope=self.scope,
-            committer=self.committer,
-            counts=self.counts,
-            meter=self.meter,
-            in_order=not self._by_key,
-            park_retry=processor.park_retry,
-            wall=self.broker.wall,
-            halt=self.halt,
-        )
-        make_lane = partial(
-            Lane,
-            processor=self.spec,
-            function=processor.function,
-            middleware=processor.middleware,
-            targets=processor.outputs,
-            backlog=self.backlog,
-            scope=self.scope,
-            make_source=self._make_source,
-            failures=self._failures,
-            timeout=processor.timeout,
-            halt=self.halt,
-        )
-        origin = self._origin()
-        if not self._by_key:
-            self._lanes = make_lane(queue=InOrderQueue(self.backlog, origin))
-        else:
-            from runnel_trio._worker._member._partition._lanes import Lanes  # only needed by some processors
-
-            self._lanes = Lanes(
-                broker=self.broker,
-                processor=self.spec,
-                backlog=self.backlog,
-                origin=origin,
-                make_lane=lambda queue: make_lane(queue=queue),
-                most=processor.concurrency,
-                max_ahead=processor.max_ahead,
-                poison_guard=self.poison_guard,
-                hurry=self.committer.hurry,
-                on_full=self._failures.quarantine_when_full,
-            )
+        self._failures = self._make_failure_handler()
+        self._lanes = self._make_lanes()
 
     @property
     def _by_key(self) -> bool:
@@ -212,6 +168,59 @@ class PartitionExecutor:
             decode=self.processor.stream.decode,
             key_bytes=self.processor.stream.key_bytes,
             recovering_to=parse_id(self.granted.read_to or ORIGIN),
+        )
+
+    def _make_failure_handler(self) -> FailureHandler:
+        """What decides about failed events."""
+        processor = self.processor
+        return FailureHandler(
+            processor=self.spec,
+            module=processor.function.__module__,
+            middleware=processor.middleware,
+            policies=processor.policies,
+            backlog=self.backlog,
+            scope=self.scope,
+            committer=self.committer,
+            counts=self.counts,
+            meter=self.meter,
+            in_order=not self._by_key,
+            park_retry=processor.park_retry,
+            wall=self.broker.wall,
+            halt=self.halt,
+        )
+
+    def _make_lanes(self) -> Lane | Lanes:
+        """What calls the function: one lane where events go in the order of the log, otherwise many."""
+        processor = self.processor
+        make_lane = partial(
+            Lane,
+            processor=self.spec,
+            function=processor.function,
+            middleware=processor.middleware,
+            targets=processor.outputs,
+            backlog=self.backlog,
+            scope=self.scope,
+            make_source=self._make_source,
+            failures=self._failures,
+            timeout=processor.timeout,
+            halt=self.halt,
+        )
+        origin = self._origin()
+        if not self._by_key:
+            return make_lane(queue=InOrderQueue(self.backlog, origin))
+        from runnel_trio._worker._member._partition._lanes import Lanes  # only needed by some processors
+
+        return Lanes(
+            broker=self.broker,
+            processor=self.spec,
+            backlog=self.backlog,
+            origin=origin,
+            make_lane=lambda queue: make_lane(queue=queue),
+            most=processor.concurrency,
+            max_ahead=processor.max_ahead,
+            poison_guard=self.poison_guard,
+            hurry=self.committer.hurry,
+            on_full=self._failures.quarantine_when_full,
         )
 
     def _make_relay(self) -> Relay:
