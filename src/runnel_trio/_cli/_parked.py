@@ -125,12 +125,13 @@ async def list_(op: Operator, target: Target, chosen: _Chosen, *, limit: int | N
 async def show(op: Operator, target: Target, chosen: _Chosen, *, limit: int | None, as_json: bool) -> None:
     """Show parked keys whole: why they are parked, the traceback, and their events in order."""
     stream, shown = target.found.stream, _first(chosen.found, limit, as_json=as_json)
-    for one in shown:
+    for at, one in enumerate(shown):
         events = await op.parked_events(target.name, one)
         if as_json:
             print_out(_document(one, entries=[document_of(stream, event) for event in events]))
         else:
-            print_out("\n".join([*_facts(one), *(line_of(stream, event) for event in events), ""]))
+            lines = [*([""] if at else []), *_facts(one), *(line_of(stream, event) for event in events)]
+            print_out("\n".join(lines))
     _tell_rest(chosen.found, shown)
 
 
