@@ -29,7 +29,8 @@ __all__ = ["parked"]
 #: Keys that are shown, where nobody says how many.
 _PAGE = 100
 #: Keys, or errors, that are named in a sentence; and the columns that a key has, at most.
-_NAMED, _WIDEST = 8, 32
+_NAMED, _WIDEST = 8, 48
+_WHICH = "Give --key, --error or --partition, by what `parked list` shows, or --all."
 
 
 @click.group()
@@ -93,7 +94,6 @@ def _about(*, acts: bool) -> Callable[[Callable[..., Awaitable[None]]], Callable
     return decorate
 
 
-_WHICH = "Give --key, --error or --partition, by what `parked list` shows, or --all."
 _dry_run = click.option("--dry-run", is_flag=True, help="Only say what would be done.")
 _yes = click.option("--yes", is_flag=True, help="Do not ask.")
 _json = click.option("--json", "as_json", is_flag=True, help="One JSON document per key, for programs.")
