@@ -35,7 +35,7 @@ _WHICH = "Give --key, --error or --partition, by what `parked list` shows, or --
 
 @click.group()
 def parked() -> None:
-    """Look at parked keys, whose events wait, and let them go on, or hold a key."""
+    """Look at parked keys, let them go on, or hold one."""
 
 
 @attrs.frozen
