@@ -41,15 +41,15 @@ API = Path(__file__).parents[1] / "docs" / "reference" / "api.rst"
 #: A name more or less here is a change of the API, for the changelog.
 PUBLIC = {
     "runnel_trio": {
-        "App", "BrokerRefused", "BrokerUnavailable", "Compressor", "DeserializationError", "Event", "Events",
+        "App", "Backoff", "BrokerRefused", "BrokerUnavailable", "Compressor", "DeserializationError", "Event", "Events",
         "ExceptionPolicy", "Failure", "FastJSONSerializer", "Gzip", "HandlerTimeout", "InternalError", "JSONSerializer", "LZ4", "LeaseLost", "LogContext",
-        "Middleware", "Misconfigured", "Overflow", "Partition", "PartitionReset", "Poisoned", "Processor", "Quarantined", "Record",
+        "Middleware", "Misconfigured", "Overflow", "Parked", "ParkingFull", "Partition", "PartitionReset", "Poisoned", "Processor", "Quarantined", "Record",
         "NotReplicated", "Operator", "RecordInvalid", "Retry", "RunnelError", "Serializer", "Settings", "Stream", "StreamFull", "Worker", "WorkersAlive", "log_context",
     },
     "runnel_trio.constants": {"ExceptionPolicy", "Overflow"},
     "runnel_trio.exceptions": {
         "BrokerRefused", "BrokerUnavailable", "DeserializationError", "HandlerTimeout", "InternalError", "LeaseLost", "Misconfigured",
-        "NotReplicated", "Poisoned", "RecordInvalid", "RunnelError", "StreamFull", "WorkersAlive",
+        "NotReplicated", "ParkingFull", "Poisoned", "RecordInvalid", "RunnelError", "StreamFull", "WorkersAlive",
     },
     "runnel_trio.interfaces": {"Compressor", "Failure", "Middleware", "Retry", "Serializer"},
     "runnel_trio.metrics": {"Family", "Metrics", "PrometheusMetrics", "families"},

@@ -11,7 +11,7 @@ from tutorial import Tutorial, Unlike, blocks
 ROOT = Path(__file__).parents[1]
 DRILLS = {
     name: (ROOT / "docs" / "howto" / f"{name}.rst").read_text(encoding="utf-8")
-    for name in ("paged", "repartition")
+    for name in ("paged", "parked", "repartition")
 }
 PAGE = (ROOT / "docs" / "tutorial.rst").read_text(encoding="utf-8")
 

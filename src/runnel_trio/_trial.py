@@ -350,7 +350,9 @@ class Trial(Generic[R]):
         standing = [x.processors.get(self._spec.name) for x in surveyed]
         self.parked = await parked(self._broker, self._spec)
         aside = {
-            (x.partition, xid) for x in self.parked for xid, _ in await events_of(self._broker, self._spec, x)
+            (x.partition, event.xid)
+            for x in self.parked
+            for event in await events_of(self._broker, self._spec, self._stream, x)
         }
         self.results = [self._result(standing[place[0]], aside, *place) for place in self._places]
         in_hand = self._probe.in_hand

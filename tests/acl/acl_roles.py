@@ -22,11 +22,13 @@ from runnel_trio._broker._values import (
     CommitOutcome,
     Lease,
     Output,
+    ParkedChange,
     ProcessorSpec,
     Quarantine,
     StreamSpec,
 )
 from runnel_trio._rules._cursor import ORIGIN
+from runnel_trio._rules._parked import Facts, Head, facts_text, pack_entry
 from runnel_trio.constants import Overflow
 
 PAGE = Path(__file__).parents[2] / "docs" / "howto" / "acl.rst"
@@ -151,6 +153,26 @@ async def _handles(broker: Broker, lease: Lease, xids: list[bytes]) -> None:
         await broker.release(BILL, [lease])
 
 
+async def parks(broker: Broker, admin: Any) -> None:
+    """Two events of a key, one of which is handled later."""
+    (granted,) = await broker.acquire(BILL, "w", {0: None})
+    assert isinstance(granted, Acquired)
+    lease, cursor, facts = granted.lease, granted.state.cursor, Facts(key="Ada", hash=0, since=0)
+    packed = [pack_entry(b"1-1", [b"data", b"a"])] * 2
+    aside = ParkedChange(b"sAda", None, Head(1, 2, 1, 1), packed, facts_text(facts))
+    commit = Commit(lease, 1, cursor, cursor, -1, cursor, parked=[aside])
+    assert await broker.commit(BILL, [commit]) == [CommitOutcome.COMMITTED]
+    assert await broker.parked_heads(BILL, 0) == {b"sAda": Head(1, 2, 1, 1)}
+    assert await broker.parked_entries(BILL, 0, b"sAda", 1, 2) == packed
+    handled = Commit(
+        lease, 2, cursor, cursor, -1, cursor, parked=[ParkedChange(b"sAda", aside.now, Head(2, 2))]
+    )
+    assert await broker.commit(BILL, [handled]) == [CommitOutcome.COMMITTED]
+    await broker.parked_values(BILL, 0)
+    assert await broker.move_parked(attrs.evolve(BILL, name="never"), 0, aside)
+    await broker.release(BILL, [lease])
+
+
 async def leaves(broker: Broker, admin: Any) -> None:
     for _ in range(2):
         await broker.ended("shop", Ending(error="ValueError: no"))
@@ -181,6 +203,15 @@ async def looks(broker: Broker, admin: Any) -> None:
         await reader.aclose()
 
 
+async def unparks(broker: Broker, admin: Any) -> None:
+    held = ParkedChange(b"sAda", None, Head(), (), facts_text(Facts(key="Ada", hash=0, since=0)))
+    assert await broker.change_parked(BILL, 0, [held]) == [True]
+    assert await broker.parked_values(BILL, 0)
+    await broker.parked_entries(BILL, 0, b"sAda", 1, 2)
+    heads = await broker.parked_heads(BILL, 0)
+    assert await broker.change_parked(BILL, 0, [ParkedChange(b"sAda", heads[b"sAda"], None)]) == [True]
+
+
 async def operates(broker: Broker, admin: Any) -> None:
     ((xid, _),) = await broker.entries(ORDERS, 0)
     await broker.pause(BILL, [why(0, xid), why(1)])
@@ -196,7 +227,7 @@ async def operates(broker: Broker, admin: Any) -> None:
 STEPS: dict[str, list[Step]] = {
     "sender": [declares, sends, sends_to_a_full_partition, meets_a_change],
     "worker": [
-        declares, sends, sends_to_a_full_partition, leads_and_joins, hears, works, leaves, meets_a_change, goes_over
+        declares, sends, sends_to_a_full_partition, leads_and_joins, hears, works, parks, leaves, meets_a_change, goes_over
     ],
-    "operator": [looks, declares, operates, sends, sends_to_a_full_partition, changes, meets_a_change],
+    "operator": [looks, declares, unparks, operates, sends, sends_to_a_full_partition, changes, meets_a_change],
 }  # fmt: skip

@@ -93,3 +93,19 @@ def test_on_a_cluster_it_is_told_how_many_partitions_each_node_has() -> None:
     lines = shown(spread)
     assert "  on 5 nodes: 10.0.0.1:26379 1, 10.0.0.2:26379 2, 10.0.0.3:26379 3, and 2 more" in lines
     assert max(map(len, lines)) <= 80
+
+
+def test_parked_keys_are_told_behind_what_stands_still_with_what_to_type() -> None:
+    partitions = [attrs.evolve(partition(n), parked_keys=n, parked=10 * n) for n in range(6)]
+    partitions[1] = attrs.evolve(partitions[1], quarantine=why(1), lag=1, owner="")
+    lines = shown(view(partitions))
+    at = lines.index("  parked: 15 keys with 150 events, the most [5] 50, [4] 40, [3] 30")
+    assert lines[at + 1] == "      runnel-trio parked list shop:mailer"
+    assert any("[1] stands still" in line for line in lines[:at])
+    held = shown(view([attrs.evolve(partition(0), parked_keys=1)]))
+    assert "  parked: 1 key" in held
+
+
+def test_what_lanes_have_done_ahead_is_told() -> None:
+    lines = shown(view([attrs.evolve(partition(n), ahead=n) for n in range(2)]))
+    assert "  handled ahead of slower keys: 1 event, the most [1] 1" in lines

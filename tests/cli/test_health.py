@@ -47,6 +47,10 @@ def paused(number: int) -> PartitionView:
     return attrs.evolve(partition(number, lag=7, owner="", quarantine=wanted), age=9e4)
 
 
+def parked(number: int, keys: int, events: int) -> PartitionView:
+    return attrs.evolve(partition(number), parked_keys=keys, parked=events)
+
+
 def moving(age: float, *, needed: bool = True) -> Overview:
     """The stream has got other partitions, and the former ones are still there."""
     now = with_stream(seen(waiting(age=age)), layout=2, former=stream(2).spec)
@@ -101,6 +105,8 @@ ROWS: list[Row] = [
     ("versions", BEHIND, lambda: seen(members=[worker(), worker("w2", version="0.2.0")]), "2 versions of runnel-trio: 0.1.0, 0.2.0"),
     ("versions", NOTE, lambda: seen(members=[worker(), worker("w2", version="0.2.0", since=NOW - 60)]), "2 versions"),
     ("paused", NOTE, lambda: seen(*map(paused, range(16))), "16 partitions are paused: 0-15; 112 events wait"),
+    ("parked", NOTE, lambda: seen(parked(3, 2, 1200), parked(5, 1, 0)), "3 keys are parked, with 1,200 events"),
+    ("parked", NOTE, lambda: seen(parked(3, 1, 0)), "orders/mailer: 1 key is parked"),
     ("ended", NOTE, lambda: seen(waiting(), endings=[ending(301)]), "a worker ended 5 min ago"),
     ("ended", NOTE, lambda: seen(waiting(cursor="5-0"), endings=[ending(n) for n in (1, 2, 3)]), "a worker ended 1.0 s ago"),
 ]  # fmt: skip

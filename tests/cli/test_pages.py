@@ -61,7 +61,7 @@ def typed() -> Iterator[tuple[str, str]]:
     for path in PAGES:
         text = path.read_text(encoding="utf-8")
         for found in re.finditer(
-            r"(?:^|[`$ ])runnel-trio ((?:run|send|sendmany|processor|dead-letters)\b[^`\n]*)", text
+            r"(?:^|[`$ ])runnel-trio ((?:run|send|sendmany|processor|dead-letters|parked)\b[^`\n]*)", text
         ):
             line = text.count("\n", 0, found.start()) + 1
             yield f"{path.relative_to(ROOT)}:{line}", found[1]

@@ -117,6 +117,7 @@ def test_an_option_of_a_url_that_cannot_be_is_told(option: str) -> None:
         ("sendmany", "shop:orders", "-"),
         ("processor", "reset", "shop:printer"),
         ("dead-letters", "list", "shop:printer"),
+        ("parked", "list", "shop:printer"),
         ("settings", "shop:app"),
         ("settings", "--json"),
     ],

@@ -154,6 +154,15 @@ def test_a_screen_is_as_large_as_the_terminal(width: int, height: int) -> None:
     assert lines[-1].startswith("↑↓ choose")
 
 
+def test_parked_keys_and_what_is_done_ahead_stand_behind_what_stands_still() -> None:
+    aside = attrs.evolve(partition(0), parked_keys=2, parked=9, ahead=4)
+    lines = shown(view([aside, partition(1, lag=1, quarantine=why(1), owner="")]))
+    at = lines.index("parked: 2 keys with 9 events, the most [0] 9")
+    assert lines[at - 1].startswith("[1] ValueError: no")
+    assert lines[at + 1] == "handled ahead of slower keys: 4 events, the most [0] 4"
+    assert "orders/mailer: 2 keys are parked, with 9 events" in lines
+
+
 def test_the_map_has_a_letter_for_each_partition() -> None:
     partitions = [partition(n) for n in range(20)]
     partitions[3] = partition(3, lag=1, quarantine=why(3), owner="")

@@ -77,3 +77,11 @@ def test_an_overview_is_a_document_of_json() -> None:
     assert document["state"] == "standing"
     assert document["troubles"][0]["weight"] == "standing"
     assert document["processors"][0]["partitions"][0]["quarantine"]["first"] == "1700000000000-0"
+
+
+def test_a_document_says_what_is_parked_and_what_is_done_ahead() -> None:
+    aside = attrs.evolve(partition(0), parked_keys=2, parked=9, ahead=4)
+    document = json.loads(json.dumps(of_overview(view([aside, aside]), None, [])))
+    names = ("parked_keys", "parked", "ahead")
+    assert [document["processors"][0][name] for name in names] == [4, 18, 8]
+    assert [document["processors"][0]["partitions"][1][name] for name in names] == [2, 9, 4]

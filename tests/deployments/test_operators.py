@@ -80,6 +80,7 @@ def test_what_operators_do_works_wherever_partitions_lie(desk: Desk) -> None:
     trio.run(lambda: work(desk.url))
     events_are_shown_and_cursors_set(desk)
     all_partitions_pause(desk)
+    a_key_is_held(desk)
     trio.run(lambda: work(desk.url, fails=True))
     a_partition_that_stands_still_is_shown_and_goes_on(desk)
     trio.run(lambda: work(desk.url, fails=True, dead=True))
@@ -105,6 +106,14 @@ def all_partitions_pause(desk: Desk) -> None:
     )
     resumed = desk("processor", "resume", "depot:count")
     assert "items[0-5]" in resumed.stderr, resumed.stderr
+
+
+def a_key_is_held(desk: Desk) -> None:
+    assert "Held: a, in items[" in desk("parked", "hold", "depot:count", "--key", "a").stderr
+    assert json.loads(desk("parked", "list", "depot:count", "--json").stdout)["key"] == "a"
+    assert desk("parked", "show", "depot:count").stdout.startswith("partition: ")
+    dropped = desk("parked", "drop", "depot:count", "--key", "a", "--yes")
+    assert dropped.stderr == "Dropped: 1 key with 0 events.\n"
 
 
 def a_partition_that_stands_still_is_shown_and_goes_on(desk: Desk) -> None:

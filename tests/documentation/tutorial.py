@@ -167,7 +167,7 @@ class Tutorial:
         elif block.language == "console":
             for command, shown in typed(block.text):
                 self.run(command, shown)
-        elif block.language != "sh":
+        elif block.caption:
             (self.directory / block.caption).write_text(block.text, encoding="utf-8")
 
     def watch(self, terminal: Terminal, lines: list[str]) -> None:

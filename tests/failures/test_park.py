@@ -330,3 +330,16 @@ async def test_a_policy_by_type_parks_only_what_it_names(shop: Shop, autojump_cl
     async with handle.test() as t:
         results = await t.send(*tasks(["bad"], 2))
         assert [x.outcome for x in results] == [Outcome.PARKED] * 2
+
+
+async def test_an_unparked_key_without_events_is_free_though_nothing_is_sent(
+    autojump_clock: MockClock,
+) -> None:
+    shop = Shop(App("test", default_partition_count=1, redis_url="memory://"))
+    handle = shop.processor()
+    async with shop.app.worker():
+        await handle.park("a")
+        await trio.sleep(10)
+        await handle.unpark()
+        await trio.sleep(1)
+        assert await handle.parked() == []

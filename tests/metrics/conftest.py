@@ -36,6 +36,7 @@ class Told(Metrics):
         self.away: list[float | None] = []
         self.stalls: list[float] = []
         self.in_hands: list[dict[str, float]] = []
+        self.parked_keys: list[tuple[int, int]] = []
 
     def acknowledged(self, stream: str, processor: str, outcome: str, events: int) -> None:
         self.outcomes[outcome] += events
@@ -60,6 +61,9 @@ class Told(Metrics):
 
     def in_hand(self, stream: str, processor: str, **values: Any) -> None:
         self.in_hands.append(values)
+
+    def parked(self, stream: str, processor: str, *, keys: int, events: int) -> None:
+        self.parked_keys.append((keys, events))
 
     def unowned(self, stream: str, processor: str, partitions: int) -> None:
         self.ownerless.append(partitions)

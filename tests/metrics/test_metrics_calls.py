@@ -360,6 +360,35 @@ async def test_what_lanes_have_in_hand_is_told_with_each_heartbeat(
     assert told.last["lag"] == 0
 
 
+async def test_what_is_parked_is_told_with_each_heartbeat(
+    app: App, orders: Any, told: Any, order: Any, autojump_clock: MockClock
+) -> None:
+    broken = True
+
+    @app.processor(orders, exception_policy="park", lock_expiry=8)
+    async def handle(events: Any) -> None:
+        async for record in events.records():
+            if broken and record.key == "bad":
+                raise ValueError
+
+    async with app.worker():
+        await handle.park("held")
+        await orders.send(*(order(key="bad", n=n) for n in range(5)), order(key="good", n=0))
+        await trio.sleep(10)
+        assert told.parked_keys[-1] == (2, 5)
+        assert told.failures == {"parked": 1}
+        assert told.last["lag"] == 0
+        broken = False
+        await handle.unpark()
+        await orders.send(order(key="held"))
+        await trio.sleep(10)
+        assert told.parked_keys[-1] == (0, 0)
+        await handle.park("held")
+        await trio.sleep(10)
+        assert told.parked_keys[-1] == (1, 0)
+    assert told.parked_keys[-1] == (0, 0)
+
+
 async def test_what_is_ignored_ahead_is_told_once(
     app: App, told: Any, order: Any, autojump_clock: MockClock
 ) -> None:

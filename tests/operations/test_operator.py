@@ -165,6 +165,38 @@ async def test_what_failed_becomes_a_letter_and_comes_back(autojump_clock: MockC
         assert await op.letters("book") == []
 
 
+async def test_parked_keys_are_seen_and_go_on(autojump_clock: MockClock, shop: Shop) -> None:
+    async with shop.app.worker(), shop.app.operator() as op, shop.elsewhere.operator() as stranger:
+        held = await op.park("book", "good", reason="a look first", by="eve")
+        await op.park("book", "other")
+        await trio.sleep(1)
+        await shop.send(range(3), key="good")
+        await trio.sleep(1)
+        assert held.key == "good"
+        one, other = await op.parked("book")
+        assert (one.key, one.events, one.reason, one.by, other.events) == (
+            "good",
+            3,
+            "a look first",
+            "eve",
+            0,
+        )
+        assert [x.record().n for x in await op.parked_events("book", one)] == [0, 1, 2]
+        elsewhere = [number for number in range(4) if number != one.partition]
+        assert one not in await op.parked("book", elsewhere)
+        (trouble,) = troubles(await op.overview())
+        assert (trouble.kind, trouble.text) == ("parked", "2 keys are parked, with 3 events")
+        assert await stranger.parked("orders/book") == [one, other]
+        with pytest.raises(Misconfigured, match="declares no processor"):
+            await stranger.parked_events("orders/book", one)
+        assert await stranger.drop_parked("orders/book", [other]) == [other]
+        assert await stranger.unpark("orders/book") == [one]
+        await trio.sleep(1)
+        assert shop.seen == [0, 1, 2]
+        assert await op.parked("book") == []
+        assert await op.drop_parked("book", [one]) == []
+
+
 async def test_events_come_by_their_ids_and_of_some_keys_alone(autojump_clock: MockClock, shop: Shop) -> None:
     async def numbers(**which: Any) -> list[int]:
         async with op.events("orders", **which) as events:

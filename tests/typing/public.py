@@ -15,6 +15,7 @@ from runnel_trio import (
     Events,
     Middleware,
     Operator,
+    Parked,
     Processor,
     Quarantined,
     Record,
@@ -111,6 +112,8 @@ async def operate() -> None:
         assert_type(troubles(await op.overview()), list[Trouble])
         assert_type(await op.pause("one_by_one"), list[int])
         assert_type(await op.resume("one_by_one"), list[Quarantined])
+        assert_type(await op.parked("one_by_one"), list[Parked])
+        assert_type(await op.park("one_by_one", 7), Parked)
         async with op.events("orders") as events:
             assert_type([event async for event in events], list[Event])
 

@@ -9,6 +9,7 @@
     stream        info, partition-of    _stream ← _partition_keys; _repartition
     processor     reset, resume         _processor ← _resume
     dead-letters  list, show, …         _dead_letters
+    parked        list, retry, …        _parked ← _partition_keys, _inspect
     settings      what holds, and why   _settings
     init          a new project         _init ← templates/
     demo          real flights          _demo ← runnel_trio._demo
@@ -37,6 +38,7 @@ from runnel_trio._cli._demo import demo
 from runnel_trio._cli._errors import Exit, Unwritable, flush, tell, tell_unwritable, writing
 from runnel_trio._cli._init import init
 from runnel_trio._cli._inspect import inspect
+from runnel_trio._cli._parked import parked
 from runnel_trio._cli._processor import processor
 from runnel_trio._cli._run import run
 from runnel_trio._cli._send import send
@@ -79,6 +81,7 @@ for _command in (
     stream,
     processor,
     dead_letters,
+    parked,
     settings,
     init,
     demo,

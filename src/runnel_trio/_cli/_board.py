@@ -5,7 +5,7 @@ No line is wider than the terminal, and what matters comes first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
 import click
@@ -17,10 +17,12 @@ from runnel_trio._operate._rates import Rates
 from runnel_trio._report._words import ago, counted, ranges, shortened
 from runnel_trio.constants import Overflow
 
-__all__ = ["board", "size_of"]
+__all__ = ["ahead_in", "board", "parked_in", "size_of"]
 
 #: The most reasons for standing still that get lines of their own.
 _SHOWN = 8
+#: The most partitions of which something is told one by one.
+_NAMED = 3
 #: What happens to events that are sent to a partition without room.
 _FULL = {
     Overflow.BLOCK: "senders will wait",
@@ -41,6 +43,29 @@ def size_of(count: float) -> str:
             break
         count /= 1024
     return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+
+
+def parked_in(processor: ProcessorView) -> str:
+    """How many keys are parked, and where most of their events are, in words; empty if none is."""
+    if not processor.parked_keys:
+        return ""
+    keys, events = counted(processor.parked_keys, "key"), counted(processor.parked, "event")
+    many = f"{keys} with {events}" if processor.parked else keys
+    return f"parked: {many}{_most((x.number, x.parked) for x in processor.partitions)}"
+
+
+def ahead_in(processor: ProcessorView) -> str:
+    """How much is handled ahead of slower keys, and where most of it is, in words; empty if nothing is."""
+    if not processor.ahead:
+        return ""
+    most = _most((x.number, x.ahead) for x in processor.partitions)
+    return f"handled ahead of slower keys: {counted(processor.ahead, 'event')}{most}"
+
+
+def _most(counts: Iterable[tuple[int, int]]) -> str:
+    """The partitions with the highest counts, as they follow a sum."""
+    highest = sorted(((number, count) for number, count in counts if count), key=lambda x: -x[1])[:_NAMED]
+    return f", the most {', '.join(f'[{number}] {count:,}' for number, count in highest)}" if highest else ""
 
 
 def board(
@@ -136,6 +161,9 @@ def _processor(processor: ProcessorView, rates: Rates, typed: Typed) -> Iterator
         yield from _still(group, processor, rates.now.time, typed)
     if more := sorted(number for group in groups[_SHOWN:] for number in group.numbers):
         yield click.style(f"  and {len(more)} more stand still: {ranges(more)}", fg="red")
+    if parked := parked_in(processor):
+        yield click.style(f"  {parked}", fg="yellow")
+        yield f"      {typed.parked(processor.name)}"
     yield from _others(processor, standing)
 
 
@@ -172,16 +200,15 @@ def _still(group: Standstill, processor: ProcessorView, now: float, typed: Typed
 
 def _others(processor: ProcessorView, standing: Sequence[PartitionView]) -> Iterator[str]:
     still = {x.number for x in standing}
-    behind = sorted(
-        (x for x in processor.partitions if x.number not in still and x.lag), key=lambda x: -(x.lag or 0)
-    )
+    behind = [(x.number, x.lag) for x in processor.partitions if x.number not in still and x.lag]
     unknown = [x.number for x in processor.partitions if x.lag is None]
     if processor.waiting:
         yield f"  reads the former partitions first; {processor.waiting:,} of these wait in the new ones"
     if behind:
-        most = ", ".join(f"[{x.number}] {x.lag:,}" for x in behind[:3])
         moving = len(processor.partitions) - len(still)
-        yield f"  behind, of {moving} that move: {len(behind)}, the most {most}"
+        yield f"  behind, of {moving} that move: {len(behind)}{_most(behind)}"
+    if ahead := ahead_in(processor):
+        yield f"  {ahead}"
     if unknown:
         yield f"  the server does not know how far behind: {ranges(unknown)}"
 

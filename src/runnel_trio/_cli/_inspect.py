@@ -21,7 +21,7 @@ from runnel_trio._report._redaction import legible
 from runnel_trio._stream import Stream
 from runnel_trio.exceptions import DeserializationError
 
-__all__ = ["inspect"]
+__all__ = ["document_of", "inspect", "line_of"]
 
 
 @command(Stream)
@@ -81,17 +81,33 @@ async def inspect(
 
 
 def _shown(stream: Stream[Any], event: Event, *, raw: bool, as_json: bool) -> str:
-    """The line of an event. An event that cannot be read is shown as it is stored, with what is wrong."""
-    record, fault = None, ""
-    try:
-        record = event.record()
-    except DeserializationError as error:
-        fault = f"{error.field}: {error.reason}" if error.field else error.reason
-    content = fields_of(event) if raw or record is None else {"record": stream.codec.plain(record)}
     if as_json:
-        return json.dumps(of_event(event, content, fault), ensure_ascii=False)
+        return json.dumps(document_of(stream, event, raw=raw), ensure_ascii=False)
+    return line_of(stream, event, raw=raw)
+
+
+def line_of(stream: Stream[Any], event: Event, *, raw: bool = False) -> str:
+    """A line for an event; one that cannot be read is shown as it is stored, with what is wrong."""
+    content, fault = _read(stream, event, raw=raw)
     (value,) = content.values()
     text, when = legible(json.dumps(value, ensure_ascii=False), 1 << 53), time_of(event)
     line = f"[{event.partition.number}] {event.xid.decode()}  "
     line += f"{when:%Y-%m-%d %H:%M:%S}.{when.microsecond // 1000:03}  {text}"
     return line + (click.style(f"  ({fault})", fg="red") if fault else "")
+
+
+def document_of(stream: Stream[Any], event: Event, *, raw: bool = False) -> dict[str, Any]:
+    """The same, for programs."""
+    return of_event(event, *_read(stream, event, raw=raw))
+
+
+def _read(stream: Stream[Any], event: Event, *, raw: bool) -> tuple[dict[str, Any], str]:
+    """The record in plain form, or the fields, by what it is; and why it cannot be read."""
+    record, fault = None, ""
+    try:
+        record = event.record()
+    except DeserializationError as error:
+        fault = f"{error.field}: {error.reason}" if error.field else error.reason
+    if raw or record is None:
+        return dict(fields_of(event)), fault
+    return {"record": stream.codec.plain(record)}, fault

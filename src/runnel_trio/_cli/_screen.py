@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 import attrs
 
-from runnel_trio._cli._board import size_of
+from runnel_trio._cli._board import ahead_in, parked_in, size_of
 from runnel_trio._operate._alike import standstills
 from runnel_trio._operate._health import LIMITS, Limits, Trouble, Weight, state, troubles
 from runnel_trio._operate._overview import MemberView, Overview, PartitionView, ProcessorView, StreamView
@@ -243,6 +243,10 @@ def _detail(
             said = f"paused: {why.error}" if why.error else "paused"
         style = "behind" if why and why.is_pause else "bad"
         yield [(f"{group.label} ", style), (f"{said}  {group.behind}, {group.oldest}", style)]
+    if parked := parked_in(processor):
+        yield [(parked, "behind")]
+    if ahead := ahead_in(processor):
+        yield [(ahead, "")]
 
 
 def _map(

@@ -1,4 +1,4 @@
-"""JSON documents for programs: of an app, a stream, an event and a dead letter."""
+"""JSON documents for programs: of an app, a stream, an event, a dead letter and a parked key."""
 
 from __future__ import annotations
 
@@ -14,11 +14,21 @@ from runnel_trio._event import Event
 from runnel_trio._operate._health import Trouble, Weight, state
 from runnel_trio._operate._letters import Dead, Letter
 from runnel_trio._operate._overview import Overview
+from runnel_trio._operate._parked import Parked
 from runnel_trio._operate._rates import Rates
 from runnel_trio._rules._cursor import parse_id
 from runnel_trio._stream import Stream
 
-__all__ = ["fields_of", "key_name", "of_event", "of_letter", "of_overview", "of_stream", "time_of"]
+__all__ = [
+    "fields_of",
+    "key_name",
+    "of_event",
+    "of_letter",
+    "of_overview",
+    "of_parked",
+    "of_stream",
+    "time_of",
+]
 
 _STATES = {Weight.NOTE: "well", Weight.BEHIND: "behind", Weight.STANDING: "standing"}
 _WEIGHTS = {**_STATES, Weight.NOTE: "note"}
@@ -35,7 +45,8 @@ def of_overview(view: Overview, before: Overview | None, found: Sequence[Trouble
     document = attrs.asdict(view, value_serializer=plain)
     rates = Rates(before, view)
     for processor, shown in zip(view.processors, document["processors"], strict=True):
-        shown |= {"lag": processor.lag, "age": processor.age, "owned": processor.owned}
+        names = ("lag", "age", "owned", "ahead", "parked_keys", "parked")
+        shown |= {name: getattr(processor, name) for name in names}
         shown["rate"] = rates.acknowledged(processor)
     document["state"] = _STATES[state(found)]
     document["troubles"] = [attrs.asdict(x) | {"weight": _WEIGHTS[x.weight]} for x in found]
@@ -117,6 +128,15 @@ def of_letter(letter: Letter) -> dict[str, Any]:
         found["data"] = {name: _text(value) for name, value in record.data.items()}
     else:
         found["data"] = letter.data
+    return found
+
+
+def of_parked(parked: Parked) -> dict[str, Any]:
+    """A parked key, with all that is known of it but its events."""
+    names = ("partition", "key", "events", "attempts", "error", "traceback", "reason", "by")
+    found = {name: getattr(parked, name) for name in names}
+    found["since"] = parked.since.isoformat(timespec="milliseconds")
+    found["next"] = None if parked.next is None else parked.next.isoformat(timespec="milliseconds")
     return found
 
 

@@ -23,6 +23,7 @@ losing       behind    with overflow="trim", events went before they were acknow
 repartition  behind    former partitions are not gone: nobody needs them, or an event there is old
 versions     behind    workers of several versions, none of which began within 10 minutes
 paused       note      somebody wants partitions to stand still
+parked       note      keys are parked: their events wait, as the processor's policy or somebody wants it
 repartition  note      former partitions are being worked on
 versions     note      as above, while a deployment goes on
 ended        note      as above, for an hour, once it is longer ago or the event is handled
@@ -32,6 +33,7 @@ ended        note      as above, for an hour, once it is longer ago or the event
 from __future__ import annotations
 
 import enum
+import shlex
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from functools import partial
@@ -129,6 +131,15 @@ class Typed:
         """For partitions that stand still."""
         chosen = ranges(numbers, between=",")
         return f"runnel-trio processor resume {self.module}:{processor} --partition {chosen}{self.server}"
+
+    def parked(self, processor: str) -> str:
+        """For parked keys: to look at them."""
+        return f"runnel-trio parked list {self.module}:{processor}{self.server}"
+
+    def retry(self, processor: str, keys: Sequence[str] = ()) -> str:
+        """For parked keys, as they were typed, or all: to let them go on."""
+        chosen = "".join(f" --key {shlex.quote(key)}" for key in keys) or " --all"
+        return f"runnel-trio parked retry {self.module}:{processor}{chosen}{self.server}"
 
     def repartition(self, stream: StreamView) -> str:
         """For a change of partitions that was begun."""
@@ -280,6 +291,18 @@ def _of_processor(
     if failed := [x for x in still if x.quarantine and not x.is_paused]:
         yield _still(view, "quarantine", where, failed, typed.resume(processor.name, _numbers(failed)))
     yield from _unowned(processor, where, [x for x in still if x.quarantine is None])
+    if parked := [x for x in processor.partitions if x.parked_keys]:
+        verb = "is" if processor.parked_keys == 1 else "are"
+        text = f"{counted(processor.parked_keys, 'key')} {verb} parked"
+        text += f", with {counted(processor.parked, 'event')}" if processor.parked else ""
+        yield Trouble(
+            kind="parked",
+            weight=Weight.NOTE,
+            where=where,
+            text=text,
+            partitions=_numbers(parked),
+            remedy=typed.parked(processor.name),
+        )
     moving = [x for x in processor.moving() if x.lag or x.lag is None]
     age = max((x.age for x in moving), default=0.0)
     if age > limits.age:

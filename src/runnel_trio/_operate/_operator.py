@@ -15,11 +15,12 @@ from runnel_trio._broker._seen import Surveyed
 from runnel_trio._broker._stages import current_stage
 from runnel_trio._broker._values import Layouts, ProcessorSpec, StreamSpec
 from runnel_trio._event import Event
-from runnel_trio._operate import _cursors, _positions, _standing
+from runnel_trio._operate import _cursors, _parked, _positions, _standing
 from runnel_trio._operate._cursors import PartitionReset, numbers_of, start_of
 from runnel_trio._operate._events import stored
 from runnel_trio._operate._letters import DeadLetters, Letter
 from runnel_trio._operate._overview import Overview, overview
+from runnel_trio._operate._parked import Parked
 from runnel_trio._operate._positions import Position
 from runnel_trio._operate._repartition import Repartition
 from runnel_trio._operate._standing import Quarantined
@@ -243,6 +244,32 @@ class Operator:
         """
         return await _standing.quarantined(self._broker, await self._spec(processor), partitions)
 
+    async def parked(self, processor: str, partitions: Collection[int] | None = None) -> list[Parked]:
+        """The parked keys of a processor, those first that were parked first.
+
+        Args:
+            processor: its name.
+            partitions: numbers; all by default.
+
+        Raises:
+            Misconfigured: there is no such processor or partition.
+        """
+        return await _parked.parked(self._broker, await self._spec(processor), partitions)
+
+    async def parked_events(self, processor: str, parked: Parked) -> list[Event]:
+        """The events of a parked key, in order, without those that are handled by now.
+
+        Args:
+            processor: its name, in the code.
+            parked: the key, as returned by `parked`.
+
+        Raises:
+            Misconfigured: there is no such processor.
+        """
+        declared = self._declared(processor)
+        spec = await self._spec(declared.name)
+        return await _parked.events_of(self._broker, spec, declared.stream, parked)
+
     async def letters(
         self, processor: str, *, partitions: Collection[int] | None = None, limit: int | None = None
     ) -> list[Letter]:
@@ -323,6 +350,56 @@ class Operator:
             processor, letters = declared.name, declared.letters()
         spec = await self._spec(processor)
         return await _standing.resume(self._broker, spec, standing, skip=skip, letters=letters)
+
+    async def park(self, processor: str, key: Any, *, reason: str = "", by: str | None = None) -> Parked:
+        """Park a key by hand: its events wait until `unpark`, and those of other keys go on.
+
+        Args:
+            processor: its name, in the code.
+            key: the partition key, as ``partition_by`` gives it.
+            reason: shown to operators.
+            by: who asked for it; by default this user and machine.
+
+        Raises:
+            Misconfigured: there is no such processor, or the key cannot be hashed.
+        """
+        declared = self._declared(processor)
+        spec = await self._spec(declared.name, writes=True)
+        by = by or _standing.operator_name()
+        return await _parked.hold(self._broker, spec, declared.stream, key, reason=reason, by=by)
+
+    async def unpark(
+        self, processor: str, them: Collection[Parked] | None = None, *, skip_first: bool = False
+    ) -> list[Parked]:
+        """Handle the events of parked keys again, in order; running workers begin at once.
+
+        Args:
+            processor: its name.
+            them: exactly these, as returned by `parked`; all by default.
+            skip_first: leave out the first event of each, which has failed: it is not handled again.
+
+        Returns:
+            Those that were still parked; with ``skip_first``, those that began with the same event.
+
+        Raises:
+            Misconfigured: there is no such processor.
+        """
+        return await _parked.unpark(self._broker, await self._spec(processor), them, skip_first=skip_first)
+
+    async def drop_parked(self, processor: str, them: Collection[Parked]) -> list[Parked]:
+        """Delete the events of parked keys for good; later events of these keys are handled as usual.
+
+        Args:
+            processor: its name.
+            them: as returned by `parked`.
+
+        Returns:
+            Those that were still parked.
+
+        Raises:
+            Misconfigured: there is no such processor.
+        """
+        return await _parked.drop(self._broker, await self._spec(processor), them)
 
     async def reset(
         self,

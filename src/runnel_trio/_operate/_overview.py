@@ -99,6 +99,8 @@ class PartitionView:
         node: the cluster node that it is on; empty without a cluster.
         begun: whether it has a cursor, that is, a consumer group.
         ahead: how many events are acknowledged ahead of others that are not; `lag` does not count them.
+        parked_keys: how many keys are parked.
+        parked: how many events these have; `lag` does not count them either.
     """
 
     number: int
@@ -111,6 +113,8 @@ class PartitionView:
     node: str = ""
     begun: bool = True
     ahead: int = 0
+    parked_keys: int = 0
+    parked: int = 0
 
     @property
     def is_paused(self) -> bool:
@@ -154,6 +158,21 @@ class ProcessorView:
     def age(self) -> float:
         """Seconds since the oldest event that is not acknowledged was stored."""
         return max((x.age for x in self.partitions), default=0.0)
+
+    @property
+    def ahead(self) -> int:
+        """How many events are acknowledged ahead of others that are not."""
+        return sum(x.ahead for x in self.partitions)
+
+    @property
+    def parked_keys(self) -> int:
+        """How many keys are parked."""
+        return sum(x.parked_keys for x in self.partitions)
+
+    @property
+    def parked(self) -> int:
+        """How many events these have."""
+        return sum(x.parked for x in self.partitions)
 
     @property
     def owned(self) -> int:
@@ -377,6 +396,8 @@ def _partition(surveyed: Surveyed, standing: Standing | None, time: float) -> Pa
         cursor=standing.cursor.decode(),
         lag=None if standing.lag < 0 else standing.lag,
         ahead=standing.ahead.count,
+        parked_keys=standing.parked_keys,
+        parked=standing.parked,
         age=_age(standing.next_id, time),
         quarantine=standing.quarantine and _legible(standing.quarantine),
         node=surveyed.node,

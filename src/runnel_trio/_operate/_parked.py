@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,6 +13,7 @@ from runnel_trio._broker._stages import current_stage
 from runnel_trio._broker._subscription import subscribe
 from runnel_trio._broker._values import ParkedChange, ProcessorSpec
 from runnel_trio._codec import canonical_key
+from runnel_trio._event import Event, Origin, Partition
 from runnel_trio._operate._cursors import numbers_of
 from runnel_trio._report._words import described
 from runnel_trio._rules._parked import Facts, Head, facts_text, unpack_entry
@@ -128,7 +129,7 @@ async def hold(
     partition = number % stage.stream.partition_count
     while True:
         now = int(broker.wall() * 1000)
-        text = key if isinstance(key, str) else described(key)
+        text = described(key, str)
         facts = Facts(key=text, hash=number, since=now, reason=reason, by=by)
         before = (await broker.parked_values(stage, partition)).get(canonical)
         seen = before[0] if before else None
@@ -141,15 +142,18 @@ async def hold(
 
 
 async def events_of(
-    broker: Broker, processor: ProcessorSpec, found: Parked
-) -> list[tuple[bytes, Sequence[bytes]]]:
-    """The parked events of a key, as ids and fields, in order."""
+    broker: Broker, processor: ProcessorSpec, stream: Stream[Any], found: Parked
+) -> list[Event]:
+    """See `Operator.parked_events`."""
     stage = await current_stage(broker, processor)
-    events: list[tuple[bytes, Sequence[bytes]]] = []
+    layout, number = stage.stream, found.partition
+    partition = Partition(number=number, key=broker.log_key(layout, number), layout=layout.layout)
+    origin = Origin(partition=partition, group=b"", decode=stream.decode)
+    events: list[Event] = []
     for first in range(found.head.first, found.head.last + 1, _PAGE):
         last = min(found.head.last, first + _PAGE - 1)
-        packed = await broker.parked_entries(stage, found.partition, found.canonical, first, last)
-        events += [unpack_entry(x) for x in packed if x is not None]
+        packed = await broker.parked_entries(stage, number, found.canonical, first, last)
+        events += [Event(origin, *unpack_entry(x)) for x in packed if x is not None]
     return events
 
 

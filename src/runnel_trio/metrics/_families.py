@@ -69,8 +69,8 @@ _ALL = [
     ),
     _counter(
         "runnel_failures_total",
-        "Events whose handling failed, by what happened then: retried, set_aside, ignored, quarantined or "
-        "halted. An event that is tried again is counted again.",
+        "Events whose handling failed, by what happened then: retried, set_aside, ignored, parked, "
+        "quarantined or halted. An event that is tried again is counted again.",
         (*_OF_PROCESSOR, "then"),
         "The rate is more than a few percent of that of events.",
     ),
@@ -134,6 +134,16 @@ _ALL = [
         "runnel_quarantined_partitions",
         "Partitions of this worker's share that stand still, quarantined or paused.",
         alert="It is above 0: these partitions stand still until somebody resumes them.",
+    ),
+    _gauge(
+        "runnel_parked_keys",
+        "Keys that are parked in the partitions that this worker owns.",
+        alert="Its sum is above 0 for longer than you want a customer to wait.",
+    ),
+    _gauge(
+        "runnel_parked_events",
+        "Events of these keys, which wait. They are not part of the lag.",
+        alert="It is above half of max_parked: a partition that has no room for more is quarantined.",
     ),
     _counter(
         "runnel_rebalances_total",

@@ -37,8 +37,8 @@ class Metrics:
         Args:
             stream: name of the stream.
             processor: name of the processor.
-            then: what happened to them: ``"retried"``, ``"set_aside"``, ``"ignored"``, ``"quarantined"``, or
-                ``"halted"``, which ends the worker.
+            then: what happened to them: ``"retried"``, ``"set_aside"``, ``"ignored"``, ``"parked"``,
+                ``"quarantined"``, or ``"halted"``, which ends the worker.
             events: how many were in hand: one, or the length of a list of `Events.take`.
         """
 
@@ -109,6 +109,16 @@ class Metrics:
             events: that they have in hand.
             ahead: events that are handled ahead of others that are not.
             oldest: seconds since a heartbeat first found the oldest event in hand; 0 when there is none.
+        """
+
+    def parked(self, stream: str, processor: str, *, keys: int, events: int) -> None:
+        """So many keys are parked in the partitions that this worker owns; told after each heartbeat.
+
+        Args:
+            stream: name of the stream.
+            processor: name of the processor.
+            keys: that are parked, those without events included.
+            events: of these keys that wait, with those that the next commit brings.
         """
 
     def unowned(self, stream: str, processor: str, partitions: int) -> None:

@@ -161,6 +161,12 @@ class PrometheusMetrics(Metrics):
             self._numbers["runnel_ahead_events"][labels] = ahead
             self._numbers["runnel_oldest_in_hand_seconds"][labels] = oldest
 
+    def parked(self, stream: str, processor: str, *, keys: int, events: int) -> None:
+        """See `Metrics.parked`."""
+        with self._lock:
+            self._numbers["runnel_parked_keys"][stream, processor] = keys
+            self._numbers["runnel_parked_events"][stream, processor] = events
+
     def unowned(self, stream: str, processor: str, partitions: int) -> None:
         """See `Metrics.unowned`."""
         with self._lock:

@@ -176,3 +176,9 @@ class Meter:
             + sum(x.lag for x in others),
             age=0.0 if oldest is None else max(0.0, self.id_time() - oldest / 1000),
         )
+        self.metrics.parked(
+            self.stream,
+            self.processor,
+            keys=sum(len(x.parked.heads) for x in backlogs),
+            events=sum(x.parked.count for x in backlogs),
+        )

@@ -238,7 +238,7 @@ class Rebalancer:
         """What people are told of an event's key if it is parked, and where it goes in other partitions."""
         stream = self.processor.stream
         key = stream.key_of(event.record())
-        text = key if isinstance(key, str) else described(key)
+        text = described(key, str)
         since = int(self.broker.wall() * 1000)
         return Facts(key=text, hash=int(stream.hasher(key)), since=since, by=self.member)
 

@@ -216,6 +216,7 @@ class Replays:
                 parked.free(self._next_number, key)
                 self.backlog.finish_replayed(self._next_number)
                 self._next_number += 1
+                self.hurry(self.backlog)
         if events:
             self.hand_out(key, events, head.attempts if first == head.first else 0)
         elif last < head.last:
