@@ -91,6 +91,7 @@ class GivenSettings(TypedDict, total=False):
     default_concurrency: int | None
     default_timeout: float | None
     default_max_ahead: int | None
+    default_max_parked: int | None
     default_assignment_attempts: int | None
     default_assignment_sleep: float | None
     default_grace_period: float | None

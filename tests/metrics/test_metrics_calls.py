@@ -377,6 +377,7 @@ async def test_what_is_parked_is_told_with_each_heartbeat(
         await trio.sleep(10)
         assert told.parked_keys[-1] == (2, 5)
         assert told.failures == {"parked": 1}
+        assert told.outcomes == {"processed": 1}
         assert told.last["lag"] == 0
         broken = False
         await handle.unpark()
@@ -386,6 +387,7 @@ async def test_what_is_parked_is_told_with_each_heartbeat(
         await handle.park("held")
         await trio.sleep(10)
         assert told.parked_keys[-1] == (1, 0)
+        assert told.outcomes == {"processed": 7}, "each event is counted once"
     assert told.parked_keys[-1] == (0, 0)
 
 

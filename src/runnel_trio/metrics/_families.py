@@ -63,7 +63,7 @@ _ALL = [
     _counter(
         "runnel_events_total",
         "Events that the processor has finished: processed, ignored, set_aside or lost. Each event is "
-        "counted once, when its acknowledgement is committed.",
+        "counted once, when its acknowledgement is committed; one that was parked, when it is handled later.",
         (*_OF_PROCESSOR, "outcome"),
         "Any event is lost. The rate is 0 while the lag is not.",
     ),

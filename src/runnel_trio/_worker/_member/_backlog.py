@@ -392,7 +392,7 @@ class Backlog:
         return _Sent(prefix, runs[:fitting], ahead, replayed)
 
     def acknowledged(self, commit: Commit) -> int:
-        """The last commit that was made is on the server; how many entries more than before are on it."""
+        """The last commit that was made is on the server; how many events were handled for good by it."""
         sent, before = self._sent, self._committed
         self.committed, self.commits = commit.last, commit.number
         if self.entries_read >= 0:  # not the commit's: it may have been recounted since that left
@@ -402,8 +402,7 @@ class Backlog:
         self.committed_to, self._kept = sent.prefix, sent.ahead or b""
         if self.effects:
             self.effects.forget(sent.__contains__)
-        if self.parked:
-            self.parked.forget(sent.__contains__)
+        unhandled = self.parked.forget(sent.__contains__) if self.parked else 0
         self._replayed -= sent.replayed
         self.full = False
         if commit.outbox:
@@ -411,7 +410,7 @@ class Backlog:
         self._most_turns = min(2 * self._most_turns, _MOST_TURNS)
         self._forget()
         self.announce()
-        return self._committed - before + len(sent.replayed)
+        return self._committed - before + len(sent.replayed) - unhandled
 
     def has_committed(self, number: int) -> bool:
         """Whether the acknowledgement of this entry is on the server."""

@@ -99,7 +99,7 @@ class Meter:
 
     def committed(self, backlogs: Collection[Backlog], events: int, refused: int, seconds: float) -> None:
         """So many acknowledgements of these backlogs are on the server, by one commit."""
-        if events:
+        if events or backlogs:
             self.metrics.committed(self.stream, self.processor, events, seconds)
         if refused:
             self.metrics.commit_refused(self.stream, self.processor, refused)

@@ -227,14 +227,20 @@ class ParkedKeys:
         self._sent = {change.key: change.now for change in changes}
         return tuple(change for change in changes if change.seen or change.now)
 
-    def forget(self, holds: Callable[[int], bool]) -> None:
-        """A commit of these events is on the server, and so are its changes."""
-        left = []
+    def forget(self, holds: Callable[[int], bool]) -> int:
+        """A commit of these events is on the server, and so are its changes.
+
+        Returns:
+            How many of them were not handled: events that were parked, and lists that were free without one.
+        """
+        left, unhandled = [], 0
         for joined in self._effects:
             number, key, effect = joined
             if not holds(number):
                 left.append(joined)
-            elif isinstance(effect, _Append):
+                continue
+            unhandled += not isinstance(effect, _Pop)
+            if isinstance(effect, _Append):
                 self._arriving[key] -= 1
                 if not self._arriving[key]:
                     del self._arriving[key]
@@ -249,6 +255,7 @@ class ParkedKeys:
             else:
                 self._followed.discard(key)
         self.on_change(changed)
+        return unhandled
 
     def refresh(self, heads: Mapping[bytes, Head]) -> None:
         """The server has these heads: those that differ were changed by an operator."""
