@@ -157,7 +157,7 @@ async def parks(broker: Broker, admin: Any) -> None:
     """Two events of a key, one of which is handled later."""
     (granted,) = await broker.acquire(BILL, "w", {0: None})
     assert isinstance(granted, Acquired)
-    lease, cursor, facts = granted.lease, granted.state.cursor, Facts(key="Ada", hash=0, since=0)
+    lease, cursor, facts = granted.lease, granted.state.cursor, Facts(key="Ada", hash=0)
     packed = [pack_entry(b"1-1", [b"data", b"a"])] * 2
     aside = ParkedChange(b"sAda", None, Head(1, 2, 1, 1), packed, facts_text(facts))
     commit = Commit(lease, 1, cursor, cursor, -1, cursor, parked=[aside])
@@ -204,7 +204,7 @@ async def looks(broker: Broker, admin: Any) -> None:
 
 
 async def unparks(broker: Broker, admin: Any) -> None:
-    held = ParkedChange(b"sAda", None, Head(), (), facts_text(Facts(key="Ada", hash=0, since=0)))
+    held = ParkedChange(b"sAda", None, Head(), (), facts_text(Facts(key="Ada", hash=0)))
     assert await broker.change_parked(BILL, 0, [held]) == [True]
     assert await broker.parked_values(BILL, 0)
     await broker.parked_entries(BILL, 0, b"sAda", 1, 2)

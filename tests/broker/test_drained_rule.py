@@ -124,7 +124,7 @@ def on_a_server(client: Redis, state: State) -> None:
         if state.stands_still:
             pipe.set(why, quarantine_text(WHY))
         if state.has_parked:
-            pipe.hset(keys, "sAda", "1 0 0 0 0 {}")
+            pipe.hset(keys, "sAda", "1 0 0 0 0 0 {}")
         if state.has_outgoing:
             pipe.xadd(outbox, {"to": "out", "hash": 0, "entry": ""}, id="1-0")
         pipe.hset(_keys.producers(ORDERS, 0), "layout", 1 + state.sealed)

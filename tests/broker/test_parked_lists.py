@@ -37,7 +37,7 @@ ORDERS = StreamSpec(
 )  # fmt: skip
 OUT = attrs.evolve(ORDERS, name="out", partition_size=1)
 BILL = ProcessorSpec(stream=ORDERS, name="bill")
-FACTS = Facts(key="Ada", hash=7, since=1764330000000, error="ValueError: x", by="m")
+FACTS = Facts(key="Ada", hash=7, error="ValueError: x", by="m")
 ADA = b"sAda"
 
 
@@ -216,14 +216,14 @@ async def test_the_stored_bytes_are_these() -> None:
     """What is stored is read by the versions of years to come: see docs/reference/formats."""
     async with open_broker(ServerConfig("embedded://")) as broker:
         lease = await prepared(broker)
-        due = Head(1, 2, 3, 1, 1764330060000)
+        due = Head(1, 2, 3, 1, 1764330060000, 1764330000000)
         await broker.commit(BILL, [parking(lease, 1, parked(due, b"1-0 4:data,1:x,", b"2-0 4:data,1:x,"))])
         with Redis.from_url(broker.url) as client:
             keys = await trio.to_thread.run_sync(client.hgetall, "runnel:{app:0}:orders:keys:bill")
             entries = await trio.to_thread.run_sync(client.hgetall, "runnel:{app:0}:orders:parked:bill")
     assert keys == {
-        b"sAda": b'1 2 3 1 1764330060000 {"by": "m", "error": "ValueError: x", "hash": 7, "key": "Ada", '
-        b'"since": 1764330000000}'
+        b"sAda": b'1 2 3 1 1764330060000 1764330000000 {"by": "m", "error": "ValueError: x", '
+        b'"hash": 7, "key": "Ada"}'
     }
     assert entries == {b"1:sAda": b"1-0 4:data,1:x,", b"2:sAda": b"2-0 4:data,1:x,"}
 

@@ -211,7 +211,7 @@ async def fill(url: str, count: int) -> None:
     entry = pack_entry(b"1764330000000-0", [b"shelf", b"x", b"n", b"1"])
     changes = []
     for n in range(count):
-        facts = Facts(key=f"shelf \x1b[2J{n}", hash=n, since=n, error="E: \x1b[31m redis://:secret@h/0")
+        facts = Facts(key=f"shelf \x1b[2J{n}", hash=n, error="E: \x1b[31m redis://:secret@h/0")
         changes.append(ParkedChange(b"s%d" % n, None, Head(1, 1, 1, 1), [entry], facts_text(facts)))
     async with app.operator() as op:
         assert all(await op._broker.change_parked(spec, 0, changes))

@@ -45,10 +45,12 @@ class _Chosen:
     Attributes:
         found: at least one.
         every: whether these are all that there are, by what was typed.
+        count: how many there are, those included that are not to be shown.
     """
 
     found: list[Parked]
     every: bool
+    count: int
 
 
 def _about(*, acts: bool) -> Callable[[Callable[..., Awaitable[None]]], Callable[..., Awaitable[None]]]:
@@ -73,9 +75,14 @@ def _about(*, acts: bool) -> Callable[[Callable[..., Awaitable[None]]], Callable
             unlimited = not (keys or error is not None or partitions)
             if acts and every != unlimited:
                 raise click.UsageError(_WHICH)
-            found = await _find(op, target, keys, error, partitions)
+            filtered = bool(keys) or error is not None
+            limit = None if acts or filtered else given["limit"] or (None if given["as_json"] else _PAGE)
+            found = await _find(op, target, keys, error, partitions, limit)
             if found:
-                await function(op, target, _Chosen(found, unlimited), **given)
+                count = len(found)
+                if count == limit:
+                    count = await op.count_parked(target.name, partitions or None)
+                await function(op, target, _Chosen(found, unlimited, count), **given)
 
         options = [
             click.option("--key", "keys", multiple=True, metavar="KEY", help="Only this key; repeatable."),
@@ -113,7 +120,7 @@ async def list_(op: Operator, target: Target, chosen: _Chosen, *, limit: int | N
     """List the parked keys of a processor, one per line, those first that were parked first."""
     shown = _first(chosen.found, limit, as_json=as_json)
     print_out("\n".join(map(_document, shown) if as_json else _table(shown, op.wall())))
-    _tell_rest(chosen.found, shown)
+    _tell_rest(chosen.count, shown)
     if chosen.every and not as_json:
         tell(f"To handle them again: {target.commands.retry(target.argument.partition(':')[2])}")
 
@@ -132,7 +139,7 @@ async def show(op: Operator, target: Target, chosen: _Chosen, *, limit: int | No
         else:
             lines = [*([""] if at else []), *_facts(one), *(line_of(stream, event) for event in events)]
             print_out("\n".join(lines))
-    _tell_rest(chosen.found, shown)
+    _tell_rest(chosen.count, shown)
 
 
 @command(Processor, group=parked)
@@ -211,9 +218,14 @@ async def hold(op: Operator, target: Target, keys: Sequence[str], *, reason: str
 
 
 async def _find(
-    op: Operator, target: Target, keys: Sequence[str], error: str | None, partitions: Sequence[int]
+    op: Operator,
+    target: Target,
+    keys: Sequence[str],
+    error: str | None,
+    partitions: Sequence[int],
+    limit: int | None,
 ) -> list[Parked]:
-    """The parked keys that were chosen; if there are none, it is told.
+    """The parked keys that were chosen, so many at most; if there are none, it is told.
 
     Raises:
         Ended: one of these keys is not parked, or there is no such partition.
@@ -221,7 +233,7 @@ async def _find(
     await op.processor(target.name)  # what is wrong with it is not wrong with the command line
     with blaming_arguments():
         numbers = await op.partitions(target.name, partitions) if partitions else None
-    there = await op.parked(target.name, numbers)
+    there = await op.parked(target.name, numbers, limit=limit)
     if not there:
         where = f" in {numbered(target.found.stream.name, partitions)}" if partitions else ""
         tell(f"No key of {target.name} is parked{where}.")
@@ -322,9 +334,9 @@ def _first(found: list[Parked], limit: int | None, *, as_json: bool) -> list[Par
     return found[: limit if limit is not None or as_json else _PAGE]
 
 
-def _tell_rest(found: Sequence[Parked], shown: Sequence[Parked]) -> None:
-    if len(found) > len(shown):
-        tell(f"{len(found) - len(shown):,} more are parked: see --limit.")
+def _tell_rest(count: int, shown: Sequence[Parked]) -> None:
+    if count > len(shown):
+        tell(f"{count - len(shown):,} more are parked: see --limit.")
 
 
 def _tell_dry(op: Operator, what: str, found: Sequence[Parked]) -> None:

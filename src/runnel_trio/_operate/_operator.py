@@ -244,8 +244,23 @@ class Operator:
         """
         return await _standing.quarantined(self._broker, await self._spec(processor), partitions)
 
-    async def parked(self, processor: str, partitions: Collection[int] | None = None) -> list[Parked]:
+    async def parked(
+        self, processor: str, partitions: Collection[int] | None = None, *, limit: int | None = None
+    ) -> list[Parked]:
         """The parked keys of a processor, those first that were parked first.
+
+        Args:
+            processor: its name.
+            partitions: numbers; all by default.
+            limit: return at most this many.
+
+        Raises:
+            Misconfigured: there is no such processor or partition.
+        """
+        return await _parked.parked(self._broker, await self._spec(processor), partitions, limit)
+
+    async def count_parked(self, processor: str, partitions: Collection[int] | None = None) -> int:
+        """How many keys of a processor are parked.
 
         Args:
             processor: its name.
@@ -254,7 +269,7 @@ class Operator:
         Raises:
             Misconfigured: there is no such processor or partition.
         """
-        return await _parked.parked(self._broker, await self._spec(processor), partitions)
+        return await _parked.count_parked(self._broker, await self._spec(processor), partitions)
 
     async def parked_events(self, processor: str, parked: Parked) -> list[Event]:
         """The events of a parked key, in order, without those that are handled by now.

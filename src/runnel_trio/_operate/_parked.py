@@ -19,7 +19,7 @@ from runnel_trio._report._words import described
 from runnel_trio._rules._parked import Facts, Head, facts_text, unpack_entry
 from runnel_trio._stream import Stream
 
-__all__ = ["Parked", "drop", "events_of", "hold", "parked", "unpark"]
+__all__ = ["Parked", "count_parked", "drop", "events_of", "hold", "parked", "unpark"]
 
 #: So many events of a list are read at a time.
 _PAGE = 100
@@ -64,7 +64,7 @@ class Parked:
             key=facts.key,
             partition=partition,
             events=head.count,
-            since=_time(facts.since),
+            since=_time(head.since),
             error=facts.error,
             traceback=facts.traceback,
             reason=facts.reason,
@@ -87,16 +87,36 @@ class Parked:
 
 
 async def parked(
-    broker: Broker, processor: ProcessorSpec, partitions: Collection[int] | None = None
+    broker: Broker,
+    processor: ProcessorSpec,
+    partitions: Collection[int] | None = None,
+    limit: int | None = None,
 ) -> list[Parked]:
     """See `Processor.parked`."""
     stage = await current_stage(broker, processor)
+    keys = [
+        (head.since, number, key)
+        for number in numbers_of(stage.stream, partitions)
+        for key, head in (await broker.parked_heads(stage, number)).items()
+    ]
+    keys.sort()
+    chosen: dict[int, list[bytes]] = {}
+    for _, number, key in keys[:limit]:
+        chosen.setdefault(number, []).append(key)
     found = [
         Parked.of(number, key, head, facts)
-        for number in numbers_of(stage.stream, partitions)
-        for key, (head, facts) in (await broker.parked_values(stage, number)).items()
+        for number, some in chosen.items()
+        for key, (head, facts) in (await broker.parked_values(stage, number, some)).items()
     ]
     return sorted(found, key=lambda x: (x.since, x.partition, x.canonical))
+
+
+async def count_parked(
+    broker: Broker, processor: ProcessorSpec, partitions: Collection[int] | None = None
+) -> int:
+    """How many keys are parked."""
+    stage = await current_stage(broker, processor)
+    return sum([len(await broker.parked_heads(stage, x)) for x in numbers_of(stage.stream, partitions)])
 
 
 async def unpark(
@@ -130,12 +150,12 @@ async def hold(
     while True:
         now = int(broker.wall() * 1000)
         text = described(key, str)
-        facts = Facts(key=text, hash=number, since=now, reason=reason, by=by)
-        before = (await broker.parked_values(stage, partition)).get(canonical)
+        facts = Facts(key=text, hash=number, reason=reason, by=by)
+        before = (await broker.parked_values(stage, partition, [canonical])).get(canonical)
         seen = before[0] if before else None
         if before is not None:
             facts = attrs.evolve(before[1], reason=reason, by=by)
-        head = attrs.evolve(seen or Head(), next=0)
+        head = attrs.evolve(seen or Head(since=now), next=0)
         change = ParkedChange(canonical, seen, head, (), facts_text(facts))
         if (await broker.change_parked(stage, partition, [change]))[0]:
             return Parked.of(partition, canonical, head, facts)

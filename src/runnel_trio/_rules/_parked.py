@@ -2,7 +2,7 @@
 
 A processor keeps two hashes for a partition with parked keys:
 
-    keys     KEY → `FIRST LAST ATTEMPTS ROUNDS NEXT FACTS`      parked     NUMBER:KEY → one entry
+    keys     KEY → `FIRST LAST ATTEMPTS ROUNDS NEXT SINCE FACTS`      parked     NUMBER:KEY → one entry
 
 The entries of a key are numbered from ``FIRST`` to ``LAST``, in the order of the log. New ones get the next
 number; handled ones leave from the front. A key is free again when nobody keeps its head: whoever removes
@@ -42,11 +42,12 @@ class Head:
         attempts: how often the first entry was tried and failed.
         rounds: how often it was parked.
         next: when it is tried again, in milliseconds since 1970; 0: only when an operator says so.
+        since: when the key was parked, in milliseconds since 1970.
 
     Example:
-        >>> head = Head.parse(b"3 5 4 1 1764330000000")
+        >>> head = Head.parse(b"3 5 4 1 1764330000000 1764320000000")
         >>> head.count, head.is_due(1764330000001), head.text
-        (3, True, b'3 5 4 1 1764330000000')
+        (3, True, b'3 5 4 1 1764330000000 1764320000000')
     """
 
     first: int = 1
@@ -54,6 +55,7 @@ class Head:
     attempts: int = 0
     rounds: int = 0
     next: int = 0
+    since: int = 0
 
     @classmethod
     def parse(cls, text: bytes) -> Head:
@@ -62,13 +64,14 @@ class Head:
         Raises:
             ValueError: it is nothing of the kind.
         """
-        first, last, attempts, rounds, following = map(int, text.split(b" "))
-        return cls(first, last, attempts, rounds, following)
+        first, last, attempts, rounds, following, since = map(int, text.split(b" "))
+        return cls(first, last, attempts, rounds, following, since)
 
     @property
     def text(self) -> bytes:
         """As it is stored."""
-        return b"%d %d %d %d %d" % (self.first, self.last, self.attempts, self.rounds, self.next)
+        numbers = (self.first, self.last, self.attempts, self.rounds, self.next, self.since)
+        return b"%d %d %d %d %d %d" % numbers
 
     @property
     def count(self) -> int:
@@ -87,7 +90,6 @@ class Facts:
     Attributes:
         key: the key, as text.
         hash: the number that the stream's hasher gives for it.
-        since: when it was parked, in milliseconds since 1970.
         error: the exception, as ``type: text``; empty if somebody parked it by hand.
         traceback: as Python prints it.
         reason: why it was parked by hand.
@@ -96,7 +98,6 @@ class Facts:
 
     key: str
     hash: int
-    since: int
     error: str = ""
     traceback: str = ""
     reason: str = ""
@@ -107,8 +108,8 @@ def write_value(head: Head, facts: Facts) -> bytes:
     """The value of a key in the hash of keys.
 
     Example:
-        >>> write_value(Head(1, 2), Facts(key="Ada", hash=7, since=1764330000000))
-        b'1 2 0 0 0 {"hash": 7, "key": "Ada", "since": 1764330000000}'
+        >>> write_value(Head(1, 2), Facts(key="Ada", hash=7))
+        b'1 2 0 0 0 0 {"hash": 7, "key": "Ada"}'
     """
     return head.text + b" " + facts_text(facts)
 
@@ -126,16 +127,15 @@ def parse_value(value: bytes) -> tuple[Head, Facts]:
         ValueError: it is nothing of the kind.
 
     Example:
-        >>> parse_value(b'1 2 0 0 0 {"hash": 7, "key": "Ada", "since": 0}')[1].key
+        >>> parse_value(b'1 2 0 0 0 0 {"hash": 7, "key": "Ada"}')[1].key
         'Ada'
     """
-    *head, facts = value.split(b" ", 5)
+    *head, facts = value.split(b" ", 6)
     plain: dict[str, Any] = json.loads(facts)
     try:
         known = Facts(
             key=str(plain["key"]),
             hash=int(plain["hash"]),
-            since=int(plain["since"]),
             error=str(plain.get("error", "")),
             traceback=str(plain.get("traceback", "")),
             reason=str(plain.get("reason", "")),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import trio
 
@@ -25,11 +25,12 @@ class MemoryParking(MemoryVerbs, Parking):
 
     @override
     async def parked_values(
-        self, processor: ProcessorSpec, number: int
+        self, processor: ProcessorSpec, number: int, keys: Collection[bytes] | None = None
     ) -> Mapping[bytes, tuple[Head, Facts]]:
         await trio.lowlevel.checkpoint()
         lists = self._log(processor, number).parked.get(processor.name, {})
-        return {key: parse_value(x.head.text + b" " + x.facts) for key, x in lists.items()}
+        wanted = {key: x for key, x in lists.items() if keys is None or key in keys}
+        return {key: parse_value(x.head.text + b" " + x.facts) for key, x in wanted.items()}
 
     @override
     async def parked_entries(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from runnel_trio._broker._values import ParkedChange, ProcessorSpec
@@ -19,9 +19,9 @@ class Parking(Protocol):
         ...
 
     async def parked_values(
-        self, processor: ProcessorSpec, number: int
+        self, processor: ProcessorSpec, number: int, keys: Collection[bytes] | None = None
     ) -> Mapping[bytes, tuple[Head, Facts]]:
-        """The same, with what people are told of each."""
+        """The same, with what people are told of each; of those of these keys that are parked, if given."""
         ...
 
     async def parked_entries(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from runnel_trio._broker._protocol import Parking
@@ -30,10 +30,15 @@ class RedisParking(RedisCalls, Parking):
 
     @override
     async def parked_values(
-        self, processor: ProcessorSpec, number: int
+        self, processor: ProcessorSpec, number: int, keys: Collection[bytes] | None = None
     ) -> Mapping[bytes, tuple[Head, Facts]]:
         found: dict[bytes, tuple[Head, Facts]] = {}
         key, cursor = _keys.parked_keys(processor, number), b"0"
+        if keys is not None:
+            given = list(keys)
+            values = (await self.ask([PlainCommand(("HMGET", key, *given))]))[0] if given else []
+            pairs = zip(given, values, strict=True)
+            return _values([x for pair in pairs if pair[1] is not None for x in pair])
         while True:
             ((cursor, page),) = await self.ask([PlainCommand(("HSCAN", key, cursor, "COUNT", _PAGE))])
             found |= _values(page)

@@ -35,7 +35,7 @@ def _nothing(keys: Iterable[bytes]) -> None:
 
 def _untold(_: Event) -> Facts:
     """The default, where nothing can be parked."""
-    return Facts(key="", hash=0, since=0)
+    return Facts(key="", hash=0)
 
 
 @attrs.frozen
@@ -97,6 +97,7 @@ class _Draft:
 
     seen: Head | None
     describe: Callable[[Event], Facts]
+    now: Callable[[], int]
     head: Head = attrs.field(init=False)
     entries: list[bytes] = attrs.field(factory=list, init=False)
     facts: bytes = attrs.field(default=b"", init=False)
@@ -128,7 +129,7 @@ class _Draft:
         if self.is_free:
             failed = failed or Failed(self.describe(event), 0, _AT_ONCE)
             self.facts, self.is_free = facts_text(failed.facts), False
-            head = Head(head.last + 1, head.last, failed.attempts, 1, failed.next)
+            head = Head(head.last + 1, head.last, failed.attempts, 1, failed.next, self.now())
         self.entries.append(pack_entry(event.xid, event._fields))  # as it is stored
         self.head = attrs.evolve(head, last=head.last + 1)
 
@@ -142,6 +143,7 @@ class ParkedKeys:
 
     Attributes:
         describe: what people are told of an event's key.
+        now: the time of day, in milliseconds since 1970.
         most: how many entries may be parked.
         heads: the head of each key's list, as the server had it after the last commit.
         aside: the keys whose events are moved aside when they come from the log.
@@ -150,6 +152,7 @@ class ParkedKeys:
     """
 
     describe: Callable[[Event], Facts] = _untold
+    now: Callable[[], int] = int
     most: int = 0
     heads: dict[bytes, Head] = attrs.field(factory=dict, init=False)
     aside: set[bytes] = attrs.field(factory=set, init=False)
@@ -221,7 +224,7 @@ class ParkedKeys:
         for number, key, effect in self._effects:
             if holds(number):
                 if key not in drafts:
-                    drafts[key] = _Draft(self.heads.get(key), self.describe)
+                    drafts[key] = _Draft(self.heads.get(key), self.describe, self.now)
                 drafts[key].apply(effect)
         changes = [draft.change(key) for key, draft in drafts.items()]
         self._sent = {change.key: change.now for change in changes}

@@ -239,8 +239,10 @@ class Rebalancer:
         stream = self.processor.stream
         key = stream.key_of(event.record())
         text = described(key, str)
-        since = int(self.broker.wall() * 1000)
-        return Facts(key=text, hash=int(stream.hasher(key)), since=since, by=self.member)
+        return Facts(key=text, hash=int(stream.hasher(key)), by=self.member)
+
+    def _now(self) -> int:
+        return int(self.broker.wall() * 1000)
 
     def _executor(self, granted: Acquired) -> PartitionExecutor:
         processor, state, lease = self.processor, granted.state, granted.lease
@@ -254,7 +256,7 @@ class Rebalancer:
             entries_read=heal_entries_read(state),
             lease=lease,
             left_ahead=granted.ahead,
-            parked=ParkedKeys(describe=self._describe, most=processor.max_parked),
+            parked=ParkedKeys(describe=self._describe, now=self._now, most=processor.max_parked),
         )
         # Each lane of the previous owner may have freed one more key whose events come before those in hand.
         suspects = processor.max_unacked + (processor.concurrency if processor.concurrency > 1 else 0)

@@ -14,7 +14,7 @@ local function changes_from(at)
   return changes, at
 end
 local function head_and_facts(value)
-  local head, facts = string.match(value or '', '^(%d+ %d+ %d+ %d+ %d+) (.*)$')
+  local head, facts = string.match(value or '', '^(%d+ %d+ %d+ %d+ %d+ %d+) (.*)$')
   return head or '', facts or ''
 end
 local function are_as_seen(keys, parked, changes)
