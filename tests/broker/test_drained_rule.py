@@ -18,7 +18,14 @@ from runnel_trio._broker._memory._store import Group, Log
 from runnel_trio._broker._protocol import Broker
 from runnel_trio._broker._redis import _keys
 from runnel_trio._broker._redis._replies import quarantine_text
-from runnel_trio._broker._values import ParkedChange, ProcessorSpec, Quarantine, ServerConfig, StreamSpec
+from runnel_trio._broker._values import (
+    ParkedChange,
+    ProcessorSpec,
+    Quarantine,
+    ServerConfig,
+    StreamSpec,
+    TableWrites,
+)
 from runnel_trio._rules._cursor import ORIGIN, LogState
 from runnel_trio._rules._drained import holds_up, is_behind, is_needed, lag
 from runnel_trio._rules._parked import Head
@@ -51,6 +58,7 @@ class State:
     other: int | None
     stands_still: bool
     has_parked: bool
+    has_tables: bool
     sealed: bool
 
     def log_state(self) -> LogState:
@@ -65,12 +73,12 @@ class State:
         return min(self.added, self.cursor or 0) if self.counts else -1
 
 
-#: Whether it stands still, and whether keys are parked.
-STOPS = [(False, False), (True, False), (False, True)]
+#: Whether it stands still, whether keys are parked, and whether there are entries of tables.
+STOPS = [(False, False, False), (True, False, False), (False, True, False), (False, False, True)]
 
 STATES = [
-    State(there, added, cursor, counts, other, stands_still, has_parked, sealed)
-    for there, added, cursor, counts, other, (stands_still, has_parked), sealed in itertools.product(
+    State(there, added, cursor, counts, other, *stops, sealed)
+    for there, added, cursor, counts, other, stops, sealed in itertools.product(
         LOGS, (0, ADDED), CURSORS, (True, False), (None, 2, 5), STOPS, (True, False)
     )
     if (added or not there) and (counts or (cursor is not None and sealed and other is None))
@@ -92,14 +100,17 @@ def in_memory(broker: MemoryBroker, state: State) -> None:
         log.quarantines["bill"] = WHY
     if state.has_parked:
         log.change_parked("bill", [ParkedChange(b"sAda", None, Head())])
+    if state.has_tables:
+        log.write_tables("bill", [TableWrites("accounts", {b"4:sAda": b"x" * 10})], 0)
     broker.store.logs[broker.log_key(ORDERS, 0)] = log
     broker.store.switched["app", "orders", 0] = 1 + state.sealed
 
 
 def on_a_server(client: Redis, state: State) -> None:
     key, why, keys = _keys.log(ORDERS, 0), _keys.quarantine(BILL, 0), _keys.parked_keys(BILL, 0)
+    lease = _keys.lease(BILL, 0)
     with client.pipeline() as pipe:
-        pipe.delete(key, why, keys)
+        pipe.delete(key, why, keys, lease)
         for number in range(1, state.added + 1):
             pipe.xadd(key, {"data": "x"}, id=xid(number))
         gone = set(range(1, state.added + 1)) - set(state.there)
@@ -114,6 +125,8 @@ def on_a_server(client: Redis, state: State) -> None:
             pipe.set(why, quarantine_text(WHY))
         if state.has_parked:
             pipe.hset(keys, "sAda", "1 0 0 0 0 {}")
+        if state.has_tables:
+            pipe.hset(lease, "table:accounts", "1")
         pipe.hset(_keys.producers(ORDERS, 0), "layout", 1 + state.sealed)
         pipe.execute()
 
@@ -155,7 +168,8 @@ def examined_by(state: State) -> tuple[bool, int] | None:
 
 
 def stays(state: State) -> bool:
-    return holds_up(state.log_state(), stands_still=state.stands_still, has_parked=state.has_parked)
+    stops = {"has_parked": state.has_parked, "has_tables": state.has_tables}
+    return holds_up(state.log_state(), stands_still=state.stands_still, **stops)
 
 
 def may_go(state: State, processors: Collection[str]) -> bool:
@@ -173,6 +187,8 @@ async def test_each_state_is_judged_as_the_rule_judges_it(broker: Broker) -> Non
         ("undrained", "redis.call('EXISTS', quarantine, keys) > 0 or ", "", None),
         ("undrained", "redis.call('EXISTS', quarantine, keys)", "redis.call('EXISTS', quarantine)", None),
         ("undrained", "redis.call('EXISTS', quarantine, keys)", "redis.call('EXISTS', keys)", None),
+        ("undrained", "has_tables(lease) or ", "", None),
+        ("undrained", "string.sub(held[at], 1, 6) == 'table:'", "false", None),
         ("undrained", "or '0-0', newest[1])", "or newest[1], newest[1])", None),
         ("undrained", "id_before(group and group['last-delivered-id'] or '0-0', newest[1])", "true", None),
         ("undrained", "group and group['last-delivered-id'] or", "group['last-delivered-id'] or", "index"),
@@ -186,7 +202,7 @@ async def test_each_state_is_judged_as_the_rule_judges_it(broker: Broker) -> Non
         ),
         (
             "discard",
-            "if holds_up(KEYS[1], KEYS[4 * i - 5], KEYS[4 * i - 3], ARGV[i]) then return 0 end",
+            "if holds_up(KEYS[1], KEYS[4 * i - 5], KEYS[4 * i - 3], KEYS[4 * i - 4], ARGV[i]) then return 0 end",
             "",
             None,
         ),

@@ -56,7 +56,14 @@ def test_who_is_behind_and_by_how_much(
 def test_what_stands_still_holds_up_also_where_nothing_waits(
     cursor: bytes, stands_still: bool, expected: bool
 ) -> None:
-    assert holds_up(state(WHOLE, cursor, 5), stands_still=stands_still, has_parked=False) is expected
+    stops = {"has_parked": False, "has_tables": False}
+    assert holds_up(state(WHOLE, cursor, 5), stands_still=stands_still, **stops) is expected
+
+
+@pytest.mark.parametrize("what", ["has_parked", "has_tables"])
+def test_what_is_to_move_to_the_next_layout_holds_up(what: str) -> None:
+    stops = {"has_parked": False, "has_tables": False, what: True}
+    assert holds_up(state(WHOLE, b"5-0", 5), stands_still=False, **stops)
 
 
 @pytest.mark.parametrize(

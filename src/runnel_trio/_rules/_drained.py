@@ -26,13 +26,14 @@ def is_behind(state: LogState) -> bool:
     return is_after(state.newest, state.cursor)
 
 
-def holds_up(state: LogState, *, stands_still: bool, has_parked: bool) -> bool:
+def holds_up(state: LogState, *, stands_still: bool, has_parked: bool, has_tables: bool) -> bool:
     """Whether a partition keeps its processor from leaving the layout.
 
     One that stands still does so also where nothing waits in it: a pause would otherwise end by itself. One
-    with parked keys does until they have moved to the next layout: their later events must find them there.
+    with parked keys, or with entries of tables, does until they have moved to the next layout: later events
+    must find them there.
     """
-    return stands_still or has_parked or is_behind(state)
+    return stands_still or has_parked or has_tables or is_behind(state)
 
 
 def is_needed(log: LogState, cursors: Collection[bytes]) -> bool:

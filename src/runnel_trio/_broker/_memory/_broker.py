@@ -19,6 +19,7 @@ from runnel_trio._broker._memory._ownership import MemoryOwnership
 from runnel_trio._broker._memory._parking import MemoryParking
 from runnel_trio._broker._memory._parties import MemoryParties
 from runnel_trio._broker._memory._store import Store
+from runnel_trio._broker._memory._tables import MemoryTables
 from runnel_trio._broker._protocol import Broker
 from runnel_trio._override import override
 
@@ -40,7 +41,14 @@ async def open_memory(url: str) -> AsyncIterator[MemoryBroker]:
 
 @attrs.define(eq=False, kw_only=True)
 class MemoryBroker(
-    MemoryCatalog, MemoryLogs, MemoryOwnership, MemoryParking, MemoryParties, MemoryAdmin, Broker
+    MemoryCatalog,
+    MemoryLogs,
+    MemoryOwnership,
+    MemoryParking,
+    MemoryTables,
+    MemoryParties,
+    MemoryAdmin,
+    Broker,
 ):
     """All verbs; what it says of its server is the same for every store."""
 

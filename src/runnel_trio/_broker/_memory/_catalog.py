@@ -128,5 +128,8 @@ class MemoryCatalog(MemoryVerbs, Catalog):
 
 def _holds_up(log: Log, name: str) -> bool:
     return holds_up(
-        log.state(name), stands_still=name in log.quarantines, has_parked=bool(log.parked.get(name))
+        log.state(name),
+        stands_still=name in log.quarantines,
+        has_parked=bool(log.parked.get(name)),
+        has_tables=bool(log.tables.get(name)),
     )

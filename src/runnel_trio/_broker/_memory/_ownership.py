@@ -58,6 +58,7 @@ class MemoryOwnership(MemoryVerbs, Ownership):
             lease.attempts,
             lease.ahead,
             len(log.heads(processor.name)),
+            lease.touched,
         )
 
     @override
@@ -93,6 +94,7 @@ class MemoryOwnership(MemoryVerbs, Ownership):
             entries_added=log.added,
             last_id=b"%d-%d" % log.last_id,
             parked=log.heads(processor.name),
+            touched=lease.touched,
         )
         outcome = judge(
             stored,
@@ -104,10 +106,12 @@ class MemoryOwnership(MemoryVerbs, Ownership):
             entries_read=commit.entries_read,
             highest=commit.highest,
             parked={x.key: x.seen for x in commit.parked},
+            touched=commit.touched,
         ) or self._put(commit.outputs)
         if outcome is None and group is not None:
             group.cursor, group.entries_read = commit.last, commit.entries_read
             log.change_parked(processor.name, commit.parked)
+            log.write_tables(processor.name, commit.tables, self._milliseconds())
             lease.commit = commit.number
             lease.read_to, lease.entries_read = commit.read_to, commit.entries_read
             lease.ahead = lease.ahead if commit.ahead is None else commit.ahead

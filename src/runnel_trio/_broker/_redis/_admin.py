@@ -15,6 +15,7 @@ from runnel_trio._broker._redis._calls import (
     log_and_lease,
     parked_in,
     party_keys,
+    tables_in,
     with_outputs,
 )
 from runnel_trio._broker._redis._replies import (
@@ -23,6 +24,7 @@ from runnel_trio._broker._redis._replies import (
     outcome_of,
     quarantine_of,
     quarantine_text,
+    table_names,
     text,
 )
 from runnel_trio._broker._redis._transport._scripts import Call, PlainCommand
@@ -133,13 +135,20 @@ class RedisAdmin(RedisCalls, Admin):
 
     @override
     async def forget(self, processor: ProcessorSpec) -> int:
+        numbers = range(processor.stream.partition_count)
+        leases = await self.ask([PlainCommand(("HGETALL", _keys.lease(processor, x))) for x in numbers])
         calls: list[Call | PlainCommand] = [
             Call(
                 "forget",
-                [*log_and_lease(processor, x), _keys.quarantine(processor, x), *parked_in(processor, x)],
+                [
+                    *log_and_lease(processor, x),
+                    _keys.quarantine(processor, x),
+                    *parked_in(processor, x),
+                    *tables_in(processor, x, table_names(fields[::2])),
+                ],
                 [processor.name],
             )
-            for x in range(processor.stream.partition_count)
+            for x, fields in zip(numbers, leases, strict=True)
         ]
         *had, _ = await self.ask([*calls, PlainCommand(("DEL", *party_keys(processor)))])
         return sum(had)

@@ -16,6 +16,7 @@ from runnel_trio._broker._redis._logs import RedisLogs
 from runnel_trio._broker._redis._ownership import RedisOwnership
 from runnel_trio._broker._redis._parking import RedisParking
 from runnel_trio._broker._redis._parties import RedisParties
+from runnel_trio._broker._redis._tables import RedisTables
 from runnel_trio._broker._redis._transport._errors import advised
 from runnel_trio._broker._redis._transport._fitness import check_fitness
 from runnel_trio._broker._redis._transport._scripts import PlainCommand
@@ -57,7 +58,9 @@ async def open_redis(config: ServerConfig) -> AsyncIterator[RedisBroker]:
 
 
 @attrs.define(eq=False, kw_only=True)
-class RedisBroker(RedisCatalog, RedisLogs, RedisOwnership, RedisParking, RedisParties, RedisAdmin, Broker):
+class RedisBroker(
+    RedisCatalog, RedisLogs, RedisOwnership, RedisParking, RedisTables, RedisParties, RedisAdmin, Broker
+):
     """All verbs, and what is known of the server once it is connected."""
 
     about: str

@@ -179,6 +179,7 @@ class RedisCatalog(RedisCalls, Catalog):
                         _keys.log(stream, x),
                         _keys.quarantine(processor, x),
                         _keys.parked_keys(processor, x),
+                        _keys.lease(processor, x),
                     ],
                     [processor.name],
                 )

@@ -1,12 +1,13 @@
 #!lua flags=allow-oom
 -- Move a cursor, and store what goes with it: see _rules/_commit.py, which has the same rule and says what each guard is
 -- for. (allow-oom: the server would let XGROUP SETID pass and then what follows it; the flag says it outright.)
--- KEYS log, lease, keys and parked if any key's list changes, logs and producers of outputs
+-- KEYS log, lease, keys and parked if any key's list changes, tables and their deadlines, logs and producers of outputs
 -- ARGV group, owner, epoch, number, previous, last, entries_read (-1 unknown), read_to, ahead ('' as it is, '-' nothing is
--- any more), highest id ahead, changes of parked keys (see _parked.lua), outputs (see _output.lua)
--- Answers COMMITTED (also when an earlier call did it), FENCED, REWOUND, CHANGED, FULL or SEALED.
+-- any more), highest id ahead, touched ('' there are no tables), changes of parked keys (see _parked.lua), tables (see
+-- _tables.lua), outputs (see _output.lua)
+-- Answers COMMITTED (also when an earlier call did it), FENCED, REWOUND, TOUCHED, CHANGED, FULL or SEALED.
 local log, lease, number, ahead = KEYS[1], KEYS[2], tonumber(ARGV[4]), ARGV[9]
-local held = redis.call('HMGET', lease, 'owner', 'epoch', 'commit')
+local held = redis.call('HMGET', lease, 'owner', 'epoch', 'commit', 'touched')
 if held[1] ~= ARGV[2] or held[2] ~= ARGV[3] then return 'FENCED' end
 local made = tonumber(held[3] or '0')
 if made == number then return 'COMMITTED' end
@@ -27,8 +28,12 @@ if ARGV[10] ~= '' then
   local info = as_table(redis.call('XINFO', 'STREAM', log))
   if id_before(info['last-generated-id'], ARGV[10]) then return 'REWOUND' end
 end
-local changes, rest = changes_from(11)
+if ARGV[11] ~= '' and (held[4] or '0') ~= ARGV[11] then return 'TOUCHED' end
+local changes, rest = changes_from(12)
 if #changes > 0 and not are_as_seen(KEYS[3], KEYS[4], changes) then return 'CHANGED' end
+local tables
+tables, rest = tables_from(rest)
+if #tables > 0 and lack_room(tables) then return 'FULL' end
 if ARGV[rest] ~= '0' then
   local outputs = outputs_from(rest)
   local refusal = refused(outputs)
@@ -36,6 +41,7 @@ if ARGV[rest] ~= '0' then
   store(outputs)
 end
 if #changes > 0 then change_parked(KEYS[3], KEYS[4], changes) end
+if #tables > 0 then write_tables(lease, tables) end
 if count < 0 then
   redis.call('XGROUP', 'SETID', log, ARGV[1], ARGV[6])
 else
