@@ -22,6 +22,7 @@ from runnel_trio._report._words import described
 from runnel_trio._rules._backoff import Backoff
 from runnel_trio._rules._failure import Policies
 from runnel_trio._stream import Stream
+from runnel_trio._table import Table
 from runnel_trio.constants import ExceptionPolicy
 from runnel_trio.exceptions import Misconfigured
 from runnel_trio.interfaces import Middleware
@@ -79,6 +80,7 @@ class Processor(Generic[R]):
         max_ahead: how far the newest event in hand may be beyond the first that is not handled.
         max_parked: how many events of each partition may be parked.
         park_retry: the pauses after which parked keys are tried again; None: only by `unpark`.
+        tables: its tables.
         sinks: streams that its middleware writes to.
         max_attempts: how many workers may die over an event before the policy applies to it.
         commit_replicas: how many replicas must have a commit before its events count as acknowledged.
@@ -107,6 +109,7 @@ class Processor(Generic[R]):
     park_retry: Backoff | None
     max_attempts: int
     commit_replicas: int
+    tables: Sequence[Table[Any]] = ()
     isolated: Callable[[Processor[Any]], AbstractAsyncContextManager[IsolatedWorker]] = attrs.field(
         repr=False
     )
@@ -138,7 +141,9 @@ class Processor(Generic[R]):
     @property
     def by_key(self) -> bool:
         """Whether its events are handed out by their keys, and not as they stand in the log."""
-        return self.concurrency > 1 or self.policies.may_park or any(link.by_key for link in self.middleware)
+        if self.concurrency > 1 or self.policies.may_park or self.tables:
+            return True
+        return any(link.by_key for link in self.middleware)
 
     @asynccontextmanager
     async def test(self) -> AsyncIterator[Trial[R]]:

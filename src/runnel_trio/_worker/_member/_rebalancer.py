@@ -33,6 +33,7 @@ from runnel_trio._worker._member._backlog import Backlog
 from runnel_trio._worker._member._committer import Committer
 from runnel_trio._worker._member._fetcher import Fetcher, readers_for
 from runnel_trio._worker._member._meter import Meter
+from runnel_trio._worker._member._owned_tables import OwnedTables, TableCache
 from runnel_trio._worker._member._parked_keys import ParkedKeys
 from runnel_trio._worker._member._partition._executor import PartitionExecutor
 from runnel_trio._worker._member._partition._poison import LastTryLock, PoisonGuard
@@ -59,6 +60,7 @@ class Rebalancer:
         heartbeat: keeps its session.
         halt: told of an exception that stops the worker.
         last_try: among all partitions of the worker, see `_poison`.
+        cache: what the worker has read of tables.
         counts: the worker's, of events that did not go the usual way.
         on_moved: told that the stream has got other partitions.
         meter: told what happens.
@@ -72,6 +74,7 @@ class Rebalancer:
     heartbeat: Heartbeat
     halt: Callable[[BaseException], None]
     last_try: LastTryLock
+    cache: TableCache
     counts: Tally
     on_moved: Callable[[], None]
     meter: Meter | None = None
@@ -243,6 +246,17 @@ class Rebalancer:
         since = int(self.broker.wall() * 1000)
         return Facts(key=text, hash=int(stream.hasher(key)), since=since, by=self.member)
 
+    def _owned_tables(self, granted: Acquired) -> OwnedTables:
+        return OwnedTables(
+            broker=self.broker,
+            processor=self.spec,
+            number=granted.lease.partition,
+            tables={table.name: table for table in self.processor.tables},
+            cache=self.cache,
+            clock=self.broker.clock,
+            touched=granted.touched,
+        )
+
     def _executor(self, granted: Acquired) -> PartitionExecutor:
         processor, state, lease = self.processor, granted.state, granted.lease
         tell_of_loss(self.spec, lease.partition, lost(state), self.counts)
@@ -256,6 +270,7 @@ class Rebalancer:
             lease=lease,
             left_ahead=granted.ahead,
             parked=ParkedKeys(describe=self._describe, most=processor.max_parked),
+            tables=self._owned_tables(granted) if processor.tables else None,
         )
         # Each lane of the owner before can have left one more key free that comes before what it had in hand.
         suspects = processor.max_unacked + (processor.concurrency if processor.concurrency > 1 else 0)

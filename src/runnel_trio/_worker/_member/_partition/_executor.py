@@ -179,6 +179,8 @@ class PartitionExecutor:
                 await self._give_up()
             if self.poison_guard is not None:
                 self.poison_guard.end()
+            if self.backlog.tables is not None:
+                self.backlog.tables.end()
 
     def __repr__(self) -> str:
         backlog = self.backlog

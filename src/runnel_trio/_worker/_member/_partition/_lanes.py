@@ -19,6 +19,7 @@ from runnel_trio._worker._member._backlog import Backlog
 from runnel_trio._worker._member._partition._event_queue import EventQueue
 from runnel_trio._worker._member._partition._key_dispatcher import KeyDispatcher
 from runnel_trio._worker._member._partition._lane import Lane
+from runnel_trio._worker._member._partition._loading import LoadingDispatcher
 from runnel_trio._worker._member._partition._poison import PoisonGuard
 from runnel_trio._worker._member._partition._replays import Replays
 
@@ -56,7 +57,8 @@ class Lanes:
     _raised: list[BaseException] = attrs.field(factory=list, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.dispatcher = KeyDispatcher(
+        kind = KeyDispatcher if self.backlog.tables is None else LoadingDispatcher
+        self.dispatcher = kind(
             self.backlog, self.origin, self.max_ahead, self._look, self.poison_guard, self.on_full
         )
         self.dispatcher.replays = Replays(
@@ -67,6 +69,7 @@ class Lanes:
             hurry=self.hurry,
             is_busy=self.dispatcher.is_busy,
             is_arriving=self.dispatcher.is_arriving,
+            load_key=self.dispatcher.load_key if isinstance(self.dispatcher, LoadingDispatcher) else None,
             hand_out=self.dispatcher.hand_out,
             withdraw=self.dispatcher.withdraw,
         )
@@ -80,6 +83,8 @@ class Lanes:
         async with trio.open_nursery() as nursery:
             self._start(nursery)
             nursery.start_soon(self.dispatcher.replays.run)
+            if isinstance(self.dispatcher, LoadingDispatcher):
+                nursery.start_soon(self.dispatcher.load)
             while True:
                 with trio.move_on_at(self.dispatcher.next_due):
                     await self._changed.wait()
