@@ -33,7 +33,7 @@ _worker._member._owned_tables
 operating middleware _worker._member._backlog _worker._member._validity _worker._member._partition _worker._member._partition._scope
 _trial _handlers
 _processor _worker._member._partition._poison _worker._member._meter _worker._member._session
-_worker._member._partition._event_queue _worker._member._resync _worker._member._unowned _worker._heartbeat _worker._last_word tracing _worker._member._committer _worker._member._fetcher
+_worker._member._partition._event_queue _worker._member._partition._table_mover _worker._member._resync _worker._member._unowned _worker._heartbeat _worker._last_word tracing _worker._member._committer _worker._member._fetcher
 _worker._leadership _worker._member._partition._source _worker._member._partition._key_dispatcher _worker._member._partition._time_limit
 _worker._member._partition._loading _worker._member._partition._measured
 _worker._member._partition._table_part

@@ -20,7 +20,7 @@ from blake3 import blake3
 
 from runnel_trio.exceptions import Misconfigured
 
-__all__ = ["SIMPLE_KEYS", "blake3_hasher", "canonical_key", "parse_key"]
+__all__ = ["SIMPLE_KEYS", "blake3_hasher", "canonical_key", "hash_of_form", "parse_key"]
 
 _EPOCH = datetime(1970, 1, 1)  # the arithmetic below subtracts the offset itself
 _MICROSECOND = timedelta(microseconds=1)
@@ -36,7 +36,12 @@ def blake3_hasher(key: Any) -> int:
         >>> blake3_hasher("N14228") % 16
         1
     """
-    return int.from_bytes(blake3(canonical_key(key)).digest(8), "big")
+    return hash_of_form(canonical_key(key))
+
+
+def hash_of_form(form: bytes) -> int:
+    """The same for a key of which only the canonical form is known."""
+    return int.from_bytes(blake3(form).digest(8), "big")
 
 
 #: Of these types, keys that Python calls equal have one canonical form: what follows from it can be kept.

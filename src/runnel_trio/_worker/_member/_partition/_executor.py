@@ -151,9 +151,9 @@ class PartitionExecutor:
             self.drain()
 
     def move_parked(self, stage: ProcessorSpec) -> None:
-        """The stream has got other partitions: what is parked goes there."""
+        """The stream has got other partitions: what is parked goes there, and then the tables do."""
         if isinstance(self._lanes, Lanes):
-            self._lanes.dispatcher.replays.move_to(stage)
+            self._lanes.move_to(stage)
 
     def abort(self) -> None:
         """Cancel what is in hand; what was handled is still committed, if that can be done at once."""

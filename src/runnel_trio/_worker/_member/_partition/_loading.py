@@ -65,6 +65,10 @@ class LoadingDispatcher(KeyDispatcher):
         """Replayed events of a key are about to be handed out."""
         await self.tables.load(self.tables.need(name, math.inf))
 
+    def is_idle(self) -> bool:
+        """Whether no event is in hand, or waits."""
+        return not (self.in_hand or self._queued or self._drawn or self._loaded or self.replays.are_due)
+
     def _draw(self) -> list[Entry]:
         missing: list[Entry] = []
         backlog, tables = self.backlog, self.tables
