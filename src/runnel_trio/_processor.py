@@ -110,9 +110,9 @@ class Processor(Generic[R]):
     max_attempts: int
     commit_replicas: int
     tables: Sequence[Table[Any]] = ()
-    isolated: Callable[[Processor[Any]], AbstractAsyncContextManager[IsolatedWorker]] = attrs.field(
-        repr=False
-    )
+    isolated: Callable[
+        [Processor[Any], Callable[[], Awaitable[None]]], AbstractAsyncContextManager[IsolatedWorker]
+    ] = attrs.field(repr=False)
     sinks: list[Stream[Any]] = attrs.field(factory=list, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -146,13 +146,19 @@ class Processor(Generic[R]):
         return any(link.by_key for link in self.middleware)
 
     @asynccontextmanager
-    async def test(self) -> AsyncIterator[Trial[R]]:
+    async def test(
+        self, *, tables: Mapping[Table[Any], Mapping[Any, Record]] | None = None
+    ) -> AsyncIterator[Trial[R]]:
         """Run the processor for a test, without a server or other processors; everything else is real.
 
         Its worker, middleware and exception policy are the real ones, on a broker in memory. With a
         `trio.testing.MockClock` (the fixture ``autojump_clock`` of pytest-trio), all waits are over at once.
         During the test, the whole app uses that broker in this run of Trio: you can send to its streams, and
         `Processor.resume` and `reset` work.
+
+        Args:
+            tables: what is in tables when the processor begins, by table and key. They may be tables of other
+                processors, which this one reads.
 
         Raises:
             Misconfigured: the app is already connected in this run of Trio.
@@ -183,8 +189,15 @@ class Processor(Generic[R]):
         from runnel_trio._trial import BlockingWatch, Probe, Trial  # needs trio.testing, which others do not
 
         probe, watch = Probe(), BlockingWatch(self.name)
-        links = (probe, *self.middleware)
-        async with self.isolated(attrs.evolve(self, middleware=links, join_delay=0.0)) as ran:
+        links, given = (probe, *self.middleware), tables or {}
+
+        async def prepare() -> None:
+            for table, entries in given.items():
+                for key, record in entries.items():
+                    await table.put(key, record)
+
+        tested = attrs.evolve(self, middleware=links, join_delay=0.0)
+        async with self.isolated(tested, prepare) as ran:
             trial: Trial[R] = Trial(
                 stream=self.stream,
                 spec=self.spec,
@@ -193,6 +206,7 @@ class Processor(Generic[R]):
                 streams=ran.streams,
                 stores=[link.store for link in self.middleware if link.store is not None],
                 halted=lambda: ran.error,
+                tables=[*self.tables, *(x for x in given if x not in self.tables)],
             )
             trio.lowlevel.add_instrument(watch)
             try:

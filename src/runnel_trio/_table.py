@@ -10,6 +10,7 @@ who finds nothing asks which partitions there are, and who writes waits until th
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -23,6 +24,7 @@ from runnel_trio._broker._protocol import Broker
 from runnel_trio._broker._stages import reads
 from runnel_trio._broker._values import CommitOutcome, ProcessorSpec, StreamSpec, TableWrites
 from runnel_trio._codec import DecodeError, Record, RecordCodec, blake3_hasher, canonical_key, parse_key
+from runnel_trio._override import override
 from runnel_trio._report._words import described
 from runnel_trio._rules._tables import TableValue, entry_field, living, split_field
 from runnel_trio._sending._portal import Portal
@@ -159,22 +161,18 @@ class Table(Generic[R]):
             if value is not None
         }
 
-    async def items(self) -> AsyncIterator[tuple[Any, R]]:
+    def items(self) -> AsyncIterator[tuple[Any, R]]:
         """All committed entries, partition by partition; those of a subkey as ``((key, subkey), record)``.
 
         It is no snapshot: what is written meanwhile may be in it or not, and what is there all the time is in
         it once (while the stream gets other partitions, or the server enlarges the table, perhaps twice).
-        Members of an `enum.Enum` come as their names.
+        Members of an `enum.Enum` come as their names. After an entry that cannot be read, the iteration can
+        go on.
 
         Raises:
             As `get`.
         """
-        async with self._opened() as broker:
-            for stage in await self._stages(broker):
-                for number in range(stage.stream.partition_count):
-                    async for field, value in _scanned(broker, stage, number, self.name):
-                        key = _key_of(field)
-                        yield key, self.unpack(value, number, key)
+        return _Items(self)
 
     async def count(self) -> int:
         """How many entries there are, with those that are over and not yet removed.
@@ -230,11 +228,12 @@ class Table(Generic[R]):
 
     async def _delete_subkeys(self, broker: Broker, key: Any, field: bytes) -> None:
         (stage, *_) = await self._stages(broker)
-        number = self.hash_of(key) % stage.stream.partition_count
-        entries = _scanned(broker, stage, number, self.name)
-        found = [x async for x, _ in entries if x.startswith(field)]
-        for at in range(0, len(found), 1000):
-            await self._write(broker, key, dict.fromkeys(found[at : at + 1000]))
+        number, cursor = self.hash_of(key) % stage.stream.partition_count, b""
+        while cursor != b"0":
+            cursor, page = await broker.scan_table(stage, number, self.name, cursor or b"0")
+            found = [x for x, _ in page if x.startswith(field)]
+            if found:
+                await self._write(broker, key, dict.fromkeys(found))
 
     def get_sync(self, key: Any) -> R | None:
         """Like `get`, for code outside of Trio (see `Stream.send_sync`).
@@ -377,17 +376,46 @@ class Table(Generic[R]):
         return f"<Table {self.name} of {self.record.__name__}>"
 
 
-async def _scanned(
-    broker: Broker, stage: ProcessorSpec, number: int, name: str
-) -> AsyncIterator[tuple[bytes, bytes]]:
-    """All entries of a partition that are not over."""
-    now = (await broker.read_tables(stage, {number: {name: ()}})).now
-    cursor = b""
-    while cursor != b"0":
-        cursor, page = await broker.scan_table(stage, number, name, cursor or b"0")
-        for field, value in page:
-            if living(value, now) is not None:
-                yield field, value
+@attrs.define(eq=False)
+class _Items(AsyncIterator[tuple[Any, R]]):
+    """A class and no generator: whoever leaves the loop early has nothing to close."""
+
+    _table: Table[R]
+    _seen: list[ProcessorSpec] = attrs.field(factory=list)
+    _places: deque[tuple[ProcessorSpec, int]] = attrs.field(factory=deque)
+    _cursor: bytes = b"0"
+    _page: deque[tuple[int, bytes, bytes]] = attrs.field(factory=deque)
+
+    @override
+    async def __anext__(self) -> tuple[Any, R]:
+        while not self._page:
+            async with self._table._opened() as broker:  # noqa: SLF001 (its own)
+                if not self._places:
+                    await self._look(broker)
+                await self._read(broker)
+        number, field, value = self._page.popleft()
+        key = _key_of(field)
+        return key, self._table.unpack(value, number, key)
+
+    async def _look(self, broker: Broker) -> None:
+        """Where there are entries; at the end once more, for they may have moved.
+
+        Raises:
+            StopAsyncIteration: all were seen.
+        """
+        new = [x for x in await self._table._stages(broker) if x not in self._seen]  # noqa: SLF001 (its own)
+        if not new:
+            raise StopAsyncIteration
+        self._seen += new
+        self._places += [(x, number) for x in new for number in range(x.stream.partition_count)]
+
+    async def _read(self, broker: Broker) -> None:
+        (stage, number), name = self._places[0], self._table.name
+        now = (await broker.read_tables(stage, {number: {name: ()}})).now
+        self._cursor, page = await broker.scan_table(stage, number, name, self._cursor)
+        self._page += [(number, field, value) for field, value in page if living(value, now) is not None]
+        if self._cursor == b"0":
+            self._places.popleft()
 
 
 def _pair(key: tuple[Any, ...]) -> tuple[Any, Any]:

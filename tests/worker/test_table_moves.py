@@ -184,3 +184,19 @@ async def test_a_hash_of_a_users_hasher_is_kept_with_the_entry() -> None:
     shop = Shop()
     shop.processor()
     assert TableValue.parse(shop.accounts.pack("c1", Account(), 0)).hash is None
+
+
+async def test_who_reads_all_entries_while_they_move_misses_none(autojump_clock: MockClock) -> None:
+    shop = Shop()
+    total = shop.processor()
+    async with shop.app.worker():
+        await shop.orders.send(*some(1, 3))
+        await drained(total, within=60)
+        items = shop.accounts.items()
+        found = {(await anext(items))[0]}
+        async with repartitioned(shop.app, shop.orders, 5) as change:
+            await finished(change)
+        found |= {key async for key, _ in items}
+        assert len(found) == 20 * 3
+        async for _ in shop.accounts.items():
+            break  # leaves nothing behind

@@ -456,3 +456,33 @@ async def test_an_owner_before_is_followed_from_what_it_has_committed(
             while await shop.spent() != sums(sent):
                 await trio.sleep(0.1)
     assert total.by_key
+
+
+async def test_a_trial_begins_with_given_entries_and_shows_what_is_committed(
+    app: App, autojump_clock: MockClock
+) -> None:
+    shop = Shop(app)
+    names = app.table("names", Account)
+
+    @app.processor(shop.orders, tables=[names])
+    async def name(events: Any) -> None:
+        """Only has the table that the other one reads."""
+
+    @app.processor(shop.orders, tables=[shop.accounts], exception_policy="ignore")
+    async def total(events: Any) -> None:
+        mine = events.table(shop.accounts)
+        async for order in events.records():
+            shop.book(mine, order)
+            assert await names.get(order.customer) == Account(orders=7)
+            if order.amount > 5:
+                raise ValueError
+
+    given: Any = {shop.accounts: {"a": Account(spent=100)}, names: {"a": Account(orders=7)}}
+    async with total.test(tables=given) as t:
+        await t.send(Order(customer="a", amount=1), Order(customer="a", amount=9))
+        assert t.tables[shop.accounts] == {"a": Account(spent=101, orders=1)}
+        assert t.tables[names] == {"a": Account(orders=7)}
+        assert [x.attempts for x in t.results] == [1, 1]
+    async with total.test() as t:
+        await t.settled()
+        assert t.tables == {shop.accounts: {}}
