@@ -14,7 +14,7 @@ from runnel_trio._broker._protocol import Broker
 from runnel_trio._broker._values import ProcessorSpec
 from runnel_trio._codec import Record
 from runnel_trio._handlers import check_function
-from runnel_trio._operate._cursors import PartitionReset, forget, reset
+from runnel_trio._operate._cursors import PartitionReset, forget, reset, undecided
 from runnel_trio._operate._letters import DeadLetters
 from runnel_trio._operate._parked import Parked, drop, hold, parked, unpark
 from runnel_trio._operate._standing import Quarantined, operator_name, pause, quarantined, resume
@@ -224,6 +224,7 @@ class Processor(Generic[R]):
         partitions: Collection[int] | None = None,
         force: bool = False,
         dry_run: bool = False,
+        tables: str | None = None,
     ) -> list[PartitionReset]:
         """Go back or ahead: set where the processor continues when it runs next.
 
@@ -236,13 +237,18 @@ class Processor(Generic[R]):
             partitions: numbers; all by default.
             force: reset even while workers run. They finish the events in hand and follow at once.
             dry_run: change nothing, only return what would change.
+            tables: what becomes of the processor's tables, if it has any; there is no default. "empty"
+                deletes their entries in the partitions that are reset, in the same step: with all events
+                handled again, the tables are built anew. "keep" leaves them: an event that is handled again
+                counts again.
 
         Returns:
             One `PartitionReset` for each partition.
 
         Raises:
             WorkersAlive: workers run, and ``force`` is not set.
-            Misconfigured: no such start or partition, or the stream was declared differently before.
+            Misconfigured: no such start or partition, the stream was declared differently before, or the
+                processor has tables and ``tables`` is not given.
             BrokerUnavailable: the server cannot be reached.
 
         Example:
@@ -261,9 +267,12 @@ class Processor(Generic[R]):
             >>> trio.run(main)[0].lag_after
             2
         """
+        if self.tables and tables is None and not dry_run:
+            raise Misconfigured(undecided([table.name for table in self.tables]))
         connection = self.stream.connect(self.stream)
+        how: dict[str, Any] = {"force": force, "dry_run": dry_run, "tables": tables}
         async with connection.looking() if dry_run else connection as broker:
-            return await reset(broker, self.spec, start, partitions, force=force, dry_run=dry_run)
+            return await reset(broker, self.spec, start, partitions, **how)
 
     async def pause(
         self, partitions: Collection[int] | None = None, *, reason: str = "", by: str | None = None

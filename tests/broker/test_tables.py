@@ -332,6 +332,22 @@ GATES = {
         [("commit", "if ARGV[11] ~= '' and (held[4] or '0') ~= ARGV[11] then return 'TOUCHED' end", "")],
         lambda broker: test_a_commit_is_made_only_if_nobody_has_written_since_its_owner_began_to_read(broker, 1, 0),
     ),
+    "fence": (
+        [("commit", "if held[1] ~= ARGV[2] or held[2] ~= ARGV[3] then return 'FENCED' end", "")],
+        lambda broker: test_what_is_refused_writes_nothing(broker, "owner"),
+    ),
+    "cursor": (
+        [("commit", "if group['last-delivered-id'] ~= ARGV[5] then return 'REWOUND' end", "")],
+        lambda broker: test_what_is_refused_writes_nothing(broker, "cursor"),
+    ),
+    "number": (
+        [
+            ("commit", "if made == number then return 'COMMITTED' end", ""),
+            ("commit", "if made ~= number - 1 then return 'REWOUND' end", ""),
+            ("commit", "if group['last-delivered-id'] ~= ARGV[5] then return 'REWOUND' end", ""),
+        ],
+        test_a_repeated_commit_writes_nothing,
+    ),
     "memory": ([("commit", "if #tables > 0 and lack_room(tables) then return 'FULL' end", "")], runs_out_of_memory),
     "memory for others": ([("write_table", "if lack_room(tables) then return 'FULL' end", "")], runs_out_of_memory),
     "deletions pass": ([("commit", "grow = grow or ARGV[at + 2] ~= ''", "grow = true")], runs_out_of_memory),

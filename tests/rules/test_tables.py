@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -67,7 +69,10 @@ def test_what_is_no_value_of_this_version_is_refused(packed: bytes) -> None:
 
 def test_the_stored_bytes_are_these() -> None:
     """What is stored is read by the versions of years to come: see docs/reference/formats."""
-    assert TableValue((b"data", b'{"spent":3}')).packed == HEAD + b'{"spent":3}'
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "formats.rst").read_text(encoding="utf-8")
+    plain = TableValue((b"data", b'{"spent":3}')).packed
+    assert plain == HEAD + b'{"spent":3}'
+    assert plain.hex(" ") in page
     due = TableValue((b"data", b"{}"), deadline=1764330000000, hash=-300, version=2)
     assert due.packed == bytes.fromhex("050000019aca434e800202fed4") + b"{}"
     several = TableValue((b"a", b"1", b"b", b"22"))

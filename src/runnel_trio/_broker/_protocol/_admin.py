@@ -53,7 +53,7 @@ class Admin(Protocol):
         ...
 
     async def rewind(
-        self, processor: ProcessorSpec, starts: Mapping[int, bytes], *, dry_run: bool
+        self, processor: ProcessorSpec, starts: Mapping[int, bytes], *, dry_run: bool, empty: bool = False
     ) -> Sequence[Rewound]:
         """Set cursors, whoever owns the partitions; lifts quarantines and forgets attempts.
 
@@ -62,6 +62,7 @@ class Admin(Protocol):
             starts: by partition: process what comes after this id; ``b"$"``, or an id behind the end, for
                 what is added from now on.
             dry_run: only say what would happen.
+            empty: delete all entries of tables there, in the same step.
         """
         ...
 
