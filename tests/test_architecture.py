@@ -28,13 +28,16 @@ settings _codec _discovery _embedded
 _broker _sending._numbering
 _sending._delivery
 _stream _sending._watched
-_operate _worker._member._prefetch _worker._member._effects _worker._member._parked_keys _worker._member._partition._relay
+_operate _table _worker._member._prefetch _worker._member._effects _worker._member._parked_keys _worker._member._partition._relay
+_worker._member._owned_tables
 operating middleware _worker._member._backlog _worker._member._validity _worker._member._partition _worker._member._partition._scope
 _trial _handlers
 _processor _worker._member._partition._replays _worker._member._partition._poison _worker._member._meter _worker._member._session
-_worker._member._partition._event_queue _worker._member._resync _worker._member._unowned _worker._heartbeat _worker._last_word tracing _worker._member._committer _worker._member._fetcher
+_worker._member._partition._event_queue _worker._member._partition._table_mover _worker._member._resync _worker._member._unowned _worker._heartbeat _worker._last_word tracing _worker._member._committer _worker._member._fetcher
 _worker._leadership _worker._member._partition._source _worker._member._partition._key_dispatcher _worker._member._partition._time_limit
-_worker._member._partition._events _worker._member._partition._measured
+_worker._member._partition._loading _worker._member._partition._measured
+_worker._member._partition._table_part
+_worker._member._partition._events
 _worker._member._partition._failure
 _worker._member._partition._lane
 _worker._member._partition._lanes

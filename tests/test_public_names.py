@@ -23,6 +23,7 @@ from runnel_trio import (
     Event,
     LeaseLost,
     Misconfigured,
+    NotLoaded,
     NotReplicated,
     Partition,
     Poisoned,
@@ -31,7 +32,9 @@ from runnel_trio import (
     RunnelError,
     Settings,
     StreamFull,
+    TableFull,
     WorkersAlive,
+    WrongPartition,
     exceptions,
 )
 from runnel_trio._event import Origin
@@ -44,12 +47,14 @@ PUBLIC = {
         "App", "Backoff", "BrokerRefused", "BrokerUnavailable", "Compressor", "DeserializationError", "Event", "Events",
         "ExceptionPolicy", "Failure", "FastJSONSerializer", "Gzip", "HandlerTimeout", "InternalError", "JSONSerializer", "LZ4", "LeaseLost", "LogContext",
         "Middleware", "Misconfigured", "Overflow", "Parked", "ParkingFull", "Partition", "PartitionReset", "Poisoned", "Processor", "Quarantined", "Record",
-        "NotReplicated", "Operator", "RecordInvalid", "Retry", "RunnelError", "Serializer", "Settings", "Stream", "StreamFull", "Worker", "WorkersAlive", "log_context",
+        "NotLoaded", "NotReplicated", "Operator", "RecordInvalid", "Retry", "RunnelError", "Serializer", "Settings", "Stream", "StreamFull",
+        "Table", "TableFull", "TablePart", "Worker", "WorkersAlive", "WrongPartition", "log_context",
     },
     "runnel_trio.constants": {"ExceptionPolicy", "Overflow"},
     "runnel_trio.exceptions": {
         "BrokerRefused", "BrokerUnavailable", "DeserializationError", "HandlerTimeout", "InternalError", "LeaseLost", "Misconfigured",
-        "NotReplicated", "ParkingFull", "Poisoned", "RecordInvalid", "RunnelError", "StreamFull", "WorkersAlive",
+        "NotLoaded", "NotReplicated", "ParkingFull", "Poisoned", "RecordInvalid", "RunnelError", "StreamFull", "TableFull", "WorkersAlive",
+        "WrongPartition",
     },
     "runnel_trio.interfaces": {"Compressor", "Failure", "Middleware", "Retry", "Serializer"},
     "runnel_trio.metrics": {"Family", "Metrics", "PrometheusMetrics", "families"},
@@ -131,10 +136,14 @@ ERRORS = [
     NotReplicated("orders", 2, 1),
     StreamFull("orders", 1, 100, (3, 4)),
     LeaseLost(2, 17),
+    NotLoaded("accounts", "'Ada'"),
+    TableFull("accounts", 3, 1000),
+    WrongPartition("accounts", "'Ada'", 3, 1),
     Poisoned("orders", 3, "5-1", 3),
     WorkersAlive("shop.orders/book", ["pid 1 on host"], 120.0),
     *(getattr(exceptions, name)("what, and what to do") for name in exceptions.__all__ if name not in {
         "RecordInvalid", "DeserializationError", "NotReplicated", "StreamFull", "LeaseLost", "Poisoned", "WorkersAlive",
+        "NotLoaded", "TableFull", "WrongPartition",
     }),
 ]  # fmt: skip
 

@@ -58,6 +58,7 @@ DEFAULTS: dict[str, object] = {
     "default_commit_replicas": 0,
     "default_max_event_bytes": 64 * 1024 * 1024,
     "stall_limit": 300,
+    "table_cache_bytes": 16 * 1024 * 1024,
 }
 
 

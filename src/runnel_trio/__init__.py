@@ -48,7 +48,9 @@ from runnel_trio._report._telemetry import LogContext as LogContext
 from runnel_trio._report._telemetry import log_context as log_context
 from runnel_trio._rules._backoff import Backoff as Backoff
 from runnel_trio._stream import Stream as Stream
+from runnel_trio._table import Table as Table
 from runnel_trio._worker._member._partition._events import Events as Events
+from runnel_trio._worker._member._partition._table_part import TablePart as TablePart
 from runnel_trio._worker._worker import Worker as Worker
 from runnel_trio.constants import ExceptionPolicy as ExceptionPolicy
 from runnel_trio.constants import Overflow as Overflow
@@ -59,13 +61,16 @@ from runnel_trio.exceptions import HandlerTimeout as HandlerTimeout
 from runnel_trio.exceptions import InternalError as InternalError
 from runnel_trio.exceptions import LeaseLost as LeaseLost
 from runnel_trio.exceptions import Misconfigured as Misconfigured
+from runnel_trio.exceptions import NotLoaded as NotLoaded
 from runnel_trio.exceptions import NotReplicated as NotReplicated
 from runnel_trio.exceptions import ParkingFull as ParkingFull
 from runnel_trio.exceptions import Poisoned as Poisoned
 from runnel_trio.exceptions import RecordInvalid as RecordInvalid
 from runnel_trio.exceptions import RunnelError as RunnelError
 from runnel_trio.exceptions import StreamFull as StreamFull
+from runnel_trio.exceptions import TableFull as TableFull
 from runnel_trio.exceptions import WorkersAlive as WorkersAlive
+from runnel_trio.exceptions import WrongPartition as WrongPartition
 from runnel_trio.interfaces import Compressor as Compressor
 from runnel_trio.interfaces import Failure as Failure
 from runnel_trio.interfaces import Middleware as Middleware
@@ -97,6 +102,7 @@ __all__ = [
     "LogContext",
     "Middleware",
     "Misconfigured",
+    "NotLoaded",
     "NotReplicated",
     "Operator",
     "Overflow",
@@ -115,8 +121,12 @@ __all__ = [
     "Settings",
     "Stream",
     "StreamFull",
+    "Table",
+    "TableFull",
+    "TablePart",
     "Worker",
     "WorkersAlive",
+    "WrongPartition",
     "log_context",
 ]
 

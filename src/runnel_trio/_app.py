@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
@@ -32,7 +33,9 @@ from runnel_trio._processor import Processor, chosen, letters_of, refuse_foreign
 from runnel_trio._report._words import counted, described
 from runnel_trio._rules._backoff import Backoff
 from runnel_trio._rules._failure import Policies
+from runnel_trio._settings._kinds import whole
 from runnel_trio._stream import Stream
+from runnel_trio._table import Table, checked_tables, seconds_of
 from runnel_trio._worker._isolated import isolated
 from runnel_trio._worker._member._partition._events import Events
 from runnel_trio._worker._worker import Worker, running_beside
@@ -50,6 +53,8 @@ __all__ = ["App"]
 
 R = TypeVar("R", bound=Record)
 
+_AT_LEAST_ONE = whole("a whole number, 1 or more")
+
 
 class App(BackgroundTasks):
     """Streams and processors under one name, with one server.
@@ -66,6 +71,7 @@ class App(BackgroundTasks):
         converter: the cattrs converter for its records; register hooks on it before you declare streams.
         streams: by name.
         processors: by name.
+        tables: by name.
         background: what `task`, `timer` and `crontab` registered.
 
     Raises:
@@ -99,6 +105,7 @@ class App(BackgroundTasks):
         self.converter: Converter = make_converter()
         self.streams: dict[str, Stream[Any]] = {}
         self.processors: dict[str, Processor[Any]] = {}
+        self.tables: dict[str, Table[Any]] = {}
         BackgroundTasks.__init__(self)
         self.metrics: Metrics | None = metrics
         self.tracing: Tracing | None = tracing
@@ -174,6 +181,52 @@ class App(BackgroundTasks):
         return stream
 
     @named
+    def table(
+        self,
+        name: str,
+        record: type[R],
+        *,
+        ttl: timedelta | float | None = None,
+        max_entries: int | None = None,
+        max_entry_bytes: int = 65_536,
+    ) -> Table[R]:
+        """Declare a table: keyed state of the processor that lists it in its ``tables``.
+
+        Args:
+            name: part of its Redis keys.
+            record: the class of its records.
+            ttl: how long an entry lasts after it was written, in seconds or as a timedelta, by the server's
+                clock; for ever by default.
+            max_entries: how many entries each partition may have; a write beyond raises `TableFull`. By
+                default, as many as the server has memory for.
+            max_entry_bytes: the maximum size of an entry; larger ones are refused where they are written.
+
+        Raises:
+            Misconfigured: a value that cannot be used, or a table of this name exists.
+
+        Example:
+            >>> from runnel_trio import App, Record
+            >>> class Account(Record):
+            ...     spent: int = 0
+            >>> App("example").table("accounts", Account, ttl=3600)
+            <Table accounts of Account>
+        """
+        free_name(self.name, "table", name, self.tables)
+        check_record(record)
+        for what, value in {"max_entries": max_entries, "max_entry_bytes": max_entry_bytes}.items():
+            if value is not None:
+                _AT_LEAST_ONE.checked(what, value)
+        self.tables[name] = table = Table(
+            name=name,
+            record=record,
+            ttl=seconds_of(ttl),
+            max_entries=max_entries,
+            max_entry_bytes=max_entry_bytes,
+            converter=self.converter,
+        )
+        return table
+
+    @named
     def processor(
         self,
         stream: Stream[R],
@@ -185,6 +238,7 @@ class App(BackgroundTasks):
         | None = None,
         middleware: Sequence[Middleware] | None = None,
         outputs: Sequence[Stream[Any]] = (),
+        tables: Sequence[Table[Any]] = (),
         lock_expiry: float | None = None,
         read_timeout: int | None = None,
         prefetch_count: int | None = None,
@@ -207,7 +261,7 @@ class App(BackgroundTasks):
 
         It is called for each partition, with that partition's `Events`. Omitted arguments are taken from the
         ``default_…`` settings; `Processor` says what each means. The first of ``middleware`` is outermost.
-        ``outputs`` are the streams that the function may `Events.emit` to.
+        ``outputs`` are the streams that the function may `Events.emit` to; ``tables`` are its own, see `table`.
         ``exception_policy`` may map exception types to policies, narrower types first; the default
         policy applies to exceptions of other types.
 
@@ -245,9 +299,14 @@ class App(BackgroundTasks):
             own = free_name(
                 self.name, "processor", name_of(function) if name is None else name, self.processors
             )
-            self.processors[own] = declared = Processor(
-                stream=stream, function=function, name=own, middleware=links, isolated=tested, **options
-            )
+            checked_tables(own, tables, self.tables)
+            declared = Processor(
+                stream=stream, function=function, name=own, middleware=links, tables=tuple(tables),
+                isolated=tested, **options,
+            )  # fmt: skip
+            for table in tables:
+                table.bind(own, stream)
+            self.processors[own] = declared
             return declared
 
         return register

@@ -14,7 +14,7 @@ from runnel_trio._broker._protocol import Broker
 from runnel_trio._broker._values import ProcessorSpec
 from runnel_trio._codec import Record
 from runnel_trio._handlers import check_function
-from runnel_trio._operate._cursors import PartitionReset, forget, reset
+from runnel_trio._operate._cursors import PartitionReset, forget, reset, undecided
 from runnel_trio._operate._letters import DeadLetters
 from runnel_trio._operate._parked import Parked, drop, hold, parked, unpark
 from runnel_trio._operate._standing import Quarantined, operator_name, pause, quarantined, resume
@@ -22,6 +22,7 @@ from runnel_trio._report._words import described
 from runnel_trio._rules._backoff import Backoff
 from runnel_trio._rules._failure import Policies
 from runnel_trio._stream import Stream
+from runnel_trio._table import Table
 from runnel_trio.constants import ExceptionPolicy
 from runnel_trio.exceptions import Misconfigured
 from runnel_trio.interfaces import Middleware
@@ -80,6 +81,7 @@ class Processor(Generic[R]):
         max_parked: how many events of each partition may be parked.
         park_retry: the pauses after which parked keys are tried again; None: only by `unpark`.
         outputs: streams that the function may emit to.
+        tables: its tables.
         sinks: streams that its middleware writes to.
         max_attempts: how many workers may die over an event before the policy applies to it.
         commit_replicas: how many replicas must have a commit before its events count as acknowledged.
@@ -109,9 +111,10 @@ class Processor(Generic[R]):
     outputs: Sequence[Stream[Any]]
     max_attempts: int
     commit_replicas: int
-    isolated: Callable[[Processor[Any]], AbstractAsyncContextManager[IsolatedWorker]] = attrs.field(
-        repr=False
-    )
+    tables: Sequence[Table[Any]] = ()
+    isolated: Callable[
+        [Processor[Any], Callable[[], Awaitable[None]]], AbstractAsyncContextManager[IsolatedWorker]
+    ] = attrs.field(repr=False)
     sinks: list[Stream[Any]] = attrs.field(factory=list, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -151,16 +154,24 @@ class Processor(Generic[R]):
     @property
     def by_key(self) -> bool:
         """Whether its events are handed out by their keys, and not as they stand in the log."""
-        return self.concurrency > 1 or self.policies.may_park or any(link.by_key for link in self.middleware)
+        if self.concurrency > 1 or self.policies.may_park or self.tables:
+            return True
+        return any(link.by_key for link in self.middleware)
 
     @asynccontextmanager
-    async def test(self) -> AsyncIterator[Trial[R]]:
+    async def test(
+        self, *, tables: Mapping[Table[Any], Mapping[Any, Record]] | None = None
+    ) -> AsyncIterator[Trial[R]]:
         """Run the processor for a test, without a server or other processors; everything else is real.
 
         Its worker, middleware and exception policy are the real ones, on a broker in memory. With a
         `trio.testing.MockClock` (the fixture ``autojump_clock`` of pytest-trio), all waits are over at once.
         During the test, the whole app uses that broker in this run of Trio: you can send to its streams, and
         `Processor.resume` and `reset` work.
+
+        Args:
+            tables: what is in tables when the processor begins, by table and key. They may be tables of other
+                processors, which this one reads.
 
         Raises:
             Misconfigured: the app is already connected in this run of Trio.
@@ -191,8 +202,15 @@ class Processor(Generic[R]):
         from runnel_trio._trial import BlockingWatch, Probe, Trial  # needs trio.testing, which others do not
 
         probe, watch = Probe(), BlockingWatch(self.name)
-        links = (probe, *self.middleware)
-        async with self.isolated(attrs.evolve(self, middleware=links, join_delay=0.0)) as ran:
+        links, given = (probe, *self.middleware), tables or {}
+
+        async def prepare() -> None:
+            for table, entries in given.items():
+                for key, record in entries.items():
+                    await table.put(key, record)
+
+        tested = attrs.evolve(self, middleware=links, join_delay=0.0)
+        async with self.isolated(tested, prepare) as ran:
             trial: Trial[R] = Trial(
                 stream=self.stream,
                 spec=self.spec,
@@ -202,6 +220,7 @@ class Processor(Generic[R]):
                 outputs=self.outputs,
                 stores=[link.store for link in self.middleware if link.store is not None],
                 halted=lambda: ran.error,
+                tables=[*self.tables, *(x for x in given if x not in self.tables)],
             )
             trio.lowlevel.add_instrument(watch)
             try:
@@ -219,6 +238,7 @@ class Processor(Generic[R]):
         partitions: Collection[int] | None = None,
         force: bool = False,
         dry_run: bool = False,
+        tables: str | None = None,
     ) -> list[PartitionReset]:
         """Go back or ahead: set where the processor continues when it runs next.
 
@@ -231,13 +251,18 @@ class Processor(Generic[R]):
             partitions: numbers; all by default.
             force: reset even while workers run. They finish the events in hand and follow at once.
             dry_run: change nothing, only return what would change.
+            tables: what becomes of the processor's tables, if it has any; there is no default. "empty"
+                deletes their entries in the partitions that are reset, in the same step: with all events
+                handled again, the tables are built anew. "keep" leaves them: an event that is handled again
+                counts again.
 
         Returns:
             One `PartitionReset` for each partition.
 
         Raises:
             WorkersAlive: workers run, and ``force`` is not set.
-            Misconfigured: no such start or partition, or the stream was declared differently before.
+            Misconfigured: no such start or partition, the stream was declared differently before, or the
+                processor has tables and ``tables`` is not given.
             BrokerUnavailable: the server cannot be reached.
 
         Example:
@@ -256,9 +281,12 @@ class Processor(Generic[R]):
             >>> trio.run(main)[0].lag_after
             2
         """
+        if self.tables and tables is None and not dry_run:
+            raise Misconfigured(undecided([table.name for table in self.tables]))
         connection = self.stream.connect(self.stream)
+        how: dict[str, Any] = {"force": force, "dry_run": dry_run, "tables": tables}
         async with connection.looking() if dry_run else connection as broker:
-            return await reset(broker, self.spec, start, partitions, force=force, dry_run=dry_run)
+            return await reset(broker, self.spec, start, partitions, **how)
 
     async def pause(
         self, partitions: Collection[int] | None = None, *, reason: str = "", by: str | None = None

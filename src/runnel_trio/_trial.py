@@ -31,6 +31,7 @@ from runnel_trio._rules._cursor import ORIGIN, is_after
 from runnel_trio._rules._drained import is_behind, lag
 from runnel_trio._rules._failure import SetAside
 from runnel_trio._stream import Stream
+from runnel_trio._table import Table
 from runnel_trio.constants import ExceptionPolicy
 from runnel_trio.exceptions import DeserializationError, LeaseLost, Misconfigured
 from runnel_trio.interfaces import Middleware
@@ -147,6 +148,8 @@ class Trial(Generic[R]):
             partition.
         in_hand: the records that the function had in hand: more than one with `take` or with ``concurrency``.
         dead_letters: what a `DeadLetterMiddleware` has stored, as `Letter`, whose ``record`` is a `Dead`.
+        tables: what is committed in tables of the processor, and in those that were given, by table:
+            ``t.tables[accounts]`` is a dict.
         parked: the keys that are parked, as `Parked`; let them go on with `Processor.unpark`, then wait with
             `settled`.
 
@@ -180,6 +183,7 @@ class Trial(Generic[R]):
     _stores: Sequence[DeadLetters] = attrs.field(alias="stores")
     _outputs: Sequence[Stream[Any]] = attrs.field(alias="outputs")
     _halted: Callable[[], BaseException | None] = attrs.field(alias="halted")
+    _tables: Sequence[Table[Any]] = attrs.field(default=(), alias="tables")
     acked: list[R] = attrs.field(factory=list, init=False)
     results: list[Result[R]] = attrs.field(factory=list, init=False)
     sent: dict[Stream[Any], list[Any]] = attrs.field(factory=dict, init=False)
@@ -187,6 +191,7 @@ class Trial(Generic[R]):
     in_hand: list[R] = attrs.field(factory=list, init=False)
     dead_letters: list[Letter] = attrs.field(factory=list, init=False)
     parked: list[Parked] = attrs.field(factory=list, init=False)
+    tables: dict[Table[Any], dict[Any, Any]] = attrs.field(factory=dict, init=False)
     told: bool = attrs.field(default=False, init=False)
     _seen: dict[str, bytes] = attrs.field(factory=dict, init=False)
     _places: list[tuple[int, bytes, R | None]] = attrs.field(factory=list, init=False)
@@ -365,6 +370,7 @@ class Trial(Generic[R]):
             if name not in sinks:
                 await self._collect_sent(stream)
         self.emitted = {stream: self.sent[stream] for stream in self._outputs}
+        self.tables = {table: await _entries(table) for table in self._tables}
         self.dead_letters = [letter for store in self._stores for letter in await store.read()]
 
     async def _collect_sent(self, stream: Stream[Any]) -> None:
@@ -406,6 +412,19 @@ class Trial(Generic[R]):
             error=failure.error if failure else None,
             attempts=tries,
         )
+
+
+async def _entries(table: Table[Any]) -> dict[Any, Any]:
+    """What is committed in a table, without what cannot be read."""
+    items, found = table.items(), dict[Any, Any]()
+    while True:
+        try:
+            key, record = await anext(items)
+        except DeserializationError:
+            continue
+        except StopAsyncIteration:
+            return found
+        found[key] = record
 
 
 def _read(event: Event) -> Any:

@@ -10,6 +10,9 @@ Ordered by who is to blame::
     ├── NotReplicated          outside: stored, and not in time on as many replicas as wanted
     ├── HandlerTimeout         the handler: it took longer than the processor's `timeout`
     ├── ParkingFull            the load: `max_parked` events of a partition are parked
+    ├── WrongPartition         you: an entry of a table whose key belongs to another partition
+    ├── NotLoaded              you: an entry of a table that is not in memory: `await mine.load(key)`
+    ├── TableFull              the load: `max_entries` of a table are in a partition
     ├── Poisoned               an event: it has ended the process of every worker that tried it
     ├── LeaseLost              the cluster: somebody else owns the partition now
     ├── WorkersAlive           you: a reset under workers that run
@@ -34,13 +37,16 @@ __all__ = [
     "InternalError",
     "LeaseLost",
     "Misconfigured",
+    "NotLoaded",
     "NotReplicated",
     "ParkingFull",
     "Poisoned",
     "RecordInvalid",
     "RunnelError",
     "StreamFull",
+    "TableFull",
     "WorkersAlive",
+    "WrongPartition",
 ]
 
 
@@ -151,6 +157,59 @@ class HandlerTimeout(RunnelError, TimeoutError):
 
 class ParkingFull(RunnelError):
     """There is no room for one more event of a parked key: the partition is quarantined with this reason."""
+
+
+class WrongPartition(RunnelError):
+    """The key of a table's entry belongs to another partition than the one that is being processed.
+
+    Its owner would never see what is written here. Attributes: ``table``, its name; ``partition``, the number
+    of the one that is being processed; ``belongs``, that of the key's.
+    """
+
+    def __init__(self, table: str, key: str, partition: int, belongs: int) -> None:
+        super().__init__(
+            f"table {table}: the key {key} belongs to partition {belongs}, and this is partition "
+            f"{partition}. A table has entries for the partition keys of the events; those of other "
+            "partitions can be read with `await table.get(key)`."
+        )
+        self.table = table
+        self.partition = partition
+        self.belongs = belongs
+
+
+class NotLoaded(RunnelError):
+    """An entry of a table is not in memory: only those of the keys of the events in hand are read ahead.
+
+    Attributes:
+        table: its name.
+    """
+
+    def __init__(self, table: str, key: str) -> None:
+        super().__init__(
+            f"table {table}: the entry for {key} is not in memory. What is read ahead is the entry of an "
+            "event's own key, without a subkey; for any other, first `await mine.load(key)` or "
+            "`await mine.load((key, subkey))`."
+        )
+        self.table = table
+
+
+class TableFull(RunnelError):
+    """A table has ``max_entries`` entries in a partition; nothing was written, and the event has failed.
+
+    Attributes:
+        table: its name.
+        partition: the number of the partition.
+        most: its ``max_entries``.
+    """
+
+    def __init__(self, table: str, partition: int, most: int) -> None:
+        super().__init__(
+            f"table {table}[{partition}] is full, with {counted(most, 'entry', 'entries')}. Delete some, "
+            "give the table a ttl, or raise its max_entries."
+        )
+        self.table = table
+        self.partition = partition
+        self.most = most
 
 
 class Poisoned(RunnelError):

@@ -301,6 +301,12 @@ seconds above 0
         "events",
         "How many events of each partition may be parked; one more puts the partition in quarantine.",
     )
+    table_cache_bytes: int = _setting(
+        16 << 20,
+        COUNT,
+        "bytes",
+        "About how many bytes of its tables' entries a worker keeps in memory.",
+    )
     default_assignment_attempts: int = _setting(
         32,
         COUNT,

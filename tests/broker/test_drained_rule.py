@@ -25,6 +25,7 @@ from runnel_trio._broker._values import (
     Quarantine,
     ServerConfig,
     StreamSpec,
+    TableWrites,
 )
 from runnel_trio._rules._cursor import ORIGIN, LogState
 from runnel_trio._rules._drained import holds_up, is_behind, is_needed, lag
@@ -59,6 +60,7 @@ class State:
     stands_still: bool
     has_parked: bool
     has_outgoing: bool
+    has_tables: bool
     sealed: bool
 
     def log_state(self) -> LogState:
@@ -73,8 +75,8 @@ class State:
         return min(self.added, self.cursor or 0) if self.counts else -1
 
 
-#: Whether it stands still, whether keys are parked, and whether anything is in the outbox.
-STOPS = [(False, False, False), (True, False, False), (False, True, False), (False, False, True)]
+#: Whether it stands still, whether keys are parked, and whether there is anything in the outbox, and in tables.
+STOPS = [tuple(x is what for x in range(4)) for what in (None, 0, 1, 2, 3)]
 
 STATES = [
     State(there, added, cursor, counts, other, *stops, sealed)
@@ -102,15 +104,17 @@ def in_memory(broker: MemoryBroker, state: State) -> None:
         log.change_parked("bill", [ParkedChange(b"sAda", None, Head())])
     if state.has_outgoing:
         log.outbox("bill").append(Outgoing("out", 0, (), b"1-0"))
+    if state.has_tables:
+        log.write_tables("bill", [TableWrites("accounts", {b"4:sAda": b"x" * 10})], 0)
     broker.store.logs[broker.log_key(ORDERS, 0)] = log
     broker.store.switched["app", "orders", 0] = 1 + state.sealed
 
 
 def on_a_server(client: Redis, state: State) -> None:
     key, why, keys = _keys.log(ORDERS, 0), _keys.quarantine(BILL, 0), _keys.parked_keys(BILL, 0)
-    outbox = _keys.outbox(BILL, 0)
+    outbox, lease = _keys.outbox(BILL, 0), _keys.lease(BILL, 0)
     with client.pipeline() as pipe:
-        pipe.delete(key, why, keys, outbox)
+        pipe.delete(key, why, keys, outbox, lease)
         for number in range(1, state.added + 1):
             pipe.xadd(key, {"data": "x"}, id=xid(number))
         gone = set(range(1, state.added + 1)) - set(state.there)
@@ -127,6 +131,8 @@ def on_a_server(client: Redis, state: State) -> None:
             pipe.hset(keys, "sAda", "1 0 0 0 0 0 {}")
         if state.has_outgoing:
             pipe.xadd(outbox, {"to": "out", "hash": 0, "entry": ""}, id="1-0")
+        if state.has_tables:
+            pipe.hset(lease, "table:accounts", "1")
         pipe.hset(_keys.producers(ORDERS, 0), "layout", 1 + state.sealed)
         pipe.execute()
 
@@ -168,9 +174,8 @@ def examined_by(state: State) -> tuple[bool, int] | None:
 
 
 def stays(state: State) -> bool:
-    return holds_up(
-        state.log_state(), stands_still=state.stands_still, is_owing=state.has_parked or state.has_outgoing
-    )
+    is_owing = state.has_parked or state.has_outgoing or state.has_tables
+    return holds_up(state.log_state(), stands_still=state.stands_still, is_owing=is_owing)
 
 
 def may_go(state: State, processors: Collection[str]) -> bool:
@@ -189,6 +194,8 @@ async def test_each_state_is_judged_as_the_rule_judges_it(broker: Broker) -> Non
         ("undrained", "redis.call('XLEN', outbox) > 0 or ", "", None),
         ("undrained", "redis.call('EXISTS', quarantine, keys)", "redis.call('EXISTS', quarantine)", None),
         ("undrained", "redis.call('EXISTS', quarantine, keys)", "redis.call('EXISTS', keys)", None),
+        ("undrained", "has_tables(lease)\n    or ", "", None),
+        ("undrained", "string.sub(held[at], 1, 6) == 'table:'", "false", None),
         ("undrained", "or '0-0', newest[1])", "or newest[1], newest[1])", None),
         ("undrained", "id_before(group and group['last-delivered-id'] or '0-0', newest[1])", "true", None),
         ("undrained", "group and group['last-delivered-id'] or", "group['last-delivered-id'] or", "index"),
@@ -202,7 +209,7 @@ async def test_each_state_is_judged_as_the_rule_judges_it(broker: Broker) -> Non
         ),
         (
             "discard",
-            "if holds_up(KEYS[1], KEYS[at], KEYS[at + 2], KEYS[at + 4], ARGV[i]) then return 0 end",
+            "if holds_up(KEYS[1], KEYS[at], KEYS[at + 2], KEYS[at + 4], KEYS[at + 1], ARGV[i]) then return 0 end",
             "",
             None,
         ),

@@ -20,8 +20,10 @@ from runnel_trio._broker._values import (
     ProcessorSpec,
     ServerConfig,
     StreamSpec,
+    TableWrites,
 )
 from runnel_trio._rules._ahead import read_ahead, write_ahead
+from runnel_trio._rules._tables import TableValue, entry_field
 from runnel_trio.constants import Overflow
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "formats.rst"
@@ -115,7 +117,11 @@ async def test_the_page_names_every_field_of_a_lease(server: Broker, redis: Redi
     lease = (await owned(server)).lease
     await server.mark_attempt(BILL, lease, b"5-0", 2)
     await server.commit(BILL, [Commit(lease, 1, b"0-0", (await server.entries(ORDERS, 3))[0][0], 1, b"6-0")])
+    written = TableWrites("accounts", {entry_field(b"sAda"): TableValue((b"data", b"{}")).packed})
+    await server.write_table(BILL, 3, written)
     await server.rewind(attrs.evolve(BILL, name="never-ran"), {3: b"0-0"}, dry_run=False)
     _, _, table = PAGE.read_text(encoding="utf-8").partition(".. list-table:: ``runnel:{shop:3}:orders:lease")
-    named = set(re.findall(r"^   \* - ``(\w+)``$", table, re.MULTILINE))
-    assert {name.decode() for name in redis.hkeys(LEASE)} | {"ahead"} == named
+    table, _, _ = table.partition("The entries of tables")
+    named = set(re.findall(r"^   \* - ``([\w:]+)``$", table, re.MULTILINE))
+    found = {name.decode().replace("accounts", "NAME") for name in redis.hkeys(LEASE)}
+    assert found | {"ahead"} == named

@@ -59,6 +59,10 @@ def test_what_stands_still_holds_up_also_where_nothing_waits(
     assert holds_up(state(WHOLE, cursor, 5), stands_still=stands_still, is_owing=False) is expected
 
 
+def test_what_is_still_to_leave_holds_up() -> None:
+    assert holds_up(state(WHOLE, b"5-0", 5), stands_still=False, is_owing=True)
+
+
 @pytest.mark.parametrize(
     ("there", "cursors", "expected"),
     [

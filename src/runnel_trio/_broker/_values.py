@@ -40,6 +40,8 @@ __all__ = [
     "Sealed",
     "ServerConfig",
     "StreamSpec",
+    "TableRead",
+    "TableWrites",
 ]
 
 
@@ -177,6 +179,7 @@ class Acquired:
         attempts: the entry that `Ownership.mark_attempt` marked last, and how often; (b"0-0", 0) for none.
         ahead: what the lease says about entries done ahead of the cursor (`_rules/_ahead`).
         parked: how many keys are parked.
+        touched: how often others than owners have written to the processor's tables.
     """
 
     lease: Lease
@@ -186,6 +189,7 @@ class Acquired:
     attempts: tuple[bytes, int] = (b"0-0", 0)
     ahead: bytes = b""
     parked: int = 0
+    touched: int = 0
 
 
 @attrs.frozen
@@ -294,6 +298,37 @@ class ParkedChange:
 
 
 @attrs.frozen
+class TableWrites:
+    """What becomes of entries of one table in one partition (`_rules/_tables`).
+
+    Attributes:
+        name: of the table.
+        changes: by their fields, what they are from now on; None: they are gone.
+        expires: whether its entries have deadlines: a few that are over are removed as well.
+    """
+
+    name: str
+    changes: Mapping[bytes, bytes | None]
+    expires: bool = False
+
+
+@attrs.frozen
+class TableRead:
+    """What was read of tables, at one moment in each partition.
+
+    Attributes:
+        values: by partition and table, in the order in which they were asked for; None for an entry that is
+            not there, or over.
+        counts: how many entries there are, by partition and table.
+        now: the server's time, in milliseconds since 1970.
+    """
+
+    values: Mapping[int, Mapping[str, Sequence[bytes | None]]]
+    counts: Mapping[int, Mapping[str, int]]
+    now: int
+
+
+@attrs.frozen
 class Commit:
     """Move a cursor from `previous` to `last`, and store what goes with it; see `_rules/_commit`.
 
@@ -311,6 +346,9 @@ class Commit:
         ahead: what the lease is to say about entries done ahead of `last` (`_rules/_ahead`); empty if there
             are none; None if the lease says so already.
         highest: the last id that is done ahead; empty if there is none.
+        tables: what becomes of tables in the same step.
+        touched: how often others had written to the processor's tables when this owner began to read them;
+            None: it has none.
     """
 
     lease: Lease
@@ -324,6 +362,8 @@ class Commit:
     highest: bytes = b""
     parked: Sequence[ParkedChange] = ()
     outbox: Sequence[Outgoing] = ()
+    tables: Sequence[TableWrites] = ()
+    touched: int | None = None
 
 
 @attrs.frozen

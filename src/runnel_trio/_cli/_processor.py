@@ -17,7 +17,7 @@ from runnel_trio._cli._options import with_zone
 from runnel_trio._cli._resume import Resuming
 from runnel_trio._cli._streams import is_terminal
 from runnel_trio._operate._alike import alike
-from runnel_trio._operate._cursors import PartitionReset, start_of
+from runnel_trio._operate._cursors import PartitionReset, start_of, undecided
 from runnel_trio._operate._operator import Operator
 from runnel_trio._processor import Processor
 from runnel_trio._report._words import counted, numbered, ranges
@@ -30,6 +30,13 @@ def processor() -> None:
     """Operate a processor: its cursors and quarantines."""
 
 
+_chosen_tables = click.option(
+    "--tables",
+    type=click.Choice(["empty", "keep"]),
+    help="What becomes of the processor's tables there, if it has any: there is no default.",
+)
+
+
 @command(Processor, group=processor, makes=True)
 @click.option(
     "--start",
@@ -39,27 +46,33 @@ def processor() -> None:
     help="The first event to process: 0 for all, $ for those sent from now on, a stream id, or a time.",
 )
 @chosen_partitions
+@_chosen_tables
 @click.option("--force", is_flag=True, help="Reset even while workers run.")
 @click.option("--dry-run", is_flag=True, help="Only say what would change.")
 async def reset(
-    op: Operator, target: Target, start: str, partitions: Sequence[int], *, force: bool, dry_run: bool
-) -> None:
+    op: Operator, target: Target, start: str, partitions: Sequence[int], tables: str | None, *, force: bool,
+    dry_run: bool,
+) -> None:  # fmt: skip
     """Set where a processor continues: process events again, or skip some.
 
     Refused while workers run. A time is ISO 8601, as 2026-11-24T08:30; without an offset it is read in the
     setting `timezone`.
     """
-    await _reset(op, target, start, partitions, force=force, dry_run=dry_run)
+    await _reset(op, target, start, partitions, tables, force=force, dry_run=dry_run)
 
 
 async def _reset(
-    op: Operator, target: Target, start: str, partitions: Sequence[int], *, force: bool, dry_run: bool
-) -> None:
+    op: Operator, target: Target, start: str, partitions: Sequence[int], tables: str | None, *, force: bool,
+    dry_run: bool,
+) -> None:  # fmt: skip
     when = with_zone(start, target.app)
     with blaming_arguments():
         start_of(when)
     numbers = await _check(op, target, partitions)
-    found = await op.reset(target.name, when, partitions=numbers, force=force, dry_run=dry_run)
+    if target.found.tables and tables is None and not dry_run:
+        raise click.UsageError(undecided([table.name for table in target.found.tables]))
+    how: dict[str, Any] = {"force": force, "dry_run": dry_run, "tables": tables}
+    found = await op.reset(target.name, when, partitions=numbers, **how)
     for group in alike(found, lambda x: attrs.evolve(x, partition=0)):
         print_out(_line(target.found, group, found[0].layout))
     before = sum(change.lag_before or 0 for change in found)
@@ -92,19 +105,21 @@ def _line(processor: Processor[Any], changes: Sequence[PartitionReset], layout: 
 @command(Processor, group=processor, makes=True)
 @click.argument("start", metavar="0|$|ID|TIME")
 @chosen_partitions
+@_chosen_tables
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--dry-run", is_flag=True, help="Only say what would change.")
 async def seek(
-    op: Operator, target: Target, start: str, partitions: Sequence[int], *, yes: bool, dry_run: bool
-) -> None:
+    op: Operator, target: Target, start: str, partitions: Sequence[int], tables: str | None, *, yes: bool,
+    dry_run: bool,
+) -> None:  # fmt: skip
     """Move a processor back or ahead at once, even while workers run.
 
     Like `reset --force`: the events in between are handled again, or skipped.
     """
     if not yes and not dry_run:
-        await _reset(op, target, start, partitions, force=True, dry_run=True)
+        await _reset(op, target, start, partitions, tables, force=True, dry_run=True)
         confirm("Set the cursors so?")
-    await _reset(op, target, start, partitions, force=True, dry_run=dry_run)
+    await _reset(op, target, start, partitions, tables, force=True, dry_run=dry_run)
 
 
 @command(Processor, group=processor, makes=True)

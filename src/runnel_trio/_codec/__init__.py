@@ -23,6 +23,8 @@ from runnel_trio._codec._converter import make_converter as make_converter
 from runnel_trio._codec._hashing import SIMPLE_KEYS as SIMPLE_KEYS
 from runnel_trio._codec._hashing import blake3_hasher as blake3_hasher
 from runnel_trio._codec._hashing import canonical_key as canonical_key
+from runnel_trio._codec._hashing import hash_of_form as hash_of_form
+from runnel_trio._codec._hashing import parse_key as parse_key
 from runnel_trio._codec._hooks._traits import foreign as foreign
 from runnel_trio._codec._record import Record as Record
 from runnel_trio._codec._record import check_record as check_record
@@ -47,5 +49,7 @@ __all__ = [
     "configure_converter",
     "default_serializer",
     "foreign",
+    "hash_of_form",
     "make_converter",
+    "parse_key",
 ]

@@ -11,7 +11,7 @@ import enum
 import math
 import struct
 from collections.abc import Callable
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -20,7 +20,7 @@ from blake3 import blake3
 
 from runnel_trio.exceptions import Misconfigured
 
-__all__ = ["SIMPLE_KEYS", "blake3_hasher", "canonical_key"]
+__all__ = ["SIMPLE_KEYS", "blake3_hasher", "canonical_key", "hash_of_form", "parse_key"]
 
 _EPOCH = datetime(1970, 1, 1)  # the arithmetic below subtracts the offset itself
 _MICROSECOND = timedelta(microseconds=1)
@@ -36,7 +36,12 @@ def blake3_hasher(key: Any) -> int:
         >>> blake3_hasher("N14228") % 16
         1
     """
-    return int.from_bytes(blake3(canonical_key(key)).digest(8), "big")
+    return hash_of_form(canonical_key(key))
+
+
+def hash_of_form(form: bytes) -> int:
+    """The same for a key of which only the canonical form is known."""
+    return int.from_bytes(blake3(form).digest(8), "big")
 
 
 #: Types whose equal keys have the same canonical form, so that results can be cached by key.
@@ -55,6 +60,22 @@ def canonical_key(key: Any) -> bytes:
     """
     form = _FORMS.get(key.__class__)
     return form(key) if form is not None else _inherited_form(key)
+
+
+def parse_key(form: bytes) -> Any:
+    """The key of a canonical form: of a subclass as one of its base, of an enum member its name.
+
+    Raises:
+        ValueError: it is none.
+
+    Example:
+        >>> [parse_key(canonical_key(x)) for x in (1, "1", b"1", True, None, (1, "a"))]
+        [1, '1', b'1', True, None, (1, 'a')]
+    """
+    parse = _PARSERS.get(form[:1])
+    if parse is None:
+        raise ValueError(f"{form[:80]!r} is the form of no key")
+    return parse(form[1:])
 
 
 def _inherited_form(key: Any) -> bytes:
@@ -120,4 +141,38 @@ _FORMS: dict[type, Callable[[Any], bytes]] = {
     datetime: _datetime,
     date: lambda key: b"D" + date.isoformat(key).encode(),
     tuple: _tuple,
+}
+
+
+def _parts(text: bytes) -> list[bytes]:
+    """What `_prefixed` wrote, again and again."""
+    at, parts = 0, []
+    while at < len(text):
+        size = int.from_bytes(text[at : at + 4], "big")
+        parts.append(text[at + 4 : at + 4 + size])
+        at += 4 + size
+    if at != len(text):
+        raise ValueError(f"{text[:80]!r} is cut off")
+    return parts
+
+
+def _parse_enum(text: bytes) -> Any:
+    _, member = _parts(text)
+    return parse_key(member)
+
+
+_PARSERS: dict[bytes, Callable[[bytes], Any]] = {
+    b"N": lambda _: None,
+    b"B": lambda text: text == b"1",
+    b"i": int,
+    b"f": lambda text: struct.unpack(">d", text)[0],
+    b"s": lambda text: text.decode("utf-8", "surrogatepass"),
+    b"b": bytes,
+    b"d": lambda text: Decimal(text.decode()),
+    b"u": lambda text: UUID(bytes=text),
+    b"t": lambda text: _EPOCH.replace(tzinfo=UTC) + int(text) * _MICROSECOND,
+    b"T": lambda text: datetime.fromisoformat(text.decode()),
+    b"D": lambda text: date.fromisoformat(text.decode()),
+    b"e": _parse_enum,
+    b"(": lambda text: tuple(map(parse_key, _parts(text))),
 }

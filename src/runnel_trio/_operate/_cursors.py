@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 
 import attrs
@@ -16,11 +16,13 @@ from runnel_trio._broker._values import Membership, ProcessorSpec, StreamSpec
 from runnel_trio._rules._cursor import ORIGIN, parse_id
 from runnel_trio.exceptions import Misconfigured, WorkersAlive
 
-__all__ = ["PartitionReset", "forget", "numbers_of", "predecessor", "reset", "start_of"]
+__all__ = ["PartitionReset", "forget", "numbers_of", "predecessor", "reset", "start_of", "undecided"]
 
 _ID = re.compile(r"\d+(-\d+)?")
 #: The largest number in either half of a stream id.
 _MOST = 2**64 - 1
+#: What may become of tables; None: nothing was said.
+_TABLES = (None, "empty", "keep")
 
 
 @attrs.frozen
@@ -112,6 +114,7 @@ async def reset(
     *,
     force: bool,
     dry_run: bool,
+    tables: str | None = None,
 ) -> list[PartitionReset]:
     """See `Processor.reset`."""
     cursor = start_of(start)
@@ -120,6 +123,10 @@ async def reset(
     numbers = {to_read[0]: numbers_of(to_read[0].stream, partitions)}
     if partitions is None:  # those that it is going to read as well
         numbers |= {stage: numbers_of(stage.stream, None) for stage in to_read[1:]}
+    if tables not in _TABLES:
+        raise Misconfigured(f"tables={tables!r} must be 'empty' or 'keep'")
+    if tables is None and not dry_run:
+        await _refuse_undecided(broker, numbers)
     if not force and not dry_run:
         _refuse_if_alive(processor, await broker.members(to_read[0]))
     done = [
@@ -132,11 +139,30 @@ async def reset(
             layout=stage.stream.layout,
         )
         for stage, chosen in numbers.items()
-        for x in await broker.rewind(stage, dict.fromkeys(chosen, cursor), dry_run=dry_run)
+        for x in await broker.rewind(
+            stage, dict.fromkeys(chosen, cursor), dry_run=dry_run, empty=tables == "empty"
+        )
     ]
     if not dry_run:  # one that never ran has cursors in all partitions now, and not only where it was reset
         await subscribe(broker, processor.stream, [processor.name])
     return done
+
+
+async def _refuse_undecided(broker: Broker, numbers: Mapping[ProcessorSpec, Collection[int]]) -> None:
+    """What becomes of entries of tables must be said: no default is right."""
+    places = [(stage, number) for stage, chosen in numbers.items() for number in chosen]
+    found = {name for place in places for name in await broker.table_names(*place)}
+    if found:
+        raise Misconfigured(undecided(sorted(found)))
+
+
+def undecided(names: Collection[str]) -> str:
+    """What to tell somebody who has not said what becomes of tables."""
+    return (
+        f"the processor has entries in {' and '.join(names)}: say what becomes of them. tables='empty' "
+        "(--tables empty) deletes those of the partitions that are reset, to count events anew; "
+        "tables='keep' (--tables keep) leaves them, so that events which are handled again count again"
+    )
 
 
 async def forget(broker: Broker, processor: ProcessorSpec) -> int:

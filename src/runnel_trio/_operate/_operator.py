@@ -424,6 +424,7 @@ class Operator:
         partitions: Collection[int] | None = None,
         force: bool = False,
         dry_run: bool = False,
+        tables: str | None = None,
     ) -> list[PartitionReset]:
         """Go back or ahead: set where a processor continues when it runs next.
 
@@ -434,13 +435,16 @@ class Operator:
             partitions: numbers; all by default.
             force: reset even while workers run. They finish the events in hand and follow at once.
             dry_run: change nothing, only return what would change.
+            tables: what becomes of its tables, as for `Processor.reset`: "empty" or "keep".
 
         Raises:
             WorkersAlive: workers run, and ``force`` is not set.
-            Misconfigured: there is no such processor, start or partition.
+            Misconfigured: there is no such processor, start or partition, or the processor has tables and
+                ``tables`` is not given.
         """
         spec = await self._spec(processor, writes=not dry_run)
-        return await _cursors.reset(self._broker, spec, start, partitions, force=force, dry_run=dry_run)
+        how: dict[str, Any] = {"force": force, "dry_run": dry_run, "tables": tables}
+        return await _cursors.reset(self._broker, spec, start, partitions, **how)
 
     async def forget(self, processor: str) -> int:
         """Delete what the server keeps about a processor: cursors, leases, quarantines, members.

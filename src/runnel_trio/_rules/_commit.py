@@ -8,6 +8,7 @@
       its owner left it
     a log that never had what it acknowledges,     REWOUND
       up to the cursor or ahead of it
+    a table that somebody else has written to     TOUCHED
     another list of a parked key than its          CHANGED
       owner believes in
     none of these                                  made, if there is room for what goes with it
@@ -19,6 +20,8 @@ was not stored, and a commit need not move the cursor at all.
 - **Without owner and epoch**, a replaced owner would commit for its successor.
 - **Without the number**, a commit whose reply was lost would store its outputs twice.
 - **Without the cursor**, a cursor that an operator or a failover has set back would be overwritten.
+- **Without the count of writes from outside**, what an owner has read of a table would be written over what
+  somebody else has put there.
 - **Without the heads of parked keys**, an owner would hand out what an operator has dropped, or free a key
   that an operator has parked anew.
 - **Without a check of the end of the log**, a commit that a failover has lost together with its entries would
@@ -48,9 +51,11 @@ class CommitOutcome(enum.Enum):
     FENCED = "fenced"
     #: The cursor is not where this owner left it: an operator moved it, or the server lost its last writes.
     REWOUND = "rewound"
+    #: Somebody else has written to a table: what was read of it before is to be done again.
+    TOUCHED = "touched"
     #: Somebody else has changed a parked key's list; nothing was done. The owner looks, and tries again.
     CHANGED = "changed"
-    #: An output has no room; nothing was done. It may be tried again.
+    #: An output, or a table, has no room; nothing was done. It may be tried again.
     FULL = "full"
     #: An output's stream has got other partitions; nothing was done. `Catalog.reconcile_layout` says which.
     SEALED = "sealed"
@@ -67,6 +72,7 @@ class Stored:
         entries_added: entries ever added to the log.
         last_id: the highest id ever given there.
         parked: the heads of all parked keys.
+        touched: how often others have written to the processor's tables.
     """
 
     owner: str
@@ -76,6 +82,7 @@ class Stored:
     entries_added: int
     last_id: bytes
     parked: Mapping[bytes, Head] = attrs.field(factory=dict)
+    touched: int = 0
 
 
 def judge(
@@ -89,6 +96,7 @@ def judge(
     entries_read: int,
     highest: bytes = b"",
     parked: Mapping[bytes, Head | None] = MappingProxyType({}),
+    touched: int | None = None,
 ) -> CommitOutcome | None:
     """How a commit ends; None: it is to be made, if there is room for what goes with it.
 
@@ -102,6 +110,7 @@ def judge(
         entries_read: how many entries stand at or before ``last``; -1 when unknown.
         highest: the last id that it acknowledges ahead of ``last``; empty when there is none.
         parked: of each parked key whose list it changes, the head that its owner believes in.
+        touched: how often others had written to the tables before its owner read them; None: it has none.
     """
     if (stored.owner, stored.epoch) != (owner, epoch):
         return CommitOutcome.FENCED
@@ -113,6 +122,8 @@ def judge(
         return CommitOutcome.REWOUND
     if highest and is_after(highest, stored.last_id):
         return CommitOutcome.REWOUND
+    if touched is not None and stored.touched != touched:
+        return CommitOutcome.TOUCHED
     if any(stored.parked.get(key) != head for key, head in parked.items()):
         return CommitOutcome.CHANGED
     return None

@@ -30,8 +30,8 @@ def holds_up(state: LogState, *, stands_still: bool, is_owing: bool) -> bool:
     """Whether a partition keeps its processor from leaving the layout.
 
     One that stands still does so also where nothing waits in it: a pause would otherwise end by itself. So
-    does one that owes something: parked keys must have moved to the next layout before their later events
-    come there, and what waits in an outbox comes before what is emitted there.
+    does one that owes something: parked keys and entries of tables must have moved to the next layout before
+    their later events come there, and what waits in an outbox comes before what is emitted there.
     """
     return stands_still or is_owing or is_behind(state)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
@@ -61,13 +61,22 @@ async def isolated(
     settings: Settings,
     streams: dict[str, Stream[Any]],
     processor: Processor[Any],
+    prepare: Callable[[], Awaitable[None]],
 ) -> AsyncIterator[IsolatedWorker]:
     """Run one processor of an app beside the body, on a broker in memory; it is drained at the end.
+
+    Args:
+        private: opens that broker for the app.
+        settings: of the app.
+        streams: of the app.
+        processor: the one to run.
+        prepare: called before it runs.
 
     Raises:
         Misconfigured: the app is connected already in this run of Trio.
     """
     async with private() as broker, helpers() as nursery:
+        await prepare()
         worker = Worker(
             broker=broker, processors=[processor], app=processor.stream.spec.app, settings=settings
         )

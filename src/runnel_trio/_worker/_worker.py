@@ -15,7 +15,7 @@ import logging
 import os
 import socket
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import cache, partial
 from importlib.metadata import version
@@ -38,6 +38,7 @@ from runnel_trio._worker._background import Backgrounds, BackgroundTask
 from runnel_trio._worker._heartbeat import Heartbeat
 from runnel_trio._worker._last_word import ending_by, leave_word
 from runnel_trio._worker._member._meter import Meter
+from runnel_trio._worker._member._owned_tables import TableCache
 from runnel_trio._worker._member._partition._poison import LastTryLock
 from runnel_trio._worker._member._rebalancer import Rebalancer
 from runnel_trio._worker._processor_runner import ProcessorRunner
@@ -106,7 +107,7 @@ class Worker:
             halt=self.halt,
             on_stalled=None if self.metrics is None else self.metrics.stalled,
         )
-        last_try = LastTryLock()
+        shared = {"last_try": LastTryLock(), "cache": TableCache(self.settings.table_cache_bytes)}
         about = json.dumps(
             {
                 "host": socket.gethostname(),
@@ -116,7 +117,7 @@ class Worker:
             }
         )
         for processor in self.processors:
-            make = partial(self._make, processor, about, last_try, self._meter(processor))
+            make = partial(self._make, processor, about, shared, self._meter(processor))
             self._members.append(
                 ProcessorRunner(
                     broker=self.broker,
@@ -145,7 +146,7 @@ class Worker:
         self,
         processor: Processor[Any],
         about: str,
-        last_try: LastTryLock,
+        shared: Mapping[str, Any],
         meter: Meter | None,
         spec: ProcessorSpec,
         on_moved: Callable[[], None],
@@ -158,10 +159,10 @@ class Worker:
             about=about,
             heartbeat=self._heartbeat,
             halt=self.halt,
-            last_try=last_try,
             counts=self.counts,
             on_moved=on_moved,
             meter=meter,
+            **shared,
         )
 
     def __repr__(self) -> str:

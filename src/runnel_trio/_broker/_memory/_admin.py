@@ -88,10 +88,15 @@ class MemoryAdmin(MemoryVerbs, Admin):
 
     @override
     async def rewind(
-        self, processor: ProcessorSpec, starts: Mapping[int, bytes], *, dry_run: bool
+        self, processor: ProcessorSpec, starts: Mapping[int, bytes], *, dry_run: bool, empty: bool = False
     ) -> Sequence[Rewound]:
         await trio.lowlevel.checkpoint()
-        return [self._rewind(processor, number, start, dry=dry_run) for number, start in starts.items()]
+        done = [self._rewind(processor, number, start, dry=dry_run) for number, start in starts.items()]
+        for number in starts if empty and not dry_run else ():
+            log = self._log(processor, number)
+            if log.tables.pop(processor.name, None):
+                log.lease(processor).touched += 1
+        return done
 
     def _rewind(self, processor: ProcessorSpec, number: int, start: bytes, *, dry: bool) -> Rewound:
         log = self._log(processor, number)

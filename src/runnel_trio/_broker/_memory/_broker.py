@@ -20,6 +20,7 @@ from runnel_trio._broker._memory._ownership import MemoryOwnership
 from runnel_trio._broker._memory._parking import MemoryParking
 from runnel_trio._broker._memory._parties import MemoryParties
 from runnel_trio._broker._memory._store import Store
+from runnel_trio._broker._memory._tables import MemoryTables
 from runnel_trio._broker._protocol import Broker
 from runnel_trio._override import override
 
@@ -46,6 +47,7 @@ class MemoryBroker(
     MemoryOwnership,
     MemoryParking,
     MemoryOutbox,
+    MemoryTables,
     MemoryParties,
     MemoryAdmin,
     Broker,

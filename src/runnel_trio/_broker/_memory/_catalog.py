@@ -127,5 +127,5 @@ class MemoryCatalog(MemoryVerbs, Catalog):
 
 
 def _holds_up(log: Log, name: str) -> bool:
-    owes = bool(log.parked.get(name) or log.outboxes.get(name))
+    owes = bool(log.parked.get(name) or log.outboxes.get(name) or log.tables.get(name))
     return holds_up(log.state(name), stands_still=name in log.quarantines, is_owing=owes)

@@ -60,6 +60,7 @@ class MemoryOwnership(MemoryVerbs, Ownership):
             lease.attempts,
             lease.ahead,
             len(log.heads(processor.name)),
+            lease.touched,
         )
 
     @override
@@ -95,6 +96,7 @@ class MemoryOwnership(MemoryVerbs, Ownership):
             entries_added=log.added,
             last_id=b"%d-%d" % log.last_id,
             parked=log.heads(processor.name),
+            touched=lease.touched,
         )
         outcome = judge(
             stored,
@@ -106,6 +108,7 @@ class MemoryOwnership(MemoryVerbs, Ownership):
             entries_read=commit.entries_read,
             highest=commit.highest,
             parked={x.key: x.seen for x in commit.parked},
+            touched=commit.touched,
         )
         outbox = log.outbox(processor.name)
         if outcome is None and len(outbox) + len(commit.outbox) > MOST_OUTBOX:
@@ -114,6 +117,7 @@ class MemoryOwnership(MemoryVerbs, Ownership):
         if outcome is None and group is not None:
             group.cursor, group.entries_read = commit.last, commit.entries_read
             log.change_parked(processor.name, commit.parked)
+            log.write_tables(processor.name, commit.tables, self._milliseconds())
             after = log.last_outgoing.get(processor.name, ORIGIN)
             outbox += numbered(commit.outbox, lease.epoch, after)
             if commit.outbox:

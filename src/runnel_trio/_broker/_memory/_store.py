@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from heapq import heappop, heappush
 
 import attrs
 import trio
@@ -24,6 +25,7 @@ from runnel_trio._broker._values import (
     ProcessorSpec,
     Quarantine,
     StreamSpec,
+    TableWrites,
 )
 from runnel_trio._rules._ahead import read_ahead
 from runnel_trio._rules._cursor import ORIGIN, LogState, parse_id
@@ -31,9 +33,12 @@ from runnel_trio._rules._layout import Meta
 from runnel_trio._rules._membership import PartyState
 from runnel_trio._rules._overflow import slowest
 from runnel_trio._rules._parked import Head
+from runnel_trio._rules._tables import deadline_of, living
 
 __all__ = ["Group", "Holding", "Log", "Store", "key_of"]
 
+#: So many entries of a table that are over are removed at a time.
+_SWEPT = 100
 #: So many entries are kept of what is told to a party.
 _NEWS = 256
 
@@ -60,6 +65,7 @@ class Holding:
     attempts: tuple[bytes, int] = (ORIGIN, 0)
     ahead: bytes = b""
     clean: bool = True
+    touched: int = 0
 
     def is_held(self, lease: Lease) -> bool:
         return (self.owner, self.epoch) == (lease.owner, lease.epoch)
@@ -70,6 +76,29 @@ class ParkedList:
     head: Head
     facts: bytes
     entries: dict[int, bytes] = attrs.field(factory=dict)
+
+
+@attrs.define(eq=False)
+class StoredTable:
+    entries: dict[bytes, bytes] = attrs.field(factory=dict)
+    due: list[tuple[int, bytes]] = attrs.field(factory=list)
+
+    def change(self, changes: Mapping[bytes, bytes | None]) -> None:
+        for field, value in changes.items():
+            if value is None:
+                self.entries.pop(field, None)
+                continue
+            self.entries[field] = value
+            if deadline := deadline_of(value):
+                heappush(self.due, (deadline, field))
+
+    def sweep(self, now: int) -> None:
+        for _ in range(_SWEPT):
+            if not self.due or self.due[0][0] > now:
+                break
+            _, field = heappop(self.due)
+            if living(self.entries.get(field), now) is None:
+                self.entries.pop(field, None)
 
 
 @attrs.define(eq=False)
@@ -85,6 +114,7 @@ class Log:
     outboxes: dict[str, list[Outgoing]] = attrs.field(factory=dict)
     last_outgoing: dict[str, bytes] = attrs.field(factory=dict)
     relayed: dict[tuple[ProcessorSpec, int], tuple[int, int]] = attrs.field(factory=dict)
+    tables: dict[str, dict[str, StoredTable]] = attrs.field(factory=dict)
 
     def lease(self, processor: ProcessorSpec) -> Holding:
         return self.leases.setdefault(processor.name, Holding())
@@ -131,6 +161,7 @@ class Log:
         self.quarantines.pop(name, None)
         self.parked.pop(name, None)
         self.outboxes.pop(name, None)
+        self.tables.pop(name, None)
         return self.groups.pop(name, None) is not None
 
     def outbox(self, name: str) -> list[Outgoing]:
@@ -150,6 +181,15 @@ class Log:
             kept.entries |= dict(enumerate(change.entries, last + 1))
             kept.entries = {n: x for n, x in kept.entries.items() if n >= change.now.first}
             kept.head, kept.facts = change.now, change.facts or kept.facts
+
+    def write_tables(self, name: str, tables: Sequence[TableWrites], now: int) -> None:
+        for writes in tables:
+            own = self.tables.setdefault(name, {})
+            if writes.name in own or any(value is not None for value in writes.changes.values()):
+                table = own.setdefault(writes.name, StoredTable())
+                table.change(writes.changes)
+                if writes.expires:
+                    table.sweep(now)
 
     def make_room(self) -> None:
         cursor = slowest(group.cursor for group in self.groups.values())

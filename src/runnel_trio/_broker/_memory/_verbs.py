@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 import attrs
+import trio
 
 from runnel_trio._broker._memory._store import Log, Store
 from runnel_trio._broker._values import Batch, CommitOutcome, Output, ProcessorSpec, StreamSpec
@@ -29,6 +30,10 @@ class MemoryVerbs:
 
     def _log(self, processor: ProcessorSpec, number: int) -> Log:
         return self.store.log_of(processor.stream, number)
+
+    def _milliseconds(self) -> int:
+        """The server's time, since 1970."""
+        return int(trio.current_time() * 1000)
 
     def _append(self, stream: StreamSpec, number: int, batch: Batch) -> int:
         log = self.store.log_of(stream, number)

@@ -22,6 +22,7 @@ from runnel_trio._broker._protocol._parking import Parking
 from runnel_trio._broker._protocol._parties import Parties, Pulse
 from runnel_trio._broker._protocol._reader import Reader
 from runnel_trio._broker._protocol._server import Server
+from runnel_trio._broker._protocol._tables import Tables
 
 __all__ = [
     "Admin",
@@ -35,8 +36,9 @@ __all__ = [
     "Pulse",
     "Reader",
     "Server",
+    "Tables",
 ]
 
 
-class Broker(Server, Catalog, Logs, Ownership, Parking, Outbox, Parties, Admin, Protocol):
+class Broker(Server, Catalog, Logs, Ownership, Parking, Outbox, Tables, Parties, Admin, Protocol):
     """All verbs together."""

@@ -54,7 +54,7 @@ class Admin(Protocol):
         ...
 
     async def rewind(
-        self, processor: ProcessorSpec, starts: Mapping[int, bytes], *, dry_run: bool
+        self, processor: ProcessorSpec, starts: Mapping[int, bytes], *, dry_run: bool, empty: bool = False
     ) -> Sequence[Rewound]:
         """Set cursors, whoever owns the partitions. This lifts quarantines and forgets attempts.
 
@@ -63,6 +63,7 @@ class Admin(Protocol):
             starts: for each partition, the id after which processing goes on; ``b"$"``, or an id behind the
                 end, means with what is added from now on.
             dry_run: only return what would happen.
+            empty: delete all entries of tables there, in the same step.
         """
         ...
 

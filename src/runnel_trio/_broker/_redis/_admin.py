@@ -16,6 +16,7 @@ from runnel_trio._broker._redis._calls import (
     owed_in,
     parked_in,
     party_keys,
+    tables_in,
     with_outputs,
 )
 from runnel_trio._broker._redis._replies import (
@@ -24,6 +25,7 @@ from runnel_trio._broker._redis._replies import (
     outcome_of,
     quarantine_of,
     quarantine_text,
+    table_names,
     text,
 )
 from runnel_trio._broker._redis._transport._scripts import Call, PlainCommand
@@ -114,13 +116,18 @@ class RedisAdmin(RedisCalls, Admin):
 
     @override
     async def rewind(
-        self, processor: ProcessorSpec, starts: Mapping[int, bytes], *, dry_run: bool
+        self, processor: ProcessorSpec, starts: Mapping[int, bytes], *, dry_run: bool, empty: bool = False
     ) -> Sequence[Rewound]:
+        names = await self._tables_of(processor, list(starts)) if empty else {}
         calls = [
             Call(
                 "rewind",
-                [*log_and_lease(processor, number), _keys.quarantine(processor, number)],
-                [processor.name, start, int(dry_run)],
+                [
+                    *log_and_lease(processor, number),
+                    _keys.quarantine(processor, number),
+                    *tables_in(processor, number, names.get(number, ())),
+                ],
+                [processor.name, start, int(dry_run), *names.get(number, ())],
             )
             for number, start in starts.items()
         ]
@@ -132,15 +139,26 @@ class RedisAdmin(RedisCalls, Admin):
             for number, (before, after, lag_before, lag_after) in zip(starts, replies, strict=True)
         ]
 
+    async def _tables_of(self, processor: ProcessorSpec, numbers: Sequence[int]) -> dict[int, list[str]]:
+        leases = await self.ask([PlainCommand(("HGETALL", _keys.lease(processor, x))) for x in numbers])
+        return {x: table_names(fields[::2]) for x, fields in zip(numbers, leases, strict=True)}
+
     @override
     async def forget(self, processor: ProcessorSpec) -> int:
+        numbers = range(processor.stream.partition_count)
+        names = await self._tables_of(processor, numbers)
         calls = [
             Call(
                 "forget",
-                [*log_and_lease(processor, x), _keys.quarantine(processor, x), *owed_in(processor, x)],
+                [
+                    *log_and_lease(processor, x),
+                    _keys.quarantine(processor, x),
+                    *owed_in(processor, x),
+                    *tables_in(processor, x, names[x]),
+                ],
                 [processor.name],
             )
-            for x in range(processor.stream.partition_count)
+            for x in numbers
         ]
         *had, _ = await self.ask([*calls, Call("disband", party_keys(processor), [])])
         return sum(had)

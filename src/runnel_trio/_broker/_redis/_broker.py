@@ -17,6 +17,7 @@ from runnel_trio._broker._redis._outbox import RedisOutbox
 from runnel_trio._broker._redis._ownership import RedisOwnership
 from runnel_trio._broker._redis._parking import RedisParking
 from runnel_trio._broker._redis._parties import RedisParties
+from runnel_trio._broker._redis._tables import RedisTables
 from runnel_trio._broker._redis._transport._errors import advised
 from runnel_trio._broker._redis._transport._fitness import check_fitness
 from runnel_trio._broker._redis._transport._scripts import PlainCommand
@@ -64,6 +65,7 @@ class RedisBroker(
     RedisOwnership,
     RedisParking,
     RedisOutbox,
+    RedisTables,
     RedisParties,
     RedisAdmin,
     Broker,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import attrs
@@ -10,7 +10,8 @@ import attrs
 from runnel_trio._broker._redis import _keys
 from runnel_trio._broker._redis._transport._scripts import Call
 from runnel_trio._broker._redis._transport._servers import Request, Servers
-from runnel_trio._broker._values import Output, ParkedChange, Party, ProcessorSpec
+from runnel_trio._broker._values import Output, ParkedChange, Party, ProcessorSpec, TableWrites
+from runnel_trio._rules._tables import deadline_of
 from runnel_trio.exceptions import BrokerUnavailable
 
 __all__ = [
@@ -21,6 +22,8 @@ __all__ = [
     "owed_in",
     "parked_in",
     "party_keys",
+    "tables_in",
+    "tables_text",
     "with_outputs",
 ]
 
@@ -79,6 +82,25 @@ def changes_text(changes: Sequence[ParkedChange]) -> list[bytes | str | int]:
     text: list[bytes | str | int] = [len(changes)]
     for x in changes:
         text += [x.key, x.seen_text, x.now_text, x.facts, len(x.entries), *x.entries]
+    return text
+
+
+def tables_in(processor: ProcessorSpec, number: int, names: Iterable[str]) -> list[str]:
+    """The keys of tables in a partition, each with that of its deadlines."""
+    return [
+        key
+        for name in names
+        for key in (_keys.table(processor, number, name), _keys.due(processor, number, name))
+    ]
+
+
+def tables_text(tables: Sequence[TableWrites], first: int) -> list[bytes | str | int]:
+    """Changes of tables as scripts/_tables.lua reads them; their keys stand in a row, from this index on."""
+    text: list[bytes | str | int] = [len(tables)]
+    for at, x in enumerate(tables):
+        text += [first + 2 * at, x.name, int(x.expires), len(x.changes)]
+        for field, value in x.changes.items():
+            text += [field, 0, b""] if value is None else [field, deadline_of(value), value]
     return text
 
 

@@ -180,6 +180,7 @@ class RedisCatalog(RedisCalls, Catalog):
                         _keys.quarantine(processor, x),
                         _keys.parked_keys(processor, x),
                         _keys.outbox(processor, x),
+                        _keys.lease(processor, x),
                     ],
                     [processor.name],
                 )

@@ -17,12 +17,14 @@ __all__ = ["explain_foreign", "is_foreign", "keys_in"]
 _KINDS = {
     "assignment": "hash",
     "control": "stream",
+    "due": "zset",
     "lease": "hash",
     "log": "stream",
     "members": "hash",
     "meta": "hash",
     "producers": "hash",
     "quarantine": "string",
+    "table": "hash",
 }
 _SCRIPTS = ("EVAL", "EVALSHA")
 

@@ -13,6 +13,7 @@ from runnel_trio._broker._values import AppSpec, Party, ProcessorSpec, StreamSpe
 
 __all__ = [
     "control",
+    "due",
     "endings",
     "lease",
     "log",
@@ -24,6 +25,7 @@ __all__ = [
     "plan",
     "producers",
     "quarantine",
+    "table",
 ]
 
 
@@ -73,6 +75,16 @@ def parked(processor: ProcessorSpec, number: int) -> str:
 def outbox(processor: ProcessorSpec, number: int) -> str:
     """The stream of what a processor has emitted in a partition, and is on its way to other nodes."""
     return f"{_partition(processor.stream, number)}:outbox:{processor.name}"
+
+
+def table(processor: ProcessorSpec, number: int, name: str) -> str:
+    """The hash of a table's entries, see `_rules/_tables`."""
+    return f"{_partition(processor.stream, number)}:table:{processor.name}:{name}"
+
+
+def due(processor: ProcessorSpec, number: int, name: str) -> str:
+    """The sorted set of those that will be over, by their deadlines."""
+    return f"{_partition(processor.stream, number)}:due:{processor.name}:{name}"
 
 
 def _party(party: Party) -> str:

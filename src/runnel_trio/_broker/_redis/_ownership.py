@@ -13,6 +13,8 @@ from runnel_trio._broker._redis._calls import (
     changes_text,
     log_and_lease,
     parked_in,
+    tables_in,
+    tables_text,
     with_outputs,
 )
 from runnel_trio._broker._redis._replies import outcome_of, quarantine_text, state, taken
@@ -113,14 +115,18 @@ def _commit(processor: ProcessorSpec, commit: Commit) -> Call:
         processor.name, lease.owner, lease.epoch,
         commit.number, commit.previous, commit.last, commit.entries_read, commit.read_to,
         "" if commit.ahead is None else commit.ahead or _NOTHING, commit.highest,
-        *changes_text(commit.parked), len(commit.outbox), MOST_OUTBOX, *_outbox_text(commit.outbox),
+        "" if commit.touched is None else commit.touched, *changes_text(commit.parked),
+        len(commit.outbox), MOST_OUTBOX, *_outbox_text(commit.outbox),
     )  # fmt: skip
     keys = log_and_lease(processor, lease.partition)
     if commit.parked:
         keys += parked_in(processor, lease.partition)
     if commit.outbox:
         keys.append(_keys.outbox(processor, lease.partition))
-    return with_outputs("commit", keys, own, commit.outputs)
+    tables = tables_text(commit.tables, len(keys) + 1)
+    if commit.tables:
+        keys += tables_in(processor, lease.partition, [x.name for x in commit.tables])
+    return with_outputs("commit", keys, (*own, *tables), commit.outputs)
 
 
 def _outbox_text(records: Sequence[Outgoing]) -> list[bytes | str | int]:

@@ -25,6 +25,7 @@ __all__ = [
     "quarantine_of",
     "quarantine_text",
     "state",
+    "table_names",
     "taken",
     "text",
 ]
@@ -32,6 +33,8 @@ __all__ = [
 P = ParamSpec("P")
 T = TypeVar("T")
 
+#: With this, and the name of a table, begins a field of a lease.
+_TABLE = b"table:"
 #: As `acquire.lua` answers them.
 _HELD, _STANDS_STILL = 0, 2
 
@@ -79,11 +82,11 @@ def taken(number: int, member: str, reply: Sequence[Any]) -> Acquired | Held | Q
         return Held(number, text(reply[1]), int(reply[2]))
     if reply[0] == _STANDS_STILL:
         return quarantine_of(reply[1])
-    epoch, read_to, clean, attempts, ahead, parked = reply[1:7]
+    epoch, read_to, clean, attempts, ahead, parked, touched = reply[1:8]
     xid, _, count = attempts.partition(b" ")
     marked = (xid, int(count)) if xid else (ORIGIN, 0)
     lease = Lease(number, member, int(epoch))
-    return Acquired(lease, state(reply[7:]), read_to, bool(clean), marked, ahead, parked)
+    return Acquired(lease, state(reply[8:]), read_to, bool(clean), marked, ahead, parked, touched)
 
 
 def state(reply: Sequence[Any]) -> LogState:
@@ -99,6 +102,11 @@ def state(reply: Sequence[Any]) -> LogState:
         first_id=first_id,
         newest=newest,
     )
+
+
+def table_names(fields: Sequence[bytes]) -> list[str]:
+    """The tables that a lease names, by the fields that it has."""
+    return sorted(text(x[len(_TABLE) :]) for x in fields if x.startswith(_TABLE))
 
 
 @as_written

@@ -21,6 +21,7 @@ from runnel_trio._broker._values import Commit, Entry, Lease, Output
 from runnel_trio._rules._ahead import MOST_BYTES, Ahead, read_ahead, write_ahead
 from runnel_trio._rules._progress import Progress
 from runnel_trio._worker._member._effects import Effects, Emission
+from runnel_trio._worker._member._owned_tables import OwnedTables
 from runnel_trio._worker._member._parked_keys import ParkedKeys
 from runnel_trio._worker._member._prefetch import Prefetch
 
@@ -87,6 +88,7 @@ class Backlog:
         progress: which entries are done, and which in hand.
         effects: what the commits of those that are done carry with them.
         parked: the partition's parked keys, and what these commits do to them.
+        tables: the processor's tables, and what these commits write to them; None if it has none.
         replayed: how many events of parked keys were done, that are no entries of the log.
         closed: whether the source has ended: nothing is handed out any more.
         lost: whether it ended because the partition was lost: nothing is committed any more.
@@ -107,6 +109,7 @@ class Backlog:
     committed: bytes
     lease: Lease
     parked: ParkedKeys = attrs.field(factory=ParkedKeys)
+    tables: OwnedTables | None = None
     most_bytes: float = math.inf
     entries_read: int = 0
     left_ahead: bytes = b""
@@ -146,6 +149,8 @@ class Backlog:
         self.number = self.lease.partition
         self.prefetch = Prefetch(self.capacity, self.most_bytes)
         self._ahead, self._kept = read_ahead(self.left_ahead, self.committed), self.left_ahead
+        if self.tables is not None:
+            self.tables.progress = self.progress
 
     @property
     def chunk(self) -> int:
@@ -357,7 +362,7 @@ class Backlog:
         """The commit of everything done so far; of what is done ahead, as much as the lease takes."""
         known, sent = self.entries_read >= 0, self._next_sent()
         self._sent, cursor = sent, self._id_before(sent.prefix)
-        done = sent.prefix - self.committed_to
+        done, tables = sent.prefix - self.committed_to, self.tables
         return Commit(
             self.lease,
             self.commits + 1,
@@ -370,6 +375,8 @@ class Backlog:
             self._entries[sent.runs[-1][1] - 1 - self._base][0] if sent.runs else b"",
             self.parked.changes(sent.__contains__) if self.parked else (),
             self.effects.outgoing(sent.__contains__) if self.effects else (),
+            tables.writes(sent.__contains__) if tables is not None else (),
+            tables.touched if tables is not None else None,
         )
 
     def _next_sent(self) -> _Sent:
@@ -403,6 +410,8 @@ class Backlog:
         if self.effects:
             self.effects.forget(sent.__contains__)
         unhandled = self.parked.forget(sent.__contains__) if self.parked else 0
+        if self.tables is not None:
+            self.tables.forget(sent.__contains__)
         self._replayed -= sent.replayed
         self.full = False
         if commit.outbox:

@@ -158,10 +158,18 @@ class Committer:
         elif outcome is CommitOutcome.CHANGED:
             self.refresh(backlog)
         elif outcome is not CommitOutcome.SEALED:
-            place, was = numbered(self.processor.stream.name, [backlog.number]), commit.previous.decode()
-            report(logging.WARNING, "commit-refused", place=place, why=outcome.value, was=was)
-            backlog.lose()
+            self._refused(backlog, commit, outcome)
         return 0
+
+    def _refused(self, backlog: Backlog, commit: Commit, outcome: CommitOutcome) -> None:
+        """What is not committed is to be done again, by whoever owns the partition next."""
+        place = numbered(self.processor.stream.name, [backlog.number])
+        if outcome is CommitOutcome.TOUCHED:
+            report(logging.INFO, "table-touched", place=place)
+        else:
+            was = commit.previous.decode()
+            report(logging.WARNING, "commit-refused", place=place, why=outcome.value, was=was)
+        backlog.lose()
 
     async def _refresh_stale(self) -> None:
         """Ask for the heads of parked keys that somebody has changed: no commit of ours is on its way now."""

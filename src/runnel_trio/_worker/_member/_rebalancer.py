@@ -32,6 +32,7 @@ from runnel_trio._worker._member._backlog import Backlog
 from runnel_trio._worker._member._committer import Committer
 from runnel_trio._worker._member._fetcher import Fetcher, readers_for
 from runnel_trio._worker._member._meter import Meter
+from runnel_trio._worker._member._owned_tables import OwnedTables, TableCache
 from runnel_trio._worker._member._parked_keys import ParkedKeys
 from runnel_trio._worker._member._partition._executor import PartitionExecutor
 from runnel_trio._worker._member._partition._poison import LastTryLock, PoisonGuard
@@ -58,6 +59,7 @@ class Rebalancer:
         heartbeat: keeps its session.
         halt: called with an exception that stops the worker.
         last_try: shared by all partitions of the worker, see `_poison`.
+        cache: what the worker has read of tables.
         counts: the worker's counts of events that did not go the usual way.
         on_moved: called when the stream has got other partitions.
         meter: reports to metrics, if there are any.
@@ -71,6 +73,7 @@ class Rebalancer:
     heartbeat: Heartbeat
     halt: Callable[[BaseException], None]
     last_try: LastTryLock
+    cache: TableCache
     counts: Tally
     on_moved: Callable[[], None]
     meter: Meter | None = None
@@ -244,6 +247,17 @@ class Rebalancer:
     def _now(self) -> int:
         return int(self.broker.wall() * 1000)
 
+    def _owned_tables(self, granted: Acquired) -> OwnedTables:
+        return OwnedTables(
+            broker=self.broker,
+            processor=self.spec,
+            number=granted.lease.partition,
+            tables={table.name: table for table in self.processor.tables},
+            cache=self.cache,
+            clock=self.broker.clock,
+            touched=granted.touched,
+        )
+
     def _executor(self, granted: Acquired) -> PartitionExecutor:
         processor, state, lease = self.processor, granted.state, granted.lease
         tell_of_loss(self.spec, lease.partition, lost(state), self.counts)
@@ -257,6 +271,7 @@ class Rebalancer:
             lease=lease,
             left_ahead=granted.ahead,
             parked=ParkedKeys(describe=self._describe, now=self._now, most=processor.max_parked),
+            tables=self._owned_tables(granted) if processor.tables else None,
         )
         # Each lane of the previous owner may have freed one more key whose events come before those in hand.
         suspects = processor.max_unacked + (processor.concurrency if processor.concurrency > 1 else 0)

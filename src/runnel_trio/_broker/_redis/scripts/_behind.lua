@@ -5,8 +5,16 @@ local function is_behind(log, name)
   local newest = as_table(redis.call('XINFO', 'STREAM', log))['last-entry']
   return newest and id_before(group and group['last-delivered-id'] or '0-0', newest[1]) or false
 end
-local function holds_up(log, quarantine, keys, outbox, name)
-  return redis.call('EXISTS', quarantine, keys) > 0 or redis.call('XLEN', outbox) > 0 or is_behind(log, name)
+local function has_tables(lease)
+  local held = redis.call('HGETALL', lease)
+  for at = 1, #held, 2 do
+    if string.sub(held[at], 1, 6) == 'table:' then return true end
+  end
+  return false
+end
+local function holds_up(log, quarantine, keys, outbox, lease, name)
+  return redis.call('EXISTS', quarantine, keys) > 0 or redis.call('XLEN', outbox) > 0 or has_tables(lease)
+    or is_behind(log, name)
 end
 local function is_needed(log)
   if type_of(log) == 'none' then return false end

@@ -4,10 +4,10 @@
 -- KEYS log, lease, quarantine, keys (of those that are parked)
 -- ARGV group, member, observed owner, observed epoch (both '' for none)
 -- Answers {0, owner, epoch}, {2, why it stands still}, or {1, epoch, read_to, clean (0/1), attempts, ahead,
--- how many keys are parked, state…}
+-- how many keys are parked, touched, state…}
 local log, lease, group_name, member = KEYS[1], KEYS[2], ARGV[1], ARGV[2]
 local parked = redis.call('HLEN', KEYS[4])  -- of another type it says so before anything is written
-local held = redis.call('HMGET', lease, 'owner', 'epoch', 'read_to', 'attempts', 'unclean', 'entries_read', 'ahead')
+local held = redis.call('HMGET', lease, 'owner', 'epoch', 'read_to', 'attempts', 'unclean', 'entries_read', 'ahead', 'touched')
 local owner, epoch = held[1] or '', held[2] or '0'
 if owner ~= '' and owner ~= member and not (owner == ARGV[3] and epoch == ARGV[4]) then
   return {0, owner, epoch}
@@ -23,6 +23,7 @@ epoch = string.format('%.0f', math.max(tonumber(epoch) + 1, now[1] * 1000000 + n
 local unclean = (owner == member and held[5] == '1') or (owner ~= '' and owner ~= member)
 redis.call('HSET', lease, 'owner', member, 'epoch', epoch, 'commit', 0, 'unclean', unclean and '1' or '0')
 local answer = state_of(log, group_of(log, group_name))
+table.insert(answer, 1, tonumber(held[8] or '0'))
 table.insert(answer, 1, parked)
 table.insert(answer, 1, held[7] or '')
 table.insert(answer, 1, held[4] or '')

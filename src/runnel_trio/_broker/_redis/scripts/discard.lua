@@ -5,7 +5,7 @@
 if tonumber(redis.call('HGET', KEYS[2], 'layout') or '1') <= tonumber(ARGV[1]) then return 0 end  -- still in use
 for i = 2, #ARGV do
   local at = 5 * i - 7
-  if holds_up(KEYS[1], KEYS[at], KEYS[at + 2], KEYS[at + 4], ARGV[i]) then return 0 end
+  if holds_up(KEYS[1], KEYS[at], KEYS[at + 2], KEYS[at + 4], KEYS[at + 1], ARGV[i]) then return 0 end
 end
 if is_needed(KEYS[1]) then return 0 end
 -- This refuses a lease of another type, before anything is deleted. No quarantine is left: it would have held this up.

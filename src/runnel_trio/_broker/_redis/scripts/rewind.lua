@@ -1,6 +1,7 @@
 -- Set a cursor, whoever owns the partition. The owner notices, because its next commit finds the cursor elsewhere. This
 -- also lifts a quarantine, and forgets attempts and what was done ahead of the cursor, which belong to its old position.
--- KEYS log, lease, quarantine ; ARGV group, start ('$' for the end), dry run (0/1)
+-- KEYS log, lease, quarantine, tables that are emptied and their deadlines ; ARGV group, start ('$' for the end), dry run
+-- (0/1), names of these tables
 -- Answers the cursor before ('' if there was none) and now, and the lag before (-1 if it is unknown) and now.
 local log, group_name = KEYS[1], ARGV[1]
 local is_there = type_of(log) ~= 'none'
@@ -31,5 +32,9 @@ if ARGV[3] == '0' then
   if redis.call('HDEL', KEYS[2], 'ahead') == 1 then redis.call('HSET', KEYS[2], 'commit', -1) end
   redis.call('HSET', KEYS[2], 'entries_read', added - lag)
   redis.call('DEL', KEYS[3])
+  for i = 4, #KEYS do redis.call('UNLINK', KEYS[i]) end
+  for i = 4, #ARGV do redis.call('HDEL', KEYS[2], 'table:' .. ARGV[i]) end
+  -- So that an owner notices who finds its cursor where it left it.
+  if #ARGV > 3 then redis.call('HINCRBY', KEYS[2], 'touched', 1) end
 end
 return { before[1], start, before[2], lag }

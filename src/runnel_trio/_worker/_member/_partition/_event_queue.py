@@ -123,6 +123,9 @@ class EventQueue(Protocol):
         """
         ...
 
+    def forget_turn(self) -> None:
+        """The call has failed: what was written to tables for the event in hand is gone."""
+
     def put_off(self, seconds: float) -> bool:
         """Hand out what is in hand again after so long; False where only the lane itself can wait."""
         ...
@@ -240,6 +243,10 @@ class InOrderQueue(EventQueue):
     @override
     def park(self, last: int, failed: Mapping[int, Failed]) -> None:
         raise NotImplementedError("a processor that parks keys hands out its events by key")
+
+    @override
+    def forget_turn(self) -> None:
+        """A processor that has tables hands out its events by key."""
 
     @override
     def put_off(self, seconds: float) -> bool:

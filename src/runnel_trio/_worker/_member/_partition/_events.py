@@ -24,9 +24,12 @@ from runnel_trio._event import Event, Partition
 from runnel_trio._report._words import described
 from runnel_trio._rules._failure import Decision, Retry
 from runnel_trio._stream import Stream
+from runnel_trio._table import Table
 from runnel_trio._worker._member._effects import Emission
 from runnel_trio._worker._member._parked_keys import Failed
+from runnel_trio._worker._member._partition._loading import TableQueue
 from runnel_trio._worker._member._partition._source import Source
+from runnel_trio._worker._member._partition._table_part import TablePart
 from runnel_trio._worker._member._partition._time_limit import TimeLimit
 from runnel_trio.constants import Overflow
 from runnel_trio.exceptions import Misconfigured, StreamFull
@@ -37,6 +40,7 @@ __all__ = ["Batches", "Events", "explain"]
 
 R = TypeVar("R")
 S = TypeVar("S", bound=Record)
+T = TypeVar("T", bound=Record)
 
 
 def _never() -> bool:
@@ -203,6 +207,27 @@ class Events(Generic[R]):
         self._source.batch = (n, within)
         self._source.backlog.grow(n)
         return cast("Batches[R]", self)
+
+    def table(self, table: Table[T]) -> TablePart[T]:
+        """This partition's entries of a table that the processor lists in ``tables``.
+
+        Raises:
+            Misconfigured: it does not list this table.
+
+        Example:
+            Inside a processor function::
+
+                mine = events.table(accounts)
+                async for order in events.records():
+                    account = mine.get(order.customer) or Account()
+        """
+        owned, queue = self._source.backlog.tables, self._source.queue
+        if owned is None or owned.tables.get(table.name) is not table or not isinstance(queue, TableQueue):
+            raise Misconfigured(
+                f"events.table({table!r}): the processor does not list it; declare it as in "
+                f"`@app.processor(stream, tables=[{table.name}])`"
+            )
+        return TablePart(table, owned, queue, self)
 
     def records(self) -> AsyncIterator[R]:
         """Iterate over records (lists of them after `take`) instead of events.

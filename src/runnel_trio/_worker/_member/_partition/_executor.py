@@ -116,9 +116,9 @@ class PartitionExecutor:
             self.committer.refresh(self.backlog)
 
     def move_parked(self, stage: ProcessorSpec) -> None:
-        """The stream has got other partitions: what is parked goes there."""
+        """The stream has got other partitions: what is parked goes there, and then the tables do."""
         if not isinstance(self._lanes, Lane):
-            self._lanes.dispatcher.replays.move_to(stage)
+            self._lanes.move_to(stage)
 
     def abort(self) -> None:
         """Cancel what is in hand; what was handled is still committed, if that can be done at once."""
@@ -147,6 +147,8 @@ class PartitionExecutor:
                 await self._give_up()
             if self.poison_guard is not None:
                 self.poison_guard.end()
+            if self.backlog.tables is not None:
+                self.backlog.tables.end()
 
     def __repr__(self) -> str:
         backlog = self.backlog

@@ -97,6 +97,7 @@ class Lane:
             queue.leave()
             failure = await self._call(events, limit)
             if failure is not None:
+                queue.forget_turn()
                 await self.failures.carry_out(failure, events)
             else:
                 events.finish()

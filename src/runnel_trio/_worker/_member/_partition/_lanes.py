@@ -19,8 +19,10 @@ from runnel_trio._worker._member._backlog import Backlog
 from runnel_trio._worker._member._partition._event_queue import EventQueue
 from runnel_trio._worker._member._partition._key_dispatcher import KeyDispatcher
 from runnel_trio._worker._member._partition._lane import Lane
+from runnel_trio._worker._member._partition._loading import LoadingDispatcher
 from runnel_trio._worker._member._partition._poison import PoisonGuard
 from runnel_trio._worker._member._partition._replays import Replays
+from runnel_trio._worker._member._partition._table_mover import TableMover
 
 __all__ = ["Lanes"]
 
@@ -54,9 +56,11 @@ class Lanes:
     _changed: trio.Event = attrs.field(factory=trio.Event, init=False)
     _running: int = attrs.field(default=0, init=False)
     _raised: list[BaseException] = attrs.field(factory=list, init=False)
+    _mover: TableMover | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.dispatcher = KeyDispatcher(
+        kind = KeyDispatcher if self.backlog.tables is None else LoadingDispatcher
+        self.dispatcher = kind(
             self.backlog, self.origin, self.max_ahead, self._look, self.poison_guard, self.on_full
         )
         self.dispatcher.replays = Replays(
@@ -67,9 +71,23 @@ class Lanes:
             hurry=self.hurry,
             is_busy=self.dispatcher.is_busy,
             is_arriving=self.dispatcher.is_arriving,
+            load_key=self.dispatcher.load_key if isinstance(self.dispatcher, LoadingDispatcher) else None,
             hand_out=self.dispatcher.hand_out,
             withdraw=self.dispatcher.withdraw,
         )
+        if isinstance(self.dispatcher, LoadingDispatcher):
+            self._mover = TableMover(
+                broker=self.broker,
+                processor=self.processor,
+                backlog=self.backlog,
+                is_idle=self.dispatcher.is_idle,
+            )
+
+    def move_to(self, stage: ProcessorSpec) -> None:
+        """The stream has got other partitions: what is kept here of keys goes there."""
+        self.dispatcher.replays.move_to(stage)
+        if self._mover is not None:
+            self._mover.move_to(stage)
 
     async def run(self) -> None:
         """Until the backlog is closed, and each lane has ended what it had in hand.
@@ -80,6 +98,10 @@ class Lanes:
         async with trio.open_nursery() as nursery:
             self._start(nursery)
             nursery.start_soon(self.dispatcher.replays.run)
+            if isinstance(self.dispatcher, LoadingDispatcher):
+                nursery.start_soon(self.dispatcher.load)
+            if self._mover is not None:
+                nursery.start_soon(self._mover.run)
             while True:
                 with trio.move_on_at(self.dispatcher.next_due):
                     await self._changed.wait()

@@ -7,7 +7,7 @@ still join it; once all of it is in memory they follow in the dispatcher, as beh
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from heapq import heappop, heappush
 
 import attrs
@@ -54,6 +54,7 @@ class Replays:
         hurry: have the backlog committed now.
         is_busy: whether a key has events in hand, or waiting.
         is_arriving: whether events of a key are still on their way to its list.
+        load_key: reads what the events of a key need beside them; None: nothing.
         hand_out: gives the dispatcher events of a key that is free, and how often the first was tried.
         withdraw: takes back events of a list that nobody has in hand yet; see `KeyDispatcher.withdraw`.
     """
@@ -65,6 +66,7 @@ class Replays:
     hurry: Callable[[Backlog], None]
     is_busy: Callable[[bytes], bool]
     is_arriving: Callable[[bytes], bool]
+    load_key: Callable[[bytes], Awaitable[None]] | None = None
     hand_out: Callable[[bytes, list[Event], int], None]
     withdraw: Callable[[bytes, Callable[[int], bool]], None]
     _lists: dict[bytes, _List] = attrs.field(factory=dict, init=False)
@@ -198,6 +200,8 @@ class Replays:
         first = max(head.first, read.to + 1)
         last = min(head.last, first + _PAGE - 1)
         found = await self.broker.parked_entries(self.processor, self.backlog.number, key, first, last)
+        if self.load_key is not None:
+            await self.load_key(key)
         head = parked.heads.get(key)
         if head is None or self._lists.get(key) is not read or self.is_busy(key):
             return
