@@ -92,6 +92,7 @@ class GivenSettings(TypedDict, total=False):
     default_timeout: float | None
     default_max_ahead: int | None
     default_max_parked: int | None
+    table_cache_bytes: int | None
     default_assignment_attempts: int | None
     default_assignment_sleep: float | None
     default_grace_period: float | None
