@@ -70,6 +70,8 @@ class Lanes:
             hand_out=self.dispatcher.hand_out,
             withdraw=self.dispatcher.withdraw,
         )
+        if self.poison_guard is not None:
+            self.poison_guard.are_parked_due = lambda: self.dispatcher.replays.are_due
 
     async def run(self) -> None:
         """Until the backlog is closed, and each lane has ended what it had in hand.
