@@ -226,3 +226,24 @@ async def test_a_key_that_is_held_while_its_last_parked_event_is_handled_waits(a
         await trio.sleep(5)
         assert [(x.key, x.events, x.reason) for x in await shop.handle.parked()] == [("a", 1, "fraud desk")]
         assert shop.numbers("a") == [0]
+
+
+def test_what_was_handled_and_is_not_committed_is_not_read_again() -> None:
+    keys = keys_with(Head(1, 20, next=1))
+    keys.pop(-9, KEY, 1)
+    keys.pop(-8, KEY, 2)
+    keys.refresh({KEY: Head(1, 20)})
+    keys.refresh({KEY: Head(1, 20, next=1)})
+    assert keys.next_entry(KEY) == 3
+    keys.changes(lambda _: True)
+    keys.forget(lambda _: True)
+    assert (keys.heads[KEY].first, keys.next_entry(KEY)) == (3, 3)
+    keys.refresh({KEY: Head(1, 1)})  # another list
+    assert keys.next_entry(KEY) == 1
+
+
+def test_what_joins_a_list_that_was_dropped_meanwhile_is_followed_by_what_comes_later() -> None:
+    keys = keys_with(Head(1, 20, next=1))
+    keys.refresh({})
+    keys.move_aside(50, KEY, event(50))
+    assert KEY in keys.aside

@@ -177,6 +177,7 @@ class ParkedKeys:
     _arriving: dict[bytes, int] = attrs.field(factory=dict, init=False)
     _sent: Mapping[bytes, Head | None] = attrs.field(factory=dict, init=False)
     _followed: set[bytes] = attrs.field(factory=set, init=False)
+    _popped: dict[bytes, int] = attrs.field(factory=dict, init=False)
     _stored: int = attrs.field(default=0, init=False)
 
     def __bool__(self) -> bool:
@@ -196,6 +197,10 @@ class ParkedKeys:
         """Whether entries of its list are still to be brought to the server by a commit."""
         return key in self._arriving
 
+    def next_entry(self, key: bytes) -> int:
+        """The number of the first entry of its list that was not handled, whether that is committed or not."""
+        return max(self.heads[key].first, self._popped.get(key, 0) + 1)
+
     def park(self, number: int, key: bytes, event: Event, failed: Failed) -> None:
         """An event of the log has failed: its key is parked, and it is the first of the list."""
         first = key not in self.aside  # else one before it was, of a list of events that has failed
@@ -209,6 +214,7 @@ class ParkedKeys:
 
     def pop(self, number: int, key: bytes, entry: int) -> None:
         """A replayed event was handled."""
+        self._popped[key] = entry
         self._join(number, key, _Pop(entry))
 
     def keep(self, number: int, key: bytes, entry: int, failed: Failed) -> None:
@@ -261,6 +267,8 @@ class ParkedKeys:
         changed, self._sent = self._sent, {}
         for key, head in changed.items():
             before = self.heads.pop(key, None)
+            if head is None or head.first > self._popped.get(key, 0):
+                self._popped.pop(key, None)
             self._stored -= before.count if before else 0
             if head is not None:
                 self.heads[key] = head
@@ -285,6 +293,7 @@ class ParkedKeys:
         """Of lists that were dropped only what is to join one is left: a new one is numbered from 1 again."""
         if keys:
             self._effects = [x for x in self._effects if x[1] not in keys or isinstance(x[2], _Append)]
+            self._popped = {key: entry for key, entry in self._popped.items() if key not in keys}
 
     def _join(self, number: int, key: bytes, effect: _Effect) -> None:
         self._effects.append((number, key, effect))

@@ -213,7 +213,7 @@ class Replays:
         head, read = parked.heads.get(key), self._lists.get(key)
         if head is None or read is None:
             return
-        first = max(head.first, read.to + 1)
+        first = max(parked.next_entry(key), read.to + 1)
         last = min(head.last, first + _PAGE - 1)
         found = await self.broker.parked_entries(self.processor, self.backlog.number, key, first, last)
         head = parked.heads.get(key)
