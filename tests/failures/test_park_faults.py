@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-import attrs
 import pytest
 import trio
 from trio.testing import MockClock
 
-from runnel_trio import App, Backoff, Processor, Record
-from runnel_trio._event import Event, Origin
+from runnel_trio import App, Processor, Record
+from runnel_trio._event import Event
 from runnel_trio._rules._parked import Facts, Head
 from runnel_trio._worker._member._parked_keys import Failed, ParkedKeys
-from runnel_trio.testing import drained
 
 KEY = b"sAda"
 
@@ -146,7 +143,9 @@ async def test_what_waits_behind_a_replay_stays_before_what_comes_while_the_key_
     assert shop.numbers("a") == [0, 1, 2, 3]
 
 
-async def test_a_key_whose_first_event_was_left_out_while_it_failed_goes_on(autojump_clock: MockClock) -> None:
+async def test_a_key_whose_first_event_was_left_out_while_it_failed_goes_on(
+    autojump_clock: MockClock,
+) -> None:
     shop = Shop()
     shop.broken = {"a"}
     async with shop.app.worker():
@@ -193,7 +192,9 @@ async def test_an_unparked_key_without_events_is_free_at_once(autojump_clock: Mo
         assert await shop.handle.parked() == []
 
 
-async def test_many_short_lists_and_the_log_are_handed_out_beside_each_other(autojump_clock: MockClock) -> None:
+async def test_many_short_lists_and_the_log_are_handed_out_beside_each_other(
+    autojump_clock: MockClock,
+) -> None:
     shop = Shop(concurrency=4)
     shop.broken = {"a", "b", "c", "d"}
     async with shop.app.worker():
@@ -211,7 +212,9 @@ async def test_many_short_lists_and_the_log_are_handed_out_beside_each_other(aut
         assert shop.numbers(key) == list(range(8)), key
 
 
-async def test_a_key_that_is_held_while_its_last_parked_event_is_handled_waits(autojump_clock: MockClock) -> None:
+async def test_a_key_that_is_held_while_its_last_parked_event_is_handled_waits(
+    autojump_clock: MockClock,
+) -> None:
     shop = Shop()
     shop.broken = {"a"}
     async with shop.app.worker():

@@ -324,9 +324,10 @@ class Trial:
         removed = kept.gone.get(place)
         if removed is not None and removed + HEARD + 2 * self._slowness < trio.current_time():
             self.wrong(f"{key, n} is begun, which was removed at {removed:.3f}")
-        if kept.held is not None and kept.held + HEARD + 2 * self._slowness < trio.current_time():
-            if before != (place, False):  # else it is one that was in hand, and is tried again in place
-                self.wrong(f"{key, n} is begun, whose key is held since {kept.held:.3f}")
+        # One that was in hand when its key was held may be tried again in place.
+        is_held = kept.held is not None and kept.held + HEARD + 2 * self._slowness < trio.current_time()
+        if is_held and before != (place, False):
+            self.wrong(f"{key, n} is begun, whose key is held since {kept.held:.3f}")
         if place in kept.over:
             mine.repeated.add((key, place))
             self._check_repeats(tenure, mine)
@@ -377,9 +378,7 @@ class Trial:
             self._nursery.start_soon(self._join_soon)
         await trio.sleep_forever()
 
-    def _end(
-        self, tenure: Any, given: list[tuple[int, int]], places: dict[int, list[int]], how: str
-    ) -> None:
+    def _end(self, tenure: Any, given: list[tuple[int, int]], places: dict[int, list[int]], how: str) -> None:
         member = tenure[0]
         if not (member in self.dead or tenure in self.forgiven):  # else nobody has heard of it
             self.note(f"{member} is through with {given}: {how}")
@@ -415,7 +414,9 @@ class Trial:
             await self._drain()
             for worker, _ in self.members.values():
                 worker.stop()
-        if left := {key: kept.queue[kept.at :] for key, kept in self.keys.items() if kept.at < len(kept.queue)}:
+        if left := {
+            key: kept.queue[kept.at :] for key, kept in self.keys.items() if kept.at < len(kept.queue)
+        }:
             self.wrong(f"{left} were acknowledged and never handled")
 
     async def _drain(self) -> None:
@@ -585,7 +586,9 @@ class Trial:
     def _rewind(self) -> None:
         """All are killed, and the cursor is set to the start; what is parked stays so."""
         logs = self._logs()
-        if self.plan.becomes or any(log.groups["walk"].cursor == b"0-0" for _, log in logs if "walk" in log.groups):
+        if self.plan.becomes or any(
+            log.groups["walk"].cursor == b"0-0" for _, log in logs if "walk" in log.groups
+        ):
             return
         for name in list(self.members):
             self._gone(name, "is killed")
@@ -691,7 +694,9 @@ def random_plan(seed: int) -> Plan:
         for _ in range(rng.randrange(20, 60) if many else rng.randrange(1, 30))
     ]
     if many:  # long lists: what fails is at the front
-        events[2:] = [(key, takes, "ok" if rng.random() < 0.9 else how, n) for key, takes, how, n in events[2:]]
+        events[2:] = [
+            (key, takes, "ok" if rng.random() < 0.9 else how, n) for key, takes, how, n in events[2:]
+        ]
     return Plan(
         events=events,
         later=rng.choice([0, rng.randrange(len(events))]),
@@ -709,7 +714,8 @@ def random_plan(seed: int) -> Plan:
         lossy=rng.choice([0.0, 0.0, 0.0, 0.2]),
         slow=rng.choice([0.0, 0.0, 0.02]),
         acts=[
-            (rng.choice([0.0, 0.1, rng.uniform(0, 3)]), rng.choice(ACTS)) for _ in range(rng.choice([0, 4, 8, 12]))
+            (rng.choice([0.0, 0.1, rng.uniform(0, 3)]), rng.choice(ACTS))
+            for _ in range(rng.choice([0, 4, 8, 12]))
         ],
         order=seed,
     )

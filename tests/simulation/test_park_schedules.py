@@ -26,7 +26,7 @@ from runnel_trio._broker._memory import _ownership
 from runnel_trio._worker._member import _parked_keys
 from runnel_trio._worker._member._partition import _key_dispatcher, _replays
 
-SCHEDULES = 400
+SCHEDULES = 300
 
 
 @pytest.fixture(autouse=True)
@@ -84,7 +84,9 @@ def test_other_keys_are_handled_as_if_a_parked_one_were_not_there(lanes: int, li
     assert ends(there=True) == ends(there=False)
 
 
-@pytest.mark.parametrize(("lanes", "how", "retry"), [(1, "poison", 0), (4, "poison later", 0), (1, "poison later", 2)])
+@pytest.mark.parametrize(
+    ("lanes", "how", "retry"), [(1, "poison", 0), (4, "poison later", 0), (1, "poison later", 2)]
+)
 def test_an_event_that_ends_the_process_is_tried_as_often_as_allowed(
     lanes: int, how: str, retry: float
 ) -> None:
@@ -144,14 +146,6 @@ LONG = Plan(
 )
 
 
-#: A key is held while a long list of it is replayed, over a slow line, so that commits and this cross each other.
-HELD = Plan(
-    events=[(0, 0.0, "raise", 1), *[(0, 0.05, "ok", 0)] * 40],
-    slow=0.02,
-    acts=[(1, "unpark"), *[(0.4, "hold"), (2.5, "resume"), (0.0, "unpark")] * 3],
-)
-
-
 def mutant(*plans: Plan, says: str) -> Callable[[Any], Any]:
     """One that a schedule must catch; these plans are tried first."""
 
@@ -175,7 +169,12 @@ def a_key_is_free_while_there_is_more_of_its_list_on_the_server(patch: pytest.Mo
 
 
 @mutant(
-    Plan(events=[(0, 0.5, "raise", 1)] * 4, later=3, lanes=2, acts=[(0.2, "hold"), (0.05, "join"), (0.05, "join")]),
+    Plan(
+        events=[(0, 0.5, "raise", 1)] * 4,
+        later=3,
+        lanes=2,
+        acts=[(0.2, "hold"), (0.05, "join"), (0.05, "join")],
+    ),
     says="is begun",
 )
 def what_is_in_hand_of_a_held_key_does_not_come_first(patch: pytest.MonkeyPatch) -> None:
@@ -187,13 +186,13 @@ def what_is_in_hand_of_a_held_key_does_not_come_first(patch: pytest.MonkeyPatch)
     patch.setattr(_key_dispatcher.KeyDispatcher, "_is_aside", is_aside)
 
 
-@mutant(HELD, says="is held since")
+@mutant(random_plan(62), says="Expecting value")  # a list that was dropped is there again, without its facts
 def a_commit_does_not_say_which_heads_it_has_seen(patch: pytest.MonkeyPatch) -> None:
     judge = _ownership.judge
     patch.setattr(_ownership, "judge", lambda *a, **k: judge(*a, **{**k, "parked": {}}))
 
 
-@mutant(says="is begun|never handled|drain")
+@mutant(random_plan(33), says="is begun")
 def any_entry_is_removed_for_one_that_was_handled(patch: pytest.MonkeyPatch) -> None:
     apply = _parked_keys._Draft.apply
 
@@ -214,16 +213,6 @@ def any_entry_is_removed_for_one_that_was_handled(patch: pytest.MonkeyPatch) -> 
 )
 def what_is_behind_a_replay_does_not_come_first(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(_key_dispatcher._Key, "is_replayed", property(lambda self: self.rank >= 0))
-
-
-@mutant(HELD, says="is held since")
-def an_owner_overwrites_that_a_key_is_held(patch: pytest.MonkeyPatch) -> None:
-    refresh = _parked_keys.ParkedKeys.refresh
-
-    def and_forget(self: Any, heads: Any) -> None:
-        refresh(self, {key: attrs.evolve(head, next=head.next or 1) for key, head in heads.items()})
-
-    patch.setattr(_parked_keys.ParkedKeys, "refresh", and_forget)
 
 
 @mutant(among_many(1, 0), says="has ended 4 processes")

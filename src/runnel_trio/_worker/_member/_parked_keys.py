@@ -14,7 +14,7 @@ Each change belongs to the number of an event, as other effects do. A replayed e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TypeAlias
 
 import attrs
@@ -32,7 +32,7 @@ LISTS = 64
 _AT_ONCE = 1
 
 
-def _nothing(keys: Iterable[bytes]) -> None:
+def _nothing(keys: Collection[bytes]) -> None:
     """Nobody wants to know."""
 
 
@@ -172,7 +172,7 @@ class ParkedKeys:
     heads: dict[bytes, Head] = attrs.field(factory=dict, init=False)
     aside: set[bytes] = attrs.field(factory=set, init=False)
     is_stale: bool = attrs.field(default=False, init=False)
-    on_change: Callable[[Iterable[bytes]], None] = attrs.field(default=_nothing, init=False)
+    on_change: Callable[[Collection[bytes]], None] = attrs.field(default=_nothing, init=False)
     _effects: list[tuple[int, bytes, _Effect]] = attrs.field(factory=list, init=False)
     _arriving: dict[bytes, int] = attrs.field(factory=dict, init=False)
     _sent: Mapping[bytes, Head | None] = attrs.field(factory=dict, init=False)
@@ -198,7 +198,7 @@ class ParkedKeys:
         return key in self._arriving
 
     def next_entry(self, key: bytes) -> int:
-        """The number of the first entry of its list that was not handled, whether that is committed or not."""
+        """The number of the first entry of its list that was not handled; the commit of this may be to come."""
         return max(self.heads[key].first, self._popped.get(key, 0) + 1)
 
     def park(self, number: int, key: bytes, event: Event, failed: Failed) -> None:
@@ -280,7 +280,7 @@ class ParkedKeys:
     def refresh(self, heads: Mapping[bytes, Head]) -> None:
         """The server has these heads: those that differ were changed by an operator."""
         self.is_stale = False
-        changed = [key for key in self.heads.keys() | heads.keys() if self.heads.get(key) != heads.get(key)]
+        changed = {key for key in self.heads.keys() | heads.keys() if self.heads.get(key) != heads.get(key)}
         self._forget_dropped({key for key in changed if _is_another(heads.get(key), self.heads.get(key))})
         self.heads = dict(heads)
         self._stored = sum(head.count for head in heads.values())
