@@ -198,7 +198,7 @@ class ParkedKeys:
         return key in self._arriving
 
     def next_entry(self, key: bytes) -> int:
-        """The number of the first entry of its list that was not handled; the commit of this may be to come."""
+        """The number of the first entry of its list that was not handled, committed or not."""
         return max(self.heads[key].first, self._popped.get(key, 0) + 1)
 
     def park(self, number: int, key: bytes, event: Event, failed: Failed) -> None:
