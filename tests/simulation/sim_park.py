@@ -260,6 +260,8 @@ class Trial:
 
     def wrong(self, what: str) -> None:
         self.note(f"WRONG {what}")
+        if self._nursery is not None:
+            self._nursery.cancel_scope.cancel()  # a worker makes of this what it makes of any exception
         raise Wrong(what)
 
     # What the workers run
