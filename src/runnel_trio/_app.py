@@ -261,7 +261,7 @@ class App(BackgroundTasks):
 
         It is called for each partition, with that partition's `Events`. Omitted arguments are taken from the
         ``default_…`` settings; `Processor` says what each means. The first of ``middleware`` is outermost.
-        ``outputs`` are the streams that the function may `Events.emit` to; ``tables`` are its own, see `table`.
+        ``outputs`` are the streams that the function may `Events.emit` to; ``tables`` are its own (`table`).
         ``exception_policy`` may map exception types to policies, narrower types first; the default
         policy applies to exceptions of other types.
 

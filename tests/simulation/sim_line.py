@@ -17,7 +17,8 @@ from runnel_trio._broker._values import Acquired, Commit, CommitOutcome, Entry, 
 #: Verbs that go over the line, which repeats each of them until it is answered, as the Redis broker does.
 VERBS = frozenset(
     {
-        "acquire", "mark_attempt", "beat", "commit", "log_states", "layouts", "leave", "plan", "quarantine", "release",
+        "acquire", "mark_attempt", "beat", "commit", "log_states", "layouts", "leave", "move_parked", "parked_entries",
+        "parked_heads", "parked_values", "plan", "quarantine", "release",
         "undrained",
     }
 )  # fmt: skip

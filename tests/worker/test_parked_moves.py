@@ -11,6 +11,7 @@ import trio
 from trio.testing import MockClock
 
 from runnel_trio import App, Processor, Record, Stream
+from runnel_trio._broker._memory._parking import MemoryParking
 from runnel_trio._broker._protocol import Broker
 from runnel_trio._operate._repartition import Repartition
 from runnel_trio._rules._parked import Head
@@ -214,6 +215,48 @@ async def test_a_late_mover_brings_nothing_where_somebody_has_read(
                 assert not await again()
             assert await heads_of(broker, tasks, handle) == {}
     assert numbers(seen, "a") == [0, 1, 2]
+
+
+async def test_a_mover_that_was_stopped_before_it_stores_a_list_is_refused_where_somebody_has_read(
+    app: App, autojump_clock: MockClock
+) -> None:
+    tasks, seen, broken = app.stream("tasks", Task, "key"), Seen(), {"a"}
+    handle = broken_for(app, tasks, seen, broken)
+    late: list[Callable[[], Awaitable[Any]]] = []
+    real = _parked_mover.ParkedMover._put
+
+    async def put(self: Any, target: int, change: Any) -> Any:
+        late.append(lambda: real(self, target, change))
+        return await real(self, target, change)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_parked_mover.ParkedMover, "_put", put)
+        async with app.worker(), app._shared.used() as broker:
+            await tasks.send(*(Task(key="a", n=n) for n in range(3)))
+            await until_parked(handle, 3)
+            async with repartitioned(app, tasks, 5) as change:
+                await finished(change)
+            broken.clear()
+            await handle.unpark()
+            await until(lambda: len(seen) == 3)
+            await until_parked(handle, 0)
+            assert late
+            for again in late:
+                assert not await again()
+            assert await heads_of(broker, tasks, handle) == {}
+
+
+async def test_gate_without_nobody_has_owned_it_a_late_mover_brings_what_was_handled(
+    app: App, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def move(self: Any, processor: Any, number: int, change: Any) -> bool:
+        return bool(self._change(processor, number, change))
+
+    monkeypatch.setattr(MemoryParking, "move_parked", move)
+    with pytest.raises(AssertionError, match="not True"):
+        await test_a_mover_that_was_stopped_before_it_stores_a_list_is_refused_where_somebody_has_read(
+            app, autojump_clock
+        )
 
 
 async def heads_of(broker: Broker, tasks: Stream[Task], handle: Processor[Task]) -> dict[bytes, Head]:

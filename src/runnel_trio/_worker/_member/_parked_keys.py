@@ -14,7 +14,7 @@ Each change belongs to the number of an event, as other effects do. A replayed e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TypeAlias
 
 import attrs
@@ -23,19 +23,27 @@ from runnel_trio._broker._values import ParkedChange
 from runnel_trio._event import Event
 from runnel_trio._rules._parked import Facts, Head, facts_text, pack_entry
 
-__all__ = ["Failed", "ParkedKeys"]
+__all__ = ["LISTS", "Failed", "ParkedKeys"]
+
+#: Of how many lists some is in memory.
+LISTS = 64
 
 #: When a list is due that somebody has dropped while events were on their way to it: at once.
 _AT_ONCE = 1
 
 
-def _nothing(keys: Iterable[bytes]) -> None:
+def _nothing(keys: Collection[bytes]) -> None:
     """Nobody wants to know."""
 
 
 def _untold(_: Event) -> Facts:
     """The default, where nothing can be parked."""
     return Facts(key="", hash=0)
+
+
+def _is_another(head: Head | None, before: Head | None) -> bool:
+    """Whether the list was dropped that was there before, whatever is there now."""
+    return before is not None and (head is None or head.last < before.last)
 
 
 @attrs.frozen
@@ -107,22 +115,32 @@ class _Draft:
         self.head, self.is_free = self.seen or Head(), self.seen is None
 
     def apply(self, effect: _Effect) -> None:
-        """Let an effect follow those before it; what an operator has removed meanwhile is left alone."""
+        """Let an effect follow those before it; what an operator has removed or holds meanwhile stays so."""
         head = self.head
         if isinstance(effect, _Append):
             self._append(effect.event, effect.failed)
         elif isinstance(effect, _Free):
-            self.is_free = not head.count
+            self.is_free = not (head.count or self.is_held)
         elif isinstance(effect, _Move):
             self.is_free = head == effect.head  # else it is copied once more
         elif head.count and effect.entry == head.first:
             if isinstance(effect, _Pop):
                 self.head = attrs.evolve(head, first=head.first + 1, attempts=0, rounds=0)
-                self.is_free = not self.head.count
+                self.is_free = not (self.head.count or self.is_held)
             else:
-                failed, self.facts = effect.failed, facts_text(effect.failed.facts)
-                rounds = head.rounds + 1
-                self.head = attrs.evolve(head, attempts=failed.attempts, rounds=rounds, next=failed.next)
+                self._keep(effect.failed)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether an operator has said meanwhile that it is not to be tried: then only he frees it."""
+        return not self.head.next
+
+    def _keep(self, failed: Failed) -> None:
+        again = 0 if self.is_held else failed.next
+        if not self.is_held:
+            self.facts = facts_text(failed.facts)
+        rounds = self.head.rounds + 1
+        self.head = attrs.evolve(self.head, attempts=failed.attempts, rounds=rounds, next=again)
 
     def _append(self, event: Event, failed: Failed | None) -> None:
         head = self.head
@@ -157,11 +175,12 @@ class ParkedKeys:
     heads: dict[bytes, Head] = attrs.field(factory=dict, init=False)
     aside: set[bytes] = attrs.field(factory=set, init=False)
     is_stale: bool = attrs.field(default=False, init=False)
-    on_change: Callable[[Iterable[bytes]], None] = attrs.field(default=_nothing, init=False)
+    on_change: Callable[[Collection[bytes]], None] = attrs.field(default=_nothing, init=False)
     _effects: list[tuple[int, bytes, _Effect]] = attrs.field(factory=list, init=False)
     _arriving: dict[bytes, int] = attrs.field(factory=dict, init=False)
     _sent: Mapping[bytes, Head | None] = attrs.field(factory=dict, init=False)
     _followed: set[bytes] = attrs.field(factory=set, init=False)
+    _popped: dict[bytes, int] = attrs.field(factory=dict, init=False)
     _stored: int = attrs.field(default=0, init=False)
 
     def __bool__(self) -> bool:
@@ -181,6 +200,10 @@ class ParkedKeys:
         """Whether entries of its list are still to be brought to the server by a commit."""
         return key in self._arriving
 
+    def next_entry(self, key: bytes) -> int:
+        """The number of the first entry of its list that was not handled, committed or not."""
+        return max(self.heads[key].first, self._popped.get(key, 0) + 1)
+
     def park(self, number: int, key: bytes, event: Event, failed: Failed) -> None:
         """An event of the log has failed: its key is parked, and it is the first of the list."""
         first = key not in self.aside  # else one before it was, of a list of events that has failed
@@ -188,11 +211,13 @@ class ParkedKeys:
         self._join(number, key, _Append(event, failed if first else None))
 
     def move_aside(self, number: int, key: bytes, event: Event) -> None:
-        """An event of the log joins the list of its key."""
+        """An event of the log joins the list of its key, and whatever comes later does."""
+        self.hold(key)  # it may have waited for room, and its list may have been dropped meanwhile
         self._join(number, key, _Append(event))
 
     def pop(self, number: int, key: bytes, entry: int) -> None:
         """A replayed event was handled."""
+        self._popped[key] = entry
         self._join(number, key, _Pop(entry))
 
     def keep(self, number: int, key: bytes, entry: int, failed: Failed) -> None:
@@ -251,6 +276,8 @@ class ParkedKeys:
         changed, self._sent = self._sent, {}
         for key, head in changed.items():
             before = self.heads.pop(key, None)
+            if head is None or head.first > self._popped.get(key, 0):
+                self._popped.pop(key, None)
             self._stored -= before.count if before else 0
             if head is not None:
                 self.heads[key] = head
@@ -263,13 +290,20 @@ class ParkedKeys:
     def refresh(self, heads: Mapping[bytes, Head]) -> None:
         """The server has these heads: those that differ were changed by an operator."""
         self.is_stale = False
-        changed = [key for key in self.heads.keys() | heads.keys() if self.heads.get(key) != heads.get(key)]
+        changed = {key for key in self.heads.keys() | heads.keys() if self.heads.get(key) != heads.get(key)}
+        self._forget_dropped({key for key in changed if _is_another(heads.get(key), self.heads.get(key))})
         self.heads = dict(heads)
         self._stored = sum(head.count for head in heads.values())
-        self._followed &= self.heads.keys()
+        self._followed = {key for key in self._followed if key in heads and heads[key].next}
         self.aside.clear()  # in place: others look at the same set
         self.aside.update(self.heads.keys() - self._followed, self._arriving)
         self.on_change(changed)
+
+    def _forget_dropped(self, keys: set[bytes]) -> None:
+        """Of lists that were dropped only what is to join one is left: a new one is numbered from 1 again."""
+        if keys:
+            self._effects = [x for x in self._effects if x[1] not in keys or isinstance(x[2], _Append)]
+            self._popped = {key: entry for key, entry in self._popped.items() if key not in keys}
 
     def _join(self, number: int, key: bytes, effect: _Effect) -> None:
         self._effects.append((number, key, effect))

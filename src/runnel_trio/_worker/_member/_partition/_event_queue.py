@@ -65,6 +65,11 @@ class EventQueue(Protocol):
         ...
 
     @property
+    def head_is_parked(self) -> bool:
+        """Whether that event is of a parked key, and is handed out again."""
+        return False
+
+    @property
     def first_in_hand(self) -> bytes | None:
         """The id of the first event in hand of this lane; None when none is."""
         ...

@@ -26,7 +26,7 @@ from runnel_trio._worker._member._parked_keys import Failed
 from runnel_trio._worker._member._partition._events import Events
 from runnel_trio._worker._member._partition._scope import PartitionScope
 from runnel_trio.constants import ExceptionPolicy
-from runnel_trio.exceptions import LeaseLost, ParkingFull
+from runnel_trio.exceptions import LeaseLost, ParkingFull, Poisoned
 from runnel_trio.interfaces import Failure, Middleware
 
 __all__ = ["FailureHandler"]
@@ -149,7 +149,6 @@ class FailureHandler:
             events.finish_failed()
         elif decision is ExceptionPolicy.PARK:
             self._park(error, events)
-            await self.committer.settle(self.backlog)
         elif decision is ExceptionPolicy.QUARANTINE:
             self._quarantine(error, ids)
         elif any(event.parked for event in events.failed()):
@@ -202,6 +201,8 @@ class FailureHandler:
             key = event._key() or b""  # noqa: SLF001 (nobody else's)
             before = parked.heads[key].rounds if event.parked and key in parked.heads else 0
             pause = self.park_retry.pause(before + 1) if self.park_retry else None
+            if isinstance(error, Poisoned):
+                pause = None  # it would end processes again, for ever
             facts = attrs.evolve(
                 parked.describe(event),
                 error=said_elsewhere(error),

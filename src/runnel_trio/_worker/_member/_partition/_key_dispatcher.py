@@ -68,11 +68,22 @@ class _Key:
     is_put_off: bool = False
     rank: int = -1
 
+    @property
+    def is_replayed(self) -> bool:
+        """Whether all its events that are in hand, or wait, are of its list."""
+        if self.rank < 0 or (self.waiting and self.waiting[-1]._number >= 0):
+            return False
+        return self.owner is None or not self.owner.holds_of_log(self)
+
     def room(self) -> deque[Event]:
         """The events that wait, to add one: few keys ever have any."""
         if self.waiting is _NOTHING:
             self.waiting = deque()
         return self.waiting
+
+    def __lt__(self, other: _Key) -> bool:
+        """Which of two comes first that have the same rank: of replayed events any may be, but one must."""
+        return self.waiting[0]._number < other.waiting[0]._number
 
 
 @attrs.define(eq=False)
@@ -156,6 +167,11 @@ class KeyDispatcher:
     def head(self) -> bytes | None:
         """The id of the earliest event whose key is free; None when there is none."""
         return self._ready[0][1].waiting[0].xid if self.available(1) else None
+
+    @property
+    def head_is_parked(self) -> bool:
+        """Whether that event is of a parked key's list."""
+        return bool(self._ready) and self._ready[0][1].waiting[0].parked
 
     def take(self, lane: LaneQueue) -> tuple[Event, _Key] | None:
         """The earliest event whose key is free."""
@@ -329,9 +345,10 @@ class KeyDispatcher:
     def _is_aside(self, event: Event, name: bytes | None, key: _Key | None) -> bool:
         """Whether an event from the log belongs to a parked key; it has been moved aside then.
 
-        While an event of the key is in hand that is not of its list, it waits: that one comes before it.
+        While an event of the key is in hand or waits that is not of its list, it waits, too: that one comes
+        before it.
         """
-        if name is None or name not in self._aside or not (key is None or key.rank >= 0):
+        if name is None or name not in self._aside or not (key is None or key.is_replayed):
             return False
         self._move(event, name)
         return True
@@ -536,6 +553,10 @@ class LaneQueue(EventQueue):
         """Whether anything is in hand, or given back: only this lane can have what follows of its keys."""
         return bool(self._taken or self._back)
 
+    def holds_of_log(self, key: _Key) -> bool:
+        """Whether an event of this key is in hand, or given back, that is not of its list."""
+        return any(of is key and event._number >= 0 for event, of in (*self._taken, *self._back))
+
     @property
     @override
     def in_hand(self) -> int:
@@ -562,6 +583,13 @@ class LaneQueue(EventQueue):
         if self._back:
             return self._back[0][0].xid
         return self._dispatcher.head or self._first_own().waiting[0].xid
+
+    @property
+    @override
+    def head_is_parked(self) -> bool:
+        if self._back:
+            return self._back[0][0].parked
+        return self._dispatcher.head_is_parked
 
     @property
     @override

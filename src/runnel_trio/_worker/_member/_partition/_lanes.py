@@ -75,6 +75,8 @@ class Lanes:
             hand_out=self.dispatcher.hand_out,
             withdraw=self.dispatcher.withdraw,
         )
+        if self.poison_guard is not None:
+            self.poison_guard.are_parked_due = lambda: self.dispatcher.replays.are_due
         if isinstance(self.dispatcher, LoadingDispatcher):
             self._mover = TableMover(
                 broker=self.broker,

@@ -17,6 +17,9 @@ the others wait with their last tries until it is committed. Who dies then dies 
 ``max_attempts=3`` those are the few that were in hand at the second crash; with less, it is every one, one
 after the other.)
 
+The events of parked keys are counted by themselves, for they are tried beside those of the log: one from each
+list that may have been in memory, and as many more as of the log.
+
 An event that has had its tries still goes through the middleware, so that it can become a dead letter, and is
 refused where the function would be given it. It is marked for that too: if the process ends even so, a link
 did it, and the next owner raises before any link has it.
@@ -33,6 +36,7 @@ from runnel_trio._broker._protocol import Ownership
 from runnel_trio._broker._values import Acquired, ProcessorSpec
 from runnel_trio._rules._cursor import is_after
 from runnel_trio._worker._member._backlog import Backlog
+from runnel_trio._worker._member._parked_keys import LISTS
 from runnel_trio.exceptions import Poisoned
 
 __all__ = ["LastTryLock", "PoisonGuard"]
@@ -62,6 +66,11 @@ class LastTryLock:
                 announce()
 
 
+def _none_is() -> bool:
+    """The default, where nothing can be parked."""
+    return False
+
+
 @attrs.define(eq=False, kw_only=True)
 class PoisonGuard:
     """Marks events before they are handed out, while there is reason to.
@@ -73,7 +82,9 @@ class PoisonGuard:
         max_attempts: an event is not tried more often.
         unmarked: how often an event was tried that has no mark.
         attempts: what the owner before had marked, and how often.
-        left: for how many events there is still reason.
+        left: for how many events of the log there is still reason.
+        left_parked: for how many of parked keys.
+        are_parked_due: whether any parked key is being tried, or is due: else there is no reason for these.
         until: the last entry at the crash: nothing behind it was ever tried.
         turn: who may have a last try.
         refused: events that have had their tries.
@@ -86,11 +97,13 @@ class PoisonGuard:
     unmarked: int
     attempts: tuple[bytes, int]
     left: float
+    left_parked: float
     until: bytes | None
     last_try: LastTryLock
     _marked: bytes = attrs.field(default=b"", init=False)
     _marking: bool = attrs.field(default=False, init=False)
     _trying: bool = attrs.field(default=False, init=False)
+    are_parked_due: Callable[[], bool] = attrs.field(default=_none_is, init=False)
     refused: dict[bytes, Poisoned] = attrs.field(factory=dict, init=False)
 
     @classmethod
@@ -117,6 +130,7 @@ class PoisonGuard:
             # A member that takes its own lease anew finds marks that it has outlived itself.
             attempts=(b"", 0) if granted.clean else granted.attempts,
             left=math.inf if max_attempts == 1 else max_unacked,
+            left_parked=math.inf if max_attempts == 1 else max_unacked + LISTS if granted.parked else 0,
             until=None if max_attempts == 1 else granted.state.last_id,
             last_try=last_try,
         )
@@ -124,10 +138,12 @@ class PoisonGuard:
     @property
     def is_careful(self) -> bool:
         """Whether events are handed out alone; also until the one that was marked last is through."""
-        return self.left > 0 or self._trying
+        return self.left > 0 or self._trying or (self.left_parked > 0 and self.are_parked_due())
 
-    def is_due(self, xid: bytes) -> bool:
-        """Whether the event that comes next must be marked before it is handed out."""
+    def is_due(self, xid: bytes, *, parked: bool) -> bool:
+        """Whether the event that comes next, from the log or of a parked key, must be marked before."""
+        if parked:
+            return self.left_parked > 0 and not self.has_marked(xid)
         if self.left > 0 and self.until is not None and is_after(xid, self.until):
             self.left = 0
         return self.left > 0 and not self.has_marked(xid)
@@ -156,6 +172,8 @@ class PoisonGuard:
             following: the event that comes next.
             others: how many are in hand of other lanes.
         """
+        if self.left_parked < math.inf and not (self.are_parked_due() or self._trying):
+            self.left_parked = 0  # whatever is due later was not in hand at the crash
         is_open = self.backlog.unacknowledged or others or (following and self.has_marked(following))
         if not (is_open or self._marking):
             self._trying = False
@@ -175,7 +193,7 @@ class PoisonGuard:
             if xid in self.refused:
                 raise self.refused[xid]
 
-    async def mark(self, xid: bytes) -> Poisoned | None:
+    async def mark(self, xid: bytes, *, parked: bool) -> Poisoned | None:
         """Mark the event that comes next; what to raise at once, when not even the middleware may have it."""
         prior = self._prior(xid)
         self._marking = self._trying = True
@@ -186,7 +204,10 @@ class PoisonGuard:
             self._marking = False
             self.backlog.announce()
         self._marked = xid
-        self.left -= 1
+        if parked:
+            self.left_parked -= 1
+        else:
+            self.left -= 1
         if prior < self.max_attempts:
             return None
         name, number = self.processor.stream.name, self.backlog.number

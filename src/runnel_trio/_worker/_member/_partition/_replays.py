@@ -7,7 +7,7 @@ still join it; once all of it is in memory they follow in the dispatcher, as beh
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection
 from heapq import heappop, heappush
 
 import attrs
@@ -18,13 +18,15 @@ from runnel_trio._broker._values import ProcessorSpec
 from runnel_trio._event import Event, Origin
 from runnel_trio._rules._parked import Head, unpack_entry
 from runnel_trio._worker._member._backlog import Backlog
-from runnel_trio._worker._member._parked_keys import Failed
+from runnel_trio._worker._member._parked_keys import LISTS, Failed
 from runnel_trio._worker._member._partition._parked_mover import ParkedMover
 
 __all__ = ["Replays"]
 
-#: How many entries of a list are read at a time, and of how many lists some are in memory.
-_PAGE, _LISTS = 16, 64
+#: How many entries of a list are read at a time.
+_PAGE = 16
+#: In place of the number of an entry whose list an operator has dropped.
+_DROPPED = 0
 #: The number of the first replayed event; they rise, and stay below those of entries in the log.
 _FIRST = -(1 << 62)
 
@@ -76,6 +78,7 @@ class Replays:
     _next_number: int = attrs.field(default=_FIRST, init=False)
     _changed: trio.Event = attrs.field(factory=trio.Event, init=False)
     _mover: ParkedMover | None = attrs.field(default=None, init=False)
+    _moves: bool = attrs.field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.backlog.parked.on_change = self._look
@@ -85,8 +88,8 @@ class Replays:
         """Until cancelled."""
         while True:
             self._changed = trio.Event()
-            if self._mover is not None:
-                await self._move(self._mover)
+            if await self._may_move():
+                await self._move()
             else:
                 for key in self._wanted():
                     await self._read(key)
@@ -94,16 +97,24 @@ class Replays:
                 await self._changed.wait()
 
     def move_to(self, stage: ProcessorSpec) -> None:
-        """Replay nothing more here: once the log is through, move the lists to the next layout."""
+        """Once the log is through, replay nothing more here, and move the lists to the next layout.
+
+        Until then keys are tried as ever: events of the log may wait for the room that this makes.
+        """
         if self._mover is None:
             self._mover = ParkedMover(broker=self.broker, processor=self.processor, stage=stage)
         self._changed.set()
 
-    async def _move(self, mover: ParkedMover) -> None:
-        backlog, parked = self.backlog, self.backlog.parked
-        if any(x.is_out for x in self._lists.values()) or parked or not parked.heads:
-            return
-        if backlog.unacknowledged or not await mover.may_move(backlog.number):
+    async def _may_move(self) -> bool:
+        backlog = self.backlog
+        if self._mover is not None and not (self._moves or backlog.unacknowledged or backlog.waiting > 0):
+            self._moves = await self._mover.may_move(backlog.number)
+        return self._moves
+
+    async def _move(self) -> None:
+        backlog, parked, mover = self.backlog, self.backlog.parked, self._mover
+        is_out = any(x.is_out for x in self._lists.values())
+        if mover is None or is_out or parked or backlog.unacknowledged or not parked.heads:
             return
         for key, head in await mover.move(backlog.number, dict(parked.heads)):
             parked.move(self._next_number, key, head)
@@ -114,15 +125,18 @@ class Replays:
     def handled(self, number: int) -> None:
         """The event of this number was handled."""
         key, entry = self._entries.pop(number)
-        self.backlog.parked.pop(number, key, entry)
+        if entry != _DROPPED:
+            self.backlog.parked.pop(number, key, entry)
         self.backlog.finish_replayed(number)
 
     def failed(self, number: int, failed: Failed) -> None:
         """The event of this number has failed: the rest of its list is left on the server."""
         key, entry = self._entries.pop(number)
-        self.backlog.parked.keep(number, key, entry, failed)
+        if entry != _DROPPED:
+            self.backlog.parked.keep(number, key, entry, failed)
+            self._lists.pop(key, None)
+            self._known.pop(key, None)  # it may be due already, if an operator has changed it meanwhile
         self.backlog.finish_replayed(number)
-        self._lists.pop(key, None)
 
     def dropped(self, number: int) -> None:
         """The event of this number is no longer in memory."""
@@ -148,13 +162,17 @@ class Replays:
 
     @property
     def _next_due(self) -> float:
-        may_begin = self._due and len(self._lists) < _LISTS and self._mover is None
+        may_begin = self._due and len(self._lists) < LISTS and not self._moves
         return self._due[0][0] if may_begin else math.inf
 
-    def _look(self, keys: Iterable[bytes]) -> None:
+    def _look(self, keys: Collection[bytes]) -> None:
         """The heads of these keys have changed: a list may be due, was taken away, or is held now."""
+        heads = self.backlog.parked.heads
+        for number, (key, entry) in self._entries.items():
+            if key in keys and (key not in heads or entry > heads[key].last):
+                self._entries[number] = key, _DROPPED
         for key in keys:
-            head = self.backlog.parked.heads.get(key)
+            head = heads.get(key)
             following = head.next if head else 0
             if not following:
                 self._known.pop(key, None)
@@ -197,7 +215,7 @@ class Replays:
         head, read = parked.heads.get(key), self._lists.get(key)
         if head is None or read is None:
             return
-        first = max(head.first, read.to + 1)
+        first = max(parked.next_entry(key), read.to + 1)
         last = min(head.last, first + _PAGE - 1)
         found = await self.broker.parked_entries(self.processor, self.backlog.number, key, first, last)
         if self.load_key is not None:
@@ -220,7 +238,7 @@ class Replays:
                 parked.free(self._next_number, key)
                 self.backlog.finish_replayed(self._next_number)
                 self._next_number += 1
-                self.hurry(self.backlog)
+                self.hurry(self.backlog)  # nobody has handled anything that would be committed
         if events:
             self.hand_out(key, events, head.attempts if first == head.first else 0)
         elif last < head.last:

@@ -125,7 +125,7 @@ class Source:
         if self._over_limit(min(count, available)):
             self.hurry(backlog)
             return self._change
-        if guard is not None and guard.is_due(queue.head):
+        if guard is not None and guard.is_due(queue.head, parked=queue.head_is_parked):
             return partial(self._mark, guard) if guard.may_mark(queue.head) else self._change
         if now >= self._slice_end and not queue.gave_way:
             return self._rest
@@ -170,7 +170,7 @@ class Source:
 
     async def _mark(self, guard: PoisonGuard) -> None:
         try:
-            hopeless = await guard.mark(self.queue.head)
+            hopeless = await guard.mark(self.queue.head, parked=self.queue.head_is_parked)
         except trio.Cancelled:
             self.queue.leave()
             raise
