@@ -51,6 +51,10 @@ class _Bound(Generic[R]):
     processor: str
     stream: Stream[Any]
     codec: RecordCodec[R]
+    is_plain: bool = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.is_plain = self.codec.names == (_DATA,) and self.stream.hasher is blake3_hasher
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -349,6 +353,8 @@ class Table(Generic[R]):
         bound = self._use()
         codec = bound.codec
         deadline = 0 if self.ttl is None else max(1, round(now + self.ttl * 1000))
+        if bound.is_plain:  # in the ordinary way: as below
+            return b"\x01%b\x01%b" % (deadline.to_bytes(8, "big"), codec.values((record,))[0])
         hashed = None if bound.stream.hasher is blake3_hasher else self.hash_of(key)
         return TableValue(codec.encode(record), deadline, hashed).packed
 
