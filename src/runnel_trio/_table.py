@@ -51,6 +51,10 @@ class _Bound(Generic[R]):
     processor: str
     stream: Stream[Any]
     codec: RecordCodec[R]
+    is_plain: bool = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.is_plain = self.codec.names == (_DATA,) and self.stream.hasher is blake3_hasher
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -241,7 +245,7 @@ class Table(Generic[R]):
         Raises:
             As `get`; Misconfigured if called in a task of Trio.
         """
-        return _portal.run(self.get, key)
+        return _portal.run(self.get, key, name="table.get")
 
     def get_many_sync(self, keys: Iterable[Any]) -> dict[Any, R]:
         """Like `get_many`, for code outside of Trio.
@@ -249,7 +253,7 @@ class Table(Generic[R]):
         Raises:
             As `get_sync`.
         """
-        return _portal.run(self.get_many, list(keys))
+        return _portal.run(self.get_many, list(keys), name="table.get_many")
 
     def items_sync(self) -> Iterator[tuple[Any, R]]:
         """Like `items`, for code outside of Trio; everything is read before the first is given.
@@ -257,7 +261,7 @@ class Table(Generic[R]):
         Raises:
             As `get_sync`.
         """
-        return iter(_portal.run(self._items))
+        return iter(_portal.run(self._items, name="table.items"))
 
     def count_sync(self) -> int:
         """Like `count`, for code outside of Trio.
@@ -265,7 +269,7 @@ class Table(Generic[R]):
         Raises:
             As `count`; Misconfigured if called in a task of Trio.
         """
-        return _portal.run(self.count)
+        return _portal.run(self.count, name="table.count")
 
     def put_sync(self, key: Any, record: R) -> None:
         """Like `put`, for code outside of Trio.
@@ -273,7 +277,7 @@ class Table(Generic[R]):
         Raises:
             As `put`; Misconfigured if called in a task of Trio.
         """
-        _portal.run(self.put, key, record)
+        _portal.run(self.put, key, record, name="table.put")
 
     def delete_sync(self, key: Any) -> None:
         """Like `delete`, for code outside of Trio.
@@ -281,7 +285,7 @@ class Table(Generic[R]):
         Raises:
             As `delete`; Misconfigured if called in a task of Trio.
         """
-        _portal.run(self.delete, key)
+        _portal.run(self.delete, key, name="table.delete")
 
     async def _items(self) -> list[tuple[Any, R]]:
         return [item async for item in self.items()]
@@ -349,6 +353,8 @@ class Table(Generic[R]):
         bound = self._use()
         codec = bound.codec
         deadline = 0 if self.ttl is None else max(1, round(now + self.ttl * 1000))
+        if bound.is_plain:  # in the ordinary way: as below
+            return b"\x01%b\x01%b" % (deadline.to_bytes(8, "big"), codec.values((record,))[0])
         hashed = None if bound.stream.hasher is blake3_hasher else self.hash_of(key)
         return TableValue(codec.encode(record), deadline, hashed).packed
 

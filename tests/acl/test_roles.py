@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 import trio
-from acl_roles import ORDERS, RECENT, STEPS, rows, rules
+from acl_roles import BILL, ORDERS, PAGE, RECENT, STEPS, rows, rules
 
+from runnel_trio._broker._protocol import Broker
 from runnel_trio._broker._redis._broker import open_redis
-from runnel_trio._broker._values import ServerConfig
+from runnel_trio._broker._values import Acquired, Commit, CommitOutcome, ServerConfig, TableWrites
+from runnel_trio._rules._cursor import ORIGIN
+from runnel_trio._rules._tables import TableValue, entry_field
 from runnel_trio.exceptions import BrokerRefused
 
 RULES = rules()
@@ -93,3 +96,54 @@ async def test_a_sender_can_be_held_to_one_stream(admin: Any, login: Any) -> Non
         assert await broker.append(new, {0: rows("a")}) == {0: 1}
         with pytest.raises(BrokerRefused, match="(?i)key"):
             await broker.append(RECENT, {0: rows("a")})
+
+
+def for_tables(role: str) -> list[str]:
+    """The commands that the page adds for a role that works with tables."""
+    text = PAGE.read_text(encoding="utf-8").partition("**Tables**")[2].partition("\n\n")[0]
+    worker, _, operator = text.partition("an operator")
+    return re.findall(r"\+\w+", worker if role == "worker" else operator)
+
+
+async def keeps_tables(broker: Broker) -> None:
+    field, value = entry_field(b"sAda"), TableValue((b"data", b"{}"), 1 << 50).packed
+    over = TableValue((b"data", b"{}"), 1).packed
+    writes = TableWrites("accounts", {field: value, entry_field(b"sBob"): over}, expires=True)
+    (granted,) = await broker.acquire(BILL, "w", {0: None})
+    assert isinstance(granted, Acquired)
+    await broker.append(ORDERS, {0: rows("a")})
+    ((xid, _),) = (await broker.reader(BILL, 0.01).read({0: ORIGIN}, 1))[0]
+    commit = Commit(granted.lease, 1, ORIGIN, xid, 1, xid, tables=[writes], touched=0)
+    assert await broker.commit(BILL, [commit]) == [CommitOutcome.COMMITTED]
+    assert await broker.write_table(BILL, 0, TableWrites("accounts", {field: value}, True)) is (
+        CommitOutcome.COMMITTED
+    )
+    await broker.write_table(BILL, 0, TableWrites("accounts", {entry_field(b"sBob"): None}, True))
+    await broker.write_table(
+        BILL, 0, TableWrites("accounts", {field: TableValue((b"data", b"{}")).packed}, True)
+    )
+    await broker.read_tables(BILL, {0: {"accounts": [field]}})
+    await broker.scan_table(BILL, 0, "accounts")
+    assert await broker.table_names(BILL, 0) == ["accounts"]
+    assert await broker.copy_table(BILL, 1, writes)
+    assert await broker.drop_tables(BILL, granted.lease, ["accounts"])
+
+
+async def test_tables_need_the_commands_that_the_page_adds(admin: Any, login: Any) -> None:
+    async with open_redis(ServerConfig(login([*RULES["worker"], *for_tables("worker")]))) as broker:
+        with trio.fail_after(60):
+            await broker.declare(ORDERS)
+            await keeps_tables(broker)
+    assert set(for_tables("worker")) <= {f"+{x}" for x in used(admin)}
+
+
+async def test_an_operator_empties_tables_with_what_the_page_adds(admin: Any, login: Any) -> None:
+    async with open_redis(ServerConfig(login([*RULES["worker"], *for_tables("worker")]))) as broker:
+        await broker.declare(ORDERS)
+        await broker.write_table(BILL, 0, TableWrites("accounts", {entry_field(b"sAda"): b"x" * 10}))
+        await broker.write_table(BILL, 1, TableWrites("accounts", {entry_field(b"sAda"): b"x" * 10}))
+    async with open_redis(ServerConfig(login([*RULES["operator"], *for_tables("operator")]))) as broker:
+        await broker.rewind(BILL, {0: b"$"}, dry_run=False, empty=True)
+        assert await broker.table_names(BILL, 0) == []
+        await broker.forget(BILL)
+        assert await broker.table_names(BILL, 1) == []

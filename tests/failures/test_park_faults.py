@@ -28,11 +28,11 @@ def event(number: int) -> Event:
 
 
 def failed(again: int = 0) -> Failed:
-    return Failed(Facts(key="Ada", hash=7, since=1, error="ValueError: x"), 2, again)
+    return Failed(Facts(key="Ada", hash=7, error="ValueError: x"), 2, again)
 
 
 def keys_with(head: Head | None) -> ParkedKeys:
-    keys = ParkedKeys(describe=lambda _: Facts(key="Ada", hash=7, since=1), most=100)
+    keys = ParkedKeys(describe=lambda _: Facts(key="Ada", hash=7), most=100)
     keys.refresh({KEY: head} if head else {})
     return keys
 

@@ -486,3 +486,9 @@ async def test_a_trial_begins_with_given_entries_and_shows_what_is_committed(
     async with total.test() as t:
         await t.settled()
         assert t.tables == {shop.accounts: {}}
+
+
+async def test_in_a_task_of_trio_the_methods_for_others_say_what_to_await(shop: Shop) -> None:
+    shop.processor()
+    with pytest.raises(Misconfigured, match=r"get_sync would block Trio: use `await table\.get\(…\)`"):
+        shop.accounts.get_sync("a")

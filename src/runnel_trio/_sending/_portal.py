@@ -40,8 +40,13 @@ class Portal:
     def __attrs_post_init__(self) -> None:
         os.register_at_fork(after_in_child=self._forget)
 
-    def run(self, function: Callable[..., Awaitable[_T]], *arguments: Any) -> _T:
+    def run(self, function: Callable[..., Awaitable[_T]], *arguments: Any, name: str = "stream.send") -> _T:
         """Call an async function, and wait for it.
+
+        Args:
+            function: what to call.
+            *arguments: for it.
+            name: that of the method that one can await instead, for messages.
 
         In a thread that Trio has started (`trio.to_thread.run_sync`), it is called in that run of Trio.
 
@@ -49,8 +54,9 @@ class Portal:
             Misconfigured: it is called in Trio's own thread, where one can and must await.
         """
         if trio.lowlevel.in_trio_task():
-            raise Misconfigured("send_sync would block Trio: use `await stream.send(…)` here")
-        _warn_on_loop()
+            method = name.rpartition(".")[2]
+            raise Misconfigured(f"{method}_sync would block Trio: use `await {name}(…)` here")
+        _warn_on_loop(name)
         try:
             trio.from_thread.check_cancelled()
         except RuntimeError:  # Trio did not start this thread
@@ -91,13 +97,13 @@ class Portal:
         self._lock, self._thread, self._token = threading.Lock(), None, None
 
 
-def _warn_on_loop() -> None:
+def _warn_on_loop(name: str) -> None:
     """Warn in a thread that runs an asyncio loop: the whole loop stands still during the call."""
     asyncio = sys.modules.get("asyncio")  # no loop runs if nobody has imported it
     if asyncio is not None and asyncio._get_running_loop() is not None:  # noqa: SLF001  # documented for libraries
         warnings.warn(
-            "send_sync is called in a task of asyncio and blocks its loop: use "
-            "`await asyncio.to_thread(stream.send_sync, …)` there",
+            f"{name.rpartition('.')[2]}_sync is called in a task of asyncio and blocks its loop: use "
+            f"`await asyncio.to_thread({name}_sync, …)` there",
             RuntimeWarning,
             stacklevel=4,  # the line of the caller of send_sync
         )

@@ -72,12 +72,12 @@ class TableCache:
             self._trim()
 
     def renew(self, key: tuple[OwnedTables, str, bytes]) -> bool:
-        """Somebody needs it; False: it is not here."""
+        """Somebody needs it; False: it is not here. While there is much room, nobody has to leave soon."""
         values = self._values
-        try:
-            values[key] = values.pop(key)
-        except KeyError:
+        if key not in values:
             return False
+        if self.used * 2 > self.most:
+            values[key] = values.pop(key)
         return True
 
     def forget(self, owned: OwnedTables) -> None:
@@ -95,7 +95,7 @@ class TableCache:
             if key is None or self.used <= self.most:
                 break
             if key[0].needs(key[2]):
-                self.renew(key)
+                self._values[key] = self._values.pop(key)
             else:
                 self._drop(key)
                 key[0].left(key[2])
@@ -118,6 +118,7 @@ class OwnedTables:
         clock: seconds.
         touched: how often others had written when this epoch began.
         progress: of the partition's events.
+        is_limited: whether any table has a maximum of entries.
     """
 
     broker: Tables
@@ -128,6 +129,7 @@ class OwnedTables:
     clock: Callable[[], float]
     touched: int
     progress: Progress = attrs.field(factory=Progress, init=False)
+    is_limited: bool = attrs.field(init=False)
     _effects: list[tuple[int, Writes, dict[str, int]]] = attrs.field(factory=list, init=False)
     _written: Writes = attrs.field(factory=dict, init=False)
     _needed: dict[bytes, float] = attrs.field(factory=dict, init=False)
@@ -136,6 +138,9 @@ class OwnedTables:
     _loads: int = attrs.field(default=0, init=False)
     _lately: set[Entry] = attrs.field(factory=set, init=False)
     _sent: Writes = attrs.field(factory=dict, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.is_limited = any(table.max_entries is not None for table in self.tables.values())
 
     @property
     def now(self) -> float:
@@ -146,10 +151,10 @@ class OwnedTables:
         """What the events that are done have left of an entry; `UNKNOWN` if it is not in memory."""
         found = self._written.get(entry, UNKNOWN)
         if found is UNKNOWN:
-            found = self.cache.get((self, *entry))
-        if isinstance(found, bytes) and found[1:9] != _NEVER:
-            return living(found, self.now)
-        return found
+            found = self.cache.get((self, entry[0], entry[1]))
+        if found is None or found is UNKNOWN or found[1:9] == _NEVER:  # type: ignore[index]  # it is bytes
+            return found
+        return living(found, self.now)  # type: ignore[arg-type]  # as above
 
     def count(self, name: str) -> int:
         """How many entries a table has here, with those that the next commits bring."""
@@ -158,8 +163,9 @@ class OwnedTables:
     def need(self, key: bytes, number: float) -> list[Entry]:
         """An event of this number needs the entries of its key; those that are to be loaded for it."""
         field = entry_field(key)
-        self._needed[field] = max(number, self._needed.get(field, number))
-        cache, written = self.cache, self._written
+        needed, cache, written = self._needed, self.cache, self._written
+        if needed.get(field, -1) < number:
+            needed[field] = number
         return [
             (name, field)
             for name in self.tables
@@ -219,13 +225,17 @@ class OwnedTables:
 
     def join(self, number: int, writes: Writes) -> None:
         """The event of this number is done, and this is what its turn has written."""
+        self._effects.append((number, writes, self._growth(writes) if self.is_limited else {}))
+        self._written |= writes
+
+    def _growth(self, writes: Writes) -> dict[str, int]:
+        """How many entries more each table has then."""
         more: dict[str, int] = {}
         for entry, value in writes.items():
             was_there = isinstance(self.value(entry), bytes)
             if was_there is (value is None):
                 more[entry[0]] = more.get(entry[0], 0) + (1 if value is not None else -1)
-        self._effects.append((number, writes, more))
-        self._written |= writes
+        return more
 
     def writes(self, holds: Callable[[int], bool]) -> tuple[TableWrites, ...]:
         """What a commit carries that acknowledges the events of whose numbers this is true."""
@@ -245,9 +255,12 @@ class OwnedTables:
 
     def forget(self, holds: Callable[[int], bool]) -> None:
         """A commit of these events is on the server, and so is what it wrote."""
-        left = [x for x in self._effects if not holds(x[0])]
-        for number, _, more in self._effects:
-            if holds(number):
+        left = []
+        for effect in self._effects:
+            number, _, more = effect
+            if not holds(number):
+                left.append(effect)
+            elif more:
                 for name, count in more.items():
                     self._counts[name] = self._counts.get(name, 0) + count
         self._effects = left

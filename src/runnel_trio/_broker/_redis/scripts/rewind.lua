@@ -35,6 +35,9 @@ if ARGV[3] == '0' then
   for i = 4, #KEYS do redis.call('UNLINK', KEYS[i]) end
   for i = 4, #ARGV do redis.call('HDEL', KEYS[2], 'table:' .. ARGV[i]) end
   -- So that an owner notices who finds its cursor where it left it.
-  if #ARGV > 3 then redis.call('HINCRBY', KEYS[2], 'touched', 1) end
+  if #ARGV > 3 then
+    local touched = tonumber(redis.call('HGET', KEYS[2], 'touched') or '0') + 1
+    redis.call('HSET', KEYS[2], 'touched', string.format('%.0f', touched))
+  end
 end
 return { before[1], start, before[2], lag }

@@ -149,6 +149,7 @@ class FailureHandler:
             events.finish_failed()
         elif decision is ExceptionPolicy.PARK:
             self._park(error, events)
+            await self.committer.settle(self.backlog)
         elif decision is ExceptionPolicy.QUARANTINE:
             self._quarantine(error, ids)
         elif any(event.parked for event in events.failed()):

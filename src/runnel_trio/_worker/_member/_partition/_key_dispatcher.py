@@ -393,7 +393,7 @@ class KeyDispatcher:
     def _is_replay_early(self) -> bool:
         """Whether a replayed event would be handed out before entries of the log that came before it."""
         rank, key = self._ready[0] if self._ready else (0, None)
-        return key is not None and key.rank >= 0 and rank >= self._next_number
+        return key is not None and key.rank >= 0 and rank >= self.backlog.progress.taken_to
 
     @property
     def next_due(self) -> float:
@@ -452,11 +452,6 @@ class KeyDispatcher:
         return not (self._is_far_ahead and self._gap_will_close)
 
     @property
-    def _next_number(self) -> int:
-        """The number of the entry that is looked at next, if there is one."""
-        return self.backlog.progress.taken_to
-
-    @property
     def _gap_will_close(self) -> bool:
         """Whether the first event that is not done may be soon, though nobody looks further.
 
@@ -467,7 +462,7 @@ class KeyDispatcher:
     @property
     def _is_far_ahead(self) -> bool:
         backlog = self.backlog
-        return backlog.crowded or self._next_number - backlog.progress.prefix >= self.max_ahead
+        return backlog.crowded or backlog.progress.taken_to - backlog.progress.prefix >= self.max_ahead
 
     def _rank(self, key: _Key) -> int:
         """Who has the lowest is taken next."""

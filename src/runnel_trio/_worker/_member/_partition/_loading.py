@@ -72,6 +72,8 @@ class LoadingDispatcher(KeyDispatcher):
     def _draw(self) -> list[Entry]:
         missing: list[Entry] = []
         backlog, tables = self.backlog, self.tables
+        if len(self._loaded) > _AHEAD // 2:
+            return missing  # many at a time
         while backlog.waiting > 0 and not backlog.closed and len(self._drawn) + len(self._loaded) < _AHEAD:
             event, name, _ = read = KeyDispatcher._read(self)
             self._drawn.append(read)
@@ -82,7 +84,7 @@ class LoadingDispatcher(KeyDispatcher):
     @override
     def _read(self) -> _Read:
         found = self._loaded.popleft()
-        if len(self._loaded) < _AHEAD // 2:
+        if len(self._loaded) == _AHEAD // 2:
             self._wanted.set()
         return found
 
@@ -96,7 +98,18 @@ class LoadingDispatcher(KeyDispatcher):
 
     @property
     @override
+    def _is_far_ahead(self) -> bool:
+        backlog = self.backlog
+        return backlog.crowded or self._next_number - backlog.progress.prefix >= self.max_ahead
+
+    @override
+    def _is_replay_early(self) -> bool:
+        rank, key = self._ready[0] if self._ready else (0, None)
+        return key is not None and key.rank >= 0 and rank >= self._next_number
+
+    @property
     def _next_number(self) -> int:
+        """The number of the event that is passed on next, if there is one."""
         first = self._loaded or self._drawn
         return first[0][0]._number if first else self.backlog.progress.taken_to
 

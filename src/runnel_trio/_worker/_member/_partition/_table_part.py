@@ -55,11 +55,12 @@ class TablePart(MutableMapping[Any, R]):
                 mine[order.customer] = attrs.evolve(account, spent=account.spent + order.amount)
     """
 
-    __slots__ = ("_last", "_owned", "_queue", "_table", "_turn")
+    __slots__ = ("_last", "_own", "_owned", "_queue", "_table", "_turn")
 
     def __init__(self, table: Table[R], owned: OwnedTables, queue: TableQueue, turn: Turn) -> None:
         self._table, self._owned, self._queue, self._turn = table, owned, queue, turn
         self._last: tuple[Any, Entry] = (self, ("", b""))  # most keys are used twice in a row
+        self._own: Entry | None = None  # one of this partition
 
     @override
     def __getitem__(self, key: Any) -> R:
@@ -124,6 +125,7 @@ class TablePart(MutableMapping[Any, R]):
             return turn[entry]
         value = self._owned.value(entry)
         if value is None or isinstance(value, bytes):
+            self._own = entry
             return value
         self._refuse_foreign(key)
         raise NotLoaded(self._table.name, described(key))
@@ -137,6 +139,8 @@ class TablePart(MutableMapping[Any, R]):
                 "acknowledgement"
             )
         entry = self._entry(key)
+        if entry is self._own:  # it was just read
+            return entry
         if entry not in self._queue.turn and self._owned.value(entry) is UNKNOWN:
             self._refuse_foreign(key)
         return entry
