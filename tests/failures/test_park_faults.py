@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import attrs
 import pytest
 import trio
 from trio.testing import MockClock
@@ -12,6 +13,7 @@ from trio.testing import MockClock
 from runnel_trio import App, Processor, Record
 from runnel_trio._event import Event
 from runnel_trio._rules._parked import Facts, Head
+from runnel_trio._worker._member import _parked_keys
 from runnel_trio._worker._member._parked_keys import Failed, ParkedKeys
 
 KEY = b"sAda"
@@ -250,3 +252,22 @@ def test_what_joins_a_list_that_was_dropped_meanwhile_is_followed_by_what_comes_
     keys.refresh({})
     keys.move_aside(50, KEY, event(50))
     assert KEY in keys.aside
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_an_entry_is_removed_only_for_itself(monkeypatch: pytest.MonkeyPatch, guarded: bool) -> None:
+    """An operator has left out the first event while it was in hand: the second one stays, unless nobody looks."""
+    if not guarded:
+        apply = _parked_keys._Draft.apply
+
+        def blindly(draft: Any, effect: Any) -> None:
+            apply(draft, attrs.evolve(effect, entry=draft.head.first))
+
+        monkeypatch.setattr(_parked_keys._Draft, "apply", blindly)
+    parked = ParkedKeys()
+    parked.refresh({b"sAda": Head(1, 3, next=1)})
+    parked.pop(-5, b"sAda", 1)
+    parked.heads[b"sAda"] = Head(2, 3, next=1)
+    (change,) = parked.changes(lambda number: number == -5)
+    assert change.now is not None
+    assert change.now.first == (2 if guarded else 3)

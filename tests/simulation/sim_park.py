@@ -216,6 +216,7 @@ class Trial:
     _snapshot: Any = None
     _lossy: bool = False
     _healed: bool = False
+    _over: bool = False
     _nursery: Any = None
     _changing: bool = False
 
@@ -414,6 +415,7 @@ class Trial:
                 await self._send([rest.pop(0)])
                 await trio.sleep(0.05)
             await self._drain()
+            self._over = True  # whoever was to join soon need not
             for worker, _ in self.members.values():
                 worker.stop()
         if left := {
@@ -492,7 +494,8 @@ class Trial:
 
     async def _join_soon(self) -> None:
         await trio.sleep(0.3)
-        self._join()
+        if not self._over:
+            self._join()
 
     def _gone(self, name: str, how: str) -> None:
         worker, line = self.members.pop(name)

@@ -16,14 +16,11 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import Any
 
-import attrs
 import pytest
 from sim_lanes import Wrong
 from sim_park import Plan, carry_out, random_plan
 from test_schedules import seeds
 
-from runnel_trio._broker._memory import _ownership
-from runnel_trio._worker._member import _parked_keys
 from runnel_trio._worker._member._partition import _key_dispatcher, _replays
 
 SCHEDULES = 300
@@ -184,23 +181,6 @@ def what_is_in_hand_of_a_held_key_does_not_come_first(patch: pytest.MonkeyPatch)
         return name in self._aside
 
     patch.setattr(_key_dispatcher.KeyDispatcher, "_is_aside", is_aside)
-
-
-@mutant(random_plan(62), says="Expecting value")  # a list that was dropped is there again, without its facts
-def a_commit_does_not_say_which_heads_it_has_seen(patch: pytest.MonkeyPatch) -> None:
-    judge = _ownership.judge
-    patch.setattr(_ownership, "judge", lambda *a, **k: judge(*a, **{**k, "parked": {}}))
-
-
-@mutant(random_plan(33), says="is begun")
-def any_entry_is_removed_for_one_that_was_handled(patch: pytest.MonkeyPatch) -> None:
-    apply = _parked_keys._Draft.apply
-
-    def blindly(self: Any, effect: Any) -> None:
-        is_pop = isinstance(effect, _parked_keys._Pop)
-        apply(self, attrs.evolve(effect, entry=self.head.first) if is_pop else effect)
-
-    patch.setattr(_parked_keys._Draft, "apply", blindly)
 
 
 @mutant(
