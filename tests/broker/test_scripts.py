@@ -53,7 +53,7 @@ class Server:
 
     def commit(self, owner: str, epoch: str, previous: str, last: str, read: int, number: int = 1) -> Any:
         return self.call(
-            "commit", [LOG, LEASE], "g", owner, epoch, number, previous, last, read, last, "", "", 0, 0
+            "commit", [LOG, LEASE], "g", owner, epoch, number, previous, last, read, last, "", "", "", 0, 0, 0
         )
 
     def stored(self) -> list[str]:
