@@ -90,6 +90,7 @@ def test_a_name_that_could_leave_its_key_is_refused(name: str) -> None:
 def test_every_maker_of_keys_is_looked_at() -> None:
     assert set(_keys.__all__) == {
         "control",
+        "due",
         "endings",
         "lease",
         "log",
@@ -98,6 +99,7 @@ def test_every_maker_of_keys_is_looked_at() -> None:
         "plan",
         "producers",
         "quarantine",
+        "table",
     }
 
 

@@ -86,7 +86,7 @@ def taken(number: int, member: str, reply: Sequence[Any]) -> Acquired | Held | Q
     xid, _, count = attempts.partition(b" ")
     marked = (xid, int(count)) if xid else (ORIGIN, 0)
     lease = Lease(number, member, int(epoch))
-    return Acquired(lease, state(reply[8:]), read_to, bool(clean), marked, ahead, parked, touched)
+    return Acquired(lease, state(reply[8:]), read_to, bool(clean), marked, ahead, parked, int(touched))
 
 
 def state(reply: Sequence[Any]) -> LogState:

@@ -23,7 +23,7 @@ epoch = string.format('%.0f', math.max(tonumber(epoch) + 1, now[1] * 1000000 + n
 local unclean = (owner == member and held[5] == '1') or (owner ~= '' and owner ~= member)
 redis.call('HSET', lease, 'owner', member, 'epoch', epoch, 'commit', 0, 'unclean', unclean and '1' or '0')
 local answer = state_of(log, group_of(log, group_name))
-table.insert(answer, 1, tonumber(held[8] or '0'))
+table.insert(answer, 1, held[8] or '0')
 table.insert(answer, 1, parked)
 table.insert(answer, 1, held[7] or '')
 table.insert(answer, 1, held[4] or '')
