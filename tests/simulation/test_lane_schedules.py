@@ -118,8 +118,9 @@ class Offsets:
     says="begun before|never handled",
 )
 def what_is_ahead_is_told_by_offsets(patch: pytest.MonkeyPatch) -> None:
-    def sent(self: Any, cursor: bytes) -> Any:
+    def sent(self: Any) -> Any:
         at, runs = self.progress.prefix, list(self.progress.ahead)
+        cursor = self.processed
         told = json.dumps([cursor.decode(), [(start - at, end - at) for start, end in runs]]).encode()
         return _backlog._Sent(at, runs, told)
 

@@ -7,10 +7,7 @@ redis.call('GET', KEYS[3])
 redis.call('HLEN', KEYS[4])
 redis.call('HLEN', KEYS[5])
 redis.call('XLEN', KEYS[6])
-for i = 7, #KEYS, 2 do
-  redis.call('HLEN', KEYS[i])
-  redis.call('ZCARD', KEYS[i + 1])
-end
+for i = 7, #KEYS, 2 do redis.call('HLEN', KEYS[i]) end
 local had = 0
 if type_of(KEYS[1]) ~= 'none' then had = redis.call('XGROUP', 'DESTROY', KEYS[1], ARGV[1]) end
 redis.call('DEL', KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6])

@@ -85,20 +85,20 @@ class Relay:
         self, streams: Mapping[str, Stream[Any]], name: str, to: int, records: Sequence[Outgoing]
     ) -> list[bytes]:
         """Relay records for one partition; returns the ids of those that are there."""
-        place = numbered(name, [to])
         if name not in streams:
-            self._tell("outbox-unknown", place=name, records=len(records))
+            if self._tells():
+                report(logging.WARNING, "outbox-unknown", place=name, records=len(records))
             return []
         stream = streams[name]
         count = await self.broker.relay(self.processor, self.number, records, stream.spec, to)
         if count is SEALED:
             stream.adopt((await self.broker.reconcile_layout(stream.spec)).current)
             return []
-        if count < len(records):
-            self._tell("no-room", partition=self.number, waits_for=place)
+        if count < len(records) and self._tells():
+            report(logging.WARNING, "no-room", partition=self.number, waits_for=numbered(name, [to]))
         return [x.id for x in records[:count]]
 
-    def _tell(self, fact: str, **facts: object) -> None:
-        if not self._told:
-            self._told = True
-            report(logging.WARNING, fact, **facts)
+    def _tells(self) -> bool:
+        """Whether it is to be told that something stays: once, until nothing does."""
+        told, self._told = self._told, True
+        return not told
