@@ -13,7 +13,7 @@ import attrs
 from runnel_trio._broker._protocol import Parties, Pulse, Reader
 from runnel_trio._broker._redis import _keys
 from runnel_trio._broker._redis._calls import RedisCalls, party_keys
-from runnel_trio._broker._redis._replies import ending_of, ending_text, membership, misfits
+from runnel_trio._broker._redis._replies import as_written, ending_of, ending_text, membership, misfits
 from runnel_trio._broker._redis._transport._cluster_connection import ClusterConnection
 from runnel_trio._broker._redis._transport._scripts import Call
 from runnel_trio._broker._seen import ENDINGS, ENDINGS_KEPT, Ending, Muster
@@ -104,10 +104,9 @@ class RedisParties(RedisCalls, Parties):
         kinds, kept, late, view = reply[:4], reply[4], reply[5], reply[6:]
         expected = ("hash", "hash", "stream", "string")[: len(keys)]
         members = membership(view) if view else Membership()
-        overdue = zip(members.members, map(int, late.split()), strict=True)
         return Muster(
             membership=members,
-            overdue={member.id: ms / 1000 for member, ms in overdue if ms},
+            overdue=_overdue(members, late),
             endings=tuple(x for line in kept.splitlines() if (x := ending_of(line)) is not None),
             misfits=misfits(keys, kinds[: len(keys)], expected),
         )
@@ -115,3 +114,9 @@ class RedisParties(RedisCalls, Parties):
     @override
     async def ended(self, app: str, ending: Ending) -> None:
         await self.ask([Call("ended", [_keys.endings(app)], [ending_text(ending), ENDINGS, ENDINGS_KEPT])])
+
+
+@as_written
+def _overdue(members: Membership, late: bytes) -> dict[str, float]:
+    pairs = zip(members.members, map(int, late.split()), strict=True)
+    return {member.id: ms / 1000 for member, ms in pairs if ms}

@@ -383,7 +383,8 @@ class Backlog:
         progress, left = self.progress, self._ahead
         self._skipped, prefix, replayed = 0, progress.prefix, frozenset(self._replayed)
         runs = list(progress.ahead)
-        self.is_cut = bool(self.effects) and len(turns := self.effects.numbers) > self._most_turns
+        turns = self.effects.numbers if self.effects else ()
+        self.is_cut = len(turns) > self._most_turns
         if self.is_cut:
             first_left = turns[self._most_turns]
             prefix = min(prefix, max(first_left, self.committed_to))
