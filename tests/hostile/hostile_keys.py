@@ -24,6 +24,7 @@ def keys_of(app: str, stream: str, processor: str, number: int) -> dict[str, str
         _keys.lease(own, number): f"{place}:lease:{processor}",
         _keys.quarantine(own, number): f"{place}:quarantine:{processor}",
         _keys.parked_keys(own, number): f"{place}:keys:{processor}",
+        _keys.outbox(own, number): f"{place}:outbox:{processor}",
         _keys.parked(own, number): f"{place}:parked:{processor}",
         _keys.meta(spec): f"runnel:{{{app}}}:{stream}:meta",
         _keys.endings(app): f"runnel:{{{app}}}:endings",

@@ -21,7 +21,11 @@ from runnel_trio.exceptions import BrokerRefused
 
 #: Type, by key of partition 0, of the processor, and of the app; but for what a stream is known by.
 KINDS = {
-    key: "stream" if key.endswith((":log", ":control")) else "string" if ":quarantine:" in key else "hash"
+    key: "stream"
+    if key.endswith((":log", ":control")) or ":outbox:" in key
+    else "string"
+    if ":quarantine:" in key
+    else "hash"
     for key in keys_of("shop", "orders", "bill", 0)
     if not key.endswith(":meta")
 } | {_keys.endings("shop"): "string"}

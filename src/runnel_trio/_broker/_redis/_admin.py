@@ -14,7 +14,6 @@ from runnel_trio._broker._redis._calls import (
     announcement,
     log_and_lease,
     owed_in,
-    parked_in,
     party_keys,
     tables_in,
     with_outputs,
@@ -60,7 +59,7 @@ class RedisAdmin(RedisCalls, Admin):
             for name, *_ in log.groups
         ]
         own = [
-            [_keys.lease(x, number), _keys.quarantine(x, number), *parked_in(x, number)]
+            [_keys.lease(x, number), _keys.quarantine(x, number), *owed_in(x, number)]
             for number, x in processors
         ]
         standings = iter(await self.ask([Call("standing", x, []) for x in own]))
@@ -186,7 +185,7 @@ def _surveyed(
     standing = {}
     for name, cursor, lag, next_id in log.groups:
         *kinds, owner, epoch, why, ahead, parked_keys, parked = next(standings)
-        unfit += misfits(next(own_keys), kinds, ("hash", "string", "hash", "hash"))
+        unfit += misfits(next(own_keys), kinds, ("hash", "string", "hash", "hash", "stream"))
         facts = (owner, epoch, why, ahead, parked_keys, parked)
         standing[name] = _standing(cursor, lag, next_id, *facts)
     if not log.facts:
