@@ -15,7 +15,7 @@ from typing import Any
 import attrs
 import trio
 from sim_line import Ledger, Line, is_complete
-from trio.testing import MockClock
+from sim_plans import Wrong, run_trial
 
 from runnel_trio import App, Middleware, Processor, Record, Stream, Worker
 from runnel_trio._broker._memory._broker import MemoryBroker
@@ -85,10 +85,6 @@ class Plan:
     by_key: bool = False
     acts: Sequence[tuple[float, str]] = ()
     order: int = 0
-
-
-class Wrong(AssertionError):
-    """Something was not as promised."""
 
 
 @attrs.define(eq=False)
@@ -421,24 +417,7 @@ def carry_out(plan: Plan) -> Trial:
     Raises:
         Wrong: something was not as promised; with the whole history.
     """
-    trials: list[Trial] = []
-
-    async def main() -> None:
-        trio._core._run._r.seed(plan.order)  # type: ignore[attr-defined]  # there is no public way
-        trials.append(Trial(plan))
-        with trio.fail_after(20_000):
-            await trials[0].run()
-
-    trio._core._run._ALLOW_DETERMINISTIC_SCHEDULING = True
-    try:
-        trio.run(main, clock=MockClock(autojump_threshold=0))
-    except BaseException as error:
-        if isinstance(error, KeyboardInterrupt):
-            raise
-        wrongs = [line for line in trials[0].trace if "WRONG" in line] if trials else []
-        story = "\n".join(trials[0].trace[-200:]) if trials else ""
-        raise Wrong(f"{plan}\n{(wrongs or [repr(error)])[0]}\n{error!r}\n{story}") from error
-    return trials[0]
+    return run_trial(plan, Trial, 20_000)
 
 
 def random_plan(seed: int) -> Plan:

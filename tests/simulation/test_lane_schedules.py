@@ -10,16 +10,14 @@ A seed that fails is printed with its history, and replays alone::
 from __future__ import annotations
 
 import json
-import logging
 import re
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from typing import Any
 
 import attrs
 import pytest
-from sim_lanes import Plan, Wrong, carry_out, random_plan
+from sim_lanes import Plan, carry_out, random_plan
+from sim_plans import Schedules
 from test_schedules import seeds
 
 from runnel_trio import _event
@@ -28,6 +26,7 @@ from runnel_trio._worker._member import _backlog
 from runnel_trio._worker._member._partition import _key_dispatcher
 
 SCHEDULES = 600
+SIMULATED = Schedules(carry_out, random_plan)
 
 
 @pytest.fixture(autouse=True)
@@ -35,57 +34,19 @@ def quiet(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(100, logger="runnel_trio")
 
 
-def story(seed: int) -> str:
-    """Of a schedule that went wrong; nothing of one that did not."""
-    logging.disable()
-    try:
-        carry_out(random_plan(seed))
-    except Wrong as wrong:
-        return f"seed {seed}: {wrong}"
-    return ""
-
-
 def test_whatever_happens_each_keys_events_are_handled_in_order_and_none_is_lost() -> None:
-    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-        assert [told for told in pool.map(story, range(SCHEDULES), chunksize=20) if told][:1] == []
+    assert SIMULATED.first_wrong(SCHEDULES) == []
 
 
 def test_a_seed_of_lanes_replays_alone() -> None:
-    ran = 0
-    for seed in seeds():
-        first = carry_out(random_plan(seed))
-        if ran == 0:
-            assert first.trace == carry_out(random_plan(seed)).trace
-        ran += 1
-    print(f"{ran} schedules of lanes")
-
-
-def caught(*plans: Plan) -> str:
-    """What is wrong with the first of these that fails, or of a hundred others."""
-    for plan in [*plans, *map(random_plan, range(100))]:
-        try:
-            carry_out(plan)
-        except Wrong as wrong:
-            return str(wrong)
-    return ""
+    print(f"{SIMULATED.replay(seeds())} schedules of lanes")
 
 
 #: One event hangs, the others are done ahead of it; then the worker is killed.
 AHEAD = [(0, 30.0, "ok"), *[(1 + n % 5, 0.01, "ok") for n in range(20)]]
-NAMED: list[tuple[Callable[[pytest.MonkeyPatch], None], list[Plan], str]] = []
 
 
-def mutant(*plans: Plan, says: str) -> Callable[[Any], Any]:
-    """One that a schedule must catch; these plans are tried first."""
-
-    def add(change: Callable[[pytest.MonkeyPatch], None]) -> Callable[[pytest.MonkeyPatch], None]:
-        NAMED.append((change, list(plans), says))
-        return change
-
-    return add
-
-
-@mutant(
+@SIMULATED.mutant(
     # w1 is through with (9, 0), so that the cursor has moved, and hangs in (0, 0).
     Plan(events=[(9, 0.0, "ok"), *AHEAD], acts=[(2, "foreign rewind"), (0, "join")]),
     says="begun before|never handled",
@@ -113,7 +74,7 @@ class Offsets:
         return False
 
 
-@mutant(
+@SIMULATED.mutant(
     Plan(events=[*AHEAD, (9, 0.0, "ok")], later=1, acts=[(2, "kill"), (0, "foreign delete"), (0, "join")]),
     says="begun before|never handled",
 )
@@ -132,12 +93,12 @@ def what_is_ahead_is_told_by_offsets(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(_backlog, "read_ahead", read)
 
 
-@mutant(says="is begun while")
+@SIMULATED.mutant(says="is begun while")
 def no_key_is_kept_busy(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(_event.Event, "_key", lambda _: None)
 
 
-@mutant(says="is begun while")
+@SIMULATED.mutant(says="is begun while")
 def a_key_is_released_before_its_event_is_done(patch: pytest.MonkeyPatch) -> None:
     dispatcher = _key_dispatcher.KeyDispatcher
     take, take_list, release = dispatcher.take, dispatcher.take_list, dispatcher.release
@@ -159,7 +120,7 @@ def a_key_is_released_before_its_event_is_done(patch: pytest.MonkeyPatch) -> Non
     patch.setattr(dispatcher, "release", lambda *_: None)
 
 
-@mutant(
+@SIMULATED.mutant(
     Plan(events=[(0, 0.0, "left out"), *[(0, 0.0, "ok")] * 2], max_ahead=1, link="leaves out"),
     says="does not drain",
 )
@@ -167,7 +128,7 @@ def nobody_looks_further_for_what_was_left_out(patch: pytest.MonkeyPatch) -> Non
     patch.setattr(_key_dispatcher.KeyDispatcher, "_gap_will_close", property(lambda _: True))
 
 
-@mutant(
+@SIMULATED.mutant(
     # All but the one that hangs is done ahead of it; then somebody deletes that one.
     Plan(events=AHEAD, acts=[(2, "kill"), (0, "foreign delete"), (0, "join")]),
     says="does not drain",
@@ -182,17 +143,19 @@ def nobody_commits_what_the_cursor_can_pass(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(_backlog.Backlog, "offer", offered)
 
 
-@mutant(says="does not drain")
+@SIMULATED.mutant(says="does not drain")
 def nobody_is_woken_when_a_lane_takes_something(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(_key_dispatcher.KeyDispatcher, "pass_on", lambda _: None)
 
 
-@mutant(Plan(events=AHEAD, max_unacked=2, acts=[(2, "kill"), (0, "join")]), says="repeats")
+@SIMULATED.mutant(Plan(events=AHEAD, max_unacked=2, acts=[(2, "kill"), (0, "join")]), says="repeats")
 def what_is_ahead_is_not_kept(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(_backlog, "read_ahead", lambda *_: _ahead.Ahead())
 
 
-@pytest.mark.parametrize(("change", "plans", "says"), NAMED, ids=[change.__name__ for change, *_ in NAMED])
+@pytest.mark.parametrize(
+    ("change", "plans", "says"), SIMULATED.mutants, ids=[change.__name__ for change, *_ in SIMULATED.mutants]
+)
 def test_the_schedules_catch(
     monkeypatch: pytest.MonkeyPatch,
     change: Callable[[pytest.MonkeyPatch], None],
@@ -202,4 +165,4 @@ def test_the_schedules_catch(
     for plan in plans:
         carry_out(plan)
     change(monkeypatch)
-    assert re.search(says, caught(*plans))
+    assert re.search(says, SIMULATED.caught(*plans))

@@ -9,21 +9,19 @@ A seed that fails is printed with its history, and replays alone::
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from typing import Any
 
 import pytest
-from sim_lanes import Wrong
 from sim_park import Plan, carry_out, random_plan
+from sim_plans import Schedules
 from test_schedules import seeds
 
 from runnel_trio._worker._member._partition import _key_dispatcher, _replays
 
 SCHEDULES = 300
+SIMULATED = Schedules(carry_out, random_plan)
 
 
 @pytest.fixture(autouse=True)
@@ -31,29 +29,12 @@ def quiet(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(100, logger="runnel_trio")
 
 
-def story(seed: int) -> str:
-    """Of a schedule that went wrong; nothing of one that did not."""
-    logging.disable()
-    try:
-        carry_out(random_plan(seed))
-    except Wrong as wrong:
-        return f"seed {seed}: {wrong}"
-    return ""
-
-
 def test_whoever_acts_meanwhile_a_parked_keys_events_are_handled_in_order_and_none_is_lost() -> None:
-    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-        assert [told for told in pool.map(story, range(SCHEDULES), chunksize=20) if told][:1] == []
+    assert SIMULATED.first_wrong(SCHEDULES) == []
 
 
 def test_a_seed_of_parked_keys_replays_alone() -> None:
-    ran = 0
-    for seed in seeds():
-        first = carry_out(random_plan(seed))
-        if ran == 0:
-            assert first.trace == carry_out(random_plan(seed)).trace
-        ran += 1
-    print(f"{ran} schedules of parked keys")
+    print(f"{SIMULATED.replay(seeds())} schedules of parked keys")
 
 
 def test_most_schedules_park_something() -> None:
@@ -124,17 +105,6 @@ def among_many(lanes: int, taking: int) -> Plan:
     )
 
 
-def caught(*plans: Plan) -> str:
-    """What is wrong with the first of these that fails, or of a hundred others."""
-    for plan in [*plans, *map(random_plan, range(100))]:
-        try:
-            carry_out(plan)
-        except Wrong as wrong:
-            return str(wrong)
-    return ""
-
-
-NAMED: list[tuple[Callable[[pytest.MonkeyPatch], None], list[Plan], str]] = []
 #: One key whose first event fails, with forty behind it, more than are read at a time; and another key.
 LONG = Plan(
     events=[(0, 0.0, "raise", 1), *[(0, 0.01, "ok", 0)] * 40, *[(1, 0.01, "ok", 0)] * 5],
@@ -143,17 +113,7 @@ LONG = Plan(
 )
 
 
-def mutant(*plans: Plan, says: str) -> Callable[[Any], Any]:
-    """One that a schedule must catch; these plans are tried first."""
-
-    def add(change: Callable[[pytest.MonkeyPatch], None]) -> Callable[[pytest.MonkeyPatch], None]:
-        NAMED.append((change, list(plans), says))
-        return change
-
-    return add
-
-
-@mutant(LONG, says="is begun")
+@SIMULATED.mutant(LONG, says="is begun")
 def a_key_is_free_while_there_is_more_of_its_list_on_the_server(patch: pytest.MonkeyPatch) -> None:
     read = _replays.Replays._read
 
@@ -165,7 +125,7 @@ def a_key_is_free_while_there_is_more_of_its_list_on_the_server(patch: pytest.Mo
     patch.setattr(_replays.Replays, "_read", and_follow)
 
 
-@mutant(
+@SIMULATED.mutant(
     Plan(
         events=[(0, 0.5, "raise", 1)] * 4,
         later=3,
@@ -183,7 +143,7 @@ def what_is_in_hand_of_a_held_key_does_not_come_first(patch: pytest.MonkeyPatch)
     patch.setattr(_key_dispatcher.KeyDispatcher, "_is_aside", is_aside)
 
 
-@mutant(
+@SIMULATED.mutant(
     Plan(
         events=[(0, 1.0, "raise", 1), *[(0, 0.0, "ok", 0)] * 5],
         later=5,
@@ -195,12 +155,14 @@ def what_is_behind_a_replay_does_not_come_first(patch: pytest.MonkeyPatch) -> No
     patch.setattr(_key_dispatcher._Key, "is_replayed", property(lambda self: self.rank >= 0))
 
 
-@mutant(among_many(1, 0), says="has ended 4 processes")
+@SIMULATED.mutant(among_many(1, 0), says="has ended 4 processes")
 def events_of_parked_keys_are_counted_as_those_of_the_log_after_a_crash(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(_key_dispatcher.LaneQueue, "head_is_parked", property(lambda _: False))
 
 
-@pytest.mark.parametrize(("change", "plans", "says"), NAMED, ids=[change.__name__ for change, *_ in NAMED])
+@pytest.mark.parametrize(
+    ("change", "plans", "says"), SIMULATED.mutants, ids=[change.__name__ for change, *_ in SIMULATED.mutants]
+)
 def test_the_schedules_catch(
     monkeypatch: pytest.MonkeyPatch,
     change: Callable[[pytest.MonkeyPatch], None],
@@ -210,4 +172,4 @@ def test_the_schedules_catch(
     for plan in plans:
         carry_out(plan)
     change(monkeypatch)
-    assert re.search(says, caught(*plans))
+    assert re.search(says, SIMULATED.caught(*plans))
