@@ -343,3 +343,18 @@ async def test_an_unparked_key_without_events_is_free_though_nothing_is_sent(
         await handle.unpark()
         await trio.sleep(1)
         assert await handle.parked() == []
+
+
+async def test_a_key_stays_parked_since_it_was_when_its_first_event_is_left_out(
+    shop: Shop, autojump_clock: MockClock
+) -> None:
+    handle = shop.processor()
+    shop.broken = {"bad"}
+    async with handle.test() as t:
+        await t.send(*tasks(["bad"], 3))
+        (before,) = t.parked
+        await trio.sleep(3600)
+        await handle.unpark(skip_first=True)
+        await t.settled()
+        (after,) = t.parked
+    assert (after.events, after.since) == (2, before.since)

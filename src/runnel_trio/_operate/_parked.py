@@ -19,7 +19,7 @@ from runnel_trio._report._words import described
 from runnel_trio._rules._parked import Facts, Head, facts_text, unpack_entry
 from runnel_trio._stream import Stream
 
-__all__ = ["Parked", "count_parked", "drop", "events_of", "hold", "parked", "unpark"]
+__all__ = ["Parked", "count_parked", "drop", "events_of", "facts_of", "hold", "parked", "unpark"]
 
 #: So many events of a list are read at a time.
 _PAGE = 100
@@ -128,7 +128,7 @@ async def unpark(
     def tried(now: Head) -> Head | None:
         if not skip_first or not now.count:
             return attrs.evolve(now, next=_NOW)
-        behind = Head(now.first + 1, now.last, next=_NOW)
+        behind = Head(now.first + 1, now.last, next=_NOW, since=now.since)
         return behind if behind.count else None
 
     return await _change(broker, processor, chosen, tried, same_first=skip_first)
@@ -139,22 +139,24 @@ async def drop(broker: Broker, processor: ProcessorSpec, them: Collection[Parked
     return await _change(broker, processor, them, lambda _: None, same_first=False)
 
 
+def facts_of(stream: Stream[Any], key: Any, *, by: str, reason: str = "") -> Facts:
+    """What is kept of a key that is parked."""
+    return Facts(key=described(key, str), hash=int(stream.hasher(key)), reason=reason, by=by)
+
+
 async def hold(
     broker: Broker, processor: ProcessorSpec, stream: Stream[Any], key: Any, *, reason: str, by: str
 ) -> Parked:
     """See `Processor.park`."""
     await subscribe(broker, processor.stream, [processor.name])
     stage = await current_stage(broker, processor)
-    canonical, number = canonical_key(key), int(stream.hasher(key))
-    partition = number % stage.stream.partition_count
+    canonical, told = canonical_key(key), facts_of(stream, key, by=by, reason=reason)
+    partition = told.hash % stage.stream.partition_count
     while True:
         now = int(broker.wall() * 1000)
-        text = described(key, str)
-        facts = Facts(key=text, hash=number, reason=reason, by=by)
         before = (await broker.parked_values(stage, partition, [canonical])).get(canonical)
         seen = before[0] if before else None
-        if before is not None:
-            facts = attrs.evolve(before[1], reason=reason, by=by)
+        facts = attrs.evolve(before[1], reason=reason, by=by) if before else told
         head = attrs.evolve(seen or Head(since=now), next=0)
         change = ParkedChange(canonical, seen, head, (), facts_text(facts))
         if (await broker.change_parked(stage, partition, [change]))[0]:

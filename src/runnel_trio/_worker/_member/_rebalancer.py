@@ -20,9 +20,9 @@ from runnel_trio._broker._protocol import Broker
 from runnel_trio._broker._subscription import tell_of_loss
 from runnel_trio._broker._values import Acquired, Entry, ProcessorSpec
 from runnel_trio._event import Event
+from runnel_trio._operate._parked import facts_of
 from runnel_trio._processor import Processor
 from runnel_trio._report._telemetry import Tally
-from runnel_trio._report._words import described
 from runnel_trio._rules._cursor import ORIGIN, heal_entries_read, lost
 from runnel_trio._rules._parked import Facts
 from runnel_trio._scopes import LAST_WORDS, run_guarded, shielded
@@ -240,9 +240,7 @@ class Rebalancer:
     def _describe(self, event: Event) -> Facts:
         """What people are told of an event's key if it is parked, and where it goes in other partitions."""
         stream = self.processor.stream
-        key = stream.key_of(event.record())
-        text = described(key, str)
-        return Facts(key=text, hash=int(stream.hasher(key)), by=self.member)
+        return facts_of(stream, stream.key_of(event.record()), by=self.member)
 
     def _now(self) -> int:
         return int(self.broker.wall() * 1000)
