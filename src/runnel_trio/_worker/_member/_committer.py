@@ -67,23 +67,22 @@ class Committer:
         """It has processed something: commit it with the next batch."""
         if not backlog.marked:
             backlog.marked = not backlog.closed
-            self._dirty[backlog.number] = backlog
-            if self._called is not None:
-                self._called.set()
+            self._call_for(backlog)
 
     def hurry(self, backlog: Backlog) -> None:
         """Somebody waits for it: commit now."""
         if backlog.unacknowledged and not backlog.lost:
             self._urgent = True
             backlog.marked = not backlog.closed
-            self._dirty[backlog.number] = backlog
-            if self._called is not None:
-                self._called.set()
+            self._call_for(backlog)
 
     def refresh(self, backlog: Backlog) -> None:
         """Somebody else may have changed the lists of its parked keys: look, and then commit."""
         backlog.parked.is_stale = True
         self._urgent = True
+        self._call_for(backlog)
+
+    def _call_for(self, backlog: Backlog) -> None:
         self._dirty[backlog.number] = backlog
         if self._called is not None:
             self._called.set()
