@@ -144,8 +144,11 @@ class KeyDispatcher:
         """For one lane more."""
         self.lanes += 1
         self.inside += 1
-        self._queues.append(queue := LaneQueue(self))
+        self._queues.append(queue := self._new_queue())
         return queue
+
+    def _new_queue(self) -> LaneQueue:
+        return LaneQueue(self)
 
     def work(self) -> InHand:
         """What is in hand now; how long is known from one call to the next."""

@@ -42,11 +42,8 @@ class LoadingDispatcher(KeyDispatcher):
         return cast("OwnedTables", self.backlog.tables)
 
     @override
-    def queue(self) -> LaneQueue:
-        self.lanes += 1
-        self.inside += 1
-        self._queues.append(queue := TableQueue(self))
-        return queue
+    def _new_queue(self) -> LaneQueue:
+        return TableQueue(self)
 
     async def load(self) -> None:
         """Until cancelled."""
