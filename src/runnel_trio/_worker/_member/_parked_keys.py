@@ -182,6 +182,7 @@ class ParkedKeys:
     _followed: set[bytes] = attrs.field(factory=set, init=False)
     _popped: dict[bytes, int] = attrs.field(factory=dict, init=False)
     _stored: int = attrs.field(default=0, init=False)
+    _coming: int = attrs.field(default=0, init=False)
 
     def __bool__(self) -> bool:
         """Whether the next commit has anything to change."""
@@ -190,7 +191,7 @@ class ParkedKeys:
     @property
     def count(self) -> int:
         """How many entries are parked, with those that the next commits bring."""
-        return self._stored + sum(self._arriving.values())
+        return self._stored + self._coming
 
     def has_room(self, entries: int = 1) -> bool:
         """Whether so many more entries may be parked."""
@@ -269,6 +270,7 @@ class ParkedKeys:
                 continue
             unhandled += not isinstance(effect, _Pop)
             if isinstance(effect, _Append):
+                self._coming -= 1
                 self._arriving[key] -= 1
                 if not self._arriving[key]:
                     del self._arriving[key]
@@ -308,4 +310,5 @@ class ParkedKeys:
     def _join(self, number: int, key: bytes, effect: _Effect) -> None:
         self._effects.append((number, key, effect))
         if isinstance(effect, _Append):
+            self._coming += 1
             self._arriving[key] = self._arriving.get(key, 0) + 1
