@@ -12,15 +12,21 @@ from collections.abc import Mapping
 
 import attrs
 
-from runnel_trio._broker._protocol import Broker
+from runnel_trio._broker._protocol import Broker, Ownership
 from runnel_trio._broker._values import ParkedChange, ProcessorSpec
 from runnel_trio._rules._drained import is_behind
 from runnel_trio._rules._parked import Facts, Head, facts_text
 
-__all__ = ["ParkedMover"]
+__all__ = ["ParkedMover", "is_log_through"]
 
 #: So many entries are copied at a time.
 _PAGE = 500
+
+
+async def is_log_through(broker: Ownership, processor: ProcessorSpec, number: int) -> bool:
+    """Whether a processor has acknowledged all that is in a partition: then no event can follow."""
+    (state,) = await broker.log_states(processor, [number])
+    return state is not None and not is_behind(state)
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -36,11 +42,6 @@ class ParkedMover:
     broker: Broker
     processor: ProcessorSpec
     stage: ProcessorSpec
-
-    async def may_move(self, number: int) -> bool:
-        """Whether nothing is left in the log of a partition, so that no event can join a list any more."""
-        (state,) = await self.broker.log_states(self.processor, [number])
-        return state is not None and not is_behind(state)
 
     async def move(self, number: int, heads: Mapping[bytes, Head]) -> list[tuple[bytes, Head]]:
         """Copy the lists of a partition; returns those that were copied, as they were then."""

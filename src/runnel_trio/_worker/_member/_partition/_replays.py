@@ -19,7 +19,7 @@ from runnel_trio._event import Event, Origin
 from runnel_trio._rules._parked import Head, unpack_entry
 from runnel_trio._worker._member._backlog import Backlog
 from runnel_trio._worker._member._parked_keys import LISTS, Failed
-from runnel_trio._worker._member._partition._parked_mover import ParkedMover
+from runnel_trio._worker._member._partition._parked_mover import ParkedMover, is_log_through
 
 __all__ = ["Replays"]
 
@@ -108,7 +108,7 @@ class Replays:
     async def _may_move(self) -> bool:
         backlog = self.backlog
         if self._mover is not None and not (self._moves or backlog.unacknowledged or backlog.waiting > 0):
-            self._moves = await self._mover.may_move(backlog.number)
+            self._moves = await is_log_through(self.broker, self.processor, backlog.number)
         return self._moves
 
     async def _move(self) -> None:

@@ -17,9 +17,9 @@ import trio
 from runnel_trio._broker._protocol import Broker
 from runnel_trio._broker._values import ProcessorSpec, TableWrites
 from runnel_trio._codec import hash_of_form
-from runnel_trio._rules._drained import is_behind
 from runnel_trio._rules._tables import TableValue, deadline_of, split_field
 from runnel_trio._worker._member._backlog import Backlog
+from runnel_trio._worker._member._partition._parked_mover import is_log_through
 
 __all__ = ["TableMover"]
 
@@ -60,8 +60,8 @@ class TableMover:
         backlog = self.backlog
         if backlog.unacknowledged or backlog.parked.heads or backlog.parked or not self.is_idle():
             return False
-        (state,) = await self.broker.log_states(self.processor, [backlog.number])
-        return state is not None and not is_behind(state) and not backlog.closed
+        is_through = await is_log_through(self.broker, self.processor, backlog.number)
+        return is_through and not backlog.closed
 
     async def _move(self, stage: ProcessorSpec) -> None:
         number = self.backlog.number
