@@ -19,7 +19,7 @@ from runnel_trio._broker._protocol import Broker
 from runnel_trio._broker._redis import _keys
 from runnel_trio._broker._redis._replies import quarantine_text
 from runnel_trio._broker._values import (
-    Outgoing,
+    OutboxRecord,
     ParkedChange,
     ProcessorSpec,
     Quarantine,
@@ -59,7 +59,7 @@ class State:
     other: int | None
     stands_still: bool
     has_parked: bool
-    has_outgoing: bool
+    has_outbox: bool
     has_tables: bool
     sealed: bool
 
@@ -102,8 +102,8 @@ def in_memory(broker: MemoryBroker, state: State) -> None:
         log.quarantines["bill"] = WHY
     if state.has_parked:
         log.change_parked("bill", [ParkedChange(b"sAda", None, Head())])
-    if state.has_outgoing:
-        log.outbox("bill").append(Outgoing("out", 0, (), b"1-0"))
+    if state.has_outbox:
+        log.outbox("bill").append(OutboxRecord("out", 0, (), b"1-0"))
     if state.has_tables:
         log.write_tables("bill", [TableWrites("accounts", {b"4:sAda": b"x" * 10})], 0)
     broker.store.logs[broker.log_key(ORDERS, 0)] = log
@@ -129,7 +129,7 @@ def on_a_server(client: Redis, state: State) -> None:
             pipe.set(why, quarantine_text(WHY))
         if state.has_parked:
             pipe.hset(keys, "sAda", "1 0 0 0 0 0 {}")
-        if state.has_outgoing:
+        if state.has_outbox:
             pipe.xadd(outbox, {"to": "out", "hash": 0, "entry": ""}, id="1-0")
         if state.has_tables:
             pipe.hset(lease, "table:accounts", "1")
@@ -174,7 +174,7 @@ def examined_by(state: State) -> tuple[bool, int] | None:
 
 
 def stays(state: State) -> bool:
-    is_owing = state.has_parked or state.has_outgoing or state.has_tables
+    is_owing = state.has_parked or state.has_outbox or state.has_tables
     return holds_up(state.log_state(), stands_still=state.stands_still, is_owing=is_owing)
 
 

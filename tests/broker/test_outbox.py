@@ -20,7 +20,7 @@ from runnel_trio._broker._values import (
     Commit,
     CommitOutcome,
     Lease,
-    Outgoing,
+    OutboxRecord,
     ProcessorSpec,
     ServerConfig,
     StreamSpec,
@@ -35,8 +35,8 @@ OUT = attrs.evolve(ORDERS, name="out", partition_size=4)
 BILL = ProcessorSpec(stream=ORDERS, name="bill")
 
 
-def records(*numbers: int) -> list[Outgoing]:
-    return [Outgoing("out", n, (b"data", b"%d" % n)) for n in numbers]
+def records(*numbers: int) -> list[OutboxRecord]:
+    return [OutboxRecord("out", n, (b"data", b"%d" % n)) for n in numbers]
 
 
 async def owned(broker: Broker) -> Lease:
@@ -56,10 +56,10 @@ async def stored(broker: Broker, to: int = 1) -> list[int]:
 
 
 async def relayed(broker: Broker, *, remove: bool = True) -> int:
-    found = await broker.outgoing(BILL, 0, 100)
+    found = await broker.outbox_records(BILL, 0, 100)
     count = await broker.relay(BILL, 0, found, OUT, 1)
     if remove:
-        await broker.remove_outgoing(BILL, 0, [x.id for x in found[:count]])
+        await broker.remove_from_outbox(BILL, 0, [x.id for x in found[:count]])
     return count
 
 
@@ -68,14 +68,14 @@ async def test_what_a_commit_has_put_there_arrives_once_and_in_order(broker: Bro
     for _ in range(2):
         assert await put(broker, lease, 1, 1, 2) is CommitOutcome.COMMITTED  # its answer was lost
     assert await put(broker, lease, 2, 3) is CommitOutcome.COMMITTED
-    assert [(x.stream, x.hash, tuple(x.fields)) for x in await broker.outgoing(BILL, 0, 10)] == [
+    assert [(x.stream, x.hash, tuple(x.fields)) for x in await broker.outbox_records(BILL, 0, 10)] == [
         ("out", n, (b"data", b"%d" % n)) for n in (1, 2, 3)
     ]
     for _ in range(3):
         assert await relayed(broker, remove=False) == 3
     assert await stored(broker) == [1, 2, 3]
     await relayed(broker)
-    assert await broker.outgoing(BILL, 0, 10) == []
+    assert await broker.outbox_records(BILL, 0, 10) == []
 
 
 async def test_what_a_later_owner_puts_there_comes_behind(broker: Broker) -> None:
@@ -90,7 +90,7 @@ async def test_what_a_later_owner_puts_there_comes_behind(broker: Broker) -> Non
 async def test_a_late_repetition_of_an_owner_before_adds_nothing(broker: Broker) -> None:
     lease = await owned(broker)
     await put(broker, lease, 1, 1, 2)
-    late = await broker.outgoing(BILL, 0, 10)
+    late = await broker.outbox_records(BILL, 0, 10)
     await put(broker, lease, 2, 3)
     await relayed(broker)
     assert await broker.relay(BILL, 0, late, OUT, 1) == 2
@@ -109,7 +109,7 @@ async def test_of_what_has_no_room_nothing_is_lost_or_changes_places(broker: Bro
 
 async def test_a_partition_of_another_layout_takes_nothing(broker: Broker) -> None:
     await put(broker, await owned(broker), 1, 1)
-    found = await broker.outgoing(BILL, 0, 10)
+    found = await broker.outbox_records(BILL, 0, 10)
     assert await broker.relay(BILL, 0, found, attrs.evolve(OUT, layout=2), 1) is SEALED
 
 
@@ -117,21 +117,21 @@ async def test_a_commit_of_a_replaced_owner_puts_nothing_there(broker: Broker) -
     lease = await owned(broker)
     await owned(broker)
     assert await put(broker, lease, 1, 1) is CommitOutcome.FENCED
-    assert await broker.outgoing(BILL, 0, 10) == []
+    assert await broker.outbox_records(BILL, 0, 10) == []
 
 
 async def test_an_outbox_holds_so_much_and_then_the_commit_waits(broker: Broker) -> None:
     lease = await owned(broker)
     assert await put(broker, lease, 1, *range(MOST_OUTBOX)) is CommitOutcome.COMMITTED
     assert await put(broker, lease, 2, 1) is CommitOutcome.FULL
-    await broker.remove_outgoing(BILL, 0, [(await broker.outgoing(BILL, 0, 1))[0].id])
+    await broker.remove_from_outbox(BILL, 0, [(await broker.outbox_records(BILL, 0, 1))[0].id])
     assert await put(broker, lease, 2, 1) is CommitOutcome.COMMITTED
 
 
 async def test_what_is_forgotten_is_gone(broker: Broker) -> None:
     await put(broker, await owned(broker), 1, 1)
     await broker.forget(BILL)
-    assert await broker.outgoing(BILL, 0, 10) == []
+    assert await broker.outbox_records(BILL, 0, 10) == []
 
 
 async def test_the_stored_bytes_are_these_and_many_producers_do_not_drop_what_was_relayed() -> None:

@@ -30,7 +30,7 @@ __all__ = [
     "Lease",
     "Member",
     "Membership",
-    "Outgoing",
+    "OutboxRecord",
     "Output",
     "ParkedChange",
     "Party",
@@ -251,7 +251,7 @@ MOST_OUTBOX = 10_000
 
 
 @attrs.frozen
-class Outgoing:
+class OutboxRecord:
     """A record that a processor has emitted, on its way to another node of a cluster.
 
     Attributes:
@@ -361,7 +361,7 @@ class Commit:
     ahead: bytes | None = None
     highest: bytes = b""
     parked: Sequence[ParkedChange] = ()
-    outbox: Sequence[Outgoing] = ()
+    outbox: Sequence[OutboxRecord] = ()
     tables: Sequence[TableWrites] = ()
     touched: int | None = None
 

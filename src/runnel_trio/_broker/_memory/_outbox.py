@@ -9,7 +9,7 @@ import trio
 
 from runnel_trio._broker._memory._verbs import MemoryVerbs
 from runnel_trio._broker._protocol import Outbox
-from runnel_trio._broker._values import SEALED, Appended, Batch, Outgoing, ProcessorSpec, StreamSpec
+from runnel_trio._broker._values import SEALED, Appended, Batch, OutboxRecord, ProcessorSpec, StreamSpec
 from runnel_trio._override import override
 from runnel_trio._rules._cursor import parse_id
 
@@ -20,13 +20,20 @@ class MemoryOutbox(MemoryVerbs, Outbox):
     """The records are kept in the log that they come from; the log that they go to knows the last id."""
 
     @override
-    async def outgoing(self, processor: ProcessorSpec, number: int, count: int) -> Sequence[Outgoing]:
+    async def outbox_records(
+        self, processor: ProcessorSpec, number: int, count: int
+    ) -> Sequence[OutboxRecord]:
         await trio.lowlevel.checkpoint()
         return self._log(processor, number).outbox(processor.name)[:count]
 
     @override
     async def relay(
-        self, processor: ProcessorSpec, number: int, records: Sequence[Outgoing], target: StreamSpec, to: int
+        self,
+        processor: ProcessorSpec,
+        number: int,
+        records: Sequence[OutboxRecord],
+        target: StreamSpec,
+        to: int,
     ) -> Appended:
         await trio.lowlevel.checkpoint()
         if not self.store.takes(target, to):
@@ -44,13 +51,13 @@ class MemoryOutbox(MemoryVerbs, Outbox):
         return len(records) - len(fresh) + stored
 
     @override
-    async def remove_outgoing(self, processor: ProcessorSpec, number: int, ids: Sequence[bytes]) -> None:
+    async def remove_from_outbox(self, processor: ProcessorSpec, number: int, ids: Sequence[bytes]) -> None:
         await trio.lowlevel.checkpoint()
         log = self._log(processor, number)
         log.outboxes[processor.name] = [x for x in log.outbox(processor.name) if x.id not in ids]
 
 
-def numbered(records: Sequence[Outgoing], epoch: int, after: bytes) -> list[Outgoing]:
+def numbered(records: Sequence[OutboxRecord], epoch: int, after: bytes) -> list[OutboxRecord]:
     """Records as they stand in an outbox behind another one: their ids begin with the epoch."""
     of, last = parse_id(after)
     first = last + 1 if of == epoch else 0

@@ -118,10 +118,10 @@ class MemoryOwnership(MemoryVerbs, Ownership):
             group.cursor, group.entries_read = commit.last, commit.entries_read
             log.change_parked(processor.name, commit.parked)
             log.write_tables(processor.name, commit.tables, self._milliseconds())
-            after = log.last_outgoing.get(processor.name, ORIGIN)
+            after = log.last_in_outbox.get(processor.name, ORIGIN)
             outbox += numbered(commit.outbox, lease.epoch, after)
             if commit.outbox:
-                log.last_outgoing[processor.name] = outbox[-1].id
+                log.last_in_outbox[processor.name] = outbox[-1].id
             lease.commit = commit.number
             lease.read_to, lease.entries_read = commit.read_to, commit.entries_read
             lease.ahead = lease.ahead if commit.ahead is None else commit.ahead

@@ -19,7 +19,7 @@ from runnel_trio._broker._values import (
     Lease,
     Member,
     Membership,
-    Outgoing,
+    OutboxRecord,
     ParkedChange,
     Party,
     ProcessorSpec,
@@ -111,8 +111,8 @@ class Log:
     leases: dict[str, Holding] = attrs.field(factory=dict)
     quarantines: dict[str, Quarantine] = attrs.field(factory=dict)
     parked: dict[str, dict[bytes, ParkedList]] = attrs.field(factory=dict)
-    outboxes: dict[str, list[Outgoing]] = attrs.field(factory=dict)
-    last_outgoing: dict[str, bytes] = attrs.field(factory=dict)
+    outboxes: dict[str, list[OutboxRecord]] = attrs.field(factory=dict)
+    last_in_outbox: dict[str, bytes] = attrs.field(factory=dict)
     relayed: dict[tuple[ProcessorSpec, int], tuple[int, int]] = attrs.field(factory=dict)
     tables: dict[str, dict[str, StoredTable]] = attrs.field(factory=dict)
 
@@ -164,7 +164,7 @@ class Log:
         self.tables.pop(name, None)
         return self.groups.pop(name, None) is not None
 
-    def outbox(self, name: str) -> list[Outgoing]:
+    def outbox(self, name: str) -> list[OutboxRecord]:
         return self.outboxes.setdefault(name, [])
 
     def heads(self, name: str) -> dict[bytes, Head]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from runnel_trio._broker._values import Appended, Outgoing, ProcessorSpec, StreamSpec
+from runnel_trio._broker._values import Appended, OutboxRecord, ProcessorSpec, StreamSpec
 
 __all__ = ["Outbox"]
 
@@ -13,19 +13,26 @@ __all__ = ["Outbox"]
 class Outbox(Protocol):
     """Commits put records into an outbox (`Commit.outbox`); from there they are relayed, and removed."""
 
-    async def outgoing(self, processor: ProcessorSpec, number: int, count: int) -> Sequence[Outgoing]:
+    async def outbox_records(
+        self, processor: ProcessorSpec, number: int, count: int
+    ) -> Sequence[OutboxRecord]:
         """The first records in the outbox of a partition."""
         ...
 
     async def relay(
-        self, processor: ProcessorSpec, number: int, records: Sequence[Outgoing], target: StreamSpec, to: int
+        self,
+        processor: ProcessorSpec,
+        number: int,
+        records: Sequence[OutboxRecord],
+        target: StreamSpec,
+        to: int,
     ) -> Appended:
         """Append records of an outbox to a partition of another stream, in order, none of them twice.
 
         Args:
             processor: whose outbox.
             number: of which of its partitions.
-            records: as `outgoing` gave them, in order.
+            records: as `outbox_records` gave them, in order.
             target: the stream that they go to.
             to: the number of the partition there.
 
@@ -35,6 +42,6 @@ class Outbox(Protocol):
         """
         ...
 
-    async def remove_outgoing(self, processor: ProcessorSpec, number: int, ids: Sequence[bytes]) -> None:
+    async def remove_from_outbox(self, processor: ProcessorSpec, number: int, ids: Sequence[bytes]) -> None:
         """Remove records from an outbox: they are where they go."""
         ...

@@ -10,7 +10,7 @@ from runnel_trio._broker._redis import _keys
 from runnel_trio._broker._redis._calls import RedisCalls
 from runnel_trio._broker._redis._replies import as_written, text
 from runnel_trio._broker._redis._transport._scripts import Call, PlainCommand
-from runnel_trio._broker._values import SEALED, Appended, Outgoing, ProcessorSpec, StreamSpec
+from runnel_trio._broker._values import SEALED, Appended, OutboxRecord, ProcessorSpec, StreamSpec
 from runnel_trio._override import override
 from runnel_trio._rules._parked import unpack_fields
 
@@ -24,14 +24,21 @@ class RedisOutbox(RedisCalls, Outbox):
     """The key of an outbox is the name by which partitions know what it has brought."""
 
     @override
-    async def outgoing(self, processor: ProcessorSpec, number: int, count: int) -> Sequence[Outgoing]:
+    async def outbox_records(
+        self, processor: ProcessorSpec, number: int, count: int
+    ) -> Sequence[OutboxRecord]:
         words = ("XRANGE", _keys.outbox(processor, number), "-", "+", "COUNT", count)
         (reply,) = await self.ask([PlainCommand(words)])
-        return _outgoing(reply)
+        return _records_of(reply)
 
     @override
     async def relay(
-        self, processor: ProcessorSpec, number: int, records: Sequence[Outgoing], target: StreamSpec, to: int
+        self,
+        processor: ProcessorSpec,
+        number: int,
+        records: Sequence[OutboxRecord],
+        target: StreamSpec,
+        to: int,
     ) -> Appended:
         key = _keys.outbox(processor, number)
         words: list[bytes | str | int] = [
@@ -45,11 +52,13 @@ class RedisOutbox(RedisCalls, Outbox):
         return SEALED if reply == _SEALED_REPLY else int(reply)
 
     @override
-    async def remove_outgoing(self, processor: ProcessorSpec, number: int, ids: Sequence[bytes]) -> None:
+    async def remove_from_outbox(self, processor: ProcessorSpec, number: int, ids: Sequence[bytes]) -> None:
         if ids:
             await self.ask([PlainCommand(("XDEL", _keys.outbox(processor, number), *ids))])
 
 
 @as_written
-def _outgoing(reply: Sequence[Any]) -> list[Outgoing]:
-    return [Outgoing(text(fields[1]), int(fields[3]), unpack_fields(fields[5]), xid) for xid, fields in reply]
+def _records_of(reply: Sequence[Any]) -> list[OutboxRecord]:
+    return [
+        OutboxRecord(text(fields[1]), int(fields[3]), unpack_fields(fields[5]), xid) for xid, fields in reply
+    ]

@@ -26,7 +26,7 @@ from runnel_trio._broker._values import (
     CommitOutcome,
     Held,
     Lease,
-    Outgoing,
+    OutboxRecord,
     ProcessorSpec,
     Quarantine,
 )
@@ -129,5 +129,5 @@ def _commit(processor: ProcessorSpec, commit: Commit) -> Call:
     return with_outputs("commit", keys, (*own, *tables), commit.outputs)
 
 
-def _outbox_text(records: Sequence[Outgoing]) -> list[bytes | str | int]:
+def _outbox_text(records: Sequence[OutboxRecord]) -> list[bytes | str | int]:
     return [part for x in records for part in (x.stream, x.hash, pack_fields(x.fields))]

@@ -83,7 +83,7 @@ class Backlog:
         on_room: called when there is room for a chunk again.
         on_change: called when there may be something to look at, as `changed` tells one task.
         on_passed: called when the cursor can pass what an owner before has done: commit that.
-        on_outgoing: called when a commit has put something into the outbox.
+        on_outbox: called when a commit has put something into the outbox.
         on_lost: called when the partition is no longer this owner's, or its cursor is not where it was left.
         progress: which entries are done, and which in hand.
         effects: what the commits of those that are done carry with them.
@@ -116,7 +116,7 @@ class Backlog:
     on_room: Callable[[], None] = _nothing
     on_change: Callable[[], None] = _nothing
     on_passed: Callable[[], None] = _nothing
-    on_outgoing: Callable[[], None] = _nothing
+    on_outbox: Callable[[], None] = _nothing
     on_lost: Callable[[], None] = _nothing
     progress: Progress = attrs.field(factory=Progress, init=False)
     effects: Effects = attrs.field(factory=Effects, init=False)
@@ -374,7 +374,7 @@ class Backlog:
             None if sent.ahead == self._kept else sent.ahead,
             self._entries[sent.runs[-1][1] - 1 - self._base][0] if sent.runs else b"",
             self.parked.changes(sent.__contains__) if self.parked else (),
-            self.effects.outgoing(sent.__contains__) if self.effects else (),
+            self.effects.outbox_records(sent.__contains__) if self.effects else (),
             tables.writes(sent.__contains__) if tables is not None else (),
             tables.touched if tables is not None else None,
         )
@@ -416,7 +416,7 @@ class Backlog:
         self._replayed -= sent.replayed
         self.full = False
         if commit.outbox:
-            self.on_outgoing()
+            self.on_outbox()
         self._most_turns = min(2 * self._most_turns, _MOST_TURNS)
         self._forget()
         self.announce()

@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 
-from runnel_trio._broker._values import Batch, Outgoing, Output, StreamSpec
+from runnel_trio._broker._values import Batch, OutboxRecord, Output, StreamSpec
 from runnel_trio._stream import Stream
 
 __all__ = ["Effects", "Emission"]
@@ -55,11 +55,11 @@ class Emission:
         return spec, self.number if spec.layout == self.layout else self.stream.partition_of(self.record)
 
     @property
-    def outgoing(self) -> Outgoing:
+    def outbox_record(self) -> OutboxRecord:
         """The record, for an outbox."""
         stream = self.stream
         fields = [part for field in zip(stream.codec.names, self.values, strict=True) for part in field]
-        return Outgoing(stream.name, int(stream.hasher(stream.key_of(self.record))), fields)
+        return OutboxRecord(stream.name, int(stream.hasher(stream.key_of(self.record))), fields)
 
 
 @attrs.define(eq=False)
@@ -95,12 +95,12 @@ class Effects:
         found = (effect for number, effect in self._effects if holds(number))
         return _outputs(x for x in found if not (self.by_outbox and isinstance(x, Emission)))
 
-    def outgoing(self, holds: Callable[[int], bool]) -> list[Outgoing]:
+    def outbox_records(self, holds: Callable[[int], bool]) -> list[OutboxRecord]:
         """What such a commit puts into the outbox."""
         if not self.by_outbox:
             return []
         found = (effect for number, effect in self._effects if holds(number))
-        return [x.outgoing for x in found if isinstance(x, Emission)]
+        return [x.outbox_record for x in found if isinstance(x, Emission)]
 
     def forget(self, holds: Callable[[int], bool]) -> None:
         """A commit of these events is on the server, and so are their effects."""

@@ -229,7 +229,7 @@ class PartitionExecutor:
         """What brings emitted records to other nodes."""
         number, outputs = self.backlog.number, self.processor.outputs
         relay = Relay(broker=self.broker, processor=self.spec, number=number, targets=outputs)
-        self.backlog.effects.by_outbox, self.backlog.on_outgoing = True, relay.call
+        self.backlog.effects.by_outbox, self.backlog.on_outbox = True, relay.call
         return relay
 
     def _make_source(self, queue: EventQueue) -> Source:

@@ -17,7 +17,7 @@ import attrs
 import trio
 
 from runnel_trio._broker._protocol import Broker
-from runnel_trio._broker._values import SEALED, Outgoing, ProcessorSpec
+from runnel_trio._broker._values import SEALED, OutboxRecord, ProcessorSpec
 from runnel_trio._report._telemetry import report
 from runnel_trio._report._words import numbered
 from runnel_trio._scopes import gather
@@ -67,22 +67,22 @@ class Relay:
 
         Cancellation: what was relayed and is still in the outbox is recognised where it went.
         """
-        while found := await self.broker.outgoing(self.processor, self.number, _PAGE):
-            groups: dict[tuple[str, int], list[Outgoing]] = {}
+        while found := await self.broker.outbox_records(self.processor, self.number, _PAGE):
+            groups: dict[tuple[str, int], list[OutboxRecord]] = {}
             streams = {stream.name: stream for stream in self.targets}
             for record in found:
                 to = record.hash % streams[record.stream].partition_count if record.stream in streams else -1
                 groups.setdefault((record.stream, to), []).append(record)
             relayed = await gather([partial(self._relay, streams, *place, x) for place, x in groups.items()])
             ids = [xid for group in relayed for xid in group.unwrap()]
-            await self.broker.remove_outgoing(self.processor, self.number, ids)
+            await self.broker.remove_from_outbox(self.processor, self.number, ids)
             if len(ids) < len(found):
                 return False
         self._told = False
         return True
 
     async def _relay(
-        self, streams: Mapping[str, Stream[Any]], name: str, to: int, records: Sequence[Outgoing]
+        self, streams: Mapping[str, Stream[Any]], name: str, to: int, records: Sequence[OutboxRecord]
     ) -> list[bytes]:
         """Relay records for one partition; returns the ids of those that are there."""
         if name not in streams:
