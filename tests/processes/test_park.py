@@ -63,7 +63,7 @@ def healthy_are_done(log: Path) -> bool:
 
 def parked(redis: Redis) -> int:
     keys: Any = redis.scan_iter("*:parked:walk")
-    return sum(int(redis.hlen(key)) for key in keys)  # type: ignore[arg-type]
+    return sum(int(redis.hlen(key)) for key in keys)  # type: ignore[arg-type]  # sync
 
 
 def handled(log: Path) -> int:

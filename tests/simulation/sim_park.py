@@ -442,7 +442,7 @@ class Trial:
     async def _is_complete(self) -> bool:
         if self._changing or self._lists():
             return False
-        stream = (await self.broker.layouts(self.stream.declared_spec)).current  # type: ignore[union-attr]
+        stream = (await self.broker.layouts(self.stream.declared_spec)).current  # type: ignore[union-attr]  # it was declared
         logs = [self.store.log_of(stream, number) for number in range(stream.partition_count)]
         return all(
             "walk" in log.groups and log.groups["walk"].cursor == b"%d-%d" % log.last_id
@@ -473,7 +473,7 @@ class Trial:
 
     async def _append(self, key: int, row: bytes) -> None:
         while True:
-            stream = (await self.broker.layouts(self.stream.declared_spec)).current  # type: ignore[union-attr]
+            stream = (await self.broker.layouts(self.stream.declared_spec)).current  # type: ignore[union-attr]  # it was declared
             number = self.stream.hasher(key) % stream.partition_count
             if self.store.takes(stream, number):
                 await MemoryBroker(store=self.store).append(stream, {number: Batch((b"data",), [row])})

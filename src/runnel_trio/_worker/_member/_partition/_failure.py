@@ -101,7 +101,7 @@ class FailureHandler:
         if decision is not ExceptionPolicy.PARK:
             return decision
         parked = self.backlog.parked
-        if self.in_order or any(event._key() is None for event in failed):  # noqa: SLF001 (nobody else's)
+        if self.in_order or any(event._key() is None for event in failed):  # noqa: SLF001 (not for users)
             note(error, "It could not be parked: it has no key, or the processor does not go by keys.")
         elif not parked.has_room(sum(not event.parked for event in failed)):
             note(error, _FULL.format(parked.count, parked.most))
@@ -199,7 +199,7 @@ class FailureHandler:
         failed: dict[int, Failed] = {}
         traceback, now, parked = formatted(error), self.wall(), self.backlog.parked
         for event in events.failed():
-            key = event._key() or b""  # noqa: SLF001 (nobody else's)
+            key = event._key() or b""  # noqa: SLF001 (not for users)
             before = parked.heads[key].rounds if event.parked and key in parked.heads else 0
             pause = self.park_retry.pause(before + 1) if self.park_retry else None
             if isinstance(error, Poisoned):
@@ -211,7 +211,7 @@ class FailureHandler:
                 by=self.backlog.lease.owner,
             )
             again = 0 if pause is None else int((now + pause) * 1000)
-            failed[event._number] = Failed(facts, events.attempt, again)  # noqa: SLF001 (nobody else's)
+            failed[event._number] = Failed(facts, events.attempt, again)  # noqa: SLF001 (not for users)
         ids = [event.xid for event in events.failed()]
         name = f"{self.module}:{self.processor.name}"
         self._report("parked", error, ids, look=f"`runnel-trio parked list {name}`")
